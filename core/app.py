@@ -1,0 +1,156 @@
+"""The contract of an application, and how applications are found.
+
+An application is one frozen value of plain functions, `APP = App(...)`, in a folder of `apps/` or behind an entry point
+of the group "unroll.apps". Nothing registers itself and nothing is inherited; one application is imported at a time, so
+that a broken or heavy neighbour cannot break this one.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.config import Config
+from core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:  # the command line lists applications without waiting for torch
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from core.data.store import Store
+
+ENTRY_POINTS = "unroll.apps"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `App.data` gives: the batches of each split, and what a model must know of the data.
+
+    A batch is any nesting of tuples, named tuples and dicts that holds tensors and plain values. `train` must be
+    resumable: a `torchdata.stateful_dataloader.StatefulDataLoader` (see `core.sequence.batching`).
+    """
+
+    train: Iterable[Any]
+    val: Iterable[Any]
+    test: Iterable[Any]
+    facts: dict[str, Any]
+    """vocabulary, sizes, normalisation: plain JSON values, saved with every model; with the config it rebuilds one"""
+    digest: str
+    """SHA-256 of the prepared data; runs with different digests are not comparable"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told once, for example "3 utterances are too short for their transcript: ..." """
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `App.step` gives for one batch."""
+
+    loss: "Tensor"
+    """scalar, mean over whatever the application counts"""
+    size: float
+    """amount of data in the batch, in `App.unit`; epoch means are weighted with it, throughput is counted in it"""
+    state: Any = None
+    """state carried into the next batch of the stream (any nesting; detached by the loop); None: nothing is carried"""
+    logs: Mapping[str, float] = field(default_factory=dict)
+    """further numbers to track, by name"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `App.evaluate` gives for one split."""
+
+    metrics: dict[str, float]
+    """by bare name ("wer"); the loop prefixes the split; the headline one first"""
+    records: list[dict[str, Any]]
+    """one row per example: "id", "reference", "prediction", "score", and whatever else helps to read it"""
+    signature: str = ""
+    """how the metrics were computed (tokenisation, decoding, version), in sacrebleu's manner"""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The one metric that an application is judged by: early stopping, best checkpoint and comparison follow it."""
+
+    name: str
+    mode: Literal["min", "max"]
+
+    def better(self, new: float, old: float | None) -> bool:
+        """Whether `new` beats `old`. NaN never does; anything else beats None."""
+        if new != new:
+            return False
+        return old is None or (new < old if self.mode == "min" else new > old)
+
+
+@dataclass(frozen=True)
+class App:
+    """An application: one frozen value of plain functions. See `docs/new-app.md`."""
+
+    about: str
+    """one line"""
+    presets: Mapping[str, Config]
+    """at least "default" and "smoke", both on built-in data; smoke takes a minute at most on one core"""
+    prepare: "Callable[[Any, Store], None]"
+    """(config, store): sources -> verified, prepared splits in the store; a second time it does nothing"""
+    data: "Callable[[Any, Store], Data]"
+    """(config, store) -> batches of every split, and the facts"""
+    model: "Callable[[Any, dict[str, Any]], nn.Module]"
+    """(config, facts) -> the network, with fresh weights. It holds all that `predict` needs, so that a saved model
+    (weights, config, facts) works without the data"""
+    step: "Callable[[nn.Module, Any, Any], Step]"
+    """(model, batch, state) -> the loss on a batch; `state` is what the last Step carried, None at an epoch's start"""
+    evaluate: "Callable[[nn.Module, Iterable[Any]], Report]"
+    """(model, batches of one split) -> metrics and records; free-running, in eval mode, without gradients"""
+    predict: "Callable[[nn.Module, Sequence[Any]], list[Any]]"
+    """(model, inputs as typed on a command line) -> one output per input"""
+    score: Score
+    examples: tuple[Any, ...]
+    """a few inputs for `predict` to try"""
+    unit: str = "examples"
+    """what `Step.size` counts, in the plural: "tokens", "seconds of audio" """
+    figures: "Callable[[nn.Module, Iterable[Any], Report], dict[str, Figure]] | None" = None
+    """(model, batches of the test split, its report) -> pictures by name, logged with the run"""
+    name: str = ""
+    """set on loading, to the folder's or the entry point's name"""
+
+    def config(self, preset: str = "default", settings: Iterable[str] = ()) -> Config:
+        """The named preset with `key=value` settings applied. Raises UserError for an unknown preset or key."""
+        if preset not in self.presets:
+            raise UserError(f"--preset {preset}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}")
+        return self.presets[preset].override(settings)
+
+
+def names() -> list[str]:
+    """Names of all applications: the folders of `apps/`, then installed entry points. Imports none of them."""
+    return sorted({*_folders(), *(entry.name for entry in _entries())})
+
+
+def load(name: str) -> App:
+    """Import one application. Raises UserError when there is none of that name, or when its import fails."""
+    found = names()
+    if name not in found:
+        raise UserError(f"--app {name}: no such application; {did_you_mean(name, found)}")
+    try:
+        app = _import(name)
+    except ImportError as error:
+        raise UserError(f"--app {name}: cannot be imported: {error}; install what it needs, or see --debug") from error
+    if not isinstance(app, App):
+        raise UserError(f"--app {name}: its APP is not a core.app.App but {type(app).__name__}")
+    return replace(app, name=name)
+
+
+def _import(name: str) -> Any:
+    if name in _folders():
+        return getattr(importlib.import_module(f"apps.{name}"), "APP", None)
+    return next(entry for entry in _entries() if entry.name == name).load()
+
+
+def _folders() -> Iterator[str]:
+    import apps
+
+    return (module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg)
+
+
+def _entries() -> Iterable[EntryPoint]:
+    return entry_points(group=ENTRY_POINTS)

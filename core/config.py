@@ -1,0 +1,165 @@
+"""Typed, frozen configurations: presets, `key=value` overrides, and the same words in every application.
+
+An application subclasses the four sections, adds its own fields (each with a one-line docstring, which is its help
+text) and collects them in one `Config`. The keys declared here mean the same everywhere.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import UserError, did_you_mean
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and closed to keys that it does not declare."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class DataConfig(Section):
+    """Where the examples come from."""
+
+    source: str = "builtin"
+    """name of the data set; "builtin" needs no download"""
+    path: Path | None = None
+    """the user's own files, for the sources that read them"""
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    cell: str = "lstm"
+    """recurrent cell, by its name in core.recurrence"""
+    hidden: int = Field(128, ge=1)
+    """hidden units per layer and direction"""
+    layers: int = Field(1, ge=1)
+    """stacked recurrent layers"""
+
+
+class TrainConfig(Section):
+    """How long, how exactly, from which seed."""
+
+    epochs: int = Field(10, ge=1)
+    """passes over the training split"""
+    minutes: float = Field(0.0, ge=0)
+    """stop and evaluate after so many minutes of training; 0: no limit"""
+    seed: int = Field(0, ge=0)
+    """seed of the weights, the data order and the dropout masks"""
+    precision: Literal["32", "bf16-mixed", "16-mixed", "64"] = "32"
+    """arithmetic of the forward and backward pass, in Lightning's words"""
+    accumulate: int = Field(1, ge=1)
+    """batches whose gradients are added up before one optimiser step"""
+    patience: int = Field(0, ge=0)
+    """stop after so many evaluations without a better score; 0: never"""
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    """a checkpoint inside an epoch is written this often"""
+    device: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """where to train"""
+
+
+class OptimizerConfig(Section):
+    """The optimiser, its schedule and the bound on the gradient."""
+
+    name: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    """optimiser"""
+    lr: float = Field(1e-3, gt=0)
+    """peak learning rate"""
+    weight_decay: float = Field(0.0, ge=0)
+    """decoupled (adamw) or L2 weight decay"""
+    clip: float = Field(1.0, ge=0)
+    """largest global norm of the gradient; 0: no clipping"""
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = "constant"
+    """learning rate after the warm-up; plateau quarters it when the validation score stalls"""
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """share of all steps over which the learning rate rises from zero"""
+
+
+class Config(Section):
+    """All that one may change in an application. Printed in full at the start of a run and saved with it."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    def override(self, settings: Iterable[str]) -> Self:
+        """A copy with `section.key=value` settings applied in order.
+
+        Values are read as JSON where they are JSON (`3`, `0.1`, `true`, `[1,2]`, `null`) and as text otherwise.
+
+        Raises:
+            UserError: a setting without `=`, an unknown key (names the nearest known one), or an invalid value.
+        """
+        changed = self.model_dump(mode="json")
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if not equals:
+                raise UserError(f"--set {setting}: write it as key=value, for example --set {next(iter(flat(self)))}=...")
+            _assign(changed, key.strip(), _value(text.strip()), known=flat(self))
+        return self.parse(changed)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """The configuration held in plain (JSON) `values`.
+
+        Raises:
+            UserError: names the first invalid key, its value, and what is expected there.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(_first_problem(error, flat(cls()))) from None
+
+
+def flat(section: Section, prefix: str = "") -> dict[str, Any]:
+    """`{"model.cell": "lstm", ...}`: every setting by its full key, as plain JSON values."""
+    return dict(_flatten(section.model_dump(mode="json"), prefix))
+
+
+def describe(section: Section, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(key, value, help text) of every setting, in the order of declaration."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from describe(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, field.description or ""
+
+
+def _flatten(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _assign(values: dict[str, Any], key: str, value: Any, known: Iterable[str]) -> None:
+    if key not in known:
+        raise UserError(f"--set {key}: unknown key; {did_you_mean(key, known)}")
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values[section]
+    values[name] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _first_problem(error: ValidationError, known: Iterable[str]) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {did_you_mean(key, known)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key or 'configuration'}: {message}" + (f" (got {problem['input']!r})" if key else "")

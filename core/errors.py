@@ -1,0 +1,27 @@
+"""What a user may see: one line that names the file, record or key, and what to do.
+
+Everything that the user can cause and cure is raised as `UserError`; the tasks print its text and exit with its code.
+Any other exception is a defect of ours. Inside `core.recurrence`, which is used as a library, the errors are Python's own.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input of any kind. The message is one line: which file, record or key, what is wrong, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """The command itself was typed wrongly (a missing or contradictory option)."""
+
+    exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown `name`: the nearest known ones, or all of them when none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
