@@ -1,0 +1,180 @@
+"""The few ways in which files are written and read: atomically, without pickles, with errors that name file and line.
+
+A reader never sees half a file: everything is written to a temporary name in the same folder, flushed to the disk, and
+renamed. What a killed process leaves behind is called `.NAME.<something>.tmp` and is never read.
+"""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from core.errors import UserError
+
+JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_error(path: Path, error: OSError, needed: int = 0) -> UserError:
+    """What the user is told when `path` cannot be written. `needed`: bytes still to come, where that is known."""
+    if error.errno not in DISK_FULL:
+        return UserError(f"{path}: cannot be written ({error.strerror}); make its folder writable or choose another")
+    folder = next(parent for parent in path.parents if parent.exists())
+    space = f"{shutil.disk_usage(folder).free:,} bytes left" + (f", {needed:,} needed" if needed > 0 else "")
+    return UserError(f"{path}: the disk is full: {folder} has {space}; free some space and run again")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around any writing to `path`: a full disk or a read-only folder becomes a UserError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the system's: the network libraries derive their errors from OSError
+            raise
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold the lock file `path` against other threads and processes; the kernel releases it if this process dies.
+
+    `waiting` is printed once to stderr when another one holds it. The file is gone afterwards: whoever waits on the
+    removed file notices (filelock compares the link count) and starts over with a new one.
+    """
+    lock = FileLock(path)
+    with writing(path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if waiting:
+                print(waiting, file=sys.stderr, flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A new binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable; what was at `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with writing(path):
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, all or nothing. Raises UserError as `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, value: JSON) -> None:
+    """Write one JSON value for people to read. Raises ValueError for NaN and infinity, UserError as `atomic_file`."""
+    atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`. Raises UserError naming the file, and the line that is not JSON."""
+    with _reading(path):
+        return _parse(path, path.read_text(encoding="utf-8"))
+
+
+def write_jsonl(path: Path, rows: Iterable[JSON]) -> None:
+    """Write one JSON value per line; `rows` may be a generator of any length."""
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_jsonl(path: Path) -> Iterator[Any]:
+    """The values of a file with one JSON value per line, one by one; blank lines are skipped.
+
+    Raises:
+        UserError: names the file and the line that is not JSON.
+    """
+    with _reading(path), path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _parse(path, line, number)
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write each array to `folder/NAME.npy`. Raises TypeError for Python objects, UserError as `atomic_file`."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        _write_array(folder / f"{name}.npy", array)
+
+
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """The arrays that `write_arrays` wrote, read-only and memory-mapped: opening costs nothing, processes share pages.
+
+    Raises:
+        UserError: there are none, or one is damaged.
+    """
+    paths = sorted(folder.glob("*.npy"))
+    if not paths:
+        raise UserError(f"{folder}: holds no arrays (*.npy)")
+    return {path.stem: _map_array(path) for path in paths}
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype.hasobject:
+        raise TypeError(f"{path.name}: dtype {array.dtype} holds Python objects, which only pickle could store")
+    array = np.ascontiguousarray(array).reshape(array.shape)  # the former makes a 0-d array 1-d
+    with atomic_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.reshape(-1).view(np.uint8).data)  # numpy.save hides from its error that the disk is full
+
+
+def _map_array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: is damaged ({error}); write it again") from error
+    return array
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.object[error.start]:#04x}); convert it") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _parse(path: Path, text: str, line: int = 1) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {line + error.lineno - 1}, column {error.colno}"
+        raise UserError(f"{path}, {where}: is not JSON ({error.msg})") from error
