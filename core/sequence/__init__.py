@@ -1,0 +1,1 @@
+"""What many applications share about sequences: batching, symbols, CTC, error rates."""

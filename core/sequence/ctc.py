@@ -1,0 +1,185 @@
+"""Connectionist temporal classification: greedy and prefix-beam decoding, forced alignment.
+
+Log probabilities are [T, B, K]; symbol 0 is the blank. A path (one symbol per frame) stands for the labels that remain
+when repeats are merged and blanks are then removed.
+
+Sources: Graves, Fernandez, Gomez and Schmidhuber, Connectionist Temporal Classification, 2006; the prefix search in the
+form of Hannun, Maas, Jurafsky and Ng, First-Pass Large Vocabulary Continuous Speech Recognition, 2014, algorithm 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+BLANK = 0
+
+
+def frames_needed(labels: Sequence[int]) -> int:
+    """Frames of the shortest path for `labels`: one each, and a blank between two that are equal."""
+    return len(labels) + sum(a == b for a, b in pairwise(labels))
+
+
+def greedy(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
+    """Labels of the most probable path of each row. `log_probs` [T, B, K] (or logits), `lengths` [B] frames."""
+    paths = log_probs.argmax(-1).T.tolist()
+    return [_collapse(path[:length]) for path, length in zip(paths, lengths.tolist(), strict=True)]
+
+
+def _collapse(path: Sequence[int]) -> list[int]:
+    merged = [label for i, label in enumerate(path) if i == 0 or label != path[i - 1]]
+    return [label for label in merged if label != BLANK]
+
+
+@dataclass
+class _Beam:
+    """W prefixes of each of B rows: log probability of the paths that end in a blank, and in the last label [B, W]."""
+
+    blank: Tensor
+    label: Tensor
+    last: Tensor
+    """last label of the prefix, -1 when it is empty"""
+    name: Tensor
+    """64-bit fingerprint of the prefix"""
+    parent: Tensor
+    """fingerprint of the prefix without its last label"""
+
+    @classmethod
+    def initial(cls, rows: int, width: int, like: Tensor) -> "_Beam":
+        """The empty prefix has probability one; the other places of the beam are unused."""
+        never = like.new_full((rows, width), -math.inf)
+        certain = never.clone()
+        certain[:, 0] = 0
+        # Unused places get names of their own, so that they merge with nothing.
+        name = -torch.arange(1, width + 1, device=like.device).expand(rows, width)
+        return cls(certain, never, torch.full_like(name, -1), name, torch.zeros_like(name))
+
+    def where(self, active: Tensor, other: "_Beam") -> "_Beam":
+        """The places of `other` in the rows that are active [B, 1], else its own."""
+        return _Beam(*(torch.where(active, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)))
+
+
+def beam(log_probs: Tensor, lengths: Tensor, width: int) -> list[list[int]]:
+    """The most probable labels of each row, summed over their paths, among the `width` prefixes kept at each frame.
+
+    Exact when `width` holds all prefixes. All rows advance together.
+
+    Args:
+        log_probs: [T, B, K], normalised over K.
+        lengths: frames of each row, [B].
+        width: prefixes kept per row.
+    """
+    frames, rows, _ = log_probs.shape
+    state = _Beam.initial(rows, width, log_probs)
+    history = []
+    for t in range(frames):
+        step, origin, label = _advance(state, log_probs[t])
+        active = (t < lengths.to(log_probs.device))[:, None]
+        state = state.where(active, step)
+        stay = torch.arange(width, device=log_probs.device).expand(rows, width)
+        history.append((torch.where(active, origin, stay), torch.where(active, label, BLANK)))
+    return _trace(history, torch.logaddexp(state.blank, state.label).argmax(1))
+
+
+def _advance(beam: _Beam, log_probs: Tensor) -> tuple[_Beam, Tensor, Tensor]:
+    """One frame, `log_probs` [B, K] -> the new beam, for each place where it came from and the label that was added."""
+    rows, width = beam.blank.shape
+    total = torch.logaddexp(beam.blank, beam.label)
+    own = log_probs.gather(1, beam.last.clamp(min=0))  # an empty prefix has label probability zero, whatever `own` is
+    stay_blank, stay_label = total + log_probs[:, BLANK, None], beam.label + own
+
+    # A prefix grows by a label over all its paths; by its own last label only over those that end in a blank.
+    added = torch.arange(1, log_probs.shape[1], device=log_probs.device)
+    repeat = added == beam.last[..., None]
+    grown = torch.where(repeat, beam.blank[..., None], total[..., None]) + log_probs[:, None, 1:]
+
+    # Where prefix i grown by a label is prefix j of the beam, the two are one: the paths of both are added up.
+    same = beam.parent[:, None, :] == beam.name[..., None]  # [B, i, j]
+    label_of_j = (beam.last - 1).clamp(min=0)[:, None, :].expand(rows, width, width)
+    arrived = grown.gather(2, label_of_j).masked_fill(~same, -math.inf)
+    stay_label = torch.logaddexp(stay_label, arrived.logsumexp(1))
+    merged = torch.zeros_like(grown, dtype=torch.int64).scatter_add_(2, label_of_j, same.long()) > 0
+    grown = grown.masked_fill(merged, -math.inf)
+    return _best(beam, stay_blank, stay_label, grown)
+
+
+def _best(beam: _Beam, blank: Tensor, label: Tensor, grown: Tensor) -> tuple[_Beam, Tensor, Tensor]:
+    """The W most probable of the W prefixes that stayed and the W (K-1) that grew."""
+    _, width, labels = grown.shape
+    candidates = torch.cat((torch.logaddexp(blank, label), grown.flatten(1)), 1)
+    chosen = candidates.topk(width, 1).indices
+    grew = chosen >= width
+    index = (chosen - width).clamp(min=0)
+    origin = torch.where(grew, index // labels, chosen)
+    added = torch.where(grew, index % labels + 1, BLANK)
+    never = torch.full_like(blank, -math.inf)
+    parent = beam.name.gather(1, origin)
+    step = _Beam(
+        blank=torch.where(grew, never, blank.gather(1, origin)),
+        label=torch.where(grew, grown.flatten(1).gather(1, index), label.gather(1, origin)),
+        last=torch.where(grew, added, beam.last.gather(1, origin)),
+        name=torch.where(grew, _grow(parent, added), parent),
+        parent=torch.where(grew, parent, beam.parent.gather(1, origin)),
+    )
+    return step, origin, added
+
+
+def _grow(name: Tensor, label: Tensor) -> Tensor:
+    """Fingerprint of a prefix and one more label. Wraps around in 64 bits; the shift mixes the high bits back in."""
+    mixed = (name ^ (name >> 29)) * 6364136223846793005 + label * 1442695040888963407
+    return mixed ^ (mixed >> 32)
+
+
+def _trace(history: list[tuple[Tensor, Tensor]], place: Tensor) -> list[list[int]]:
+    """Labels on the way back from the final `place` [B] of each row."""
+    labels = []
+    for origin, added in reversed(history):
+        labels.append(added.gather(1, place[:, None])[:, 0])
+        place = origin.gather(1, place[:, None])[:, 0]
+    if not labels:
+        return [[] for _ in range(len(place))]
+    return [[label for label in reversed(row) if label != BLANK] for row in torch.stack(labels, 1).tolist()]
+
+
+def align(log_probs: Tensor, labels: Sequence[int]) -> list[tuple[int, int]]:
+    """The most probable path of `labels`, as the frames [start, end) of each label.
+
+    Args:
+        log_probs: one row, [T, K].
+        labels: without blanks, [S].
+
+    Raises:
+        ValueError: fewer frames than the labels need.
+    """
+    frames, needed = len(log_probs), frames_needed(labels)
+    if frames < needed:
+        raise ValueError(f"{len(labels)} labels need {needed} frames, got {frames}")
+    if not labels:
+        return []
+    path = _viterbi(log_probs.detach().cpu().double(), labels)
+    return [(path.index(state), len(path) - path[::-1].index(state)) for state in range(1, 2 * len(labels), 2)]
+
+
+def _viterbi(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
+    """State of each frame: 2i+1 is label i, the even states are the blanks around the labels."""
+    states = torch.tensor([BLANK, *(x for label in labels for x in (label, BLANK))])
+    skip = torch.zeros(len(states), dtype=torch.bool)  # over a blank, between labels that differ
+    skip[3::2] = states[3::2] != states[1:-2:2]
+    score = torch.full((len(states),), -math.inf, dtype=log_probs.dtype)
+    score[:2] = log_probs[0, states[:2]]
+    back = []
+    for frame in log_probs[1:]:
+        from_one = torch.cat((score.new_full((1,), -math.inf), score[:-1]))
+        from_two = torch.cat((score.new_full((2,), -math.inf), score[:-2])).masked_fill(~skip, -math.inf)
+        score, came = torch.stack((score, from_one, from_two)).max(0)
+        score = score + frame[states]
+        back.append(came)
+    state = len(states) - 2 + int(score[-1] > score[-2])
+    path = [state]
+    for came in reversed(back):
+        state -= int(came[state])
+        path.append(state)
+    return path[::-1]
