@@ -1,0 +1,21 @@
+"""The recurrent core of Unroll.
+
+    from core import LSTM            # a drop-in for torch.nn.LSTM
+    from core import Recurrent       # any cell, any dropout, lengths, resets
+
+Loaded on first use, so that `import core` costs nothing and brings neither torch nor Lightning nor MLflow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.recurrence import GRU, LSTM, RNN, Recurrent
+
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("core.recurrence"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,9 @@
+"""The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of core."""
+
+from core.recurrence import state
+from core.recurrence.cell import Cell, State
+from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
+from core.recurrence.registry import CELLS
+from core.recurrence.rnn import Recurrent
+
+__all__ = ["CELLS", "Cell", "ElmanCell", "GRUCell", "LSTMCell", "Recurrent", "State", "state"]

@@ -43,10 +43,12 @@ class Cell(nn.Module):
         hidden_size: H, units (or channels) of the cell.
         output_size: features (or channels) of an output row; H unless the cell says otherwise.
         state_shapes: name -> shape of each state tensor of one row, without batch and extent; "hidden" comes first.
+        extent_dims: how many dimensions a row's extent has: 0 for vectors, 2 for maps [C, Y, X].
         recurrent_weights: names of the parameters of W: what weight drop and the orthogonal initialisation act on.
     """
 
     recurrent_weights: tuple[str, ...] = ("weight_hh",)
+    extent_dims: int = 0
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Cell(nn.Module):
         self.state_shapes = dict(state_shapes or {"hidden": (hidden_size,)})
 
     def project(self, x: Tensor) -> Tensor:
-        """The input side of all steps: x [T, B, D, *extent] -> u [T, B, P, *extent]. Each step uses its own row only."""
+        """The input side of all steps at once: x [T, B, D, *extent] -> u [T, B, P, *extent]; u_t depends on x_t alone."""
         raise NotImplementedError(f"{type(self).__name__} must define project(x)")
 
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
@@ -73,6 +75,10 @@ class Cell(nn.Module):
         third, optional argument `mask` [B, H], to be multiplied onto the hidden state there and nowhere else.
         """
         raise NotImplementedError(f"{type(self).__name__} must define step(u, state)")
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step of the cell alone, from the input itself: x [B, D, *extent] -> output and state."""
+        return self.step(self.project(x.unsqueeze(0))[0], state)
 
     def sequence(
         self,
@@ -88,7 +94,7 @@ class Cell(nn.Module):
         Args:
             u: [T, B, P, *extent], from `project`; it is the projection of zeros past the end of a row.
             state: the state before the first step.
-            lengths: [B] on u's device; a row's returned state is that at its own last step, `state` for length 0.
+            lengths: [B], on the CPU; a row's returned state is that at its own last step, `state` for length 0.
             reset: bool [T, B]; where true, the row's state is replaced by its row of `fresh` before that step.
                 Never true past the end of a row.
             fresh: the state of a row that starts anew; given whenever `reset` is.
@@ -99,7 +105,7 @@ class Cell(nn.Module):
         return loop(self.step, u, state, lengths=lengths, reset=reset, fresh=fresh)
 
     def initial(self, batch: int, extent: tuple[int, ...] = ()) -> State:
-        """The state before the first step, tensors [batch, *shape, *extent]: zeros, in the parameters' dtype and device."""
+        """The state before the first step: zeros [batch, *shape, *extent] in the parameters' dtype and device."""
         like = next(self.parameters())
         return tuple(like.new_zeros(batch, *shape, *extent) for shape in self.state_shapes.values())
 
@@ -108,6 +114,17 @@ class Cell(nn.Module):
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -bound, bound)
+
+    def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
+        """Sets gate biases so that, other inputs being zero, unit j keeps the share sigmoid(keep[j]) of its memory.
+
+        `write` is the bias of a separate gate that lets new values in, for the cells that have one. Both [H].
+        Used by the initialisations "forget" and "chrono".
+
+        Raises:
+            ValueError: the cell has no such gate or no biases.
+        """
+        raise ValueError(f"{type(self).__name__} has no gate that keeps its memory")
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
@@ -127,6 +144,7 @@ def steps(
     The yielded states are the very tensors that the next step reads, so gradients with respect to them are
     the total derivatives through all later steps.
     """
+    lengths = None if lengths is None else lengths.to(u.device)
     for t, u_t in enumerate(u.unbind(0)):
         if reset is not None and fresh is not None:
             state = where(reset[t], fresh, state)
@@ -146,10 +164,8 @@ def loop(
     fresh: State | None = None,
 ) -> tuple[Tensor, State]:
     """The oracle of every faster path: one call of `step` per time step. Arguments and result as in `Cell.sequence`."""
-    outputs, after = [], state
-    for output, after in steps(step, u, state, lengths=lengths, reset=reset, fresh=fresh):
-        outputs.append(output)
-    return torch.stack(outputs), after
+    outputs, states = zip(*steps(step, u, state, lengths=lengths, reset=reset, fresh=fresh), strict=True)
+    return torch.stack(outputs), states[-1]
 
 
 def where(mask: Tensor, chosen: State, other: State) -> State:
@@ -164,6 +180,7 @@ def last_state(states: State, before: State, lengths: Tensor | None) -> State:
     """
     if lengths is None:
         return tuple(tensor[-1] for tensor in states)
+    lengths = lengths.to(before[0].device)
     rows = torch.arange(lengths.shape[0], device=lengths.device)
     last = tuple(tensor[(lengths - 1).clamp(min=0), rows] for tensor in states)
     return where(lengths > 0, last, before)

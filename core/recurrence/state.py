@@ -1,7 +1,7 @@
 """The state protocol: what training, beam search, session batches, streaming and serving do to a state.
 
 A state is any nesting of tuples, named tuples, lists, dicts and None around tensors [layers x directions, B, ...]:
-the batch is always dim 1, so nothing here needs to know which cell a state belongs to. No function changes its argument.
+the batch is always dim 1, so nothing here needs to know whose state it is. No function changes its argument.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""Elman's network, the one that the equations of DESIGN section 1 describe, and its element-wise relative IndRNN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.recurrence.cell import Cell, State
+
+Function = Callable[[Tensor], Tensor]
+
+
+def identity(x: Tensor) -> Tensor:
+    """f(x) = x: the linear network, whose gradient through time is known in closed form."""
+    return x
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "identity": identity,
+}
+
+
+def function_named(f: str | Function) -> tuple[str, Function]:
+    """The name and the function that `f` stands for.
+
+    Raises:
+        ValueError: a name that is not in FUNCTIONS.
+    """
+    if not isinstance(f, str):
+        return getattr(f, "__name__", repr(f)), f
+    if f not in FUNCTIONS:
+        raise ValueError(f"f must be one of {', '.join(FUNCTIONS)} or a function, got {f!r}")
+    return f, FUNCTIONS[f]
+
+
+class ElmanCell(Cell):
+    """The simple recurrent network (Elman, "Finding structure in time", Cognitive Science 14, 1990).
+
+        S_t = f(U x_t + b_ih + W S_{t-1} + b_hh)
+
+    Parameters: H * (D + H + 2)
+
+    When to use it: as the baseline, to study the gradient, and for short dependencies; with f = "relu" and
+    init = "identity" it is the IRNN (Le et al. 2015), which reaches further back. `f` is "tanh", "relu", "sigmoid",
+    "identity" or any element-wise function. Two biases, as in torch.nn, so that weights can be exchanged.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, f: str | Function = "tanh", bias: bool = True) -> None:
+        super().__init__(input_size, hidden_size)
+        self.name_of_f, self.f = function_named(f)
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(hidden_size)) if bias else None
+        self.bias_hh = nn.Parameter(torch.empty(hidden_size)) if bias else None
+        self.reset_parameters()
+
+    def project(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight_ih, sum_of_biases(self.bias_ih, self.bias_hh))
+
+    def step(self, u: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
+        hidden = self.f(u + F.linear(masked(state[0], mask), self.weight_hh))
+        return hidden, (hidden,)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, f={self.name_of_f}, bias={self.bias_ih is not None}"
+
+
+def sum_of_biases(bias_ih: Tensor | None, bias_hh: Tensor | None) -> Tensor | None:
+    """torch.nn keeps two biases where one would do; they are added once per sequence, not once per step."""
+    return None if bias_ih is None or bias_hh is None else bias_ih + bias_hh
+
+
+def masked(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The hidden state as the recurrent product reads it (variational dropout)."""
+    return hidden if mask is None else hidden * mask

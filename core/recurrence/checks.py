@@ -1,0 +1,81 @@
+"""What bad input gets: a ValueError or TypeError that names the argument, the shape that is wanted and what came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.recurrence.cell import Cell
+
+
+def check_input(x: Any, cell: Cell, name: str = "x") -> None:
+    """x must be floating point [T, B, D, *extent] of the cell's dtype and device, with T >= 1."""
+    wanted = "[T, B, D" + ", Y" * (cell.extent_dims > 1) + ", X" * (cell.extent_dims > 0) + "]"
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor {wanted}, got {type(x).__name__}")
+    if x.dim() != 3 + cell.extent_dims or x.shape[2] != cell.input_size:
+        raise ValueError(f"{name} must be {wanted} with D = {cell.input_size}, got {list(x.shape)}")
+    if x.shape[0] == 0:
+        raise ValueError(f"{name} must be {wanted} with T of at least 1, got {list(x.shape)}")
+    _check_kind(name, x, next(cell.parameters()))
+
+
+def check_lengths(lengths: Tensor, steps: int, batch: int) -> Tensor:
+    """lengths must be whole numbers [B], each from 0 to T. They come back on the CPU, where the loops need them."""
+    if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.dtype == torch.bool:
+        kind = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise TypeError(f"lengths must be a tensor of whole numbers [B], got {kind}")
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths must be [B] with B = {batch}, got {list(lengths.shape)}")
+    lengths = lengths.detach().to("cpu", torch.int64)
+    wrong = ((lengths < 0) | (lengths > steps)).nonzero().flatten().tolist()
+    if wrong:
+        raise ValueError(f"lengths must be from 0 to T = {steps}, got {int(lengths[wrong[0]])} in row {wrong[0]}")
+    return lengths
+
+
+def check_reset(reset: Tensor, steps: int, batch: int, device: torch.device) -> Tensor:
+    """reset must be bool [T, B]."""
+    if not isinstance(reset, Tensor) or reset.dtype != torch.bool:
+        kind = reset.dtype if isinstance(reset, Tensor) else type(reset).__name__
+        raise TypeError(f"reset must be a bool tensor [T, B], got {kind}")
+    if reset.shape != (steps, batch):
+        raise ValueError(f"reset must be [T, B] = [{steps}, {batch}], got {list(reset.shape)}")
+    return reset.to(device)
+
+
+def check_state(state: Any, wanted: Any, like: Tensor, name: str = "state") -> None:
+    """state must be nested as `wanted`, with tensors of the torch.Size that stands there, like's kind, and no NaN."""
+    if isinstance(wanted, torch.Size):
+        return _check_state_tensor(state, wanted, like, name)
+    if not isinstance(state, tuple | list):
+        raise TypeError(f"{name} must be a tuple of {len(wanted)}, as `initial` makes it, got {type(state).__name__}")
+    if len(state) != len(wanted):
+        raise ValueError(f"{name} must be a tuple of {len(wanted)}, as `initial` makes it, got {len(state)}")
+    for index, (part, size) in enumerate(zip(state, wanted, strict=True)):
+        check_state(part, size, like, f"{name}[{index}]")
+    return None
+
+
+def _check_state_tensor(state: Any, wanted: torch.Size, like: Tensor, name: str) -> None:
+    if not isinstance(state, Tensor):
+        raise TypeError(f"{name} must be a tensor {list(wanted)}, got {type(state).__name__}")
+    if state.shape != wanted:
+        raise ValueError(
+            f"{name} must be [layers x directions, B, ...] = {list(wanted)} for this model and batch, "
+            f"got {list(state.shape)}; is it the state of another model or batch?"
+        )
+    _check_kind(name, state, like)
+    # On a GPU this would wait for all work in flight; a traced program cannot branch on values.
+    if state.device.type == "cpu" and not torch.compiler.is_compiling() and bool(state.detach().sum().isnan()):
+        raise ValueError(f"{name} holds NaN")
+
+
+def _check_kind(name: str, tensor: Tensor, like: Tensor) -> None:
+    if tensor.device != like.device:
+        raise ValueError(f"{name} must be on {like.device}, where the parameters are, got {tensor.device}")
+    free = torch.is_autocast_enabled(like.device.type) and tensor.is_floating_point()
+    if tensor.dtype != like.dtype and not free:
+        raise TypeError(f"{name} must be {like.dtype}, as the parameters are, got {tensor.dtype}")

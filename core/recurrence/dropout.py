@@ -1,0 +1,94 @@
+"""The kinds of dropout for recurrent networks, each by its own name.
+
+- between layers (Zaremba et al. 2014): new mask for every element, never on the recurrent path.
+- variational (Gal and Ghahramani 2016; "locked" in AWD-LSTM): one mask per sequence, the same for all its steps.
+- zoneout (Krueger et al. 2017): a unit keeps its old value instead of being set to zero.
+- weight drop (Merity et al. 2018; DropConnect): entries of the recurrent weights, one mask per call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.recurrence.cell import Cell, State, Step
+
+
+class VariationalDropout(nn.Module):
+    """x [T, B, ...] with one mask [B, ...] for all steps; the identity in evaluation."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = rate("p", p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * mask_like(x[0], self.p) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def mask_like(x: Tensor, p: float) -> Tensor:
+    """Zeros with probability p, else 1 / (1 - p), in x's shape, dtype and device."""
+    return F.dropout(torch.ones_like(x), p)
+
+
+def zoned(step: Step, names: Mapping[str, object], rates: tuple[float, float], training: bool) -> Step:
+    """A step after which each unit of the hidden and of the cell state keeps its old value with its rate's probability.
+
+    In evaluation the old and the new value are mixed in that proportion. Where the output is the hidden state itself,
+    it is the zoned-out one. States that are neither called "hidden" nor "cell" are left alone.
+    """
+    by_name = {"hidden": rates[0], "cell": rates[1]}
+    kept = [by_name.get(name, 0.0) for name in names]
+
+    def zoned_step(u: Tensor, state: State) -> tuple[Tensor, State]:
+        output, new = step(u, state)
+        mixed = tuple(_mix(a, b, p, training) for a, b, p in zip(state, new, kept, strict=True))
+        return (mixed[0] if output is new[0] else output), mixed
+
+    return zoned_step
+
+
+def _mix(old: Tensor, new: Tensor, p: float, training: bool) -> Tensor:
+    if p == 0:
+        return new
+    if training:
+        return torch.where(torch.rand_like(new) < p, old, new)
+    return new + p * (old - new)
+
+
+@contextmanager
+def weights_dropped(cell: Cell, p: float) -> Iterator[None]:
+    """Within the block the recurrent weights are dropped-out copies of the raw ones, which stay the parameters.
+
+    The raw weight is what is trained, saved and copied: outside the block nothing is different, so neither evaluation
+    nor state_dict nor deepcopy can ever see a dropped weight. torch.func.functional_call swaps tensors the same way.
+    """
+    raw = {name: weight for name in cell.recurrent_weights if (weight := cell._parameters.get(name)) is not None}
+    try:
+        for name, weight in raw.items():
+            cell._parameters[name] = F.dropout(weight, p)  # type: ignore[assignment]
+        yield
+    finally:
+        cell._parameters.update(raw)
+
+
+def rate(name: str, p: float) -> float:
+    """p, or a ValueError that names it when it is no probability below 1."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
+        raise ValueError(f"{name} must be a probability, at least 0 and below 1, got {p!r}")
+    return float(p)
+
+
+def rates(name: str, p: float | tuple[float, ...], parts: tuple[str, ...]) -> tuple[float, ...]:
+    """One rate per part: p for all of them, or one each."""
+    if not isinstance(p, tuple | list):
+        return (rate(name, p),) * len(parts)
+    if len(p) != len(parts):
+        raise ValueError(f"{name} must be one number or one each for {', '.join(parts)}, got {p!r}")
+    return tuple(rate(f"{name} ({part})", value) for part, value in zip(parts, p, strict=True))

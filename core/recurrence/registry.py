@@ -1,0 +1,60 @@
+"""Cells by name. Nothing registers itself: the names are these, and those that installed packages declare."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from core.recurrence.cell import Cell
+from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
+
+CellFactory = Callable[..., Cell]
+GROUP = "unroll.cells"
+
+
+class Cells(Mapping[str, CellFactory]):
+    """name -> class of every built-in cell, and of every cell that a package declares as entry point "unroll.cells".
+
+    A foreign cell is imported when it is asked for, so that a broken one cannot break another. Built-in names win.
+    """
+
+    def __init__(self, builtin: Mapping[str, CellFactory]) -> None:
+        self._builtin = dict(builtin)
+
+    def __getitem__(self, name: str) -> CellFactory:
+        if name in self._builtin:
+            return self._builtin[name]
+        factory: CellFactory = self._declared()[name].load()
+        return factory
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._builtin
+        yield from (name for name in sorted(self._declared()) if name not in self._builtin)
+
+    def __len__(self) -> int:
+        return len(self._builtin.keys() | self._declared().keys())
+
+    def _declared(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+CELLS = Cells({"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell})
+
+
+def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **options: Any) -> Cell:
+    """A cell by name, by class, or by any function (input_size, hidden_size, **options) -> Cell.
+
+    Raises:
+        ValueError: an unknown name; the message names the nearest known ones.
+        TypeError: an option that the cell does not have, or a factory that makes something else.
+    """
+    if isinstance(cell, str) and cell not in CELLS:
+        near = difflib.get_close_matches(cell, list(CELLS), n=3, cutoff=0.5)
+        raise ValueError(f"cell {cell!r} is unknown; {'nearest' if near else 'known'}: {', '.join(near or CELLS)}")
+    factory = CELLS[cell] if isinstance(cell, str) else cell
+    made = factory(input_size, hidden_size, **options)
+    if not isinstance(made, Cell):
+        raise TypeError(f"cell must be a name or make a Cell, got {type(made).__name__}")
+    return made
