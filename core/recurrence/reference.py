@@ -83,11 +83,11 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]
     "identity": (lambda a: a, np.ones_like),
 }
 
-# g, and the product (dL/dO) (dO/da) of any row dL/dO with its Jacobian, in terms of O = g(a).
+# g, and the product (de/dO) (dO/da) of any row de/dO with its Jacobian, in terms of the value O = g(a).
 _OUTPUTS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
-    "softmax": (softmax, lambda O, row: O * (row - (O * row).sum(axis=-1, keepdims=True))),
-    "sigmoid": (sigmoid, lambda O, row: O * (1 - O) * row),
-    "identity": (lambda a: a, lambda O, row: row),
+    "softmax": (softmax, lambda value, row: value * (row - (value * row).sum(axis=-1, keepdims=True))),
+    "sigmoid": (sigmoid, lambda value, row: value * (1 - value) * row),
+    "identity": (lambda a: a, lambda value, row: row),
 }
 
 
@@ -143,7 +143,8 @@ class BPTT:
       "squared_error"   1/2 sum (O - y)^2 after any g
 
     Attributes: `S` [T, B, H], `O` [T, B, K], `e` [T, B], and `E`, the sum of e over steps and batch.
-    Raises ValueError for shapes that do not fit, an unknown error, and cross-entropy of outputs that are no probabilities.
+    Raises ValueError for shapes that do not fit, an unknown error, and cross-entropy of outputs that are no
+    probabilities (g = identity).
     """
 
     def __init__(
@@ -169,15 +170,15 @@ class BPTT:
 
     def _errors(self, error: Error) -> tuple[Array, Array]:
         """e_t [T, B], and its gradient with respect to a_t = V S_t, which is (de_t/dO_t) (dO_t/da_t) [T, B, K]."""
-        y, O = self.y, self.O
+        y, difference = self.y, self.O - self.y
         if error == "squared_error":
-            return 0.5 * ((O - y) ** 2).sum(axis=-1), _OUTPUTS[self.network.g][1](O, O - y)
+            return 0.5 * (difference**2).sum(axis=-1), _OUTPUTS[self.network.g][1](self.O, difference)
         # From a rather than from O, and the two factors already multiplied: log O and 1 / O fail where O rounds to 0.
         a = self.S @ self.network.V.T
         if self.network.g == "softmax":
             log_O = a - np.logaddexp.reduce(a, axis=-1, keepdims=True)
-            return -(y * log_O).sum(axis=-1), O * y.sum(axis=-1, keepdims=True) - y
-        return (np.logaddexp(0.0, a) - y * a).sum(axis=-1), O - y
+            return -(y * log_O).sum(axis=-1), self.O * y.sum(axis=-1, keepdims=True) - y
+        return (np.logaddexp(0.0, a) - y * a).sum(axis=-1), difference
 
     def _state(self, t: int) -> Array:
         return self.S[t - 1] if t else self.S_0
@@ -189,7 +190,7 @@ class BPTT:
     # -- the pieces of the sum ---------------------------------------------------------------------------------------
 
     def jacobian(self, t: int, k: int) -> Array:
-        """dS_t/dS_k [B, H, H] for 0 <= k <= t and each row of the batch: prod_{j=k+1..t} diag(f'_j) W, latest leftmost."""
+        """dS_t/dS_k = prod_{j=k+1..t} diag(f'_j) W, the latest leftmost, for 0 <= k <= t: [B, H, H], one per row."""
         self._check_steps(t, k)
         product = np.broadcast_to(np.eye(self.network.sizes["H"]), self.S.shape[1:] + self.S.shape[2:])
         for j in range(k + 1, t + 1):
@@ -218,8 +219,8 @@ class BPTT:
     def terms(self, weight: Weight, lag: int | None = None) -> dict[tuple[int, int], Array]:
         """Each term of dE/dU, dE/dV or dE/dW by its name (t, k), 1 <= k <= t <= T, summed over the batch.
 
-        `terms("W")[5, 2]` is (de_5/dS_5) (dS_5/dS_2) (d+S_2/dW), of W's shape. dE/dV is a single sum: its terms are (t, t).
-        With `lag`, only the terms with t - k <= lag.
+        `terms("W")[5, 2]` is (de_5/dS_5) (dS_5/dS_2) (d+S_2/dW), of W's shape. dE/dV is a single sum, so that its
+        terms are (t, t). With `lag`, only the terms with t - k <= lag.
         """
         one_of("weight", weight, ("U", "V", "W"))
         if lag is not None and lag < 0:

@@ -18,7 +18,7 @@ from core.recurrence.reference import Array, one_of, shaped, shaped_or_zero, sig
 
 @dataclass(frozen=True)
 class WeightGradients:
-    """dL/dweight_ih [gH, D], dL/dweight_hh [gH, H], dL/dbias_ih [gH], dL/dbias_hh [gH]; g = 4 in an LSTM, 3 in a GRU."""
+    """dL/dweight_ih [4H, D], dL/dweight_hh [4H, H], dL/dbias_ih and dL/dbias_hh [4H]; 3H in a GRU."""
 
     weight_ih: Array
     weight_hh: Array
@@ -78,7 +78,7 @@ class LSTM:
         self.bias_hh = shaped_or_zero("bias_hh", bias_hh, "[4H]", self.sizes)
 
     def forward(self, x: ArrayLike, h_0: ArrayLike | None = None, c_0: ArrayLike | None = None) -> LSTMRun:
-        """Run over x [T, B, D] from h_0 and c_0 [B, H], zero if not given. Raises ValueError for shapes that do not fit."""
+        """Run over x [T, B, D] from h_0 and c_0 [B, H], zero if not given. Raises ValueError for other shapes."""
         sizes = dict(self.sizes)
         x = shaped("x", x, "[T, B, D]", sizes)
         h = h_0 = shaped_or_zero("h_0", h_0, "[B, H]", sizes)
@@ -171,7 +171,7 @@ class GRU:
         self._bias_rz, self._bias_n = np.split(self.bias_hh, [2 * self.sizes["H"]])
 
     def forward(self, x: ArrayLike, h_0: ArrayLike | None = None) -> GRURun:
-        """Run over x [T, B, D] from h_0 [B, H], zero if not given. Raises ValueError for shapes that do not fit."""
+        """Run over x [T, B, D] from h_0 [B, H], zero if not given. Raises ValueError for other shapes."""
         sizes = dict(self.sizes)
         x = shaped("x", x, "[T, B, D]", sizes)
         h = h_0 = shaped_or_zero("h_0", h_0, "[B, H]", sizes)
