@@ -3,7 +3,21 @@
 from core.recurrence import state
 from core.recurrence.cell import Cell, State
 from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
+from core.recurrence.dropin import GRU, LSTM, RNN, from_torch
 from core.recurrence.registry import CELLS
 from core.recurrence.rnn import Recurrent
 
-__all__ = ["CELLS", "Cell", "ElmanCell", "GRUCell", "LSTMCell", "Recurrent", "State", "state"]
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "ElmanCell",
+    "GRUCell",
+    "LSTMCell",
+    "Recurrent",
+    "State",
+    "from_torch",
+    "state",
+]

@@ -79,9 +79,9 @@ def weights_dropped(cell: Cell, p: float) -> Iterator[None]:
 
 
 def rate(name: str, p: float) -> float:
-    """p, or a ValueError that names it when it is no probability below 1."""
-    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
-        raise ValueError(f"{name} must be a probability, at least 0 and below 1, got {p!r}")
+    """p, or a ValueError that names it when it is no probability."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise ValueError(f"{name} must be a probability from 0 to 1, got {p!r}")
     return float(p)
 
 
