@@ -9,6 +9,8 @@ from typing import Any
 
 from core.recurrence.cell import Cell
 from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
+from core.recurrence.conv import ConvGRUCell, ConvLSTMCell
+from core.recurrence.scan import MinGRUCell, MinLSTMCell, RGLRUCell
 
 CellFactory = Callable[..., Cell]
 GROUP = "unroll.cells"
@@ -40,7 +42,18 @@ class Cells(Mapping[str, CellFactory]):
         return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-CELLS = Cells({"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell})
+CELLS = Cells(
+    {
+        "elman": ElmanCell,
+        "lstm": LSTMCell,
+        "gru": GRUCell,
+        "mingru": MinGRUCell,
+        "minlstm": MinLSTMCell,
+        "rglru": RGLRUCell,
+        "convlstm": ConvLSTMCell,
+        "convgru": ConvGRUCell,
+    }
+)
 
 
 def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **options: Any) -> Cell:
