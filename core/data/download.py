@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import requests
 import urllib3
@@ -13,6 +13,8 @@ from core.data.files import write_error
 
 TIMEOUT = (10.0, 30.0)
 """seconds to connect, and between two pieces of an answer"""
+PIECE = 8192
+"""bytes written at a time, and lost at most when the connection is cut"""
 BUSY = (429, 502, 503, 504)
 """answers of a server that may well serve the file a moment later"""
 PAUSE = 1.0
@@ -32,7 +34,7 @@ def download(url: str, part: Path, progress: Callable[[int], None]) -> None:
     of bytes of each piece.
 
     Raises:
-        UnavailableError: no connection, an HTTP error, a time-out. What was received stays in `part` for the next attempt.
+        UnavailableError: no connection, an HTTP error, a time-out. What was received stays in `part`.
         UserError: the disk is full, or `part` cannot be written.
     """
     in_vain = 0
@@ -46,6 +48,7 @@ def download(url: str, part: Path, progress: Callable[[int], None]) -> None:
                 continue
             in_vain += 1
             if in_vain == ATTEMPTS or _status(error) not in BUSY:
+                _drop_if_empty(part)
                 raise UnavailableError(f"{url}: {_cause(error)}") from error
             time.sleep(PAUSE * 2 ** (in_vain - 1))
 
@@ -54,13 +57,24 @@ class _Part:
     """The half-downloaded file as pooch's downloader sees it: appended to, or begun anew if the server says so."""
 
     def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
-        self.file = path.open("ab")
+        self.path = path
         self.progress = progress
         self.missing = 0
         """bytes to come"""
 
-    def on_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        self.missing = int(response.headers.get("Content-Length", 0))
+    def __enter__(self) -> Self:
+        self.response: requests.Response | None = None
+        self.file = self.path.open("ab")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.response is not None:
+            self.response.close()  # an interrupted answer would hold its socket
+        self.file.close()
+
+    def on_response(self, response: requests.Response, *_: object, **__: object) -> None:
+        self.response = response
+        self.missing = response.raw.length_remaining or 0
         if response.status_code == requests.codes.ok:  # and not 206: the answer is the whole file
             self.file.truncate(0)
 
@@ -73,29 +87,25 @@ class _Part:
         self.file.flush()
 
 
-def _attempt(url: str, part: Path, progress: Callable[[int], None]) -> None:
-    missing = 0
+def _attempt(url: str, path: Path, progress: Callable[[int], None]) -> None:
+    headers = {"Accept-Encoding": "identity"}  # a position in a compressed answer is none in the file
+    if have := _size(path):
+        headers["Range"] = f"bytes={have}-"
+    part = _Part(path, progress)
+    fetch = HTTPDownloader(chunk_size=PIECE, timeout=TIMEOUT, headers=headers, hooks={"response": part.on_response})
     try:
-        have = _size(part)
-        target = _Part(part, progress)
-        try:
-            _request(url, target, have)
-        finally:
-            missing = target.missing
-            target.file.close()
+        with part:
+            fetch(url, part, None)
     except requests.RequestException as error:
         if not _is_past_end(error):
             raise
     except OSError as error:
-        raise write_error(part, error, missing) from error
+        raise write_error(path, error, part.missing) from error
 
 
-def _request(url: str, target: _Part, have: int) -> None:
-    headers = {"Accept-Encoding": "identity"}  # a position in a compressed answer is none in the file
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    fetch = HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT, headers=headers, hooks={"response": target.on_response})
-    fetch(url, target, None)
+def _drop_if_empty(part: Path) -> None:
+    if _size(part) == 0:
+        part.unlink(missing_ok=True)
 
 
 def _size(part: Path) -> int:

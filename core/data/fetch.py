@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -19,13 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from core.data.download import UnavailableError, download
-from core.data.files import locked, read_json, write_json, writing
+from core.data.files import locked, writing
+from core.data.verified import EMPTY, Verified
 from core.errors import UserError
 
 AT_ONCE = 8
 """downloads that run side by side: thousands of small files wait for answers, not for bytes"""
-EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-"""SHA-256 of no bytes at all: what a failed download that went unnoticed leaves behind"""
 
 
 @dataclass(frozen=True)
@@ -73,42 +72,6 @@ def fetch_all(files: Iterable[RemoteFile], cache: Path, *, label: str) -> list[P
             verified.save()
     run.sum_up(label, len(files))
     return paths
-
-
-class Verified:
-    """Checksums of files, remembered in `verified.json` of the cache by path, size and time of modification."""
-
-    def __init__(self, cache: Path) -> None:
-        self._path = cache / "verified.json"
-        self._known: dict[str, list[int | str]] = self._load()
-        self._new: dict[str, list[int | str]] = {}
-
-    def sha256(self, path: Path) -> str:
-        """SHA-256 of the file at `path`, read only if it is new or changed. Raises OSError."""
-        stat, key = path.stat(), str(path.absolute())
-        remembered = self._known.get(key)
-        if remembered and remembered[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return str(remembered[2])
-        sha256 = str(file_hash(path))
-        self._known[key] = self._new[key] = [stat.st_size, stat.st_mtime_ns, sha256]
-        return sha256
-
-    def save(self) -> None:
-        """Add what is new to the file. It only saves time: where it cannot be written, nothing is remembered."""
-        if not self._new:
-            return
-        with suppress(OSError, UserError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(self._path.with_name("verified.json.lock")):
-                write_json(self._path, self._load() | self._new)
-            self._new = {}
-
-    def _load(self) -> dict[str, list[int | str]]:
-        with suppress(UserError):  # absent or damaged: everything is hashed once more
-            known = read_json(self._path)
-            if isinstance(known, dict):
-                return {key: entry for key, entry in known.items() if isinstance(entry, list) and len(entry) == 3}
-        return {}
 
 
 @dataclass
@@ -159,14 +122,14 @@ class _Run:
     def _download(self, file: RemoteFile, path: Path, problems: list[str]) -> Path:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(f"{path.name}.lock"), f"waiting for another process that downloads {file.path} ..."):
+        waiting = f"waiting for another process that is downloading {file.path} ..."
+        with locked(path.with_name(f"{path.name}.lock"), waiting, self.stop.is_set):
             if path.exists() and self._is_right(path, file, []):  # by that other process
                 return path
             failures: list[str] = []
             for url in file.urls:
                 try:
-                    self._publish(self._receive(file, url, path), path)
-                    return path
+                    return self._publish(self._receive(file, url, path), file, path)
                 except UnavailableError as failure:
                     failures.append(str(failure))
         raise self._nowhere(file, path, [*problems, *failures])
@@ -189,15 +152,16 @@ class _Run:
             raise _StoppedError
         self.progress(0, count)
 
-    def _publish(self, part: Path, path: Path) -> None:
+    def _publish(self, part: Path, file: RemoteFile, path: Path) -> Path:
         with writing(path):
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            with part.open("rb") as content:
+                os.fsync(content.fileno())
             if path.exists():  # wrong, but perhaps the user's: kept aside
                 path.replace(path.with_name(f"{path.name}.rejected"))
             part.replace(path)
-        self.verified.sha256(path)
-        self.downloaded.append(path.name)
+        self.verified.add(path, file.sha256)
+        self.downloaded.append(file.path)
+        return path
 
     def _nowhere(self, file: RemoteFile, path: Path, problems: list[str]) -> UserError:
         if self.mirror and not (self.mirror / file.path).exists():

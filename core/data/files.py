@@ -10,13 +10,13 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 from core.errors import UserError
@@ -37,30 +37,39 @@ def write_error(path: Path, error: OSError, needed: int = 0) -> UserError:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around any writing to `path`: a full disk or a read-only folder becomes a UserError that names it."""
+    """Around our own writing to `path`: a full disk, a read-only folder and the like become a UserError."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not the system's: the network libraries derive their errors from OSError
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def disk_full(path: Path) -> Iterator[None]:
+    """Around other people's code that writes to `path`: a full disk becomes a UserError, all else is theirs."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
             raise
         raise write_error(path, error) from error
 
 
 @contextmanager
-def locked(path: Path, waiting: str = "") -> Iterator[None]:
+def locked(path: Path, waiting: str = "", stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Hold the lock file `path` against other threads and processes; the kernel releases it if this process dies.
 
-    `waiting` is printed once to stderr when another one holds it. The file is gone afterwards: whoever waits on the
-    removed file notices (filelock compares the link count) and starts over with a new one.
+    `waiting` is printed once to stderr when another one holds it; the waiting ends with filelock.Timeout when `stopped`
+    becomes true. The file is gone afterwards: whoever waits on the removed file notices (filelock compares the link
+    count) and starts over with a new one.
     """
     lock = FileLock(path)
     with writing(path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if waiting:
-                print(waiting, file=sys.stderr, flush=True)
-            lock.acquire()
+        free = _try(lock)
+    if not free:
+        if waiting:
+            print(waiting, file=sys.stderr, flush=True)
+        lock.acquire(cancel_check=stopped)
     try:
         yield
     finally:
@@ -77,12 +86,14 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         UserError: the disk is full or the folder is not writable; what was at `path` is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        file = temporary.open("xb")
     try:
+        with disk_full(path), file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         with writing(path):
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
             temporary.replace(path)
     finally:
         with suppress(OSError):
@@ -160,6 +171,14 @@ def _map_array(path: Path) -> NDArray[Any]:
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: is damaged ({error}); write it again") from error
     return array
+
+
+def _try(lock: BaseFileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
 
 
 @contextmanager

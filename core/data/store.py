@@ -23,7 +23,7 @@ from typing import Any
 from pooch import file_hash
 
 from core.data.fetch import RemoteFile, fetch, fetch_all
-from core.data.files import DISK_FULL, JSON, locked, read_json, write_error, write_json, writing
+from core.data.files import JSON, disk_full, locked, read_json, write_json, writing
 from core.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -146,12 +146,11 @@ def _make(folder: Path, name: str, spec: Mapping[str, JSON], write: Callable[[Pa
 def _temporary(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, removed whatever happens unless it was renamed."""
     temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+    with writing(temporary):
+        temporary.mkdir()
     try:
-        with writing(temporary):
-            temporary.mkdir()
-        yield temporary
-    except OSError as error:
-        raise (write_error(folder, error) if error.errno in DISK_FULL else error) from error
+        with disk_full(folder):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
