@@ -1,0 +1,180 @@
+"""The invoke tasks: `invoke --list`. Thin: each hands its options to a command in `core.commands`.
+
+Everything heavy is imported inside the tasks, so that a listing, a help text or a typo is answered at once.
+"""
+
+import os
+import sys
+
+from invoke import Argument, Context, Task, task
+
+HELP = {
+    "app": "application; see its folder in apps/",
+    "apps": "application, several as a,b,c, or all",
+    "preset": "published or prepared settings by name (default: default)",
+    "set": "a setting as key=value, for example --set model.cell=gru; may be repeated",
+    "run": "latest, an MLflow run id or its beginning, or models:/name@alias",
+    "json": "end with one line of JSON for programs",
+    "debug": "show the traceback of an error",
+}
+
+
+def _help(*names: str, **more: str) -> dict[str, str]:
+    """Help texts by the names that invoke knows the parameters by."""
+    several = {"app": HELP["apps"]} if "apps" in names else {}
+    return {**{name: HELP[name] for name in (*names, "json", "debug") if name != "apps"}, **several, **more}
+
+
+class Inputs(Task):
+    """A task that takes any number of arguments after its options: FILE ... without a `--` before them.
+
+    Invoke's positional arguments are of a fixed number; this one declares as many as there are on the command line.
+    """
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """The declared options, and one positional argument per word that is no option and no option's value."""
+        options = [option for option in super().get_arguments(ignore_unknown_help) if option.name != "inputs"]
+        takes_value = {flag for option in options if option.takes_value for flag in _flags(option)}
+        count, words = 0, sys.argv[sys.argv.index(self.name) + 1 :] if self.name in sys.argv else []
+        while words:
+            word = words.pop(0)
+            if word in takes_value:
+                words = words[1:]
+            elif word == "--":
+                break
+            elif not word.startswith("-"):
+                count += 1
+        return [Argument(name=f"input{i}", positional=True) for i in range(count)] + options
+
+
+def _flags(option: Argument) -> list[str]:
+    return [("-" if len(name) == 1 else "--") + name.strip("_").replace("_", "-") for name in option.names]
+
+
+@task(positional=[], iterable=["set_"], help=_help("apps", "preset", "set"))
+def prepare(_: Context, app=None, preset=None, set_=None, json=False, debug=False):
+    """Fetch, verify and prepare an application's data; a second time it does nothing.
+
+    invoke prepare --app speech --set data.source=fsdd
+    """
+    from core.commands import chosen, run
+
+    def command():
+        from core.commands.prepare import prepare
+
+        return prepare(chosen(app), preset, set_)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["set_"],
+    help=_help("apps", "preset", "set", resume="go on with a run that was stopped: latest, or a run id"),
+)  # fmt: skip
+def train(_: Context, app=None, preset=None, set_=None, resume=None, json=False, debug=False):
+    """Prepare, train, evaluate and track: everything that the first look needs.
+
+    invoke train --app speech
+    invoke train --app speech --set model.cell=gru --set train.epochs=5
+    invoke train --app speech --resume latest
+    """
+    from core.commands import chosen, run
+
+    def command():
+        names = chosen(app)
+        from core.commands.train import train
+
+        return train(names, preset, set_, resume)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["set_"],
+    help=_help("app", "run", "set", split="train, val or test (default: test)"),
+)  # fmt: skip
+def evaluate(_: Context, app=None, run="latest", split="test", set_=None, json=False, debug=False):
+    """Evaluate a trained model again, also with other decoding settings.
+
+    invoke evaluate --app speech --run latest --set decode.beam=16
+    """
+    from core import commands
+
+    def command():
+        name = commands.one(app)
+        from core.commands.evaluate import evaluate
+
+        return evaluate(name, run, split, set_)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(klass=Inputs, positional=[], iterable=["set_"], help=_help("app", "run", "set"))
+def predict(_: Context, app=None, run="latest", set_=None, json=False, debug=False, **inputs):
+    """Apply a trained model to what you give it; without input, to the application's examples.
+
+    invoke predict --app speech --run latest FILE.wav ...
+    """
+    from core import commands
+
+    def command():
+        name = commands.one(app)
+        from core.commands.evaluate import predict
+
+        given = [*inputs.values(), *_after_double_dash()]
+        return predict(name, run, given, set_)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[],
+    help=_help("apps", metric="split/metric to rank by (default: the test score)", csv="comma-separated values"),
+)
+def compare(_: Context, app=None, metric=None, csv=False, json=False, debug=False):
+    """Runs of an application side by side: what differs in their settings, and what it did to the result.
+
+    invoke compare --app speech
+    """
+    from core.commands import chosen, run
+
+    def command():
+        names = chosen(app)
+        from core.commands.compare import compare
+
+        return compare(names, metric, csv)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
+def ui(c: Context, port=5000):
+    """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
+    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    c.run(f"mlflow ui --backend-store-uri {store} --host 127.0.0.1 --port {int(port)}", pty=sys.stdout.isatty())
+
+
+@task(positional=[], help={"slow": "the quality checks on real data instead", "k": "only tests whose name matches"})
+def test(c: Context, slow=False, k=""):
+    """Run the tests; after `--`, options for pytest."""
+    chosen = ["-m", "slow"] if slow else ["-n", str(os.cpu_count())]
+    words = ["python", "-m", "pytest", *chosen, *(["-k", k] if k else []), *_after_double_dash()]
+    # One thread each: two test processes with two threads each would fight over two cores.
+    c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
+
+
+@task
+def lint(c: Context):
+    """Style, types and import contracts: what continuous integration runs."""
+    for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
+        c.run(command, pty=sys.stdout.isatty(), echo=True)
+
+
+def _after_double_dash() -> list[str]:
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def _quoted(words: list[str]) -> str:
+    import shlex
+
+    return shlex.join(words)

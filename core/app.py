@@ -128,9 +128,7 @@ def names() -> list[str]:
 
 def load(name: str) -> App:
     """Import one application. Raises UserError when there is none of that name, or when its import fails."""
-    found = names()
-    if name not in found:
-        raise UserError(f"--app {name}: no such application; {did_you_mean(name, found)}")
+    check(name)
     try:
         app = _import(name)
     except ImportError as error:
@@ -138,6 +136,13 @@ def load(name: str) -> App:
     if not isinstance(app, App):
         raise UserError(f"--app {name}: its APP is not a core.app.App but {type(app).__name__}")
     return replace(app, name=name)
+
+
+def check(name: str) -> None:
+    """Raise UserError when there is no application of that name."""
+    found = names()
+    if name not in found:
+        raise UserError(f"--app {name}: no such application; {did_you_mean(name, found)}")
 
 
 def _import(name: str) -> Any:

@@ -1,0 +1,180 @@
+"""`invoke train`: prepare, train, evaluate, track; or go on with a run that was stopped."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from lightning.fabric import seed_everything
+from torch import nn
+
+from core import app as apps
+from core.app import App, Data, Report
+from core.config import Config
+from core.console import ProgressLine, duration, number, say, show_config, show_metrics, show_predictions
+from core.data.files import read_json, write_json
+from core.data.store import Store
+from core.errors import UsageError, UserError
+from core.training import saved, tracking
+from core.training.evaluation import evaluate
+from core.training.loop import Fitted, fit
+from core.interrupt import Interrupted, StopRequest
+
+UNFINISHED = ("RUNNING", "KILLED", "FAILED")
+
+
+def train(
+    names: Sequence[str], preset: str | None = None, settings: Sequence[str] = (), resume: str | None = None
+) -> dict[str, Any]:
+    """Train one application or several, one after the other.
+
+    Returns:
+        for one application its run as in `Outcome`; for several `{"runs": [...]}`, with the error of those that failed.
+    """
+    if resume and (preset or settings):
+        raise UsageError("--resume goes on with the run's own configuration; leave --preset and --set out")
+    if len(names) == 1:
+        return _train(names[0], preset, settings, resume)
+    results = []
+    for name in names:
+        try:
+            results.append(_train(name, preset, settings, resume))
+        except UserError as error:
+            say(f"error: {error}")
+            results.append({"app": name, "status": "FAILED", "error": str(error)})
+    return {"runs": results, "exit_code": int(any(result["status"] != "FINISHED" for result in results))}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that a training needs, new or resumed."""
+
+    app: App
+    config: Config
+    data: Data
+    run: tracking.Run
+    folder: Path
+    resume: bool
+
+
+def _train(name: str, preset: str | None, settings: Sequence[str], resume: str | None) -> dict[str, Any]:
+    app = apps.load(name)
+    client = tracking.connect()
+    if resume:
+        logged = tracking.find(client, name, resume, UNFINISHED)
+        folder = runs_folder() / logged.id
+        config, digest = _remembered(app, folder)
+    else:
+        config, digest = app.config(preset or "default", settings), None
+    say(f"{app.name}: {app.about}")
+    show_config(app, config)
+    data = _data(app, config)
+    if digest is not None and data.digest != digest:
+        raise UserError(f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
+                        f"was {digest[:12]}); train anew")  # fmt: skip
+    if not resume:
+        run = tracking.Run.start(client, app, config, data.digest)
+        folder = runs_folder() / run.id
+        write_json(folder / "run.json", {"app": name, "config": config.model_dump(mode="json"), "digest": data.digest})
+    with _alone(folder):
+        run = tracking.Run.resume(client, logged.id) if resume else run
+        return _run(_Job(app, config, data, run, folder, bool(resume)))
+
+
+def _run(job: _Job) -> dict[str, Any]:
+    app, config, data, run = job.app, job.config, job.data, job.run
+    with _outcome(job):
+        seed_everything(config.train.seed, verbose=False)
+        model = app.model(config, data.facts)
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
+        with ProgressLine(app) as progress:
+            fitted = fit(app, config, data, model, job.folder, [run, progress], resume=job.resume)
+        with StopRequest() as stop:
+            report = evaluate(app, model, stop.watch(data.test))
+        _keep(job, model, fitted, report, parameters)
+    metrics = {f"test/{name}": value for name, value in report.metrics.items()}
+    _tell(app, run, fitted, report, metrics)
+    return {
+        "app": app.name, "run": run.id, "status": "FINISHED", "metrics": metrics, "signature": report.signature,
+        "seconds": round(fitted.position.seconds, 2), "epochs": fitted.position.epoch, "steps": fitted.position.step,
+        "parameters": parameters, "data_wait": round(fitted.data_wait, 4), "best_epoch": fitted.best_epoch,
+    }  # fmt: skip
+
+
+def _keep(job: _Job, model: nn.Module, fitted: Fitted, report: Report, parameters: int) -> None:
+    """Put everything that the run has shown into the tracking store."""
+    app, run, at = job.app, job.run, fitted.position
+    run.report("test", report, at.step)
+    costs = {"parameters": parameters, "train/total_seconds": at.seconds, "train/total_data_wait": fitted.data_wait}
+    best = {} if fitted.best is None else {f"best/{app.score.name}": fitted.best, "best/epoch": fitted.best_epoch}
+    run.log({**costs, **best}, at.step)
+    if app.figures:
+        run.figures(app.figures(model, job.data.test, report))
+    saved.save(job.folder / "model", app, job.config, job.data.facts, job.data.digest, model)
+    run.model(job.folder / "model")
+
+
+def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, metrics: dict[str, float]) -> None:
+    at = fitted.position
+    say(f"stopped after {at.epoch} epochs, {duration(at.seconds)} (limit: {fitted.stopped}); weights of epoch "
+        f"{fitted.best_epoch}; {100 * fitted.data_wait:.1f} % of the time spent waiting for data")  # fmt: skip
+    show_metrics("held-out test split", metrics)
+    say(f"signature: {report.signature}")
+    show_predictions(report.records[:3])
+    say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")
+    say(f"      invoke compare --app {app.name}      invoke ui")
+
+
+def _data(app: App, config: Config) -> Data:
+    store = Store()
+    app.prepare(config, store)
+    data = app.data(config, store)
+    for note in data.notes:
+        say(f"note: {note}")
+    return data
+
+
+def runs_folder() -> Path:
+    """Where checkpoints are kept: the environment variable UNROLL_RUNS, or `./runs`."""
+    return Path(os.environ.get("UNROLL_RUNS") or "runs")
+
+
+def _remembered(app: App, folder: Path) -> tuple[Config, str]:
+    """Configuration and data digest that a run was started with."""
+    if not (folder / "run.json").exists():
+        raise UserError(f"{folder}: the checkpoints of that run are not here; set UNROLL_RUNS to the folder that has them")
+    kept = read_json(folder / "run.json")
+    return type(app.presets["default"]).parse(kept["config"]), kept["digest"]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process trains a run."""
+    lock = FileLock(folder / "lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"run {folder.name[:8]}: another process is training it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _outcome(job: _Job) -> Iterator[None]:
+    """Ends the run with what happened; whatever happened goes on to the caller."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        job.run.finish("KILLED")
+        say(f"stopped; go on with: invoke train --app {job.app.name} --resume {job.run.id[:8]}")
+        raise
+    except BaseException:
+        job.run.finish("FAILED")
+        raise
+    job.run.finish("FINISHED")

@@ -1,0 +1,140 @@
+"""What people read in the terminal: configuration, the live progress line, tables, predictions."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from core.app import App
+from core.config import Config, describe, flat
+
+if TYPE_CHECKING:
+    from core.training.loop import Position
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str = "") -> None:
+    """A line, as it is: square brackets in it are no markup."""
+    console.print(Text(text))
+
+
+def show_config(app: App, config: Config) -> None:
+    """The whole configuration; what differs from the default preset is marked."""
+    usual = flat(app.presets["default"])
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value, help_text in describe(config):
+        changed = flat(config)[key] != usual.get(key)
+        table.add_row(Text(key, style="bold" if changed else ""), Text(str(value), style="bold" if changed else ""),
+                      Text(help_text, style="dim"))  # fmt: skip
+    console.print(table)
+
+
+def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of the same keys as a table; numbers to four significant digits, aligned right."""
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for key in rows[0]:
+        number = all(isinstance(row[key], int | float) for row in rows)
+        table.add_column(Text(key), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(number(value)) for value in row.values()))
+    console.print(table)
+
+
+def show_metrics(title: str, metrics: Mapping[str, float]) -> None:
+    """Metric names and values."""
+    show_table(title, [{"metric": name, "value": value} for name, value in metrics.items()])
+
+
+def show_predictions(records: Iterable[Mapping[str, Any]]) -> None:
+    """A few records to read: what was wanted, what came."""
+    for record in records:
+        say(f"  {record['id']}")
+        say(f"    wanted  {record.get('reference', '')}")
+        say(f"    got     {record.get('prediction', '')}")
+
+
+def number(value: Any) -> str:
+    """A number with four significant digits, a large one with separators; anything else as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) >= 1000):
+        return f"{int(value):,}"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """1:05 or 2:01:40."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class ProgressLine:
+    """An `Observer` of the training loop: one live line on a terminal, one line per evaluation everywhere.
+
+    Args:
+        app: for the names of its score and its unit.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._progress = Progress(
+            BarColumn(bar_width=20), TextColumn("{task.description}", markup=False), console=console, transient=True,
+            refresh_per_second=4,
+        )  # fmt: skip
+        self._task = self._progress.add_task("starting", total=1.0)
+        self._score = "-"
+        self._loss: float | None = None
+        self._rate = 0.0
+        self._first: tuple[float, float] | None = None
+        self._seen = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def step(self, at: "Position", size: float, metrics: Mapping[str, float]) -> None:
+        """Observer: smooths loss and throughput and moves the line on."""
+        now = time.monotonic()
+        loss, rate = metrics["train/loss"], size / max(now - self._seen, 1e-9)
+        self._seen = now
+        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+        self._rate = rate if not self._rate else 0.95 * self._rate + 0.05 * rate
+        self._first = self._first or (at.share, at.seconds)
+        self._progress.update(self._task, completed=at.share, description=self._line(at))
+
+    def evaluated(self, at: "Position", metrics: Mapping[str, float], best: bool) -> None:
+        """Observer: a lasting line for each evaluation."""
+        self._score = number(metrics[f"val/{self.app.score.name}"])
+        self._seen = time.monotonic()  # an evaluation is no training time
+        shown = "  ".join(f"{name} {number(value)}" for name, value in list(metrics.items())[:3])
+        loss = "-" if self._loss is None else f"{self._loss:.4f}"
+        say(f"epoch {at.epoch:>3}/{at.epochs}  {duration(at.seconds):>7}  loss {loss}  {shown}{'  best' if best else ''}")
+
+    def saved(self) -> None:
+        """Observer: nothing to show."""
+
+    def _line(self, at: "Position") -> str:
+        return (
+            f"epoch {at.epoch}/{at.epochs}  loss {self._loss:.4f}  {self.app.score.name} {self._score}  "
+            f"{number(round(self._rate))} {self.app.unit}/s  {self._remaining(at)} left"
+        )
+
+    def _remaining(self, at: "Position") -> str:
+        assert self._first is not None
+        share, seconds = self._first
+        if at.share <= share:
+            return "?"
+        return duration((at.seconds - seconds) / (at.share - share) * (1 - at.share))

@@ -1,0 +1,1 @@
+"""Training, tracking and comparison: everything that is the same for every application."""

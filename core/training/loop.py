@@ -1,0 +1,372 @@
+"""The training loop, once for all applications: `fit`.
+
+The only file that knows the engine, Lightning's Trainer. One batch is one optimiser step (or a share of one, see
+`train.accumulate`); what an application carries through time rides on the adapter and is detached after each step.
+A checkpoint holds everything that the future depends on, the carried state, the position in the data and all random
+states included, so that a resumed run gives the same bits as an undisturbed one.
+"""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+from torch import Tensor, nn
+
+from core.app import App, Data, Step
+from core.config import Config
+from core.errors import UserError
+from core.recurrence.state import detach
+from core.training.checkpoint import Checkpoints, load
+from core.training.evaluation import evaluate, random_states, restore_random_states
+from core.training.optim import Schedule, optimizer
+from core.interrupt import Interrupted, StopRequest
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the training stands."""
+
+    step: int
+    """optimiser steps done"""
+    epoch: int
+    """epochs done, or the one under way while inside it (counted from 1)"""
+    epochs: int
+    """epochs wanted"""
+    share: float
+    """share of the whole training that is done, 0 to 1"""
+    seconds: float
+    """training time so far, evaluations and earlier sessions of this run included"""
+
+
+class Observer(Protocol):
+    """Whoever wants to know: the tracking, the progress line."""
+
+    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
+        """After each optimiser step. `size`: amount of data in `App.unit`."""
+
+    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
+        """After each evaluation on the validation split."""
+
+    def saved(self) -> None:
+        """After each checkpoint: what was observed up to here will not come again on a resume."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training ended."""
+
+    position: Position
+    stopped: str
+    """"epochs", "minutes" or "patience": the limit that ended it"""
+    best: float | None
+    """best validation score"""
+    best_epoch: int
+    data_wait: float
+    """share of the time between optimiser steps that was spent waiting for the next batch and moving it"""
+
+
+def fit(
+    app: App, config: Config, data: Data, model: nn.Module, folder: Path, observers: Sequence[Observer] = (),
+    resume: bool = False,
+) -> Fitted:
+    """Train `model` in place; at the end it holds the weights that were best on the validation split.
+
+    Args:
+        app: supplies step, evaluate and score.
+        config: its `train` and `optimizer` sections are read here.
+        data: the splits; `data.train` must be a `StatefulDataLoader` for an exact resume.
+        model: fresh from `app.model`; seeded by the caller.
+        folder: where checkpoints are kept.
+        observers: told of every step, evaluation and checkpoint.
+        resume: go on from the newest checkpoint in `folder`.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
+        UserError: a loss that is not finite; no usable checkpoint to resume from; the disk is full.
+    """
+    checkpoints = Checkpoints(folder)
+    path = _resumable(checkpoints) if resume else None
+    adapter = _Adapter(app, config, model, steps=_steps(data, config))
+    with StopRequest() as stop, _quiet():
+        watch = _Watch(adapter, data, checkpoints, observers, stop)
+        trainer = _trainer(config, watch)
+        trainer.fit(adapter, train_dataloaders=data.train, ckpt_path=path, weights_only=True)
+        watch.evaluate_if_due(trainer)
+    if watch.best is not None:
+        model.load_state_dict(load(checkpoints.best)["weights"])
+    return Fitted(watch.position(trainer), watch.stopped, watch.best, watch.best_epoch, watch.data_wait)
+
+
+class _Adapter(pl.LightningModule):
+    """An application's plain functions in the shape that the Trainer wants."""
+
+    def __init__(self, app: App, config: Config, model: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.app, self.config, self.model = app, config, model
+        self.schedule = Schedule(config.optimizer.schedule, config.optimizer.warmup, steps)
+        self.carried: Any = None
+        self.last: Step | None = None
+        self.norm = torch.zeros(())
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        step = self.app.step(self.model, batch, self.carried)
+        if not torch.isfinite(step.loss):
+            raise UserError(
+                f"the loss is {step.loss.item()} at step {self.global_step + 1}; lower optimizer.lr "
+                f"(now {self.config.optimizer.lr:g}) or optimizer.clip (now {self.config.optimizer.clip:g})"
+            )
+        self.carried = detach(step.state)
+        self.last = step
+        return step.loss
+
+    def on_train_epoch_start(self) -> None:
+        self.carried = None
+
+    def configure_optimizers(self) -> Any:
+        chosen = optimizer(self.config.optimizer, self.model)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, self.schedule)
+        return {"optimizer": chosen, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        limit = self.config.optimizer.clip or math.inf
+        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["carried"] = self.carried
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.carried = checkpoint["carried"]
+
+
+class _Watch(pl.Callback):
+    """Everything around the steps: evaluation, best weights, stopping, checkpoints, signals, observers."""
+
+    def __init__(
+        self, adapter: _Adapter, data: Data, checkpoints: Checkpoints, observers: Sequence[Observer], stop: StopRequest
+    ) -> None:
+        self.adapter, self.data, self.checkpoints = adapter, data, checkpoints
+        self.observers, self.stop = observers, stop
+        self.train, self.score = adapter.config.train, adapter.app.score
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.evaluations_without_gain = 0
+        self.evaluated_epochs = 0
+        self.stopped = "epochs"
+        self.seconds = 0.0
+        self._resumed_randomness: dict[str, Any] | None = None
+        self._began = self._last_save = self._told = self._batch_ended = time.monotonic()
+        self._waited = self._size = self._total_waited = self._total = 0.0
+
+    # What a checkpoint holds of this object.
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.best, "best_epoch": self.best_epoch, "evaluated_epochs": self.evaluated_epochs,
+            "evaluations_without_gain": self.evaluations_without_gain, "seconds": self._elapsed(),
+            "random": random_states(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed_randomness = state_dict["random"]
+        for name in ("best", "best_epoch", "evaluated_epochs", "evaluations_without_gain", "seconds"):
+            setattr(self, name, state_dict[name])
+
+    # The Trainer's hooks.
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.install()  # the Trainer has just put its own handler for SIGTERM
+        self._began = self._last_save = time.monotonic()
+        self._set_epoch(trainer)
+        self.evaluate_if_due(trainer)
+        if self._resumed_randomness is not None:
+            restore_random_states(self._resumed_randomness)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._set_epoch(trainer)
+        self._told = self._batch_ended = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        self._waited += time.monotonic() - self._batch_ended
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert self.adapter.last is not None
+        self._size += self.adapter.last.size
+        # Between two optimiser steps the half-added gradient would be lost: no report and no checkpoint there.
+        if not trainer.fit_loop._should_accumulate():
+            self._tell_step(trainer)
+            self._check_clock(trainer)
+            # After the last batch the epoch's end saves or stops: the Trainer resumes exactly from there, not from here.
+            if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+                self._save_or_stop(trainer)
+        self._batch_ended = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.evaluate_if_due(trainer)
+
+    # What the hooks are made of.
+
+    def evaluate_if_due(self, trainer: pl.Trainer) -> None:
+        """Evaluate once per finished epoch, also when the run was stopped between an epoch and its evaluation."""
+        epoch = trainer.fit_loop.epoch_progress.current.processed
+        if self.evaluated_epochs >= epoch:
+            return
+        try:
+            self.stop.check()
+            report = evaluate(self.adapter.app, self.adapter.model, self.stop.watch(self.data.val))
+        except Interrupted:
+            self._save(trainer)
+            raise
+        self.evaluated_epochs = epoch
+        self._judge(trainer, report.metrics[self.score.name], epoch)
+        metrics = {f"val/{name}": value for name, value in report.metrics.items()}
+        for observer in self.observers:
+            observer.evaluated(self.position(trainer), metrics, best=self.best_epoch == epoch)
+        self._save(trainer)
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time between steps that went into getting the next batch."""
+        return self._total_waited / self._total if self._total else 0.0
+
+    def position(self, trainer: pl.Trainer) -> Position:
+        """Where the training stands now."""
+        progress = trainer.fit_loop.epoch_progress.current
+        step, steps = trainer.global_step, self.adapter.schedule.steps
+        share = min(max(step / max(steps, 1), self.adapter.schedule.elapsed), 1.0)
+        epoch = max(progress.ready, progress.processed)
+        return Position(step, epoch, self.train.epochs, share, self._elapsed())
+
+    def _judge(self, trainer: pl.Trainer, value: float, epoch: int) -> None:
+        if self.score.better(value, self.best):
+            self.best, self.best_epoch, self.evaluations_without_gain = value, epoch, 0
+            self.checkpoints.save_best({"weights": self.adapter.model.state_dict(), "score": value, "epoch": epoch})
+            return
+        self.evaluations_without_gain += 1
+        if self.adapter.schedule.shape == "plateau":
+            self.adapter.schedule.plateau /= 4
+        if self.train.patience and self.evaluations_without_gain >= self.train.patience:
+            self._end(trainer, "patience")
+
+    def _save_or_stop(self, trainer: pl.Trainer) -> None:
+        if self.stop.number is not None:
+            self._save(trainer)
+            self.stop.check()
+        if time.monotonic() - self._last_save > 60 * self.train.checkpoint_minutes:
+            self._save(trainer)
+
+    def _check_clock(self, trainer: pl.Trainer) -> None:
+        if self.train.minutes:
+            self.adapter.schedule.elapsed = min(self._elapsed() / 60 / self.train.minutes, 1.0)
+            if self.adapter.schedule.elapsed == 1.0:
+                self._end(trainer, "minutes")
+
+    def _end(self, trainer: pl.Trainer, reason: str) -> None:
+        self.stopped = reason
+        trainer.should_stop = True
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.checkpoints.last)
+        self._last_save = time.monotonic()
+        for observer in self.observers:
+            observer.saved()
+
+    def _tell_step(self, trainer: pl.Trainer) -> None:
+        step = self.adapter.last
+        assert step is not None
+        now = time.monotonic()
+        metrics = {
+            "train/loss": step.loss.item(), "train/gradient_norm": self.adapter.norm.item(),
+            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"], "train/data_wait": self._waited / (now - self._told),
+            **{f"train/{name}": float(value) for name, value in step.logs.items()},
+        }  # fmt: skip
+        position = self.position(trainer)
+        for observer in self.observers:
+            observer.step(position, self._size, metrics)
+        self._total_waited += self._waited
+        self._total += now - self._told
+        self._size = self._waited = 0.0
+        self._told = now
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._began
+
+    def _set_epoch(self, trainer: pl.Trainer) -> None:
+        sampler = getattr(self.data.train, "batch_sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)
+
+
+class _Files(CheckpointIO):
+    """Lightning's checkpoints in our own format: safetensors and JSON, written atomically."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        self.checkpoints.save(checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        tree: dict[str, Any] = load(Path(path))
+        return tree
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink()
+
+
+def _trainer(config: Config, watch: _Watch) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator=config.train.device,
+        devices=1,
+        precision=config.train.precision,
+        min_epochs=0,
+        max_epochs=config.train.epochs,
+        accumulate_grad_batches=config.train.accumulate,
+        limit_val_batches=0,  # an evaluation is one call of the application's, not a loop of the Trainer's
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watch],
+        plugins=[_Files(watch.checkpoints)],
+    )
+
+
+def _steps(data: Data, config: Config) -> int:
+    """Optimiser steps of the whole training."""
+    batches = len(data.train)  # type: ignore[arg-type]  # a loader, see Data
+    return config.train.epochs * math.ceil(batches / config.train.accumulate)
+
+
+def _resumable(checkpoints: Checkpoints) -> Path:
+    path, _, warning = checkpoints.newest()
+    if warning:
+        warnings.warn(warning, stacklevel=3)
+    return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning talks to its own users; ours are told the same by the observers."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

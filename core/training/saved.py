@@ -1,0 +1,94 @@
+"""A trained model as a folder: weights in safetensors, everything else in JSON, and MLflow's pyfunc over it.
+
+Loading runs no code from the folder: it names an application, which must be installed here.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from core import app as apps
+from core.app import App
+from core.config import Config
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DESCRIPTION = "model.json"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model as it was loaded, in eval mode, with what it was trained with."""
+
+    app: App
+    config: Config
+    facts: dict[str, Any]
+    digest: str
+    """of the data it was trained on"""
+    model: nn.Module
+
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
+        """One output per input, without gradients."""
+        with torch.inference_mode():
+            return self.app.predict(self.model, inputs)
+
+
+def save(folder: Path, app: App, config: Config, facts: dict[str, Any], digest: str, model: nn.Module) -> None:
+    """Write the model to `folder`, which is made when missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    description = {"app": app.name, "config": config.model_dump(mode="json"), "facts": facts, "digest": digest}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+    save_model(model, str(folder / WEIGHTS))  # keeps tied weights tied
+
+
+def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
+    """The model saved in `folder`.
+
+    Args:
+        folder: written by `save`.
+        settings: `key=value` changes of its configuration that leave the weights as they are, `decode.beam=8`.
+
+    Raises:
+        UserError: a file is missing or damaged, the application is not installed, or the weights do not fit.
+    """
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / DESCRIPTION}: not a saved model ({error})") from None
+    app = apps.load(description["app"])
+    config = type(app.presets["default"]).parse(description["config"]).override(settings)
+    model = app.model(config, description["facts"])
+    try:
+        load_model(model, str(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder / WEIGHTS}: does not fit the model of {app.name} with its configuration ({reason})") from None
+    return Saved(app, config, description["facts"], description["digest"], model.eval())
+
+
+class _Served:
+    """What MLflow calls: a data frame with a column "input" in, one with a column "output" out."""
+
+    def __init__(self, saved: Saved) -> None:
+        self.saved = saved
+
+    def predict(self, frame: "pd.DataFrame", params: Any = None) -> "pd.DataFrame":
+        import pandas as pd
+
+        outputs = self.saved.predict(frame["input"].tolist())
+        return pd.DataFrame({"output": [o if isinstance(o, str) else json.dumps(o) for o in outputs]})
+
+
+def _load_pyfunc(path: str) -> _Served:
+    """MLflow's entry: see `loader_module` of `mlflow.pyfunc`."""
+    return _Served(load(Path(path)))

@@ -1,0 +1,285 @@
+"""Runs in MLflow: one experiment per application, and the truth about how each run ended.
+
+The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Metrics go out in batches, never one call a
+step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
+"""
+
+import logging
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, Schema
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.app import App, Report
+from core.config import Config, flat
+from core.errors import UserError
+from core.training import saved
+from core.training.loop import Position
+from core.training.records import write_records
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+FLUSH_SECONDS = 5.0
+FLUSH_METRICS = 1000  # MLflow takes no more in one call
+
+for noisy in ("mlflow", "alembic"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Around any call of MLflow: a store that cannot be reached or written to becomes one line."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"tracking store {mlflow.get_tracking_uri()}: {reason}; check MLFLOW_TRACKING_URI, the disk and its free space"
+        ) from error
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking store. Raises UserError when it cannot be reached."""
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_STORE))
+    with store_errors():
+        return MlflowClient()
+
+
+class Run:
+    """One run, under way. An `Observer` of the training loop.
+
+    Args:
+        client: from `connect`.
+        id: MLflow's run id.
+        system_metrics: whether processor, memory, disk and network are sampled in the background.
+    """
+
+    def __init__(self, client: MlflowClient, id: str, system_metrics: bool = True) -> None:
+        self.client, self.id = client, id
+        self._buffer: list[Metric] = []
+        self._flushed = time.monotonic()
+        self._known = {key: _last_step(client, id, key) for key in client.get_run(id).data.metrics}
+        self._monitor = SystemMetricsMonitor(id, resume_logging=True) if system_metrics else None
+        if self._monitor:
+            self._monitor.start()
+
+    @classmethod
+    def start(cls, client: MlflowClient, app: App, config: Config, digest: str) -> "Run":
+        """A new run of `app`, with its whole configuration, data digest and commit."""
+        with store_errors():
+            id = client.create_run(_experiment(client, app.name), tags=_tags(app, digest)).info.run_id
+            client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
+            client.log_text(id, config.model_dump_json(indent=2), "config.json")
+            return cls(client, id)
+
+    @classmethod
+    def resume(cls, client: MlflowClient, id: str) -> "Run":
+        """The same run again: metrics that it has already are not logged a second time."""
+        with store_errors():
+            client.update_run(id, status="RUNNING")
+            return cls(client, id)
+
+    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
+        """Observer: buffers the numbers of a step."""
+        self.log(metrics, at.step)
+
+    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
+        """Observer: numbers of an evaluation, by optimiser step, with the epoch beside them."""
+        self.log({**metrics, "epoch": at.epoch, "seconds": at.seconds}, at.step)
+
+    def saved(self) -> None:
+        """Observer: what a checkpoint covers is written out with it."""
+        self.flush()
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Buffer metrics; they reach the store within seconds, in one call for many."""
+        now = int(time.time() * 1000)
+        self._buffer += [Metric(k, float(v), now, step) for k, v in metrics.items() if step > self._known.get(k, -1)]
+        if len(self._buffer) > FLUSH_METRICS // 2 or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered metrics to the store."""
+        with store_errors():
+            while self._buffer:
+                self.client.log_batch(self.id, metrics=self._buffer[:FLUSH_METRICS])
+                del self._buffer[:FLUSH_METRICS]
+        self._flushed = time.monotonic()
+
+    def report(self, split: str, report: Report, step: int) -> None:
+        """Metrics of a split under `split/name`, its signature as a tag, and one row per example as Parquet."""
+        self.log({f"{split}/{name}": value for name, value in report.metrics.items()}, step)
+        with store_errors(), tempfile.TemporaryDirectory() as folder:
+            self.client.set_tag(self.id, f"signature.{split}", report.signature)
+            self.client.log_artifact(self.id, str(write_records(report.records, Path(folder), split)), "records")
+
+    def figures(self, figures: Mapping[str, Figure]) -> None:
+        """Pictures by name, as PNG under `figures/`."""
+        with store_errors():
+            for name, figure in figures.items():
+                self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 110})
+
+    def model(self, folder: Path) -> None:
+        """A saved model (see `core.training.saved`) as MLflow's own LoggedModel behind a pyfunc."""
+        signature = ModelSignature(Schema([ColSpec("string", "input")]), Schema([ColSpec("string", "output")]))
+        with store_errors(), _no_example_warning(), mlflow.start_run(run_id=self.id, log_system_metrics=False):
+            mlflow.pyfunc.log_model(
+                name="model", loader_module="core.training.saved", data_path=str(folder), signature=signature,
+                pip_requirements=["unroll"],
+            )  # fmt: skip
+
+    def finish(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED; what is buffered is written first."""
+        if self._monitor:
+            self._monitor.finish()
+        try:
+            self.flush()
+        finally:
+            with store_errors():
+                self.client.set_terminated(self.id, status)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A run as it stands in the store."""
+
+    id: str
+    name: str
+    status: str
+    started: float
+    """seconds since 1970"""
+    seconds: float | None
+    """from start to end; None while it is under way"""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+def runs(client: MlflowClient, app: str, limit: int = 1000) -> list[Logged]:
+    """The runs of an application, newest first; none when it never ran."""
+    with store_errors():
+        experiment = client.get_experiment_by_name(app)
+        if experiment is None:
+            return []
+        found = client.search_runs([experiment.experiment_id], max_results=limit, order_by=["start_time DESC"])
+    return [_logged(run) for run in found]
+
+
+def find(client: MlflowClient, app: str, reference: str, status: Sequence[str] | None = None) -> Logged:
+    """The run named by `latest`, an id, or the beginning of one.
+
+    Args:
+        app: name of the application.
+        reference: what the user typed.
+        status: only runs of these statuses count for `latest`.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    candidates = runs(client, app)
+    if reference == "latest":
+        fitting = [run for run in candidates if status is None or run.status in status][:1]
+    else:
+        fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
+    if len(fitting) != 1:
+        known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
+        what = "no such run" if not fitting else "more than one run begins so"
+        raise UserError(f"run {reference}: {what} of {app}; newest runs: {known}")
+    return fitting[0]
+
+
+def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
+    """The saved model of a run (`latest`, an id) or of the registry (`models:/name@alias`), as a local folder.
+
+    Raises:
+        UserError: there is no such run or model, or the run ended without one.
+    """
+    with store_errors():
+        if reference.startswith("models:/"):
+            return _downloaded(reference)
+    run = find(client, app, reference, status=["FINISHED"])
+    with store_errors():
+        outputs = client.get_run(run.id).outputs
+        models = outputs.model_outputs if outputs else []
+        if not models:
+            raise UserError(f"run {run.id[:8]} of {app} is {run.status} and holds no model; --resume it, or name another")
+        return _downloaded(f"models:/{models[-1].model_id}")
+
+
+def _downloaded(uri: str) -> Path:
+    [found] = Path(mlflow.artifacts.download_artifacts(uri)).glob(f"data/*/{saved.DESCRIPTION}")
+    return found.parent
+
+
+def _logged(run: MlflowRun) -> Logged:
+    info, data = run.info, run.data
+    seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
+    return Logged(
+        info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
+        dict(data.params), dict(data.metrics), dict(data.tags),
+    )  # fmt: skip
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    """The experiment's id. Two first runs at once may both try to make it: the second takes the first one's."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _tags(app: App, digest: str) -> dict[str, str]:
+    source = {"mlflow.source.name": f"unroll train --app {app.name}", "mlflow.source.type": "LOCAL"}
+    return {"app": app.name, "data.digest": digest, "mlflow.note.content": app.about, **source, **_commit()}
+
+
+def _commit() -> dict[str, str]:
+    """The commit that this code is, with a mark when it was changed since; empty outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"mlflow.source.git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(git("status", "--porcelain")))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _last_step(client: MlflowClient, id: str, key: str) -> int:
+    return max((metric.step for metric in client.get_metric_history(id, key)), default=-1)
+
+
+@contextmanager
+def _no_example_warning() -> Iterator[None]:
+    """An example would make MLflow run the model once more while logging; the signature is stated instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example.*")
+        yield
+
+
+def log_params(run: Run, values: Mapping[str, Any]) -> None:
+    """Further facts about a run that are no settings: number of parameters, kernels, versions."""
+    with store_errors():
+        run.client.log_batch(run.id, tags=[RunTag(key, str(value)) for key, value in values.items()])
