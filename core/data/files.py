@@ -133,7 +133,7 @@ def read_jsonl(path: Path) -> Iterator[Any]:
     with _reading(path), path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _parse(path, line, number)
+                yield _parse(path, line.rstrip("\n"), number)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
