@@ -44,10 +44,12 @@ class Cell(nn.Module):
         output_size: features (or channels) of an output row; H unless the cell says otherwise.
         state_shapes: name -> shape of each state tensor of one row, without batch and extent; "hidden" comes first.
         extent_dims: how many dimensions a row's extent has: 0 for vectors, 2 for maps [C, Y, X].
+        fixed_states: names of states whose initial value is part of the equations and is never learned.
         recurrent_weights: names of the parameters of W: what weight drop and the orthogonal initialisation act on.
     """
 
     recurrent_weights: tuple[str, ...] = ("weight_hh",)
+    fixed_states: tuple[str, ...] = ()
     extent_dims: int = 0
 
     def __init__(
@@ -65,7 +67,7 @@ class Cell(nn.Module):
         self.state_shapes = dict(state_shapes or {"hidden": (hidden_size,)})
 
     def project(self, x: Tensor) -> Tensor:
-        """The input side of all steps at once: x [T, B, D, *extent] -> u [T, B, P, *extent]; u_t depends on x_t alone."""
+        """The input side of all steps at once: x [T, B, D, *extent] -> u [T, B, P, *extent]; u_t sees only x_t."""
         raise NotImplementedError(f"{type(self).__name__} must define project(x)")
 
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
@@ -127,6 +129,7 @@ class Cell(nn.Module):
         raise ValueError(f"{type(self).__name__} has no gate that keeps its memory")
 
     def extra_repr(self) -> str:
+        """The configuration. A cell with options lists them all: a saved state is refused where they differ."""
         return f"{self.input_size}, {self.hidden_size}"
 
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, positive
-from core.recurrence.cells.elman import masked
-from core.recurrence.cells.lstm import set_gate_bias
+from core.recurrence.cells.parts import masked, set_gate_bias
 
 Kernel = int | tuple[int, int]
 

@@ -26,9 +26,11 @@ class VariationalDropout(nn.Module):
         self.p = rate("p", p)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[T, B, ...] -> the same shape."""
         return x * mask_like(x[0], self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:
+        """The rate."""
         return f"p={self.p}"
 
 

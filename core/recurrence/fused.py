@@ -69,9 +69,7 @@ def _stretch(cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tup
     output, after = _kernel(cell, packed, tuple(tensor.index_select(0, here) for tensor in state))
     padded, _ = pad_packed_sequence(output, total_length=len(x))
     full = padded.new_zeros(*x.shape[:2], cell.output_size).index_copy(1, here, padded)
-    return full, tuple(
-        old.to(new.dtype).index_copy(0, here, new) for old, new in zip(state, after, strict=True)
-    )
+    return full, tuple(old.to(new.dtype).index_copy(0, here, new) for old, new in zip(state, after, strict=True))
 
 
 def _kernel(cell: Cell, x: Any, state: State) -> tuple[Any, State]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from core.recurrence import cells
 from core.recurrence.cell import Cell
-from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
 from core.recurrence.conv import ConvGRUCell, ConvLSTMCell
 from core.recurrence.scan import MinGRUCell, MinLSTMCell, RGLRUCell
 
@@ -44,9 +44,16 @@ class Cells(Mapping[str, CellFactory]):
 
 CELLS = Cells(
     {
-        "elman": ElmanCell,
-        "lstm": LSTMCell,
-        "gru": GRUCell,
+        "elman": cells.ElmanCell,
+        "lstm": cells.LSTMCell,
+        "gru": cells.GRUCell,
+        "layernorm-lstm": cells.LayerNormLSTMCell,
+        "layernorm-gru": cells.LayerNormGRUCell,
+        "mgu": cells.MGUCell,
+        "ligru": cells.LiGRUCell,
+        "indrnn": cells.IndRNNCell,
+        "slstm": cells.SLSTMCell,
+        "cornn": cells.CoRNNCell,
         "mingru": MinGRUCell,
         "minlstm": MinLSTMCell,
         "rglru": RGLRUCell,

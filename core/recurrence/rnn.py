@@ -143,7 +143,7 @@ class Recurrent(nn.Module):
             inputs = self._layer_input(layer, below, x)
             outputs = []
             for index in range(layer * self.directions, (layer + 1) * self.directions):
-                output, last = self._run(index, inputs, before[index], fresh[index], span, stepwise)
+                output, last = self._run(index, inputs, before[index], fresh[index], span=span, stepwise=stepwise)
                 outputs.append(output)
                 after.append(last)
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
@@ -151,18 +151,18 @@ class Recurrent(nn.Module):
         return below, self._joined(after)
 
     def _run(
-        self, index: int, x: Tensor, state: State, fresh: State, span: Span, stepwise: bool
+        self, index: int, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
     ) -> tuple[Tensor, State]:
         """One cell over the sequence in its own direction; the output comes back in the order of time."""
         cell = self._cell(index)
         if index % self.directions:
-            output, state = self._unroll(cell, span.flip(x), state, fresh, span.backward(), stepwise)
+            output, state = self._unroll(cell, span.flip(x), state, fresh, span=span.backward(), stepwise=stepwise)
             return span.flip(span.clear(output)), state
-        output, state = self._unroll(cell, x, state, fresh, span, stepwise)
+        output, state = self._unroll(cell, x, state, fresh, span=span, stepwise=stepwise)
         return span.clear(output), state
 
     def _unroll(
-        self, cell: Cell, x: Tensor, state: State, fresh: State, span: Span, stepwise: bool
+        self, cell: Cell, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
     ) -> tuple[Tensor, State]:
         """The choice of the path: a fused kernel, the cell's own parallel path, or the loop over `step`."""
         where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
@@ -219,18 +219,20 @@ class Recurrent(nn.Module):
             f"{name}_{index}": nn.Parameter(tensor[0].clone())
             for index, cell in enumerate(self._cells())
             for name, tensor in zip(cell.state_shapes, cell.initial(1), strict=True)
+            if name not in cell.fixed_states
         }
 
     def _fresh(self, batch: int, extent: tuple[int, ...]) -> list[State]:
         """The initial state of each cell, tensors [B, ...]."""
+        states = [cell.initial(batch, extent) for cell in self._cells()]
         if not self.learned:
-            return [cell.initial(batch, extent) for cell in self._cells()]
+            return states
         return [
             tuple(
-                _spread(self.learned[f"{name}_{index}"], batch, extent)
-                for name in cell.state_shapes
+                _spread(self.learned[key], batch, extent) if (key := f"{name}_{index}") in self.learned else zeros
+                for name, zeros in zip(cell.state_shapes, state, strict=True)
             )
-            for index, cell in enumerate(self._cells())
+            for index, (cell, state) in enumerate(zip(self._cells(), states, strict=True))
         ]
 
     def _joined(self, states: Sequence[State]) -> Any:
@@ -268,6 +270,7 @@ class Recurrent(nn.Module):
             raise ValueError(f"zoneout of the cell state: {self.name} has none, only {[*cell.state_shapes]}")
 
     def extra_repr(self) -> str:
+        """The whole configuration: a saved state is refused where it differs."""
         sizes = self.hidden_sizes[0] if len(set(self.hidden_sizes)) == 1 else self.hidden_sizes
         options = {"bidirectional": self.directions == 2, "residual": self.residual, "skip": self.skip}
         rates_ = {"dropout": self.dropout, "variational": self.variational, "zoneout": self.zoneout}

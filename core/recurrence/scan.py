@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, expand_right, last_state, positive
-from core.recurrence.cells.lstm import set_gate_bias
+from core.recurrence.cells.parts import set_gate_bias
 
 WIDE = 8192
 """Elements of one time step from which on a CPU is limited by memory, not by the number of operations."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State
+from core.recurrence.cells.parts import masked, sum_of_biases
 
 Function = Callable[[Tensor], Tensor]
 
@@ -71,11 +72,39 @@ class ElmanCell(Cell):
         return f"{super().extra_repr()}, f={self.name_of_f}, bias={self.bias_ih is not None}"
 
 
-def sum_of_biases(bias_ih: Tensor | None, bias_hh: Tensor | None) -> Tensor | None:
-    """torch.nn keeps two biases where one would do; they are added once per sequence, not once per step."""
-    return None if bias_ih is None or bias_hh is None else bias_ih + bias_hh
+class IndRNNCell(Cell):
+    """Independently recurrent network: each unit sees only its own past (Li et al. 2018, CVPR).
 
+        S_t = f(U x_t + w * S_{t-1} + b)        w [H], element-wise
 
-def masked(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """The hidden state as the recurrent product reads it (variational dropout)."""
-    return hidden if mask is None else hidden * mask
+    Parameters: H * (D + 2)
+
+    When to use it: long sequences and deep stacks of it; w alone decides how fast a unit forgets, so the gradient
+    through time is w to the power of the lag. Units mix only between layers: use at least two.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, f: str | Function = "relu") -> None:
+        super().__init__(input_size, hidden_size)
+        self.name_of_f, self.f = function_named(f)
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    def project(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight_ih, self.bias)
+
+    def step(self, u: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
+        hidden = self.f(u + self.weight_hh * masked(state[0], mask))
+        return hidden, (hidden,)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.uniform_(self.weight_hh, 0, 1)  # the paper's: from no memory to a perfect one
+
+    def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
+        with torch.no_grad():
+            self.weight_hh.copy_(torch.sigmoid(keep))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, f={self.name_of_f}"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, positive
-from core.recurrence.cells.elman import masked, sum_of_biases
+from core.recurrence.cells.parts import masked, reset_norm, set_gate_bias, sum_of_biases
 
 
 class LSTMCell(Cell):
@@ -91,15 +91,48 @@ class LSTMCell(Cell):
         return f"{super().extra_repr()}, {options}, bias={self.bias_ih is not None}"
 
 
-def set_gate_bias(bias: Tensor | None, other: Tensor | None, gates: int, index: int, value: Tensor) -> None:
-    """Makes the whole bias of gate `index` of `gates` equal to value [H], where two biases are added.
+class LayerNormLSTMCell(Cell):
+    """LSTM with layer normalisation inside the recurrence (Ba, Kiros and Hinton 2016, equations 20 to 22).
 
-    Raises:
-        ValueError: the cell was built without biases.
+        i, f, g, o = LN(W h_{t-1}) * gain_hh + LN(U x_t) * gain_ih + b        LN over all four gates at once
+        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+        h_t = sigmoid(o) * tanh(LN(c_t) * gain_c + bias_c)
+
+    LN subtracts the mean and divides by the standard deviation over a row's features.
+
+    Parameters: 4 * H * (D + H + 3) + 2 * H
+
+    When to use it: deep or wide LSTMs that train slowly or diverge; usually needs fewer epochs than the plain one.
     """
-    if bias is None:
-        raise ValueError("an initialisation of the gates needs a cell with bias=True")
-    with torch.no_grad():
-        bias.chunk(gates)[index].copy_(value)
-        if other is not None:
-            other.chunk(gates)[index].zero_()
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, state_shapes={"hidden": (hidden_size,), "cell": (hidden_size,)})
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.gain_ih = nn.Parameter(torch.empty(4 * hidden_size))
+        self.gain_hh = nn.Parameter(torch.empty(4 * hidden_size))
+        self.gain_c = nn.Parameter(torch.empty(hidden_size))
+        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        self.bias_c = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    def project(self, x: Tensor) -> Tensor:
+        return F.layer_norm(F.linear(x, self.weight_ih), self.gain_ih.shape, self.gain_ih, self.bias)
+
+    def step(self, u: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
+        hidden, cell = state
+        recurrent = F.linear(masked(hidden, mask), self.weight_hh)
+        gates = u + F.layer_norm(recurrent, self.gain_hh.shape, self.gain_hh)
+        write, forget, candidate, out = gates.chunk(4, dim=-1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
+        hidden = torch.sigmoid(out) * torch.tanh(F.layer_norm(cell, self.gain_c.shape, self.gain_c, self.bias_c))
+        return hidden, (hidden, cell)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        reset_norm(gains=[self.gain_ih, self.gain_hh, self.gain_c], biases=[self.bias, self.bias_c])
+
+    def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
+        set_gate_bias(self.bias, None, 4, 1, keep)
+        if write is not None:
+            set_gate_bias(self.bias, None, 4, 0, write)
