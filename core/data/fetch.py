@@ -154,7 +154,7 @@ class _Run:
 
     def _publish(self, part: Path, file: RemoteFile, path: Path) -> Path:
         with writing(path):
-            with part.open("rb") as content:
+            with part.open("r+b") as content:
                 os.fsync(content.fileno())
             if path.exists():  # wrong, but perhaps the user's: kept aside
                 path.replace(path.with_name(f"{path.name}.rejected"))
@@ -205,8 +205,8 @@ def _mismatch(place: str, got: str, wanted: str) -> str:
 def _progress(label: str, files: int) -> Iterator[Callable[[int, int], None]]:
     """A bar over the files and the bytes received, on a terminal; nothing at all elsewhere."""
     console = Console(stderr=True)
-    received_column = TextColumn("{task.fields[received]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), received_column)
+    name, amount = (TextColumn(f"{{task.{what}}}", markup=False) for what in ("description", "fields[received]"))
+    columns = (name, BarColumn(), MofNCompleteColumn(), amount)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=files, received="")
         received = 0

@@ -167,10 +167,9 @@ def _write_array(path: Path, array: NDArray[Any]) -> None:
 
 def _map_array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: is damaged ({error}); write it again") from error
-    return array
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy parses the header with Python's own tokenizer, which raises errors of many kinds
+        raise UserError(f"{path}: is damaged: not an intact .npy file") from error
 
 
 def _try(lock: BaseFileLock) -> bool:
@@ -193,7 +192,13 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _parse(path: Path, text: str, line: int = 1) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         where = f"line {line + error.lineno - 1}, column {error.colno}"
         raise UserError(f"{path}, {where}: is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of a million digits, a million brackets
+        raise UserError(f"{path}, line {line}: cannot be read as JSON ({error})") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")

@@ -110,13 +110,15 @@ class Store:
 
     def verify(self, prepared: Prepared) -> None:
         """Read the whole set again. Raises UserError naming the first file that differs from what was prepared."""
-        manifest = read_json(prepared.folder / MANIFEST)
-        wanted, found = manifest["files"], _table(prepared.folder)
+        name = prepared.folder.name.rpartition("-")[0]
+        wanted, found = _manifest(prepared.folder, name, prepared.spec)["files"], _table(prepared.folder)
         for file in sorted(wanted.keys() | found.keys()):
-            if wanted.get(file) != found.get(file):
-                problem = "has changed" if file in wanted and file in found else "was not there before"
-                problem = problem if file in found else "is missing"
-                raise _damaged(prepared.folder / file, problem, manifest["name"])
+            if file not in found:
+                raise _damaged(prepared.folder / file, "is missing", name)
+            if file not in wanted:
+                raise _damaged(prepared.folder / file, "was not there before", name)
+            if wanted[file] != found[file]:
+                raise _damaged(prepared.folder / file, "has changed", name)
 
     def _folder(self, name: str, spec: Mapping[str, JSON]) -> Path:
         if not re.fullmatch(r"[\w-]+(\.[\w-]+)?", name):
@@ -181,7 +183,7 @@ def _files(folder: Path) -> list[Path]:
 def _flush(folder: Path) -> None:
     """Have the content on the disk before the rename that publishes it, whatever `write` used to write it."""
     for path in _files(folder):
-        with path.open("rb") as file:
+        with path.open("r+b") as file:
             os.fsync(file.fileno())
 
 

@@ -24,7 +24,7 @@ class Site:
         self.statuses: list[int] = []
         """error status of the next answers, one entry per answer; then 200"""
         self.stall: threading.Event | None = None
-        """answers send half, then wait for this event"""
+        """answers send half, and the rest after this event"""
         self.seconds = 0.0
         """delay before each answer"""
         self.log: list[tuple[str, str | None]] = []
@@ -49,8 +49,8 @@ class Site:
         if self.stall:
             request.wfile.write(body[: len(body) // 2])
             self.stall.wait()
-        else:
-            request.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
+            body = body[len(body) // 2 :]
+        request.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,25 @@ def test_truncated_array(tmp_path: Path, size: int) -> None:
         read_arrays(tmp_path)
 
 
+def test_zip_file_is_no_array(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, a=ARRAYS["frames"])
+    with pytest.raises(UserError, match=r"a\.npy: is damaged"):
+        read_arrays(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_any_damage_to_an_array_is_found_or_harmless(tmp_path: Path, seed: int) -> None:
+    write_arrays(tmp_path, {"a": ARRAYS["frames"]})
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    random = np.random.default_rng(seed)
+    for position in random.integers(0, 128, size=random.integers(1, 4)):
+        content[position] = random.integers(0, 256)
+    (tmp_path / "a.npy").write_bytes(content)
+    with suppress(UserError):
+        read_arrays(tmp_path)
+
+
 def test_no_arrays(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no arrays"):
         read_arrays(tmp_path / "absent")
@@ -94,6 +114,9 @@ def test_json_has_no_such_numbers(tmp_path: Path, value: float) -> None:
         (b'{"a": 1,\n "b" 2}', r"line 2, column \d+: is not JSON"),
         (b"", "line 1, column 1: is not JSON"),
         (b'{"a": "\xe9"}', "is not UTF-8 text"),
+        (b'{"a": NaN}', "NaN is no JSON value"),
+        (b"1" * 5000, "cannot be read as JSON"),
+        (b"[" * 100_000, "cannot be read as JSON"),
     ],
 )
 def test_damaged_json_is_named_with_its_line(tmp_path: Path, content: bytes, complaint: str) -> None:

@@ -235,6 +235,13 @@ def test_verify_reads_everything(store: Store, name: str, content: str | None, c
         store.verify(prepared)
 
 
+def test_verify_needs_a_whole_manifest(store: Store) -> None:
+    prepared = store.prepare("speech", SPEC, write)
+    path = half_a_manifest(prepared)
+    with pytest.raises(UserError, match=f"{path}: is missing or damaged"):
+        store.verify(prepared)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UserError("a.csv, line 3: no text"), OSError(errno.EACCES, "x")])
 def test_failed_write_leaves_nothing(store: Store, error: Any) -> None:
     def fails(folder: Path) -> None:
