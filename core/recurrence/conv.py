@@ -201,7 +201,7 @@ def pair(name: str, size: Kernel) -> tuple[int, int]:
     Raises:
         ValueError: it is not one positive whole number or two.
     """
-    both = (size, size) if isinstance(size, int) else tuple(size)
+    both = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(both) != 2:
         raise ValueError(f"{name} must be one number or two (Y, X), got {size!r}")
     return positive(name, both[0]), positive(name, both[1])
