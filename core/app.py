@@ -6,6 +6,7 @@ that a broken or heavy neighbour cannot break this one.
 """
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -78,7 +79,7 @@ class Score:
 
     def better(self, new: float, old: float | None) -> bool:
         """Whether `new` beats `old`. NaN never does; anything else beats None."""
-        if new != new:
+        if math.isnan(new):
             return False
         return old is None or (new < old if self.mode == "min" else new > old)
 

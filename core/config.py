@@ -100,7 +100,7 @@ class Config(Section):
         for setting in settings:
             key, equals, text = setting.partition("=")
             if not equals:
-                raise UserError(f"--set {setting}: write it as key=value, for example --set {next(iter(flat(self)))}=...")
+                raise UserError(f"--set {setting}: write it as key=value, for example --set model.cell=gru")
             _assign(changed, key.strip(), _value(text.strip()), known=flat(self))
         return self.parse(changed)
 

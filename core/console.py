@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -17,6 +16,9 @@ from core.config import Config, describe, flat
 if TYPE_CHECKING:
     from core.training.loop import Position
 
+WIDE = 110
+"""columns from which on help texts stand beside the settings"""
+
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -27,12 +29,12 @@ def say(text: str = "") -> None:
 
 def show_config(app: App, config: Config) -> None:
     """The whole configuration; what differs from the default preset is marked."""
-    usual = flat(app.presets["default"])
+    usual, here = flat(app.presets["default"]), flat(config)
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value, help_text in describe(config):
-        changed = flat(config)[key] != usual.get(key)
-        table.add_row(Text(key, style="bold" if changed else ""), Text(str(value), style="bold" if changed else ""),
-                      Text(help_text, style="dim"))  # fmt: skip
+        style = "bold" if here[key] != usual.get(key) else ""
+        row = [Text(key, style=style), Text(str(value), style=style)]
+        table.add_row(*row, *([Text(help_text, style="dim")] if console.width >= WIDE else []))
     console.print(table)
 
 
@@ -42,8 +44,8 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        number = all(isinstance(row[key], int | float) for row in rows)
-        table.add_column(Text(key), justify="right" if number else "left", overflow="fold")
+        numeric = all(isinstance(row[key], int | float) for row in rows)
+        table.add_column(Text(key), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(number(value)) for value in row.values()))
     console.print(table)
@@ -102,7 +104,7 @@ class ProgressLine:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def step(self, at: "Position", size: float, metrics: Mapping[str, float]) -> None:
@@ -121,7 +123,8 @@ class ProgressLine:
         self._seen = time.monotonic()  # an evaluation is no training time
         shown = "  ".join(f"{name} {number(value)}" for name, value in list(metrics.items())[:3])
         loss = "-" if self._loss is None else f"{self._loss:.4f}"
-        say(f"epoch {at.epoch:>3}/{at.epochs}  {duration(at.seconds):>7}  loss {loss}  {shown}{'  best' if best else ''}")
+        mark = "  best" if best else ""
+        say(f"epoch {at.epoch:>3}/{at.epochs}  {duration(at.seconds):>7}  loss {loss}  {shown}{mark}")
 
     def saved(self) -> None:
         """Observer: nothing to show."""

@@ -1,7 +1,7 @@
 """What a user may see: one line that names the file, record or key, and what to do.
 
 Everything that the user can cause and cure is raised as `UserError`; the tasks print its text and exit with its code.
-Any other exception is a defect of ours. Inside `core.recurrence`, which is used as a library, the errors are Python's own.
+Any other exception is a defect of ours. Inside `core.recurrence`, which is used as a library, errors are Python's own.
 """
 
 import difflib
@@ -18,6 +18,10 @@ class UsageError(UserError):
     """The command itself was typed wrongly (a missing or contradictory option)."""
 
     exit_code = 2
+
+
+class Notice(UserWarning):
+    """Something that the user should be told while the work goes on; the tasks print it as `note: ...`."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

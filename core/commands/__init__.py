@@ -5,20 +5,26 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 from core import app as apps
-from core.errors import UsageError, UserError
+from core.errors import Notice, UsageError, UserError
 from core.interrupt import Interrupted
 
-def run(command: Callable[..., Any], *arguments: Any, as_json: bool = False, debug: bool = False, **options: Any) -> None:
+
+def run(
+    command: Callable[..., Any], *arguments: Any, as_json: bool = False, debug: bool = False, **options: Any
+) -> None:
     """Run a command for the command line and end the process with its exit code.
 
     A `UserError` is one line; so is a defect of ours, until `debug` asks for the traceback.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    if not debug:
+        _notices_only()
     try:
         result = command(*arguments, **options)
     except (KeyboardInterrupt, Interrupted) as error:
@@ -36,6 +42,13 @@ def run(command: Callable[..., Any], *arguments: Any, as_json: bool = False, deb
             print(json.dumps(result))
         code = result.get("exit_code", 0) if isinstance(result, dict) else 0
         sys.exit(code)
+
+
+def _notices_only() -> None:
+    """Libraries warn their callers, which is us; the user is told what is meant for the user."""
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", Notice)
+    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
 
 
 def _terminate(number: int, _: FrameType | None) -> None:

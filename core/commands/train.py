@@ -9,19 +9,20 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from lightning.fabric import seed_everything
+from mlflow.tracking import MlflowClient
 from torch import nn
 
 from core import app as apps
 from core.app import App, Data, Report
 from core.config import Config
-from core.console import ProgressLine, duration, number, say, show_config, show_metrics, show_predictions
-from core.data.files import read_json, write_json
+from core.console import ProgressLine, duration, say, show_config, show_metrics, show_predictions
+from core.data.files import read_json, write_json, writing
 from core.data.store import Store
 from core.errors import UsageError, UserError
+from core.interrupt import Interrupted, StopRequest
 from core.training import saved, tracking
 from core.training.evaluation import evaluate
 from core.training.loop import Fitted, fit
-from core.interrupt import Interrupted, StopRequest
 
 UNFINISHED = ("RUNNING", "KILLED", "FAILED")
 
@@ -57,52 +58,56 @@ class _Job:
     data: Data
     run: tracking.Run
     folder: Path
-    resume: bool
 
 
 def _train(name: str, preset: str | None, settings: Sequence[str], resume: str | None) -> dict[str, Any]:
-    app = apps.load(name)
-    client = tracking.connect()
-    if resume:
-        logged = tracking.find(client, name, resume, UNFINISHED)
-        folder = runs_folder() / logged.id
-        config, digest = _remembered(app, folder)
-    else:
-        config, digest = app.config(preset or "default", settings), None
+    app, client = apps.load(name), tracking.connect()
+    id, config, digest = (
+        _stopped(client, app, resume) if resume else (None, app.config(preset or "default", settings), "")
+    )
     say(f"{app.name}: {app.about}")
     show_config(app, config)
     data = _data(app, config)
-    if digest is not None and data.digest != digest:
-        raise UserError(f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
-                        f"was {digest[:12]}); train anew")  # fmt: skip
-    if not resume:
-        run = tracking.Run.start(client, app, config, data.digest)
-        folder = runs_folder() / run.id
-        write_json(folder / "run.json", {"app": name, "config": config.model_dump(mode="json"), "digest": data.digest})
-    with _alone(folder):
-        run = tracking.Run.resume(client, logged.id) if resume else run
-        return _run(_Job(app, config, data, run, folder, bool(resume)))
+    if digest and data.digest != digest:
+        raise UserError(
+            f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
+            f"was {digest[:12]}); train anew"
+        )
+    with writing(runs_folder()):
+        runs_folder().mkdir(parents=True, exist_ok=True)
+    id = id or tracking.start(client, app, config, data.digest)
+    folder = runs_folder() / id
+    with _alone(folder), _outcome(app, client, id) as run:
+        write_json(folder / "run.json", {"config": config.model_dump(mode="json"), "digest": data.digest})
+        return _run(_Job(app, config, data, run, folder), bool(resume))
 
 
-def _run(job: _Job) -> dict[str, Any]:
+def _run(job: _Job, resume: bool) -> dict[str, Any]:
     app, config, data, run = job.app, job.config, job.data, job.run
-    with _outcome(job):
-        seed_everything(config.train.seed, verbose=False)
-        model = app.model(config, data.facts)
-        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
-        with ProgressLine(app) as progress:
-            fitted = fit(app, config, data, model, job.folder, [run, progress], resume=job.resume)
-        with StopRequest() as stop:
-            report = evaluate(app, model, stop.watch(data.test))
-        _keep(job, model, fitted, report, parameters)
+    seed_everything(config.train.seed, verbose=False)
+    model = app.model(config, data.facts)
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
+    with ProgressLine(app) as progress:
+        fitted = fit(app, config, data, model, job.folder, [run, progress], resume=resume)
+    with StopRequest() as stop:
+        report = evaluate(app, model, stop.watch(data.test))
+    _keep(job, model, fitted, report, parameters)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}
     _tell(app, run, fitted, report, metrics)
     return {
-        "app": app.name, "run": run.id, "status": "FINISHED", "metrics": metrics, "signature": report.signature,
-        "seconds": round(fitted.position.seconds, 2), "epochs": fitted.position.epoch, "steps": fitted.position.step,
-        "parameters": parameters, "data_wait": round(fitted.data_wait, 4), "best_epoch": fitted.best_epoch,
-    }  # fmt: skip
+        "app": app.name,
+        "run": run.id,
+        "status": "FINISHED",
+        "metrics": metrics,
+        "signature": report.signature,
+        "seconds": round(fitted.position.seconds, 2),
+        "epochs": fitted.position.epoch,
+        "steps": fitted.position.step,
+        "best_epoch": fitted.best_epoch,
+        "parameters": parameters,
+        "data_wait": round(fitted.data_wait, 4),
+    }
 
 
 def _keep(job: _Job, model: nn.Module, fitted: Fitted, report: Report, parameters: int) -> None:
@@ -143,17 +148,21 @@ def runs_folder() -> Path:
     return Path(os.environ.get("UNROLL_RUNS") or "runs")
 
 
-def _remembered(app: App, folder: Path) -> tuple[Config, str]:
-    """Configuration and data digest that a run was started with."""
-    if not (folder / "run.json").exists():
-        raise UserError(f"{folder}: the checkpoints of that run are not here; set UNROLL_RUNS to the folder that has them")
-    kept = read_json(folder / "run.json")
-    return type(app.presets["default"]).parse(kept["config"]), kept["digest"]
+def _stopped(client: MlflowClient, app: App, reference: str) -> tuple[str, Config, str]:
+    """(id, configuration, data digest) of a run that did not come to its end."""
+    id = tracking.find(client, app.name, reference, UNFINISHED).id
+    path = runs_folder() / id / "run.json"
+    if not path.exists():
+        raise UserError(f"{path}: that run's checkpoints are not here; set UNROLL_RUNS to the folder that has them")
+    kept = read_json(path)
+    return id, type(app.presets["default"]).parse(kept["config"]), kept["digest"]
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Only one process trains a run."""
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     lock = FileLock(folder / "lock", blocking=False)
     try:
         lock.acquire()
@@ -166,15 +175,16 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _outcome(job: _Job) -> Iterator[None]:
-    """Ends the run with what happened; whatever happened goes on to the caller."""
+def _outcome(app: App, client: MlflowClient, id: str) -> Iterator[tracking.Run]:
+    """The run, under way; it ends with what happened, and whatever happened goes on to the caller."""
+    run = tracking.Run(client, id)
     try:
-        yield
+        yield run
     except (Interrupted, KeyboardInterrupt):
-        job.run.finish("KILLED")
-        say(f"stopped; go on with: invoke train --app {job.app.name} --resume {job.run.id[:8]}")
+        run.finish("KILLED")
+        say(f"stopped; go on with: invoke train --app {app.name} --resume {id[:8]}")
         raise
     except BaseException:
-        job.run.finish("FAILED")
+        run.finish("FAILED")
         raise
-    job.run.finish("FINISHED")
+    run.finish("FINISHED")

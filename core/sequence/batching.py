@@ -106,4 +106,6 @@ def loader(
 ) -> "StatefulDataLoader[Item]":
     """A loader of `BucketSampler` batches, made into one batch each by `collate`, that resumes in mid-epoch exactly."""
     sampler = BucketSampler(lengths, budget, seed=seed, shuffle=shuffle)
-    return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
+    own = torch.Generator().manual_seed(seed)
+    return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=own)

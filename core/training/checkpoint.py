@@ -27,7 +27,7 @@ def save(path: Path, tree: Any) -> None:
 
     Args:
         path: the file; its folder exists.
-        tree: dicts (keys: text or integers), lists, tuples, tensors, NumPy arrays, numbers, text, bytes, booleans, None.
+        tree: dicts (keys: text or integers), lists and tuples of tensors, NumPy arrays, numbers, text, bytes, None.
 
     Raises:
         TypeError: names the place of a value that is none of these.
@@ -153,7 +153,7 @@ class Checkpoints:
         Raises:
             UserError: there is none.
         """
-        problems = []
+        problems: list[str] = []
         for path in (self.last, self.previous):
             try:
                 return path, load(path), (f"{problems[0]}; using {path.name}" if problems else None)

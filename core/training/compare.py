@@ -9,11 +9,11 @@ class Comparable(Protocol):
     """What is needed of a run; see `core.training.tracking.Logged`."""
 
     @property
-    def status(self) -> str: ...  # noqa: D102
+    def status(self) -> str: ...
     @property
-    def params(self) -> dict[str, str]: ...  # noqa: D102
+    def params(self) -> dict[str, str]: ...
     @property
-    def metrics(self) -> dict[str, float]: ...  # noqa: D102
+    def metrics(self) -> dict[str, float]: ...
 
 
 R = TypeVar("R", bound=Comparable)

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from core.app import App, Data, Step
 from core.config import Config
-from core.errors import UserError
+from core.errors import Notice, UserError
+from core.interrupt import Interrupted, StopRequest
 from core.recurrence.state import detach
 from core.training.checkpoint import Checkpoints, load
 from core.training.evaluation import evaluate, random_states, restore_random_states
 from core.training.optim import Schedule, optimizer
-from core.interrupt import Interrupted, StopRequest
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,12 @@ class Fitted:
 
 
 def fit(
-    app: App, config: Config, data: Data, model: nn.Module, folder: Path, observers: Sequence[Observer] = (),
+    app: App,
+    config: Config,
+    data: Data,
+    model: nn.Module,
+    folder: Path,
+    observers: Sequence[Observer] = (),
     resume: bool = False,
 ) -> Fitted:
     """Train `model` in place; at the end it holds the weights that were best on the validation split.
@@ -206,7 +211,7 @@ class _Watch(pl.Callback):
         if not trainer.fit_loop._should_accumulate():
             self._tell_step(trainer)
             self._check_clock(trainer)
-            # After the last batch the epoch's end saves or stops: the Trainer resumes exactly from there, not from here.
+            # After the last batch the epoch's end saves or stops: the Trainer resumes exactly from there only.
             if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
                 self._save_or_stop(trainer)
         self._batch_ended = time.monotonic()
@@ -218,7 +223,7 @@ class _Watch(pl.Callback):
 
     def evaluate_if_due(self, trainer: pl.Trainer) -> None:
         """Evaluate once per finished epoch, also when the run was stopped between an epoch and its evaluation."""
-        epoch = trainer.fit_loop.epoch_progress.current.processed
+        epoch = _epochs_done(trainer)
         if self.evaluated_epochs >= epoch:
             return
         try:
@@ -241,10 +246,9 @@ class _Watch(pl.Callback):
 
     def position(self, trainer: pl.Trainer) -> Position:
         """Where the training stands now."""
-        progress = trainer.fit_loop.epoch_progress.current
         step, steps = trainer.global_step, self.adapter.schedule.steps
         share = min(max(step / max(steps, 1), self.adapter.schedule.elapsed), 1.0)
-        epoch = max(progress.ready, progress.processed)
+        epoch = max(trainer.fit_loop.epoch_progress.current.ready, _epochs_done(trainer))
         return Position(step, epoch, self.train.epochs, share, self._elapsed())
 
     def _judge(self, trainer: pl.Trainer, value: float, epoch: int) -> None:
@@ -286,10 +290,12 @@ class _Watch(pl.Callback):
         assert step is not None
         now = time.monotonic()
         metrics = {
-            "train/loss": step.loss.item(), "train/gradient_norm": self.adapter.norm.item(),
-            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"], "train/data_wait": self._waited / (now - self._told),
+            "train/loss": step.loss.item(),
+            "train/gradient_norm": self.adapter.norm.item(),
+            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/data_wait": self._waited / (now - self._told),
             **{f"train/{name}": float(value) for name, value in step.logs.items()},
-        }  # fmt: skip
+        }
         position = self.position(trainer)
         for observer in self.observers:
             observer.step(position, self._size, metrics)
@@ -302,9 +308,9 @@ class _Watch(pl.Callback):
         return self.seconds + time.monotonic() - self._began
 
     def _set_epoch(self, trainer: pl.Trainer) -> None:
-        sampler = getattr(self.data.train, "batch_sampler", None)
+        sampler: Any = getattr(self.data.train, "batch_sampler", None)
         if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)
+            sampler.set_epoch(_epochs_done(trainer))
 
 
 class _Files(CheckpointIO):
@@ -344,6 +350,11 @@ def _trainer(config: Config, watch: _Watch) -> pl.Trainer:
     )
 
 
+def _epochs_done(trainer: pl.Trainer) -> int:
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(progress.processed)
+
+
 def _steps(data: Data, config: Config) -> int:
     """Optimiser steps of the whole training."""
     batches = len(data.train)  # type: ignore[arg-type]  # a loader, see Data
@@ -353,7 +364,7 @@ def _steps(data: Data, config: Config) -> int:
 def _resumable(checkpoints: Checkpoints) -> Path:
     path, _, warning = checkpoints.newest()
     if warning:
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(warning, Notice, stacklevel=3)
     return path
 
 

@@ -72,7 +72,9 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
         load_model(model, str(folder / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder / WEIGHTS}: does not fit the model of {app.name} with its configuration ({reason})") from None
+        raise UserError(
+            f"{folder / WEIGHTS}: does not fit the model of {app.name} with its configuration ({reason})"
+        ) from None
     return Saved(app, config, description["facts"], description["digest"], model.eval())
 
 

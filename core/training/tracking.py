@@ -18,7 +18,7 @@ from typing import Any
 
 import mlflow
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -35,6 +35,7 @@ from core.training.loop import Position
 from core.training.records import write_records
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
+_MONITOR: Any = SystemMetricsMonitor
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 1000  # MLflow takes no more in one call
 
@@ -50,7 +51,7 @@ def store_errors() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"tracking store {mlflow.get_tracking_uri()}: {reason}; check MLFLOW_TRACKING_URI, the disk and its free space"
+            f"tracking store {mlflow.get_tracking_uri()}: {reason}; check MLFLOW_TRACKING_URI and the disk's free space"
         ) from error
 
 
@@ -61,8 +62,17 @@ def connect() -> MlflowClient:
         return MlflowClient()
 
 
+def start(client: MlflowClient, app: App, config: Config, digest: str) -> str:
+    """The id of a new run of `app`, with its whole configuration, data digest and commit."""
+    with store_errors():
+        id = str(client.create_run(_experiment(client, app.name), tags=_tags(app, digest)).info.run_id)
+        client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
+        client.log_text(id, config.model_dump_json(indent=2), "config.json")
+    return id
+
+
 class Run:
-    """One run, under way. An `Observer` of the training loop.
+    """One run, under way, new or resumed. An `Observer` of the training loop.
 
     Args:
         client: from `connect`.
@@ -74,26 +84,14 @@ class Run:
         self.client, self.id = client, id
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
-        self._known = {key: _last_step(client, id, key) for key in client.get_run(id).data.metrics}
-        self._monitor = SystemMetricsMonitor(id, resume_logging=True) if system_metrics else None
-        if self._monitor:
-            self._monitor.start()
-
-    @classmethod
-    def start(cls, client: MlflowClient, app: App, config: Config, digest: str) -> "Run":
-        """A new run of `app`, with its whole configuration, data digest and commit."""
-        with store_errors():
-            id = client.create_run(_experiment(client, app.name), tags=_tags(app, digest)).info.run_id
-            client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
-            client.log_text(id, config.model_dump_json(indent=2), "config.json")
-            return cls(client, id)
-
-    @classmethod
-    def resume(cls, client: MlflowClient, id: str) -> "Run":
-        """The same run again: metrics that it has already are not logged a second time."""
         with store_errors():
             client.update_run(id, status="RUNNING")
-            return cls(client, id)
+            # What a resumed run does again it has logged already.
+            self._known = {key: _last_step(client, id, key) for key in client.get_run(id).data.metrics}
+        # The monitor's constructor and methods carry no types.
+        self._monitor: Any = _MONITOR(id, resume_logging=True) if system_metrics else None
+        if self._monitor:
+            self._monitor.start()
 
     def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
         """Observer: buffers the numbers of a step."""
@@ -218,7 +216,9 @@ def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
         outputs = client.get_run(run.id).outputs
         models = outputs.model_outputs if outputs else []
         if not models:
-            raise UserError(f"run {run.id[:8]} of {app} is {run.status} and holds no model; --resume it, or name another")
+            raise UserError(
+                f"run {run.id[:8]} of {app} is {run.status} and holds no model; --resume it, or name another"
+            )
         return _downloaded(f"models:/{models[-1].model_id}")
 
 
@@ -259,10 +259,15 @@ def _commit() -> dict[str, str]:
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return {"mlflow.source.git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(git("status", "--porcelain")))}
+        return {
+            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
+            "git.dirty": str(bool(git("status", "--porcelain"))),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {}
 
@@ -277,9 +282,3 @@ def _no_example_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example.*")
         yield
-
-
-def log_params(run: Run, values: Mapping[str, Any]) -> None:
-    """Further facts about a run that are no settings: number of parameters, kernels, versions."""
-    with store_errors():
-        run.client.log_batch(run.id, tags=[RunTag(key, str(value)) for key, value in values.items()])

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.core.training.toy import APP, data
 
-from core.errors import UserError
-from core.training.checkpoint import Checkpoints
-from core.training.loop import fit
 from core.interrupt import Interrupted
+from core.training.loop import fit
+from tests.core.training.toy import APP, data
 
 STEPS, EPOCH = 18, 6
 
