@@ -1,0 +1,73 @@
+"""Speech to text. This file and config.py are the only ones that know the configuration."""
+
+from typing import Any
+
+from apps.speech import data, train
+from apps.speech.augment import Augment
+from apps.speech.config import PRESETS, SpeechConfig
+from apps.speech.features import LogMel
+from apps.speech.model import Recogniser
+from apps.speech.sources import Source, builtin, folder, fsdd
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.sequence.text import Vocabulary
+
+
+def prepare(config: SpeechConfig, store: Store) -> None:
+    """Features of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: SpeechConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    return data.batches(
+        _prepared(config, store),
+        units=config.data.units,
+        stack=config.model.stack,
+        seconds=config.train.batch,
+        seed=config.train.seed,
+    )
+
+
+def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
+    """The network for data of these facts."""
+    return Recogniser(
+        Vocabulary.from_json(facts["vocabulary"]),
+        LogMel(**facts["features"]),
+        facts["mean"],
+        facts["deviation"],
+        augment=Augment(**config.augment.model_dump()),
+        beam=config.decode.beam,
+        **config.model.model_dump(),
+    )
+
+
+def _prepared(config: SpeechConfig, store: Store) -> Prepared:
+    features = LogMel(config.data.rate, config.data.bands)
+    return data.prepare(store, _source(config, store), features, copies=config.data.perturb, seed=config.data.seed)
+
+
+def _source(config: SpeechConfig, store: Store) -> Source:
+    wanted = config.data
+    match wanted.source:
+        case "builtin":
+            return builtin.source(wanted.utterances, wanted.seed, wanted.rate)
+        case "fsdd":
+            return fsdd.source(store, wanted.rate, held_out=wanted.held_out, join=wanted.join, seed=wanted.seed)
+        case "folder":
+            return folder.source(wanted.path, wanted.rate)
+
+
+APP = App(
+    about="spoken digits and commands to text",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=train.predict,
+    score=Score("wer", "min"),
+    examples=(),
+    unit="seconds of audio",
+)

@@ -1,0 +1,62 @@
+"""Reading of recordings: any format and sample rate that libsndfile and soxr know, to one channel at one rate."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from core.errors import UserError
+
+LONGEST = 600.0
+"""seconds; a longer recording is refused before it is decoded"""
+RATES = (1_000, 400_000)
+"""sample rates that a recording may declare, in Hz"""
+
+Samples = NDArray[np.float32]
+
+
+def read(path: Path, rate: int) -> Samples:
+    """The recording at `path`, channels averaged, resampled to `rate` Hz: float32 [N], full scale is 1.
+
+    Raises:
+        UserError: names the file and the cause: missing, empty, not audio, too long, or it holds NaN or infinity.
+    """
+    samples, declared = _decode(path)
+    if not len(samples):
+        raise UserError(f"{path}: holds no samples (zero-length audio)")
+    bad = ~np.isfinite(samples)
+    if bad.any():
+        second = int(bad.argmax()) / declared
+        raise UserError(f"{path}: holds {bad.sum():,} samples that are NaN or infinite, the first at {second:.3f} s")
+    return resample(samples, declared, rate)
+
+
+def resample(samples: Samples, source: float, target: float) -> Samples:
+    """Samples at `source` Hz -> at `target` Hz."""
+    return samples if source == target else np.asarray(soxr.resample(samples, source, target), dtype=np.float32)
+
+
+def _decode(path: Path) -> tuple[Samples, int]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_declared(path, file.frames, file.samplerate)
+            samples = file.read(dtype="float32", always_2d=True)
+            return samples.mean(axis=1, dtype=np.float32), file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: is not audio that can be read ({error.error_string.rstrip('.')})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _check_declared(path: Path, frames: int, rate: int) -> None:
+    """By the header alone, so that a false or enormous one costs neither time nor memory."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise UserError(f"{path}: declares {rate:,} samples per second; {RATES[0]:,} to {RATES[1]:,} can be read")
+    if frames > LONGEST * rate:
+        raise UserError(f"{path}: lasts {frames / rate:,.0f} s by its header; cut it into pieces of {LONGEST:.0f} s")

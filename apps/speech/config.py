@@ -1,0 +1,103 @@
+"""Everything one may change."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+
+
+class SpeechData(DataConfig):
+    """The recordings, and how they are seen."""
+
+    source: Literal["builtin", "fsdd", "folder"] = "builtin"
+    """builtin: digit strings by espeak-ng; fsdd: Free Spoken Digit Dataset; folder: your own (see path)"""
+    utterances: int = Field(3000, ge=10)
+    """builtin: utterances to train on; a tenth and a fifth as many, in other voices, for val and test"""
+    seed: int = Field(0, ge=0)
+    """of everything that is drawn in making the data"""
+    held_out: str = ""
+    """fsdd: the speaker to test on, unheard in training; empty: the publisher's split"""
+    join: int = Field(1, ge=1)
+    """fsdd: recordings joined into one utterance"""
+    perturb: int = Field(0, ge=0)
+    """copies of each training utterance at other speeds (and so pitches)"""
+    rate: int = Field(8000, ge=4000, le=48000)
+    """samples per second that recordings are converted to"""
+    bands: int = Field(40, ge=4, le=128)
+    """mel bands"""
+    units: Literal["characters", "words"] = "characters"
+    """symbols that the model writes"""
+
+
+class SpeechModel(ModelConfig):
+    """The network."""
+
+    hidden: int = Field(128, ge=1)
+    """hidden units per layer and direction"""
+    layers: int = Field(2, ge=1)
+    """stacked recurrent layers"""
+    bidirectional: bool = True
+    """two directions, or one that can stream"""
+    stack: int = Field(3, ge=1)
+    """frames of 10 ms joined into one step"""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """share of units dropped between layers"""
+
+
+class SpeechTrain(TrainConfig):
+    """How long, how exactly, from which seed."""
+
+    epochs: int = Field(12, ge=1)
+    """passes over the training split"""
+    batch: float = Field(60.0, gt=0)
+    """seconds of audio in a batch, padding included"""
+
+
+class SpeechOptimizer(OptimizerConfig):
+    """The optimiser, its schedule and the bound on the gradient."""
+
+    lr: float = Field(3e-3, gt=0)
+    """peak learning rate"""
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = "cosine"
+    """learning rate after the warm-up"""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """share of all steps over which the learning rate rises from zero"""
+
+
+class AugmentConfig(Section):
+    """Changes to the frames in training, drawn anew in every step (SpecAugment)."""
+
+    band_masks: int = Field(2, ge=0)
+    """masks over mel bands"""
+    band_width: int = Field(6, ge=0)
+    """bands in the widest of them"""
+    time_masks: int = Field(2, ge=0)
+    """masks over time"""
+    time_width: float = Field(0.05, ge=0, le=1)
+    """the longest of them, as a share of the utterance"""
+
+
+class DecodeConfig(Section):
+    """From probabilities to text."""
+
+    beam: int = Field(8, ge=0)
+    """prefixes kept by the search; 0: greedy, the best path"""
+
+
+class SpeechConfig(Config):
+    """A speech recogniser."""
+
+    data: SpeechData = SpeechData()
+    model: SpeechModel = SpeechModel()
+    train: SpeechTrain = SpeechTrain()
+    optimizer: SpeechOptimizer = SpeechOptimizer()
+    augment: AugmentConfig = AugmentConfig()
+    decode: DecodeConfig = DecodeConfig()
+
+
+DEFAULT = SpeechConfig()
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": DEFAULT.override(["data.utterances=120", "model.hidden=32", "model.layers=1", "train.epochs=2"]),
+}

@@ -1,0 +1,207 @@
+"""From recordings to batches: features are extracted once, into the store; batches are read from there.
+
+A prepared set is one file of float16 frames, one after the other, a record per utterance, and the facts: rate, bands,
+and the mean and standard deviation of each band over the training split.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apps.speech.features import HOP, LogMel, change_speed
+from apps.speech.model import reduced
+from apps.speech.sources import SPLITS, Source, Utterance
+from core.app import Data
+from core.data.files import read_json, read_jsonl, write_json, write_jsonl
+from core.data.store import Prepared, Store
+from core.errors import UserError
+from core.sequence.batching import loader, pad
+from core.sequence.ctc import frames_needed
+from core.sequence.text import Units, Vocabulary
+
+NAME = "speech"
+FASTEST = 1.2
+"""largest change of speed of a perturbed copy; the smallest is one over it"""
+
+
+class Batch(NamedTuple):
+    """Utterances of similar length."""
+
+    features: Tensor
+    """log-mel frames, [T, B, bands], zero beyond an utterance's end"""
+    lengths: Tensor
+    """frames of each utterance, [B]"""
+    targets: Tensor
+    """numbers of the symbols of all transcripts, one after the other, [S]"""
+    target_lengths: Tensor
+    """symbols of each transcript, [B]"""
+    records: list[dict[str, Any]]
+    """of each utterance: id, text, speaker, seconds"""
+
+
+@dataclass
+class _Statistics:
+    """Sums over frames, of each band."""
+
+    count: int = 0
+    total: NDArray[np.float64] | float = 0.0
+    squares: NDArray[np.float64] | float = 0.0
+
+    def add(self, frames: NDArray[np.float64]) -> None:
+        self.count += len(frames)
+        self.total = self.total + frames.sum(0)
+        self.squares = self.squares + np.square(frames).sum(0)
+
+    def mean_and_deviation(self) -> tuple[list[float], list[float]]:
+        mean = np.asarray(self.total) / self.count
+        variance = np.asarray(self.squares) / self.count - mean**2
+        # A band that never changes (above the recordings' own bandwidth) is left as it is.
+        deviation = np.sqrt(np.where(variance > 1e-6, variance, 1.0))
+        return mean.tolist(), deviation.tolist()
+
+
+def prepare(store: Store, source: Source, features: LogMel, *, copies: int = 0, seed: int = 0) -> Prepared:
+    """Extract the features of all utterances, and of `copies` versions of each training utterance at other speeds.
+
+    Raises:
+        UserError: a recording that cannot be read, or a split without utterances.
+    """
+
+    def write(folder: Path) -> None:
+        statistics, records = _Statistics(), []
+        with (folder / "frames.f16").open("wb") as file:
+            for record, frames in _extract(source, features, copies, seed):
+                if record["split"] == "train":
+                    statistics.add(frames.astype(np.float64))
+                file.write(frames.astype(np.float16).tobytes())
+                records.append(record)
+        _check_splits(source, records)
+        write_jsonl(folder / "records.jsonl", records)
+        mean, deviation = statistics.mean_and_deviation()
+        write_json(folder / "facts.json", {"features": features.to_json(), "mean": mean, "deviation": deviation})
+
+    perturbed = {"copies": copies, "fastest": FASTEST, "seed": seed} if copies else None
+    spec = {"source": source.spec, "features": features.to_json(), "perturbed": perturbed}
+    return store.prepare(NAME, spec, write)
+
+
+def _extract(
+    source: Source, features: LogMel, copies: int, seed: int
+) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
+    start = 0
+    for number, utterance in enumerate(source.read()):
+        random = np.random.default_rng([seed, number])
+        for version in _versions(utterance, features.rate, copies, random):
+            frames = features(version.samples)
+            seconds = round(len(version.samples) / features.rate, 3)
+            record = {"id": version.id, "text": version.text, "speaker": version.speaker, "split": version.split}
+            yield record | {"start": start, "frames": len(frames), "seconds": seconds}, frames
+            start += len(frames)
+
+
+def _versions(utterance: Utterance, rate: int, copies: int, random: np.random.Generator) -> Iterator[Utterance]:
+    yield utterance
+    for copy in range(copies if utterance.split == "train" else 0):
+        speed = FASTEST ** random.uniform(-1, 1)
+        samples = change_speed(utterance.samples, rate, speed)
+        yield utterance._replace(id=f"{utterance.id} (copy {copy + 1}, speed {speed:.2f})", samples=samples)
+
+
+def _check_splits(source: Source, records: Iterable[dict[str, Any]]) -> None:
+    found = {record["split"] for record in records}
+    for split in SPLITS:
+        if split not in found:
+            raise UserError(f"data.source={source.spec['source']}: the {split} split has no utterances; add some")
+
+
+def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int) -> Data:
+    """Loaders of the three splits.
+
+    Utterances too short for their transcript are left out, and named in the notes: with fewer steps than symbols (and
+    a blank between equal ones) the CTC loss is infinite.
+
+    Args:
+        units: of the vocabulary, which is that of the training transcripts.
+        stack: frames that the model joins into one step.
+        seconds: of audio in a batch, padding included.
+        seed: of the order.
+
+    Raises:
+        UserError: a transcript with a symbol that no training transcript has (names the utterance and the symbol), or
+            a split of which nothing is left.
+    """
+    records = list(read_jsonl(prepared.folder / "records.jsonl"))
+    facts = read_json(prepared.folder / "facts.json")
+    vocabulary = Vocabulary.fit((r["text"] for r in records if r["split"] == "train"), units, reserved=["<blank>"])
+    frames = np.memmap(prepared.folder / "frames.f16", np.float16, "r").reshape(-1, facts["features"]["bands"])
+    splits, short = {}, []
+    for split in SPLITS:
+        dataset = _Utterances(frames, [record for record in records if record["split"] == split], vocabulary)
+        short += dataset.drop_short(stack)
+        if not len(dataset):
+            raise UserError(f"{prepared.folder}: in the {split} split every utterance is too short for its transcript")
+        budget = round(seconds / HOP)
+        splits[split] = loader(dataset, dataset.lengths, budget, collate, seed=seed, shuffle=split == "train")
+    return Data(
+        **splits,
+        facts=facts | {"vocabulary": vocabulary.to_json()},
+        digest=prepared.digest,
+        notes=(_note(short),) if short else (),
+    )
+
+
+class _Utterances(Dataset[tuple[dict[str, Any], Tensor, list[int]]]):
+    """(record, frames [T, bands], symbols) of each utterance of a split, read as they are asked for."""
+
+    def __init__(self, frames: NDArray[np.float16], records: list[dict[str, Any]], vocabulary: Vocabulary) -> None:
+        self._frames, self._records = frames, records
+        self._symbols = [vocabulary.encode(record["text"], record["id"]) for record in records]
+
+    def drop_short(self, stack: int) -> list[str]:
+        """Leave out what CTC cannot align; say which, and why."""
+        rows = list(zip(self._records, self._symbols, strict=True))
+        fits = [frames_needed(symbols) <= reduced(record["frames"], stack) for record, symbols in rows]
+        short = [
+            f"{record['id']} ({reduced(record['frames'], stack)} steps, needs {frames_needed(symbols)})"
+            for (record, symbols), fit in zip(rows, fits, strict=True)
+            if not fit
+        ]
+        kept = [row for row, fit in zip(rows, fits, strict=True) if fit]
+        self._records, self._symbols = [record for record, _ in kept], [symbols for _, symbols in kept]
+        return short
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each utterance."""
+        return [record["frames"] for record in self._records]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], Tensor, list[int]]:
+        record = self._records[index]
+        frames = self._frames[record["start"] : record["start"] + record["frames"]]
+        return record, torch.from_numpy(frames.astype(np.float32)), self._symbols[index]
+
+
+def collate(items: list[tuple[dict[str, Any], Tensor, list[int]]]) -> Batch:
+    """Utterances to a batch, time first."""
+    records, frames, symbols = zip(*items, strict=True)
+    features, lengths = pad(frames)
+    targets = torch.tensor([number for numbers in symbols for number in numbers], dtype=torch.int64)
+    shown = [{key: record[key] for key in ("id", "text", "speaker", "seconds")} for record in records]
+    return Batch(features, lengths, targets, torch.tensor([len(numbers) for numbers in symbols]), shown)
+
+
+def _note(short: list[str]) -> str:
+    named = ", ".join(short[:3]) + (", ..." if len(short) > 3 else "")
+    return (
+        f"left out, too short for their transcripts: {len(short)} utterances: {named}; a smaller model.stack fits more"
+    )

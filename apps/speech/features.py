@@ -1,0 +1,73 @@
+"""Log-mel features, and the perturbation of recordings."""
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import librosa
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.speech.audio import Samples, resample
+
+WINDOW = 0.025
+"""seconds under one frame"""
+HOP = 0.010
+"""seconds from frame to frame"""
+FLOOR = 1e-7
+"""added to the energy of a band before the logarithm: about the noise of 16-bit audio"""
+
+Frames = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Logarithm of the energies in mel bands, one frame every 10 ms over 25 ms (librosa, Slaney's scale).
+
+    No frame looks beyond its window, so a recording in pieces gives the frames of the whole.
+    """
+
+    rate: int = 8000
+    """samples per second"""
+    bands: int = 40
+
+    @property
+    def window(self) -> int:
+        """Samples under one frame."""
+        return round(WINDOW * self.rate)
+
+    @property
+    def hop(self) -> int:
+        """Samples from frame to frame."""
+        return round(HOP * self.rate)
+
+    def __call__(self, samples: Samples) -> Frames:
+        """Samples [N] -> frames [1 + (N - window) // hop, bands]; shorter recordings are filled up to one frame."""
+        if len(samples) < self.window:
+            samples = np.pad(samples, (0, self.window - len(samples)))
+        filters = _filters(self.rate, self.window, self.bands)
+        size = 2 * (filters.shape[1] - 1)
+        # librosa centres a short window in the longer transform: without these zeros it would drop the edges.
+        margin = (size - self.window) // 2
+        samples = np.pad(samples, (margin, size - self.window - margin))
+        spectrum = librosa.stft(samples, n_fft=size, hop_length=self.hop, win_length=self.window, center=False)
+        energies = spectrum.real**2 + spectrum.imag**2
+        return np.asarray(np.log(filters @ energies + FLOOR).T, dtype=np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: `LogMel(**values)` makes it again."""
+        return asdict(self)
+
+
+@cache
+def _filters(rate: int, window: int, bands: int) -> NDArray[np.float32]:
+    size = 1 << (window - 1).bit_length()
+    return np.asarray(librosa.filters.mel(sr=rate, n_fft=size, n_mels=bands, fmin=50.0), dtype=np.float32)
+
+
+def change_speed(samples: Samples, rate: int, factor: float) -> Samples:
+    """Played `factor` times as fast: tempo, pitch and formants all scale, as if by a smaller or larger speaker.
+
+    Source: Ko, Povey, Peddinti and Khudanpur, Audio Augmentation for Speech Recognition, 2015.
+    """
+    return resample(samples, rate * factor, rate)

@@ -1,0 +1,92 @@
+"""The recogniser: frames are stacked, recurrent layers run over them, each step is a distribution over symbols."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from apps.speech.augment import Augment
+from apps.speech.features import LogMel
+from core.recurrence import Recurrent
+from core.sequence import ctc
+from core.sequence.text import Vocabulary
+
+
+def reduced(frames: int, stack: int) -> int:
+    """Steps of the network for so many frames; the last may be partly empty."""
+    return -(-frames // stack)
+
+
+class Recogniser(nn.Module):
+    """Connectionist temporal classification over a recurrent network.
+
+    It holds all that it takes from samples to text, so that saved weights and facts are enough to transcribe.
+
+    Args:
+        vocabulary: the symbols; number 0 is the blank.
+        features: how frames are made of samples.
+        mean, deviation: of each band over the training data, [bands].
+        cell, hidden, layers, bidirectional, dropout: of `core.recurrence.Recurrent`. With one direction it can stream.
+        stack: frames joined into one step; fewer steps are faster, too few cannot hold quick speech.
+        augment: changes the frames in training; None: nothing does.
+        beam: prefixes kept in decoding; 0: the best path is followed.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        features: LogMel,
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        *,
+        cell: str = "lstm",
+        hidden: int = 128,
+        layers: int = 2,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        stack: int = 3,
+        augment: Augment | None = None,
+        beam: int = 8,
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.features, self.stack, self.beam = vocabulary, features, stack, beam
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("deviation", torch.tensor(deviation))
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.augment = augment
+        self.join = nn.Sequential(nn.Linear(stack * features.bands, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.recurrent = Recurrent(cell, hidden, hidden, layers, bidirectional=bidirectional, dropout=dropout)
+        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.recurrent.output_size, len(vocabulary)))
+
+    def forward(self, features: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Tensor, Any]:
+        """Log-mel frames [T, B, bands], lengths [B] -> log probabilities [T', B, K], lengths [B] in steps, the state.
+
+        T' = ceil(T / stack). With one direction the frames may come in pieces (of a multiple of `stack`), each with
+        the state that the piece before gave back.
+        """
+        features = (features - self.mean) / self.deviation
+        if self.training and self.augment is not None:
+            features = self.augment(features, lengths)
+        steps, lengths = self._stack(features, lengths)
+        output, state = self.recurrent(self.join(steps), state, lengths=lengths)
+        return self.output(output).float().log_softmax(-1), lengths, state
+
+    def _stack(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        frames, rows, bands = features.shape
+        beyond = torch.arange(frames, device=features.device)[:, None] >= lengths
+        features = features.masked_fill(beyond[..., None], 0)
+        features = nn.functional.pad(features, (0, 0, 0, 0, 0, -frames % self.stack))
+        steps = features.reshape(-1, self.stack, rows, bands).transpose(1, 2).flatten(2)
+        return steps, reduced(lengths, self.stack)
+
+    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
+        """Log probabilities [T', B, K], lengths in steps [B] -> the text of each row."""
+        found = ctc.beam(log_probs, lengths, self.beam) if self.beam else ctc.greedy(log_probs, lengths)
+        return [self.vocabulary.decode(numbers) for numbers in found]
+
+    @property
+    def decoding(self) -> str:
+        """For signatures: how texts are decoded."""
+        return f"beam{self.beam}" if self.beam else "greedy"

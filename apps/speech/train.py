@@ -1,0 +1,78 @@
+"""What a step of training, an evaluation and a prediction are."""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from apps.speech import audio
+from apps.speech.data import Batch
+from apps.speech.features import HOP
+from apps.speech.model import Recogniser
+from core.app import Report, Step
+from core.sequence import metrics
+
+
+def step(model: Recogniser, batch: Batch, state: Any = None) -> Step:
+    """The CTC loss of a batch, per symbol of its transcripts. Nothing is carried: utterances are whole."""
+    log_probs, lengths, _ = model(batch.features, batch.lengths)
+    loss = nn.functional.ctc_loss(log_probs, batch.targets, lengths, batch.target_lengths, reduction="sum")
+    return Step(loss / len(batch.targets), size=batch.lengths.sum().item() * HOP)
+
+
+def evaluate(model: Recogniser, batches: Iterable[Batch]) -> Report:
+    """Word and character error rates over a split.
+
+    Raises:
+        UserError: a transcript with a symbol that the model does not know (names the utterance and the symbol).
+    """
+    rows: list[dict[str, Any]] = []
+    for batch in batches:
+        for row in batch.records:
+            model.vocabulary.encode(row["text"], row["id"])
+        log_probs, lengths, _ = model(batch.features, batch.lengths)
+        predictions = model.decode(log_probs, lengths)
+        rows += [row | {"prediction": text} for row, text in zip(batch.records, predictions, strict=True)]
+    return report([row["text"] for row in rows], [row["prediction"] for row in rows], rows, model.decoding)
+
+
+def report(references: list[str], predictions: list[str], rows: list[dict[str, Any]], decoding: str) -> Report:
+    """Metrics and records of transcripts; `rows` holds id, speaker and seconds of each."""
+    aligned = metrics.align(references, predictions)
+    records = [
+        {
+            "id": row["id"],
+            "reference": reference,
+            "prediction": prediction,
+            "score": errors.count,
+            "words": errors.length,
+            "speaker": row["speaker"],
+            "seconds": row["seconds"],
+        }
+        for row, reference, prediction, errors in zip(
+            rows, references, predictions, map(metrics.errors, aligned), strict=True
+        )
+    ]
+    characters = metrics.corpus_errors(metrics.align(references, predictions, "characters"))
+    rates = {"wer": metrics.corpus_errors(aligned).rate, "cer": characters.rate}
+    return Report(rates, records, f"wer|case:kept|decode:{decoding}|jiwer:{version('jiwer')}")
+
+
+def predict(model: Recogniser, inputs: Sequence[str | Path]) -> list[str]:
+    """The transcript of each audio file, of any format and sample rate that libsndfile and soxr know.
+
+    Raises:
+        UserError: names the first file that cannot be read, and why.
+    """
+    return [_transcribe(model, Path(path)) for path in inputs]
+
+
+@torch.no_grad()
+def _transcribe(model: Recogniser, path: Path) -> str:
+    frames = model.features(audio.read(path, model.features.rate))
+    features = torch.from_numpy(frames)[:, None].to(model.mean.device)
+    log_probs, lengths, _ = model(features, torch.tensor([len(frames)], device=features.device))
+    return model.decode(log_probs, lengths)[0]
