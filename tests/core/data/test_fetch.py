@@ -14,6 +14,7 @@ import pytest
 
 from core.data import download, verified
 from core.data.fetch import AT_ONCE, RemoteFile, fetch, fetch_all
+from core.data.files import locked
 from core.errors import UserError
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -346,6 +347,25 @@ def test_first_failure_stops_the_others(site: Any, cache: Path) -> None:
     fetch_all(files, cache, label="many")
     assert len(site.log) - done > 100  # what had come stays and is not asked for again
     assert len(site.log) <= 201 + AT_ONCE  # those that were under way are asked for the rest
+
+
+def test_failure_does_not_wait_for_other_downloads(site: Any, published: RemoteFile, cache: Path) -> None:
+    (cache / "set").mkdir(parents=True)
+    held, done = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with locked(cache / "set/data.bin.lock"):
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    with pytest.raises(UserError, match="HTTP 404"):
+        fetch_all([published, remote(f"{site.url}/absent", path="absent")], cache, label="two")
+    assert thread.is_alive()  # and still holds the lock that the first file waits for
+    done.set()
+    thread.join()
 
 
 def test_progress_is_shown_on_a_terminal(
