@@ -1,6 +1,7 @@
 """What people read in the terminal: configuration, the live progress line, tables, predictions."""
 
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 WIDE = 110
 """columns from which on help texts stand beside the settings"""
 
-console = Console(highlight=False, soft_wrap=True)
+# Into a file or a pipe, tables are as wide as they need to be within reason, not 80 columns.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
 def say(text: str = "") -> None:

@@ -150,12 +150,16 @@ def runs_folder() -> Path:
 
 def _stopped(client: MlflowClient, app: App, reference: str) -> tuple[str, Config, str]:
     """(id, configuration, data digest) of a run that did not come to its end."""
-    id = tracking.find(client, app.name, reference, UNFINISHED).id
-    path = runs_folder() / id / "run.json"
+
+    def kept(run: tracking.Logged) -> Path:
+        return runs_folder() / run.id / "run.json"
+
+    run = tracking.find(client, app.name, reference, lambda run: run.status in UNFINISHED and kept(run).exists())
+    path = kept(run)
     if not path.exists():
         raise UserError(f"{path}: that run's checkpoints are not here; set UNROLL_RUNS to the folder that has them")
-    kept = read_json(path)
-    return id, type(app.presets["default"]).parse(kept["config"]), kept["digest"]
+    started = read_json(path)
+    return run.id, type(app.presets["default"]).parse(started["config"]), started["digest"]
 
 
 @contextmanager

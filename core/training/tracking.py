@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,20 +179,20 @@ def runs(client: MlflowClient, app: str, limit: int = 1000) -> list[Logged]:
     return [_logged(run) for run in found]
 
 
-def find(client: MlflowClient, app: str, reference: str, status: Sequence[str] | None = None) -> Logged:
+def find(client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool]) -> Logged:
     """The run named by `latest`, an id, or the beginning of one.
 
     Args:
         app: name of the application.
         reference: what the user typed.
-        status: only runs of these statuses count for `latest`.
+        latest: which runs count for `latest`.
 
     Raises:
         UserError: there is none, or more than one.
     """
     candidates = runs(client, app)
     if reference == "latest":
-        fitting = [run for run in candidates if status is None or run.status in status][:1]
+        fitting = [run for run in candidates if latest(run)][:1]
     else:
         fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
     if len(fitting) != 1:
@@ -211,7 +211,7 @@ def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
     with store_errors():
         if reference.startswith("models:/"):
             return _downloaded(reference)
-    run = find(client, app, reference, status=["FINISHED"])
+    run = find(client, app, reference, lambda run: run.status == "FINISHED")
     with store_errors():
         outputs = client.get_run(run.id).outputs
         models = outputs.model_outputs if outputs else []
