@@ -109,11 +109,31 @@ def evaluate(_: Context, app=None, run="latest", split="test", set_=None, json=F
     commands.run(command, as_json=json, debug=debug)
 
 
-@task(klass=Inputs, positional=[], iterable=["set_"], help=_help("app", "run", "set"))
-def predict(_: Context, app=None, run="latest", set_=None, json=False, debug=False, **inputs):
+@task(
+    klass=Inputs,
+    positional=[],
+    iterable=["set_", "prompt", "history"],
+    help=_help(
+        "app", "run", "set", file="inputs from a file", prompt="a text to go on from", history="items seen: 50,181,258"
+    ),
+)
+def predict(
+    _: Context,
+    app=None,
+    run="latest",
+    set_=None,
+    file=None,
+    prompt=None,
+    history=None,
+    json=False,
+    debug=False,
+    **inputs,
+):
     """Apply a trained model to what you give it; without input, to the application's examples.
 
     invoke predict --app speech --run latest FILE.wav ...
+    invoke predict --app language --prompt "Once upon" --set generate.temperature=0.7
+    invoke predict --app recommend --history 50,181,258
     """
     from core import commands
 
@@ -121,8 +141,8 @@ def predict(_: Context, app=None, run="latest", set_=None, json=False, debug=Fal
         name = commands.one(app)
         from core.commands.evaluate import predict
 
-        given = [*inputs.values(), *_after_double_dash()]
-        return predict(name, run, given, set_)
+        given = [*inputs.values(), *prompt, *history, *_after_double_dash()]
+        return predict(name, run, given, file, set_)
 
     commands.run(command, as_json=json, debug=debug)
 

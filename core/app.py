@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.config import Config
@@ -112,6 +113,12 @@ class App:
     """what `Step.size` counts, in the plural: "tokens", "seconds of audio" """
     figures: "Callable[[nn.Module, Iterable[Any], Report], dict[str, Figure]] | None" = None
     """(model, batches of the test split, its report) -> pictures by name, logged with the run"""
+    baselines: "Callable[[Any, Data], dict[str, dict[str, float]]] | None" = None
+    """(config, data) -> test metrics of simple methods, by the method's name: what the network must beat"""
+    read: "Callable[[Path], list[Any]] | None" = None
+    """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line"""
+    stream: "Callable[[nn.Module, Any], Iterator[str]] | None" = None
+    """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
     name: str = ""
     """set on loading, to the folder's or the entry point's name"""
 

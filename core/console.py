@@ -46,16 +46,17 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        numeric = all(isinstance(row[key], int | float) for row in rows)
+        numeric = any(isinstance(row[key], int | float) for row in rows)
         table.add_column(Text(key), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(number(value)) for value in row.values()))
     console.print(table)
 
 
-def show_metrics(title: str, metrics: Mapping[str, float]) -> None:
-    """Metric names and values."""
-    show_table(title, [{"metric": name, "value": value} for name, value in metrics.items()])
+def show_metrics(title: str, columns: Mapping[str, Mapping[str, float]]) -> None:
+    """One row per metric, one column per method; a metric that a method has not is left empty."""
+    names = dict.fromkeys(name for metrics in columns.values() for name in metrics)
+    show_table(title, [{"metric": n, **{column: m.get(n, "") for column, m in columns.items()}} for n in names])
 
 
 def show_predictions(records: Iterable[Mapping[str, Any]]) -> None:

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from core.app import Report
+import torch
+
+from core.app import App, Report
 from core.console import say, show_metrics, show_predictions
 from core.data.store import Store
 from core.errors import UserError
@@ -30,22 +33,57 @@ def evaluate(name: str, reference: str, split: str = "test", settings: Sequence[
         say(f"note: these are not the data of that run (digest {data.digest[:12]}, was {model.digest[:12]})")
     report: Report = evaluate_model(model.app, model.model, getattr(data, split))
     metrics = {f"{split}/{metric}": value for metric, value in report.metrics.items()}
-    show_metrics(f"{name}, {split} split", metrics)
+    show_metrics(name, {split: report.metrics})
     say(f"signature: {report.signature}")
     show_predictions(report.records[:3])
     return {"app": name, "run": reference, "status": "FINISHED", "metrics": metrics, "signature": report.signature}
 
 
-def predict(name: str, reference: str, inputs: Sequence[str], settings: Sequence[str] = ()) -> dict[str, Any]:
-    """One output line per input, in their order; without inputs, the application's own examples."""
+def predict(
+    name: str, reference: str, inputs: Sequence[str], file: str | None = None, settings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One output line per input, in their order; without inputs, the application's own examples.
+
+    Args:
+        name: application.
+        reference: run or registered model.
+        inputs: as typed.
+        file: further inputs, read as the application reads them: one per line, unless it knows better.
+        settings: `key=value` changes that leave the weights as they are.
+    """
     model = _load(name, reference, settings)
-    if not inputs:
+    chosen = [*inputs, *(_read(model.app, Path(file)) if file else [])]
+    if not chosen:
         say("no input given; the application's own examples:")
-    chosen = list(inputs) or list(model.app.examples)
+        chosen = list(model.app.examples)
+    if model.app.stream and len(chosen) == 1:
+        return {"app": name, "run": reference, "outputs": [_streamed(model, chosen[0])]}
     outputs = model.predict(chosen)
     for output in outputs:
         say(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False))
     return {"app": name, "run": reference, "outputs": outputs}
+
+
+def _read(app: App, path: Path) -> list[Any]:
+    if app.read:
+        return app.read(path)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it first") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _streamed(model: saved.Saved, given: Any) -> str:
+    assert model.app.stream is not None
+    pieces = []
+    with torch.inference_mode():
+        for piece in model.app.stream(model.model, given):
+            print(piece, end="", flush=True)
+            pieces.append(piece)
+    print()
+    return "".join(pieces)
 
 
 def _load(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:

@@ -92,9 +92,10 @@ def _run(job: _Job, resume: bool) -> dict[str, Any]:
         fitted = fit(app, config, data, model, job.folder, [run, progress], resume=resume)
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))
-    _keep(job, model, fitted, report, parameters)
+    baselines = app.baselines(config, data) if app.baselines else {}
+    _keep(job, model, fitted, report, baselines, parameters)
+    _tell(app, run, fitted, report, baselines)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}
-    _tell(app, run, fitted, report, metrics)
     return {
         "app": app.name,
         "run": run.id,
@@ -110,24 +111,30 @@ def _run(job: _Job, resume: bool) -> dict[str, Any]:
     }
 
 
-def _keep(job: _Job, model: nn.Module, fitted: Fitted, report: Report, parameters: int) -> None:
+Baselines = dict[str, dict[str, float]]
+
+
+def _keep(job: _Job, model: nn.Module, fitted: Fitted, report: Report, baselines: Baselines, parameters: int) -> None:
     """Put everything that the run has shown into the tracking store."""
     app, run, at = job.app, job.run, fitted.position
     run.report("test", report, at.step)
     costs = {"parameters": parameters, "train/total_seconds": at.seconds, "train/total_data_wait": fitted.data_wait}
     best = {} if fitted.best is None else {f"best/{app.score.name}": fitted.best, "best/epoch": fitted.best_epoch}
-    run.log({**costs, **best}, at.step)
+    simple = {f"baseline/{method}/{name}": v for method, row in baselines.items() for name, v in row.items()}
+    run.log({**costs, **best, **simple}, at.step)
     if app.figures:
         run.figures(app.figures(model, job.data.test, report))
     saved.save(job.folder / "model", app, job.config, job.data.facts, job.data.digest, model)
     run.model(job.folder / "model")
 
 
-def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, metrics: dict[str, float]) -> None:
+def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines: Baselines) -> None:
     at = fitted.position
-    say(f"stopped after {at.epoch} epochs, {duration(at.seconds)} (limit: {fitted.stopped}); weights of epoch "
-        f"{fitted.best_epoch}; {100 * fitted.data_wait:.1f} % of the time spent waiting for data")  # fmt: skip
-    show_metrics("held-out test split", metrics)
+    say(
+        f"stopped after {at.epoch} epochs, {duration(at.seconds)} (limit: {fitted.stopped}); weights of epoch "
+        f"{fitted.best_epoch}; {100 * fitted.data_wait:.1f} % of the time spent waiting for data"
+    )
+    show_metrics("held-out test split", {"test": report.metrics, **baselines})
     say(f"signature: {report.signature}")
     show_predictions(report.records[:3])
     say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")

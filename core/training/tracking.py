@@ -108,7 +108,8 @@ class Run:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Buffer metrics; they reach the store within seconds, in one call for many."""
         now = int(time.time() * 1000)
-        self._buffer += [Metric(k, float(v), now, step) for k, v in metrics.items() if step > self._known.get(k, -1)]
+        named = ((_stored(name), float(value)) for name, value in metrics.items())
+        self._buffer += [Metric(k, v, now, step) for k, v in named if step > self._known.get(k, -1)]
         if len(self._buffer) > FLUSH_METRICS // 2 or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
@@ -232,8 +233,17 @@ def _logged(run: MlflowRun) -> Logged:
     seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
     return Logged(
         info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
-        dict(data.params), dict(data.metrics), dict(data.tags),
+        dict(data.params), {_spoken(name): value for name, value in data.metrics.items()}, dict(data.tags),
     )  # fmt: skip
+
+
+def _stored(metric: str) -> str:
+    """MLflow's names have no "@": recall@20 is stored as recall:20."""
+    return metric.replace("@", ":")
+
+
+def _spoken(metric: str) -> str:
+    return metric.replace(":", "@")
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
