@@ -51,8 +51,12 @@ def _flags(option: Argument) -> list[str]:
     return [("-" if len(name) == 1 else "--") + name.strip("_").replace("_", "-") for name in option.names]
 
 
-@task(positional=[], iterable=["set_"], help=_help("apps", "preset", "set"))
-def prepare(_: Context, app=None, preset=None, set_=None, json=False, debug=False):
+@task(
+    positional=[],
+    iterable=["set_"],
+    help=_help("apps", "preset", "set", force="make it anew: a damaged set is replaced"),
+)
+def prepare(_: Context, app=None, preset=None, set_=None, force=False, json=False, debug=False):
     """Fetch, verify and prepare an application's data; a second time it does nothing.
 
     invoke prepare --app speech --set data.source=fsdd
@@ -62,7 +66,7 @@ def prepare(_: Context, app=None, preset=None, set_=None, json=False, debug=Fals
     def command():
         from core.commands.prepare import prepare
 
-        return prepare(chosen(app), preset, set_)
+        return prepare(chosen(app), preset, set_, force)
 
     run(command, as_json=json, debug=debug)
 

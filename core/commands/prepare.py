@@ -9,13 +9,15 @@ from core.console import say
 from core.data.store import Store
 
 
-def prepare(names: Sequence[str], preset: str | None = None, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """Prepare the data of each application."""
+def prepare(
+    names: Sequence[str], preset: str | None = None, settings: Sequence[str] = (), force: bool = False
+) -> dict[str, Any]:
+    """Prepare the data of each application; with `force`, anew, even when they are there."""
     results = []
     for name in names:
         app = apps.load(name)
         config, store, began = app.config(preset or "default", settings), Store(), time.monotonic()
-        app.prepare(config, store)
+        app.prepare(config, Store(force=force))
         data = app.data(config, store)
         seconds = time.monotonic() - began
         for note in data.notes:

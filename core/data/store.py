@@ -43,9 +43,13 @@ class Prepared:
 class Store:
     """A folder of downloads and prepared sets. Any number of processes may use it at the same time."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        """`root` defaults to the environment variable UNROLL_DATA, then to `./data`. It is created on first use."""
+    def __init__(self, root: Path | None = None, *, force: bool = False) -> None:
+        """`root` defaults to the environment variable UNROLL_DATA, then to `./data`. It is created on first use.
+
+        With `force`, every `prepare` through this object makes its set anew.
+        """
         self.root = root or Path(os.environ.get("UNROLL_DATA") or "data")
+        self.force = force
 
     @property
     def downloads(self) -> Path:
@@ -77,7 +81,7 @@ class Store:
             UserError: the disk is full, the store cannot be written, or the set that is there is damaged.
             Whatever `write` raises; the store is then as it was before.
         """
-        folder = self._folder(name, spec)
+        folder, force = self._folder(name, spec), force or self.force
         if folder.exists() and not force:
             return self.open(name, spec)
         with writing(folder):

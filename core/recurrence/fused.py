@@ -25,7 +25,8 @@ def serves(cell: Cell) -> bool:
     if type(cell) is ElmanCell:
         return cell.name_of_f in ("tanh", "relu")
     if type(cell) is LSTMCell:
-        return cell.peephole is None and not cell.coupled
+        # On the CPU torch falls back to a slow loop for projections, with a warning.
+        return cell.peephole is None and not cell.coupled and (cell.weight_hr is None or cell.weight_hr.is_cuda)
     return type(cell) is GRUCell and cell.reset_gate == "after"
 
 

@@ -19,9 +19,6 @@ from torch.nn import functional as F
 from core.recurrence.cell import Cell, State, expand_right, last_state, positive
 from core.recurrence.cells.parts import set_gate_bias
 
-WIDE = 8192
-"""Elements of one time step from which on a CPU is limited by memory, not by the number of operations."""
-
 
 def linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
     """All states of h_t = a_t * h_{t-1} + b_t, parallel in time; gradients of any order, memory linear in T.
@@ -111,16 +108,17 @@ class _Adjoint(torch.autograd.Function):
 def _solve(a: Tensor, b: Tensor, state: Tensor, out: Tensor, backwards: bool = False) -> None:
     """Writes all states to out, from the first step to the last or from the last to the first."""
     steps = len(a)
-    chunks = 1 if a.device.type == "cpu" and state.numel() >= WIDE else max(1, math.isqrt(steps))
-    length = steps // chunks if chunks > 1 else 0
+    if steps == 0:
+        return
+    chunks = math.isqrt(steps)
+    length = steps // chunks
     whole = chunks * length
     inside, outside = slice(whole), slice(whole, None)
     if backwards:
         # The steps that fill no chunk still come last, which is now at the front.
         inside, outside = slice(steps - whole, None), slice(steps - whole)
-    if length:
-        parts = (x[inside].reshape(chunks, length, *x.shape[1:]) for x in (a, b, out))
-        state = _solve_chunks(*parts, state=state, backwards=backwards)
+    parts = (x[inside].reshape(chunks, length, *x.shape[1:]) for x in (a, b, out))
+    state = _solve_chunks(*parts, state=state, backwards=backwards)
     a_steps, b_steps, out_steps = (_in_order(x[outside], 0, backwards) for x in (a, b, out))
     _recur(a_steps, b_steps, state, out_steps)
 

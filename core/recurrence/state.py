@@ -24,7 +24,7 @@ BATCH = 1
 """The dimension of the rows in every state tensor."""
 
 
-def apply(function: Callable[..., Tensor], state: Any, *others: Any) -> Any:
+def apply(function: Callable[..., Any], state: Any, *others: Any) -> Any:
     """The nesting of `state` with function(tensor, *tensors of the others at the same place) in place of each tensor.
 
     Raises:

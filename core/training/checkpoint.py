@@ -135,7 +135,7 @@ class Checkpoints:
 
     def save(self, tree: Any) -> None:
         """Make `tree` the last checkpoint; the one that was the last stays as the one before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._tidy()
         new = self.folder / "new.safetensors"
         save(new, tree)
         if self.last.exists():
@@ -144,8 +144,14 @@ class Checkpoints:
 
     def save_best(self, tree: Any) -> None:
         """Keep the best weights so far."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._tidy()
         save(self.best, tree)
+
+    def _tidy(self) -> None:
+        """Make the folder, without what a killed process left half written. The run's lock keeps others out."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".*.safetensors.*.tmp"):
+            leftover.unlink()
 
     def newest(self) -> tuple[Path, Any, str | None]:
         """(path, tree, warning) of the newest checkpoint that is whole; a damaged one is passed over and named.

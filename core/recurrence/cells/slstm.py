@@ -67,7 +67,7 @@ class SLSTMCell(Cell):
         size = self.hidden_size // self.heads
         weight = self.weight_hh.view(4, self.heads, size, size)
         product = torch.einsum("bhj,ghij->bghi", hidden.view(-1, self.heads, size), weight)
-        return product.reshape(len(hidden), -1)
+        return product.flatten(1)
 
     def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
         set_gate_bias(self.bias, None, 4, 1, keep if self.forget_gate == "sigmoid" else F.logsigmoid(keep))
