@@ -2,8 +2,9 @@
 
 from core.recurrence import state
 from core.recurrence.cell import Cell, State
-from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
+from core.recurrence.conformance import check_cell
 from core.recurrence.dropin import GRU, LSTM, RNN, from_torch
+from core.recurrence.dropout import VariationalDropout
 from core.recurrence.registry import CELLS
 from core.recurrence.rnn import Recurrent
 
@@ -13,11 +14,10 @@ __all__ = [
     "LSTM",
     "RNN",
     "Cell",
-    "ElmanCell",
-    "GRUCell",
-    "LSTMCell",
     "Recurrent",
     "State",
+    "VariationalDropout",
+    "check_cell",
     "from_torch",
     "state",
 ]

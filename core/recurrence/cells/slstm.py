@@ -56,9 +56,13 @@ class SLSTMCell(Cell):
         keep, write = torch.exp(log_keep - stabiliser), torch.exp(write - stabiliser)
         cell = keep * cell + write * torch.tanh(candidate)
         normaliser = keep * normaliser + write
-        # The first writes of a row may be so weak beside exp(m_0) = 1 that both c and n underflow to zero.
-        hidden = torch.sigmoid(out) * cell / normaliser.clamp(min=torch.finfo(normaliser.dtype).tiny)
+        hidden = torch.sigmoid(out) * cell / normaliser
         return hidden, (hidden, cell, normaliser, stabiliser)
+
+    def initial(self, batch: int, extent: tuple[int, ...] = ()) -> State:
+        """Nothing is stored, and m_0 lies below every exponent, so that m_1 = i and n_t is at least 1 ever after."""
+        *zeros, stabiliser = super().initial(batch, extent)
+        return (*zeros, stabiliser - 1e4)
 
     def _recurrent(self, hidden: Tensor) -> Tensor:
         """W h with W block-diagonal; weight_hh [4, heads, H/heads, H/heads] flattened into rows, gate by gate."""
