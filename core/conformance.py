@@ -1,0 +1,193 @@
+"""What every application must do, as checks that any application can run: ours, and a stranger's.
+
+    from core.conformance import CHECKS, Subject
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    def test_conformance(check, tmp_path_factory):
+        check(Subject.of("my-app", tmp_path_factory.mktemp("my-app")))
+
+All of them work on the preset "smoke" and need no network.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import seed_everything
+from torch import nn
+
+from core import app as apps
+from core.app import App, Data
+from core.config import Config
+from core.data.store import Store
+from core.interrupt import Interrupted
+from core.recurrence.state import detach
+from core.training import saved
+from core.training.evaluation import evaluate
+from core.training.loop import Fitted, Position, fit
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An application with its smoke data prepared in a folder of its own."""
+
+    app: App
+    config: Config
+    store: Store
+    folder: Path
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> "Subject":
+        """Load and prepare the application of that name."""
+        app = apps.load(name)
+        subject = cls(app, app.config("smoke"), Store(folder / "data"), folder)
+        app.prepare(subject.config, subject.store)
+        return subject
+
+    def data(self) -> Data:
+        """Fresh loaders, as a new process would have them."""
+        return self.app.data(self.config, self.store)
+
+    def model(self, data: Data) -> nn.Module:
+        """A fresh model, the same every time."""
+        seed_everything(0, verbose=False)
+        return self.app.model(self.config, data.facts)
+
+
+def presets_round_trip(subject: Subject) -> None:
+    """Every preset survives JSON, and default and smoke are on built-in data."""
+    for name, preset in subject.app.presets.items():
+        assert type(preset).parse(json.loads(preset.model_dump_json())) == preset, name
+    assert {subject.app.presets[name].data.source for name in ("default", "smoke")} == {"builtin"}
+
+
+def prepare_is_idempotent(subject: Subject) -> None:
+    """A second preparation changes no file, and one in another folder gives the same digest."""
+    before = _files(subject.store.root)
+    subject.app.prepare(subject.config, subject.store)
+    assert _files(subject.store.root) == before
+    other = Store(subject.folder / "again")
+    subject.app.prepare(subject.config, other)
+    assert subject.app.data(subject.config, other).digest == subject.data().digest
+
+
+def facts_rebuild_the_model(subject: Subject) -> None:
+    """The facts are plain JSON, and a saved model evaluates as the one that was saved."""
+    data = subject.data()
+    assert json.loads(json.dumps(data.facts)) == data.facts
+    model = subject.model(data)
+    saved.save(subject.folder / "model", subject.app, subject.config, data.facts, data.digest, model)
+    loaded = saved.load(subject.folder / "model")
+    wanted, got = (evaluate(subject.app, m, islice(data.val, 2)) for m in (model, loaded.model))
+    assert got.metrics == wanted.metrics
+    assert got.records == wanted.records
+
+
+def a_step_reaches_every_parameter(subject: Subject) -> None:
+    """A finite loss, a positive size, and a gradient for every parameter within three batches."""
+    data = subject.data()
+    model, state = subject.model(data).train(), None
+    for batch in islice(data.train, 3):
+        step = subject.app.step(model, batch, state)
+        assert step.loss.ndim == 0 and torch.isfinite(step.loss) and step.size > 0
+        step.loss.backward()  # type: ignore[no-untyped-call]
+        state = detach(step.state)
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, f"no gradient for {without}"
+
+
+def evaluation_tells_what_and_how(subject: Subject) -> None:
+    """The score is there, the signature is stated, every record has its own id, and it can be repeated."""
+    data = subject.data()
+    model = subject.model(data)
+    first, second = (evaluate(subject.app, model, data.val) for _ in range(2))
+    assert subject.app.score.name in first.metrics
+    assert first.signature and first.records
+    assert len({record["id"] for record in first.records}) == len(first.records)
+    assert first == second
+
+
+def predict_works_on_the_examples(subject: Subject) -> None:
+    """One output per example, as JSON can hold it."""
+    data = subject.data()
+    model = subject.model(data).eval()
+    examples = list(subject.app.examples)
+    with torch.inference_mode():
+        outputs = subject.app.predict(model, examples)
+    assert examples and len(outputs) == len(examples)
+    json.dumps(outputs)
+
+
+def loss_falls(subject: Subject) -> None:
+    """Training on smoke lowers the training loss."""
+    _, _, losses = _train(subject, "falls", 0)
+    quarter = max(len(losses) // 4, 1)
+    values = [losses[step] for step in sorted(losses)]
+    assert sum(values[-quarter:]) < sum(values[:quarter])
+
+
+def resume_is_exact(subject: Subject) -> None:
+    """A run stopped by a signal and resumed gives the same losses and the same weights, to the last bit."""
+    short = replace(subject, config=subject.config.override(["train.epochs=2"]))
+    whole, model, losses = _train(short, "whole", 0)
+    stop = whole.position.step * 2 // 3
+    try:
+        _train(short, "stopped", stop)
+    except Interrupted:
+        again, resumed, rest = _train(short, "stopped", 0, resume=True)
+    else:
+        raise AssertionError(f"the signal at step {stop} did not stop the training")
+    assert rest == {step: loss for step, loss in losses.items() if step > stop}
+    assert again.best == whole.best
+    for (name, a), b in zip(model.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    presets_round_trip,
+    prepare_is_idempotent,
+    facts_rebuild_the_model,
+    a_step_reaches_every_parameter,
+    evaluation_tells_what_and_how,
+    predict_works_on_the_examples,
+    loss_falls,
+    resume_is_exact,
+)
+
+
+class _Losses:
+    """An observer that keeps the losses and sends a signal at a step."""
+
+    def __init__(self, stop_at: int) -> None:
+        self.stop_at = stop_at
+        self.losses: dict[int, float] = {}
+
+    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
+        self.losses[at.step] = metrics["train/loss"]
+        if at.step == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
+        """Nothing to keep."""
+
+    def saved(self) -> None:
+        """Nothing to keep."""
+
+
+def _train(
+    subject: Subject, name: str, stop_at: int, resume: bool = False
+) -> tuple[Fitted, nn.Module, dict[int, float]]:
+    data, log = subject.data(), _Losses(stop_at)
+    model = subject.model(data)
+    fitted = fit(subject.app, subject.config, data, model, subject.folder / name, [log], resume=resume)
+    return fitted, model, log.losses
+
+
+def _files(folder: Path) -> dict[str, Any]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
