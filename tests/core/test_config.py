@@ -1,0 +1,60 @@
+"""Configurations: overrides, the nearest known key, one line for what is wrong."""
+
+import json
+
+import pytest
+
+from core.config import Config, describe, flat
+from core.errors import UserError
+
+DEFAULT = Config()
+
+
+def test_overrides_apply_in_order_and_change_nothing_else() -> None:
+    changed = DEFAULT.override(["model.cell=gru", "optimizer.lr=3e-4", "model.cell=elman", "data.path=a b/c"])
+    assert changed.model.cell == "elman"
+    assert changed.optimizer.lr == 3e-4
+    assert str(changed.data.path) == "a b/c"
+    different = {key for key, value in flat(changed).items() if value != flat(DEFAULT)[key]}
+    assert different == {"model.cell", "optimizer.lr", "data.path"}
+    assert Config() == DEFAULT
+
+
+def test_round_trip_through_json() -> None:
+    changed = DEFAULT.override(["model.hidden=7", "train.minutes=0.5"])
+    assert Config.parse(json.loads(changed.model_dump_json())) == changed
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("model.cel=gru", ["model.cel", "did you mean", "model.cell"]),
+        ("nonsense=1", ["nonsense", "unknown key", "data.source"]),
+        ("model=gru", ["model", "unknown key"]),
+        ("model.cell", ["key=value"]),
+        ("model.hidden=many", ["model.hidden", "'many'", "integer"]),
+        ("model.hidden=0", ["model.hidden", "greater than or equal to 1"]),
+        ("optimizer.lr=-1", ["optimizer.lr", "greater than 0"]),
+        ("optimizer.lr=NaN", ["optimizer.lr", "finite"]),
+        ("optimizer.name=adamm", ["optimizer.name", "'adamw'"]),
+        ("train.precision=8", ["train.precision", "bf16-mixed"]),
+        ("model.hidden=[1,2]", ["model.hidden"]),
+        ('model={"cell":"gru"}', ["unknown key"]),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_the_key(setting: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        DEFAULT.override([setting])
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_every_setting_has_a_help_text() -> None:
+    assert all(text for _, _, text in describe(DEFAULT))
+
+
+def test_a_frozen_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        DEFAULT.model.hidden = 3
