@@ -6,6 +6,7 @@ from apps.speech import data, train
 from apps.speech.augment import Augment
 from apps.speech.config import PRESETS, SpeechConfig
 from apps.speech.features import LogMel
+from apps.speech.figures import figures
 from apps.speech.model import Recogniser
 from apps.speech.sources import Source, builtin, folder, fsdd
 from core.app import App, Data, Score
@@ -70,4 +71,5 @@ APP = App(
     score=Score("wer", "min"),
     examples=(),
     unit="seconds of audio",
+    figures=figures,
 )

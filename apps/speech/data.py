@@ -202,6 +202,4 @@ def collate(items: list[tuple[dict[str, Any], Tensor, list[int]]]) -> Batch:
 
 def _note(short: list[str]) -> str:
     named = ", ".join(short[:3]) + (", ..." if len(short) > 3 else "")
-    return (
-        f"left out, too short for their transcripts: {len(short)} utterances: {named}; a smaller model.stack fits more"
-    )
+    return f"{len(short)} utterances are left out, too short for their transcripts (lower model.stack): {named}"

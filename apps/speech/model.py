@@ -79,7 +79,7 @@ class Recogniser(nn.Module):
         features = features.masked_fill(beyond[..., None], 0)
         features = nn.functional.pad(features, (0, 0, 0, 0, 0, -frames % self.stack))
         steps = features.reshape(-1, self.stack, rows, bands).transpose(1, 2).flatten(2)
-        return steps, reduced(lengths, self.stack)
+        return steps, -(-lengths // self.stack)
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
         """Log probabilities [T', B, K], lengths in steps [B] -> the text of each row."""

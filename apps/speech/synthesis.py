@@ -57,11 +57,11 @@ def speak(sayings: Sequence[Saying], rate: int) -> Iterator[NDArray[np.float32]]
 def _in_a_process(sayings: Sequence[Saying], rate: int) -> list[NDArray[np.float32]]:
     # -P: this folder must not come before the installed packages.
     command = [sys.executable, "-P", str(Path(__file__).resolve()), str(rate)]
-    done = subprocess.run(command, input=json.dumps([astuple(s) for s in sayings]).encode(), capture_output=True)
+    program = json.dumps([astuple(saying) for saying in sayings]).encode()
+    done = subprocess.run(command, input=program, capture_output=True, check=False)
     if done.returncode:
-        raise SynthesisError(
-            f"espeak-ng: {(done.stderr.decode(errors='replace').strip() or 'no message').splitlines()[-1]}"
-        )
+        message = done.stderr.decode(errors="replace").strip() or f"ended with code {done.returncode}"
+        raise SynthesisError(f"espeak-ng: {message.splitlines()[-1]}")
     header = len(sayings) * 8
     sizes = np.frombuffer(done.stdout[:header], np.int64)
     samples = np.frombuffer(done.stdout[header:], np.int16).astype(np.float32) / 32768
@@ -80,17 +80,20 @@ class _Espeak:
         import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = espeakng_loader.get_data_path().encode()
-        self.rate = self._library.espeak_Initialize(_RETRIEVAL, 0, data, _DO_NOT_EXIT)
+        data = Path(espeakng_loader.get_data_path())
+        self.rate = self._library.espeak_Initialize(_RETRIEVAL, 0, str(data).encode(), _DO_NOT_EXIT)
         if self.rate <= 0:
-            raise SynthesisError(f"cannot start with the data in {data.decode()}")
+            raise SynthesisError(f"cannot start with the data in {data}")
+        self._variants = data / "voices" / "!v"
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else the clock's second
         self._heard: list[bytes] = []
         self._callback = _Callback(self._hear)  # kept: the library holds only its address
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, saying: Saying) -> NDArray[np.int16]:
-        if self._library.espeak_SetVoiceByName(saying.voice.encode()) != _OK:
+        # An unknown variant would be passed over in silence.
+        exists = (self._variants / saying.voice.partition("+")[2]).exists()
+        if not exists or self._library.espeak_SetVoiceByName(saying.voice.encode()) != _OK:
             raise SynthesisError(f"has no voice {saying.voice!r}")
         for parameter, value in ((_SPEED, saying.speed), (_PITCH, saying.pitch), (_RANGE, saying.range)):
             self._library.espeak_SetParameter(parameter, value, 0)

@@ -73,11 +73,9 @@ def _read_table(table: Path) -> list[_Row]:
         # Row 1 is the header, as in a spreadsheet.
         rows = [_row(table, number, values) for number, values in enumerate(reader, start=2)]
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{table}: is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8"
-        ) from error
+        raise UserError(f"{table}: is not UTF-8 text (byte {error.object[error.start]:#04x}); convert it") from error
     except csv.Error as error:
-        raise UserError(f"{table}, line {reader.line_num}: is not CSV ({error})") from error
+        raise UserError(f"{table}: is not CSV ({error}, after line {reader.line_num})") from error
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror})") from error
     if not rows:
@@ -88,9 +86,8 @@ def _read_table(table: Path) -> list[_Row]:
 def _check_columns(table: Path, columns: list[str]) -> None:
     missing = [name for name in ("path", "text") if name not in columns]
     if missing:
-        raise UserError(
-            f"{table}: has no column {' and no column '.join(missing)}; it has: {', '.join(columns) or 'none'}"
-        )
+        there = ", ".join(columns) or "none"
+        raise UserError(f"{table}: has no column {' and no column '.join(missing)}; its columns: {there}")
 
 
 def _row(table: Path, number: int, values: dict[str, str | None]) -> _Row:

@@ -88,7 +88,7 @@ def _strings(members: list[_Recording], split: Split, rate: int, join: int, seed
     for time in range(TIMES_JOINED if split == "train" else 1):
         for speaker in SPEAKERS:
             own = [recording for recording in members if recording.speaker == speaker]
-            random.shuffle(own)  # type: ignore[arg-type]  # numpy shuffles any sequence
+            random.shuffle(own)
             for start in range(0, len(own) - len(own) % join, join):
                 string = own[start : start + join]
                 parts = [audio.read(recording.path, rate) for recording in string]

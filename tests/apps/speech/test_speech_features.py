@@ -1,0 +1,70 @@
+import time
+
+import librosa
+import numpy as np
+import pytest
+
+from apps.speech.features import FLOOR, LogMel, change_speed
+
+NOISE = np.random.default_rng(0).standard_normal(8000 * 60).astype(np.float32) / 10
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050])
+def test_agrees_with_librosa(rate):
+    features = LogMel(rate, 40)
+    frames = features(NOISE)
+    size = 1 << (features.window - 1).bit_length()
+    expected = librosa.feature.melspectrogram(
+        y=NOISE,
+        sr=rate,
+        n_fft=size,
+        win_length=features.window,
+        hop_length=features.hop,
+        n_mels=40,
+        fmin=50.0,
+        center=False,
+    )
+    # librosa's first frame begins half of the transform's zeros earlier than ours.
+    count = expected.shape[1] - 2
+    shift = (size - features.window) // 2
+    shifted = features(NOISE[shift:])[:count]
+    np.testing.assert_allclose(shifted, np.log(expected + FLOOR).T[:count], rtol=1e-4, atol=1e-4)
+    assert frames.shape == (1 + (len(NOISE) - features.window) // features.hop, 40)
+
+
+def test_a_recording_in_pieces_gives_the_frames_of_the_whole():
+    features = LogMel()
+    whole = features(NOISE[:8000])
+    overlap = features.window - features.hop
+    first, second = features(NOISE[: 4000 + overlap]), features(NOISE[4000:8000])
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 199, 200, 201])
+def test_the_shortest_recordings_give_one_frame(count):
+    assert LogMel()(NOISE[:count]).shape == (1, 40)
+
+
+def test_silence_is_finite():
+    assert np.isfinite(LogMel()(np.zeros(800, np.float32))).all()
+
+
+def test_streams_far_faster_than_real_time():
+    features = LogMel()
+    features(NOISE)
+    seconds = min(_seconds(features) for _ in range(3))
+    assert 60 / seconds > 200
+
+
+def _seconds(features):
+    start = time.process_time()
+    features(NOISE)
+    return time.process_time() - start
+
+
+def test_speed_scales_length_and_pitch():
+    tone = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000).astype(np.float32)
+    faster = change_speed(tone, 8000, 1.25)
+    assert len(faster) == pytest.approx(6400, abs=2)
+    peak = np.abs(np.fft.rfft(faster)).argmax() * 8000 / len(faster)
+    assert peak == pytest.approx(625, abs=2)

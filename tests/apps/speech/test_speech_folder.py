@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import soundfile
+
+from apps.speech.sources import folder
+from core.errors import UserError
+
+NOISE = np.random.default_rng(0).standard_normal(8000).astype(np.float32) / 10
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.wav", "b.flac", "sub/c.ogg", "d, e.wav"):
+        soundfile.write(tmp_path / name, NOISE, 16000)
+    return tmp_path
+
+
+def write(path, text, encoding="utf-8"):
+    (path / "list.csv").write_bytes(text.encode(encoding))
+    return path
+
+
+def read(path):
+    return list(folder.source(path, 8000).read())
+
+
+def test_byte_order_mark_quotes_blanks_and_more_columns(recordings):
+    text = 'path , text,mood\r\na.wav,  one   two ,x\r\n"d, e.wav","say ""three"", please",y\r\nsub/c.ogg,four,z\r\n'
+    utterances = read(write(recordings, text, "utf-8-sig"))
+    assert [(u.id, u.text) for u in utterances] == [
+        ("a.wav", "one two"),
+        ("d, e.wav", 'say "three", please'),
+        ("sub/c.ogg", "four"),
+    ]
+    assert {u.split for u in utterances} == {"train", "val", "test"}
+    assert all(len(u.samples) == pytest.approx(4000, abs=1) for u in utterances)
+
+
+def test_a_split_column_is_followed(recordings):
+    write(recordings, "path,text,split,speaker\na.wav,one,test,ann\nb.flac,two,val,bob\nsub/c.ogg,three,,cy\n")
+    assert [(u.speaker, u.split) for u in read(recordings / "list.csv")] == [
+        ("ann", "test"),
+        ("bob", "val"),
+        ("cy", "train"),
+    ]
+
+
+def test_splits_do_not_depend_on_the_order_of_the_rows(recordings):
+    rows = ["a.wav,one", "b.flac,two", "sub/c.ogg,three", '"d, e.wav",four']
+    forth = {u.id: u.split for u in read(write(recordings, "\n".join(["path,text", *rows])))}
+    back = {u.id: u.split for u in read(write(recordings, "\n".join(["path,text", *rows[::-1]])))}
+    assert forth == back
+    assert sorted(forth.values()) == ["test", "train", "train", "val"]
+
+
+def test_the_specification_follows_the_content(recordings):
+    def spec(text="path,text\na.wav,one\n"):
+        return folder.source(write(recordings, text), 8000).spec
+
+    first = spec()
+    assert spec() == first
+    assert spec("path,text\na.wav,two\n") != first
+    soundfile.write(recordings / "a.wav", NOISE[::-1], 16000)
+    assert spec() != first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,text\na.wav,one\ngone.wav,two\n", r"list.csv, row 3: no such file: .*gone.wav"),
+        ("path,text\n,one\n", r"list.csv, row 2: its path is empty"),
+        ("path,text\na.wav\n", r"list.csv, row 2: a.wav has no text"),
+        ("path,text,split\na.wav,one,dev\n", r"list.csv, row 2: split 'dev': write one of train, val, test"),
+        ("file,text\na.wav,one\n", r"list.csv: has no column path; its columns: file, text"),
+        ("a;b\n1;2\n", r"list.csv: has no column path and no column text; its columns: a;b"),
+        ("", r"list.csv: has no column path and no column text; its columns: none"),
+        ("path,text\n", r"list.csv: has no rows below its header"),
+        ('path,text\na.wav,"one\n', r"list.csv: is not CSV \(unexpected end of data, after line 1\)"),
+    ],
+)
+def test_bad_tables_are_one_line(recordings, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        folder.source(write(recordings, text), 8000)
+    assert "\n" not in str(error.value)
+
+
+def test_text_that_is_not_utf_8(recordings):
+    with pytest.raises(UserError, match=r"list.csv: is not UTF-8 text \(byte 0xe9\); convert it"):
+        folder.source(write(recordings, "path,text\na.wav,café\n", "latin-1"), 8000)
+
+
+def test_a_recording_that_cannot_be_read_is_named(recordings):
+    (recordings / "a.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a.wav: is empty \(0 bytes\)"):
+        read(write(recordings, "path,text\na.wav,one\n"))
+
+
+def test_which_table(tmp_path):
+    with pytest.raises(UserError, match=r"data.source=folder: add --set data.path=FOLDER"):
+        folder.source(None, 8000)
+    with pytest.raises(UserError, match="nowhere: no such file or folder"):
+        folder.source(tmp_path / "nowhere", 8000)
+    with pytest.raises(UserError, match="holds 0 CSV files instead of one"):
+        folder.source(tmp_path, 8000)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("path,text\n")
+    with pytest.raises(UserError, match=r"holds 2 CSV files instead of one; set data.path to the file itself"):
+        folder.source(tmp_path, 8000)
