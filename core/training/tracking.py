@@ -48,7 +48,7 @@ def store_errors() -> Iterator[None]:
     """Around any call of MLflow: a store that cannot be reached or written to becomes one line."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"tracking store {mlflow.get_tracking_uri()}: {reason}; check MLFLOW_TRACKING_URI and the disk's free space"
@@ -57,6 +57,8 @@ def store_errors() -> Iterator[None]:
 
 def connect() -> MlflowClient:
     """A client of the tracking store. Raises UserError when it cannot be reached."""
+    # MLflow's own seven retries take minutes to say that a server is not there.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_STORE))
     with store_errors():
         return MlflowClient()
