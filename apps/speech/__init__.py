@@ -1,5 +1,6 @@
 """Speech to text. This file and config.py are the only ones that know the configuration."""
 
+from pathlib import Path
 from typing import Any
 
 from apps.speech import data, train
@@ -11,7 +12,12 @@ from apps.speech.model import Recogniser
 from apps.speech.sources import Source, builtin, folder, fsdd
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
+from core.errors import UserError, did_you_mean
+from core.recurrence import CELLS
 from core.sequence.text import Vocabulary
+
+EXAMPLES = Path(__file__).parent / "examples"
+"""recordings whose names say what is said in them, in voices that training does not hear"""
 
 
 def prepare(config: SpeechConfig, store: Store) -> None:
@@ -31,7 +37,9 @@ def batches(config: SpeechConfig, store: Store) -> Data:
 
 
 def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
-    """The network for data of these facts."""
+    """The network for data of these facts. Raises UserError for an unknown cell."""
+    if config.model.cell not in CELLS:
+        raise UserError(f"model.cell={config.model.cell}: no such cell; {did_you_mean(config.model.cell, CELLS)}")
     return Recogniser(
         Vocabulary.from_json(facts["vocabulary"]),
         LogMel(**facts["features"]),
@@ -69,7 +77,7 @@ APP = App(
     evaluate=train.evaluate,
     predict=train.predict,
     score=Score("wer", "min"),
-    examples=(),
+    examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.flac"))),
     unit="seconds of audio",
     figures=figures,
 )

@@ -1,0 +1,46 @@
+from functools import partial
+
+import numpy as np
+import pytest
+
+from apps.speech import data
+from apps.speech.features import LogMel
+from apps.speech.sources import Source, Utterance
+from core.data.store import Store
+
+
+def tones(texts, *, seconds=0.5, rate=8000, spec="tones"):
+    """A source of cheap utterances: a tone per word, (split, text) each."""
+
+    def read():
+        for number, (split, text) in enumerate(texts):
+            words = text.split()
+            time = np.arange(int(seconds * rate)) / rate
+            parts = [np.sin(2 * np.pi * (300 + 40 * (sum(map(ord, word)) % 40)) * time) for word in words]
+            noise = np.random.default_rng(number).standard_normal(len(words) * len(time)) / 50
+            yield Utterance(f"u{number}", text, "nobody", split, (np.concatenate(parts) / 3 + noise).astype(np.float32))
+
+    return Source({"source": spec, "texts": [list(pair) for pair in texts]}, read)
+
+
+WORDS = ("one", "two", "three")
+TEXTS = [("train", f"{a} {b}") for a in WORDS for b in WORDS] + [
+    ("val", "one three"),
+    ("test", "two"),
+    ("test", "three one two"),
+]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def prepared(store):
+    return data.prepare(store, tones(TEXTS), LogMel())
+
+
+@pytest.fixture
+def batches():
+    return partial(data.batches, units="characters", stack=3, seconds=4.0, seed=0)
