@@ -47,6 +47,7 @@ def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
         facts["deviation"],
         augment=Augment(**config.augment.model_dump()),
         beam=config.decode.beam,
+        words=facts["words"] if config.decode.lexicon else (),
         **config.model.model_dump(),
     )
 

@@ -83,6 +83,8 @@ class DecodeConfig(Section):
 
     beam: int = Field(8, ge=0)
     """prefixes kept by the search; 0: greedy, the best path"""
+    lexicon: bool = False
+    """the search writes only words that occur in the training transcripts"""
 
 
 class SpeechConfig(Config):

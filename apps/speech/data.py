@@ -139,7 +139,8 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
     """
     records = list(read_jsonl(prepared.folder / "records.jsonl"))
     facts = read_json(prepared.folder / "facts.json")
-    vocabulary = Vocabulary.fit((r["text"] for r in records if r["split"] == "train"), units, reserved=["<blank>"])
+    heard = {record["text"] for record in records if record["split"] == "train"}
+    vocabulary = Vocabulary.fit(heard, units, reserved=["<blank>"])
     frames = np.memmap(prepared.folder / "frames.f16", np.float16, "r").reshape(-1, facts["features"]["bands"])
     splits, short = {}, []
     for split in SPLITS:
@@ -151,7 +152,8 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
         splits[split] = loader(dataset, dataset.lengths, budget, collate, seed=seed, shuffle=split == "train")
     return Data(
         **splits,
-        facts=facts | {"vocabulary": vocabulary.to_json()},
+        facts=facts
+        | {"vocabulary": vocabulary.to_json(), "words": sorted({w for text in heard for w in text.split()})},
         digest=prepared.digest,
         notes=(_note(short),) if short else (),
     )

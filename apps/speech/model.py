@@ -31,6 +31,7 @@ class Recogniser(nn.Module):
         stack: frames joined into one step; fewer steps are faster, too few cannot hold quick speech.
         augment: changes the frames in training; None: nothing does.
         beam: prefixes kept in decoding; 0: the best path is followed.
+        words: the only ones that the beam may write; none: any.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Recogniser(nn.Module):
         stack: int = 3,
         augment: Augment | None = None,
         beam: int = 8,
+        words: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.vocabulary, self.features, self.stack, self.beam = vocabulary, features, stack, beam
@@ -58,6 +60,7 @@ class Recogniser(nn.Module):
         self.augment = augment
         self.join = nn.Sequential(nn.Linear(stack * features.bands, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.recurrent = Recurrent(cell, hidden, hidden, layers, bidirectional=bidirectional, dropout=dropout)
+        self.lexicon = _lexicon(vocabulary, words) if words and beam else None
         self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.recurrent.output_size, len(vocabulary)))
 
     def forward(self, features: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Tensor, Any]:
@@ -83,10 +86,22 @@ class Recogniser(nn.Module):
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
         """Log probabilities [T', B, K], lengths in steps [B] -> the text of each row."""
-        found = ctc.beam(log_probs, lengths, self.beam) if self.beam else ctc.greedy(log_probs, lengths)
+        if not self.beam:
+            found = ctc.greedy(log_probs, lengths)
+        else:
+            found = ctc.beam(log_probs, lengths, self.beam, self.lexicon)
         return [self.vocabulary.decode(numbers) for numbers in found]
 
     @property
     def decoding(self) -> str:
         """For signatures: how texts are decoded."""
-        return f"beam{self.beam}" if self.beam else "greedy"
+        lexicon = "+lexicon" if self.lexicon else ""
+        return f"beam{self.beam}{lexicon}" if self.beam else "greedy"
+
+
+def _lexicon(vocabulary: Vocabulary, words: Sequence[str]) -> ctc.Lexicon | None:
+    """The words as labels of the vocabulary; None where its symbols are words already, or it cannot part words."""
+    if vocabulary.units == "words" or " " not in vocabulary.symbols:
+        return None
+    spelled = [vocabulary.encode(word, "lexicon") for word in words]
+    return ctc.Lexicon.of(spelled, vocabulary.symbols.index(" "), len(vocabulary))

@@ -8,7 +8,7 @@ form of Hannun, Maas, Jurafsky and Ng, First-Pass Large Vocabulary Continuous Sp
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -34,6 +34,42 @@ def _collapse(path: Sequence[int]) -> list[int]:
     return [label for label in merged if label != BLANK]
 
 
+@dataclass(frozen=True)
+class Lexicon:
+    """The words that may be written, as a tree over labels. Place 0 is before the first word."""
+
+    next: Tensor
+    """place after each label [places, K], -1 where no word goes on like that"""
+    complete: Tensor
+    """whether a text may end at a place, [places]"""
+
+    @classmethod
+    def of(cls, words: Iterable[Sequence[int]], separator: int, symbols: int) -> "Lexicon":
+        """A lexicon of `words`, each the numbers of its labels, out of `symbols`; one `separator` is between two."""
+        table, complete = [[-1] * symbols, [-1] * symbols], [True, False]  # 1: behind a separator, a word must follow
+        for word in words:
+            place = 1
+            for label in word:
+                if table[place][label] < 0:
+                    table[place][label] = len(table)
+                    table.append([-1] * symbols)
+                    complete.append(False)
+                place = table[place][label]
+            complete[place] = True
+            table[place][separator] = 1
+        table[0] = table[1]
+        return cls(torch.tensor(table), torch.tensor(complete))
+
+    @classmethod
+    def open(cls, symbols: int) -> "Lexicon":
+        """Everything may be written."""
+        return cls(torch.zeros(1, symbols, dtype=torch.int64), torch.ones(1, dtype=torch.bool))
+
+    def to(self, device: torch.device) -> "Lexicon":
+        """The same on `device`."""
+        return Lexicon(self.next.to(device), self.complete.to(device))
+
+
 @dataclass
 class _Beam:
     """W prefixes of each of B rows: log probability of the paths that end in a blank, and in the last label [B, W]."""
@@ -46,6 +82,8 @@ class _Beam:
     """64-bit fingerprint of the prefix"""
     parent: Tensor
     """fingerprint of the prefix without its last label"""
+    node: Tensor
+    """place of the prefix in the lexicon"""
 
     @classmethod
     def initial(cls, rows: int, width: int, like: Tensor) -> "_Beam":
@@ -55,14 +93,15 @@ class _Beam:
         certain[:, 0] = 0
         # Unused places get names of their own, so that they merge with nothing.
         name = -torch.arange(1, width + 1, device=like.device).expand(rows, width)
-        return cls(certain, never, torch.full_like(name, -1), name, torch.zeros_like(name))
+        nothing = torch.zeros_like(name)
+        return cls(certain, never, nothing - 1, name, nothing, nothing)
 
     def where(self, active: Tensor, other: "_Beam") -> "_Beam":
         """The places of `other` in the rows that are active [B, 1], else its own."""
         return _Beam(*(torch.where(active, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)))
 
 
-def beam(log_probs: Tensor, lengths: Tensor, width: int) -> list[list[int]]:
+def beam(log_probs: Tensor, lengths: Tensor, width: int, lexicon: Lexicon | None = None) -> list[list[int]]:
     """The most probable labels of each row, summed over their paths, among the `width` prefixes kept at each frame.
 
     Exact when `width` holds all prefixes. All rows advance together.
@@ -71,20 +110,24 @@ def beam(log_probs: Tensor, lengths: Tensor, width: int) -> list[list[int]]:
         log_probs: [T, B, K], normalised over K.
         lengths: frames of each row, [B].
         width: prefixes kept per row.
+        lexicon: only its words are written.
     """
-    frames, rows, _ = log_probs.shape
+    frames, rows, symbols = log_probs.shape
+    lexicon = (lexicon or Lexicon.open(symbols)).to(log_probs.device)
     state = _Beam.initial(rows, width, log_probs)
     history = []
     for t in range(frames):
-        step, origin, label = _advance(state, log_probs[t])
+        step, origin, label = _advance(state, log_probs[t], lexicon)
         active = (t < lengths.to(log_probs.device))[:, None]
         state = state.where(active, step)
         stay = torch.arange(width, device=log_probs.device).expand(rows, width)
         history.append((torch.where(active, origin, stay), torch.where(active, label, BLANK)))
-    return _trace(history, torch.logaddexp(state.blank, state.label).argmax(1))
+    score = torch.logaddexp(state.blank, state.label)
+    # Half a word is only written where no whole one is left.
+    return _trace(history, (score - 1e6 * ~lexicon.complete[state.node]).argmax(1))
 
 
-def _advance(beam: _Beam, log_probs: Tensor) -> tuple[_Beam, Tensor, Tensor]:
+def _advance(beam: _Beam, log_probs: Tensor, lexicon: Lexicon) -> tuple[_Beam, Tensor, Tensor]:
     """One frame, `log_probs` [B, K] -> the new beam, for each place where it came from and the label that was added."""
     rows, width = beam.blank.shape
     total = torch.logaddexp(beam.blank, beam.label)
@@ -95,6 +138,7 @@ def _advance(beam: _Beam, log_probs: Tensor) -> tuple[_Beam, Tensor, Tensor]:
     added = torch.arange(1, log_probs.shape[1], device=log_probs.device)
     repeat = added == beam.last[..., None]
     grown = torch.where(repeat, beam.blank[..., None], total[..., None]) + log_probs[:, None, 1:]
+    grown = grown.masked_fill(lexicon.next[beam.node][..., 1:] < 0, -math.inf)
 
     # Where prefix i grown by a label is prefix j of the beam, the two are one: the paths of both are added up.
     same = beam.parent[:, None, :] == beam.name[..., None]  # [B, i, j]
@@ -103,10 +147,10 @@ def _advance(beam: _Beam, log_probs: Tensor) -> tuple[_Beam, Tensor, Tensor]:
     stay_label = torch.logaddexp(stay_label, arrived.logsumexp(1))
     merged = torch.zeros_like(grown, dtype=torch.int64).scatter_add_(2, label_of_j, same.long()) > 0
     grown = grown.masked_fill(merged, -math.inf)
-    return _best(beam, stay_blank, stay_label, grown)
+    return _best(beam, stay_blank, stay_label, grown, lexicon)
 
 
-def _best(beam: _Beam, blank: Tensor, label: Tensor, grown: Tensor) -> tuple[_Beam, Tensor, Tensor]:
+def _best(beam: _Beam, blank: Tensor, label: Tensor, grown: Tensor, lexicon: Lexicon) -> tuple[_Beam, Tensor, Tensor]:
     """The W most probable of the W prefixes that stayed and the W (K-1) that grew."""
     _, width, labels = grown.shape
     candidates = torch.cat((torch.logaddexp(blank, label), grown.flatten(1)), 1)
@@ -123,6 +167,7 @@ def _best(beam: _Beam, blank: Tensor, label: Tensor, grown: Tensor) -> tuple[_Be
         last=torch.where(grew, added, beam.last.gather(1, origin)),
         name=torch.where(grew, _grow(parent, added), parent),
         parent=torch.where(grew, parent, beam.parent.gather(1, origin)),
+        node=torch.where(grew, lexicon.next[beam.node.gather(1, origin), added], beam.node.gather(1, origin)),
     )
     return step, origin, added
 

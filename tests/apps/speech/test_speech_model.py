@@ -100,3 +100,20 @@ def test_masks_lie_inside_the_utterance():
 
 def test_no_masks_change_nothing():
     assert torch.equal(Augment(0, 0, 0, 0.0)(FEATURES, LENGTHS), FEATURES)
+
+
+def test_a_lexicon_keeps_to_its_words():
+    vocabulary = Vocabulary.fit(["ab ba"], reserved=["<blank>"])
+    symbols = vocabulary.symbols
+    log_probs = torch.full((3, 1, len(symbols)), 0.05)
+    for frame, symbol in enumerate("aab"):
+        log_probs[frame, 0, symbols.index(symbol)] = 0.85
+    log_probs[1, 0, symbols.index("b")] = 0.2
+    log_probs = log_probs.log().log_softmax(-1)
+
+    def decode(words):
+        model = Recogniser(vocabulary, LogMel(8000, BANDS), [0.0] * BANDS, [1.0] * BANDS, hidden=4, words=words, beam=4)
+        return model.decoding, model.decode(log_probs, torch.tensor([3]))
+
+    assert decode(()) == ("beam4", ["ab"])
+    assert decode(["ba", "aba"]) == ("beam4+lexicon", ["aba"])

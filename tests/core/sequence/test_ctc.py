@@ -15,9 +15,9 @@ def collapse(path):
 def all_labellings(log_probs):
     """Log probability of every labelling, by enumerating all paths: the definition itself."""
     frames, symbols = log_probs.shape
-    sums = {}
+    table, sums = log_probs.tolist(), {}
     for path in itertools.product(range(symbols), repeat=frames):
-        score = sum(log_probs[t, label].item() for t, label in enumerate(path))
+        score = sum(table[t][label] for t, label in enumerate(path))
         sums.setdefault(collapse(path), []).append(score)
     return {labels: torch.tensor(scores).logsumexp(0).item() for labels, scores in sums.items()}
 
@@ -63,7 +63,7 @@ def test_beam_merges_a_prefix_that_is_reached_in_two_ways():
     exact = sorted(all_labellings(log_probs[:, 0]).values(), reverse=True)
     state = ctc._Beam.initial(1, 128, log_probs)
     for frame in log_probs:
-        state, _, _ = ctc._advance(state, frame)
+        state, _, _ = ctc._advance(state, frame, ctc.Lexicon.open(3))
     got = torch.logaddexp(state.blank, state.label)[0]
     torch.testing.assert_close(got[: len(exact)], torch.tensor(exact, dtype=got.dtype))
     assert torch.isneginf(got[len(exact) :]).all()
@@ -93,6 +93,26 @@ def test_wider_beams_find_more_probable_labels_on_average():
     assert score(ctc.greedy(log_probs, lengths)) < scores[1] < scores[2]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_lexicon_gives_the_most_probable_text_of_its_words(seed):
+    words, separator = [(1,), (2, 1), (2, 2)], 3
+    joined = [list(itertools.product(words, repeat=count)) for count in range(4)]
+    texts = {tuple(itertools.chain(*((separator, *word) for word in text)))[1:] for some in joined for text in some}
+    log_probs = random_log_probs(6, 1, 4, seed=seed)
+    lexicon = ctc.Lexicon.of(words, separator, symbols=4)
+    exact = {labels: score for labels, score in all_labellings(log_probs[:, 0]).items() if labels in texts}
+    best = max(exact, key=exact.__getitem__)
+    found = tuple(ctc.beam(log_probs, torch.tensor([6]), width=128, lexicon=lexicon)[0])
+    assert exact[found] == pytest.approx(exact[best], abs=1e-9)
+
+
+def test_half_a_word_is_not_written_when_a_whole_one_is_left():
+    lexicon = ctc.Lexicon.of([(1, 2)], separator=3, symbols=4)
+    frames = torch.tensor([[0.01, 0.97, 0.01, 0.01], [0.6, 0.01, 0.38, 0.01]]).log()[:, None]
+    assert ctc.beam(frames, torch.tensor([2]), width=4) == [[1]]
+    assert ctc.beam(frames, torch.tensor([2]), width=4, lexicon=lexicon) == [[1, 2]]
+
+
 def test_beam_on_no_frames():
     assert ctc.beam(torch.zeros(0, 2, 3), torch.tensor([0, 0]), width=2) == [[], []]
 
@@ -107,12 +127,13 @@ def test_alignment_is_the_most_probable_path(labels, seed):
         assert start < end
         path[start:end] = [label] * (end - start)
     assert collapse(path) == tuple(labels)
+    table = log_probs.tolist()
     best = max(
-        sum(log_probs[t, label].item() for t, label in enumerate(candidate))
+        sum(table[t][label] for t, label in enumerate(candidate))
         for candidate in itertools.product(range(3), repeat=6)
         if collapse(candidate) == tuple(labels)
     )
-    got = sum(log_probs[t, label].item() for t, label in enumerate(path))
+    got = sum(table[t][label] for t, label in enumerate(path))
     assert math.isclose(got, best, abs_tol=1e-9)
 
 
