@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,22 @@ from core.recurrence.registry import CellFactory, make_cell
 from core.recurrence.span import Span
 
 BACKENDS = ("auto", "eager")
+
+
+class Watch(Protocol):
+    """Who sees every step of every cell while the network runs: `Recurrent.watch = Watch`. See gradients.record."""
+
+    def began(self, span: Span, state: Any) -> None:
+        """A call of the network begins: lengths and resets of its batch, and the state that it was given."""
+
+    def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step:
+        """What is run in place of `step` for all steps of this cell in this call; x [T, B, ...] is all that it reads.
+
+        In the backward direction x is in the order in which the cell reads it.
+        """
+
+    def ended(self, output: Tensor, state: Any) -> None:
+        """The call ends with these results."""
 
 
 class Recurrent(nn.Module):
@@ -48,6 +64,8 @@ class Recurrent(nn.Module):
     Raises:
         ValueError, TypeError: an argument that makes no sense, by its name.
     """
+
+    watch: Watch | None = None
 
     def __init__(
         self,
@@ -135,6 +153,8 @@ class Recurrent(nn.Module):
         return self._joined(self._fresh(batch, extent))
 
     def _advance(self, x: Tensor, state: Any, span: Span, stepwise: bool) -> tuple[Tensor, Any]:
+        if self.watch is not None:
+            self.watch.began(span, state)
         fresh = self._fresh(x.shape[1], tuple(x.shape[3:]))
         before = fresh if state is None else self._parted(state, x)
         below = x = self._dropped_input(span.clear(x))
@@ -148,7 +168,10 @@ class Recurrent(nn.Module):
                 after.append(last)
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
             below = output + below if self.residual and layer else output
-        return below, self._joined(after)
+        joined = self._joined(after)
+        if self.watch is not None:
+            self.watch.ended(below, joined)
+        return below, joined
 
     def _run(
         self, index: int, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
@@ -169,6 +192,8 @@ class Recurrent(nn.Module):
         dropped = self.training and self.weight_drop > 0
         with weights_dropped(cell, self.weight_drop) if dropped else nullcontext():
             step = self._step_of(cell, state)
+            if self.watch is not None:
+                step = self.watch.step_of(cell, step or cell.step, x)
             if stepwise or step is not None or self.backend == "eager":
                 return loop(step or cell.step, cell.project(x), state, **where)
             if fused.serves(cell):
