@@ -6,7 +6,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -15,33 +16,53 @@ from core.errors import Notice, UsageError, UserError
 from core.interrupt import Interrupted
 
 
-def run(
-    command: Callable[..., Any], *arguments: Any, as_json: bool = False, debug: bool = False, **options: Any
-) -> None:
-    """Run a command for the command line and end the process with its exit code.
+def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: bool = False) -> None:
+    """Run a command for the command line; end the process when its exit code is not zero.
 
     A `UserError` is one line; so is a defect of ours, until `debug` asks for the traceback.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    if not debug:
-        _notices_only()
-    try:
-        result = command(*arguments, **options)
-    except (KeyboardInterrupt, Interrupted) as error:
-        _fail("interrupted", 128 + getattr(error, "number", signal.SIGINT), debug)
-    except UserError as error:
-        _fail(str(error), error.exit_code, debug)
-    except BrokenPipeError:  # the reader, `head` for example, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        reason = " ".join(str(error).split()) or "no message"
-        _fail(f"internal error: {type(error).__name__}: {reason}; run again with --debug for the traceback", 1, debug)
-    else:
-        if as_json:
-            print(json.dumps(result))
-        code = result.get("exit_code", 0) if isinstance(result, dict) else 0
+    with _sigterm_like_ctrl_c(), warnings.catch_warnings():
+        if not debug:
+            _notices_only()
+        try:
+            result = command()
+            if as_json:
+                print(json.dumps(result))
+            code = result.get("exit_code", 0)
+        except BrokenPipeError:  # the reader, `head` for example, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        except (Exception, KeyboardInterrupt, Interrupted) as error:
+            if debug:
+                traceback.print_exc()
+            message, code = _explained(error)
+            print(f"error: {message}", file=sys.stderr)
+    if code:
         sys.exit(code)
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """(one line, exit code)."""
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        return "interrupted", 128 + getattr(error, "number", signal.SIGINT)
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    reason = " ".join(str(error).split()) or "no message"
+    return f"internal error: {type(error).__name__}: {reason}; run again with --debug for the traceback", 1
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Outside the training loop, which has its own ways, SIGTERM ends the work as Ctrl-C does: with the truth told."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _notices_only() -> None:
@@ -49,17 +70,6 @@ def _notices_only() -> None:
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", Notice)
     warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
-
-
-def _terminate(number: int, _: FrameType | None) -> None:
-    raise Interrupted(number)
-
-
-def _fail(message: str, code: int, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 def chosen(app: str | None) -> list[str]:
