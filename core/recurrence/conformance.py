@@ -13,7 +13,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -67,7 +67,7 @@ class Trial:
 
     def _normal(self, *shape: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed + 1000 * len(shape) + sum(shape))
-        return torch.randn(*shape, generator=generator, dtype=self.dtype)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(self.dtype)
 
 
 def step_by_step(network: Recurrent, trial: Trial) -> None:
@@ -295,13 +295,27 @@ def hold(law: Law, network: Recurrent, trial: Trial) -> None:
 
 
 def agree(network: Recurrent, trial: Trial, one: Run, other: Run) -> None:
-    """Two ways to run the network give the same output, state and gradients.
+    """Two ways to run the network give the same output, state and gradients; the other one is the oracle.
+
+    In float32 a result may also be off by ten times what rounding does to the oracle itself, which a layer norm over
+    few, nearly equal units can magnify far beyond 1e-5.
 
     Raises:
         AssertionError: they do not, to the tolerance of the trial's dtype.
     """
-    for a, b in zip(_outcome(network, trial, one), _outcome(network, trial, other), strict=True):
-        _close(a, b, trial)
+    wanted = _outcome(network, trial, other)
+    noise = _rounding(network, trial, other, wanted) if trial.dtype == torch.float32 else [0.0] * len(wanted)
+    for a, b, rounding in zip(_outcome(network, trial, one), wanted, noise, strict=True):
+        _close(a, b, trial, 10 * rounding)
+
+
+def _rounding(network: Recurrent, trial: Trial, run: Run, results: list[Tensor]) -> list[float]:
+    """How far each float32 result is from the float64 one of the same weights and values."""
+    try:
+        exact = _outcome(network.double(), replace(trial, dtype=torch.float64), run)
+    finally:
+        network.float()
+    return [float((a - b).detach().abs().max()) if b.numel() else 0.0 for a, b in zip(results, exact, strict=True)]
 
 
 def _outcome(network: Recurrent, trial: Trial, run: Run) -> list[Tensor]:
@@ -327,10 +341,10 @@ def _pad(output: Tensor | None, network: Recurrent, x: Tensor, steps: int) -> Te
     return full if output is None else torch.cat([output, full[len(output) :]])
 
 
-def _close(a: Tensor, b: Tensor, trial: Trial) -> None:
+def _close(a: Tensor, b: Tensor, trial: Trial, slack: float = 0.0) -> None:
     tolerance = TOLERANCE[trial.dtype]
     scale = max(1.0, float(b.detach().abs().max())) if b.numel() else 1.0
-    torch.testing.assert_close(a, b, atol=tolerance * scale, rtol=tolerance)
+    torch.testing.assert_close(a, b, atol=tolerance * scale + slack, rtol=tolerance)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ PAIRS = [(law, both) for law in LAWS for both in directions_of(law) if law not i
 @pytest.mark.parametrize(
     ("law", "bidirectional"), PAIRS, ids=lambda x: x.__name__ if callable(x) else "<>" if x else ">"
 )
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(trial=trials())
 @example(trial=Trial(1, (1,)))
 @example(trial=Trial(4, (0, 0)))
