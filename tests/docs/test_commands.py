@@ -1,0 +1,59 @@
+"""Every command in a README or a page of docs/ is one that exists: its task, its options, its application and settings.
+
+They are parsed as invoke parses them, and their settings applied; to run them all would take hours.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from invoke import Collection
+from invoke.parser import Parser
+
+from core import app as apps
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [
+    path
+    for pattern in ("*.md", "apps/*/README.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) of each invoke command in code: fenced, indented or in backticks."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for match in re.finditer(r"(?:^|`|&& |= |\s)(invoke (?:--list|[a-z]+[-a-z]*\b)[^`\n#|]*)", text):
+            command = re.split(r"&&|;|\s{3,}| > ", match[1])[0].strip()
+            if "NAME" not in command and "..." not in command:
+                found.append((str(page.relative_to(ROOT)), command))
+    return found
+
+
+def parser(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Parser:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setattr(sys, "argv", ["invoke", *words])
+    import tasks
+
+    return Parser(contexts=Collection.from_module(tasks).to_contexts())
+
+
+def test_there_are_commands_to_check() -> None:
+    assert ("README.md", "invoke train --app speech") in commands()
+    assert ("README.md", "invoke test") in commands()
+
+
+@pytest.mark.parametrize(("page", "command"), sorted(set(commands())))
+def test_the_command_exists(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command)[1:]
+    if words == ["--list"]:
+        return
+    [context] = parser(monkeypatch, words).parse_argv(words)
+    given = {name: argument.value for name, argument in context.args.items()}
+    for name in (given.get("app") or "").split(","):
+        if name and name != "all":
+            apps.load(name).config(given.get("preset") or "default", given.get("set") or [])
