@@ -37,6 +37,8 @@ def linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
         TypeError: the dtypes differ or are no floating point.
     """
     _check(a, b, initial)
+    if torch.compiler.is_exporting():
+        return linear_loop(a, b, initial)  # torch.export cannot trace through an own backward
     hidden: Tensor = _Scan.apply(a, b, initial)  # type: ignore[no-untyped-call]
     return hidden
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from core.recurrence import Recurrent
 from core.recurrence.cells import GRUCell, LSTMCell
+from core.recurrence.conformance import check_cell
 from core.recurrence.conv import ConvCell, ConvGRUCell, ConvLSTMCell
 
 EXTENT = (4, 5)
@@ -217,3 +218,8 @@ def test_maps_of_another_extent_than_the_peepholes() -> None:
 def test_vectors_are_refused() -> None:
     with pytest.raises(ValueError, match=r"x must be \[T, B, D, Y, X\] with D = 2, got \[3, 1, 2\]"):
         Recurrent("convgru", 2, 3)(torch.zeros(3, 1, 2))
+
+
+@any_cell
+def test_every_law_holds_with_options(make: Any) -> None:
+    check_cell(make, 2, 2, extent=EXTENT, trials=1)

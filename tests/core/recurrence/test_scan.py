@@ -1,8 +1,7 @@
 """The linear recurrence in parallel over time is the one step after step, and so are the cells made of it."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.recurrence import Recurrent, scan
+from core.recurrence import Recurrent
 from core.recurrence.cell import loop
+from core.recurrence.conformance import check_cell
 from core.recurrence.scan import LinearCell, MinGRUCell, MinLSTMCell, RGLRUCell, linear_loop, linear_scan
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -62,16 +62,6 @@ def assert_alike(got: list[Tensor], want: list[Tensor], tolerance: float) -> Non
     assert max(relative(g, w) for g, w in zip(got, want, strict=True)) < tolerance
 
 
-@contextmanager
-def wide(elements: int) -> Iterator[None]:
-    """Within the block a time step counts as wide from so many elements on."""
-    kept, scan.WIDE = scan.WIDE, elements
-    try:
-        yield
-    finally:
-        scan.WIDE = kept
-
-
 # ---------------------------------------------------------------------------------------- the pure function
 
 
@@ -82,17 +72,15 @@ def wide(elements: int) -> Iterator[None]:
     hidden=st.integers(1, 4),
     decay=st.sampled_from(sorted(DECAYS)),
     dtype=st.sampled_from(sorted(TOLERANCE, key=str)),
-    chunked=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 def test_scan_is_the_loop_with_gradients(
-    steps: int, batch: int, hidden: int, decay: str, dtype: torch.dtype, chunked: bool, seed: int
+    steps: int, batch: int, hidden: int, decay: str, dtype: torch.dtype, seed: int
 ) -> None:
     torch.manual_seed(seed)
     arguments = inputs(steps, batch, hidden, dtype, decay)
-    with wide(scan.WIDE if chunked else 1):
-        got = value_and_gradients(linear_scan, *arguments)
-    assert_alike(got, value_and_gradients(linear_loop, *arguments), TOLERANCE[dtype])
+    want = value_and_gradients(linear_loop, *arguments)
+    assert_alike(value_and_gradients(linear_scan, *arguments), want, TOLERANCE[dtype])
 
 
 @settings(max_examples=30, deadline=None)
@@ -414,3 +402,18 @@ def test_wrong_options() -> None:
         RGLRUCell(4, 4, blocks=0)
     with pytest.raises(ValueError, match="needs a cell with bias=True"):
         Recurrent("minlstm", 3, 4, init="forget", bias=False)
+
+
+OPTIONS = {"minlstm": {"candidate": "positive", "bias": False}, "mingru": {"bias": False}, "rglru": {"blocks": 2}}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_law_holds_with_options(name: str) -> None:
+    check_cell(name, 4, 4, trials=1, **OPTIONS[name])
+
+
+def test_a_whole_sequence_can_be_exported() -> None:
+    network, x = Recurrent("mingru", 3, 4, 2), torch.randn(6, 2, 3)
+    program = torch.export.export(network, (x,), dynamic_shapes={"x": {1: torch.export.Dim("batch")}})
+    longer = torch.randn(6, 5, 3)
+    assert relative(program.module()(longer)[0], network(longer)[0]) < 1e-5
