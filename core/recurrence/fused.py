@@ -1,16 +1,18 @@
 """torch's own fused kernels (oneDNN on the CPU, cuDNN on the GPU) for the cells that they compute exactly.
 
-One call runs one layer in one direction over a whole sequence. Lengths go in as torch's packed form, resets by cutting
-the sequence where a row starts anew. Everything that these kernels cannot do is left to the loop over `step`.
+One call runs one layer in one direction. Where a row ends or starts anew the sequence is cut, and the next call goes on
+with the rows that are left: no step of padding is computed, and on the CPU that is about twice as fast as torch's own
+packed form even if every row has another length. What these kernels cannot do is left to the loop over `step`.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, where
 from core.recurrence.cells.elman import ElmanCell
@@ -39,51 +41,59 @@ def run(
     reset: Tensor | None = None,
     fresh: State | None = None,
 ) -> tuple[Tensor, State]:
-    """What `cell.sequence(cell.project(x), ...)` gives, by one fused call per stretch without a reset."""
-    outputs, begins = [], _begins(reset)
-    for begin, end in zip(begins, [*begins[1:], len(x)], strict=True):
+    """What `cell.sequence(cell.project(x), ...)` gives, one fused call per stretch in which no row begins or ends."""
+    if lengths is None:
+        return _stretches(cell, x, state, torch.full(x.shape[1:2], len(x)), reset, fresh)
+    order = lengths.argsort(descending=True)
+    rows = order.to(x.device)
+    reset = None if reset is None else reset.index_select(1, rows)
+    fresh = None if fresh is None else _select(fresh, rows)
+    output, after = _stretches(cell, x.index_select(1, rows), _select(state, rows), lengths[order], reset, fresh)
+    back = rows.argsort()
+    return output.index_select(1, back), _select(after, back)
+
+
+def _stretches(
+    cell: Cell, x: Tensor, state: State, lengths: Tensor, reset: Tensor | None, fresh: State | None
+) -> tuple[Tensor, State]:
+    """Rows are sorted by falling length, so that those which go on are always the first ones."""
+    batch = x.shape[1]
+    outputs, finished = [], []
+    for begin, end in pairwise(_edges(lengths, reset)):
+        alive = int((lengths > begin).sum())
+        finished.append(tuple(tensor[alive:] for tensor in state))
+        state = tuple(tensor[:alive] for tensor in state)
         if reset is not None and fresh is not None:
-            state = where(reset[begin], fresh, state)
-        left = None if lengths is None else (lengths - begin).clamp(0, end - begin)
-        output, state = _stretch(cell, x[begin:end], state, left)
-        outputs.append(output)
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
+            state = where(reset[begin, :alive], tuple(tensor[:alive] for tensor in fresh), state)
+        output, state = _kernel(cell, x[begin:end, :alive], state)
+        outputs.append(output if alive == batch else F.pad(output, (0, 0, 0, batch - alive)))
+    finished.append(state)
+    rest = len(x) - sum(map(len, outputs))
+    outputs.extend([x.new_zeros(rest, batch, cell.output_size)] * (rest > 0))
+    after = zip(*reversed(finished), strict=True)
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)), tuple(torch.cat(parts) for parts in after)
 
 
-def _begins(reset: Tensor | None) -> list[int]:
-    """The steps at which a stretch begins: the first, and those before which some row is reset."""
-    if reset is None:
-        return [0]
-    later = reset[1:].flatten(1).any(1).nonzero().flatten() + 1
-    return [0, *later.tolist()]
+def _edges(lengths: Tensor, reset: Tensor | None) -> list[int]:
+    """The steps that bound the stretches: the first, those before which a row is reset, those where a row ends."""
+    edges = {0, *lengths.tolist()}
+    if reset is not None:
+        edges.update(reset.any(1).nonzero().flatten().tolist())
+    return sorted(edges)
 
 
-def _stretch(cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    if lengths is None or bool((lengths == len(x)).all()):
-        return _kernel(cell, x, state)
-    rows = lengths.nonzero().flatten()
-    if len(rows) == 0:
-        return x.new_zeros(*x.shape[:2], cell.output_size), state
-    rows = rows[lengths[rows].argsort(descending=True)]
-    here = rows.to(x.device)
-    packed = pack_padded_sequence(x.index_select(1, here), lengths[rows])
-    output, after = _kernel(cell, packed, tuple(tensor.index_select(0, here) for tensor in state))
-    padded, _ = pad_packed_sequence(output, total_length=len(x))
-    full = padded.new_zeros(*x.shape[:2], cell.output_size).index_copy(1, here, padded)
-    return full, tuple(old.to(new.dtype).index_copy(0, here, new) for old, new in zip(state, after, strict=True))
+def _select(state: State, rows: Tensor) -> State:
+    return tuple(tensor.index_select(0, rows) for tensor in state)
 
 
-def _kernel(cell: Cell, x: Any, state: State) -> tuple[Any, State]:
-    """One call of torch's kernel over a tensor [T, B, D] or a packed, sorted sequence of it."""
+def _kernel(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """One call of torch's kernel over x [T, B, D]."""
     weights = _weights(cell)
     call = _VF.lstm if isinstance(cell, LSTMCell) else _VF.gru if isinstance(cell, GRUCell) else _elman(cell)
     hidden = tuple(tensor.unsqueeze(0).contiguous() for tensor in state)
     given = hidden if isinstance(cell, LSTMCell) else hidden[0]
-    options = (weights, len(weights) >= 4, 1, 0.0, cell.training, False)  # bias, layers, dropout, training, both ways
-    if isinstance(x, PackedSequence):
-        data, *after = call(x.data, x.batch_sizes, given, *options)
-        return PackedSequence(data, x.batch_sizes), tuple(tensor[0] for tensor in after)
-    output, *after = call(x, given, *options, False)
+    # bias, layers, dropout, training, bidirectional, batch first
+    output, *after = call(x, given, weights, len(weights) >= 4, 1, 0.0, cell.training, False, False)
     return output, tuple(tensor[0] for tensor in after)
 
 
