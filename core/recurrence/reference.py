@@ -192,7 +192,7 @@ class BPTT:
     def jacobian(self, t: int, k: int) -> Array:
         """dS_t/dS_k = prod_{j=k+1..t} diag(f'_j) W, the latest leftmost, for 0 <= k <= t: [B, H, H], one per row."""
         self._check_steps(t, k)
-        product = np.broadcast_to(np.eye(self.network.sizes["H"]), self.S.shape[1:] + self.S.shape[2:])
+        product = np.tile(np.eye(self.network.sizes["H"]), (self.S.shape[1], 1, 1))
         for j in range(k + 1, t + 1):
             product = self._slopes[j - 1][:, :, None] * (self.network.W @ product)
         return product
