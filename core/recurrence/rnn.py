@@ -25,13 +25,13 @@ BACKENDS = ("auto", "eager")
 class Watch(Protocol):
     """Who sees every step of every cell while the network runs: `Recurrent.watch = Watch`. See gradients.record."""
 
-    def began(self, span: Span, state: Any) -> None:
-        """A call of the network begins: lengths and resets of its batch, and the state that it was given."""
+    def began(self, x: Tensor, state: Any, span: Span) -> None:
+        """A call of the network begins, with these inputs [T, B, D, *extent], state, lengths and resets."""
 
-    def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step:
-        """What is run in place of `step` for all steps of this cell in this call; x [T, B, ...] is all that it reads.
+    def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step | None:
+        """What is run in place of `step` for all steps of this cell in this call; None leaves the path as it is.
 
-        In the backward direction x is in the order in which the cell reads it.
+        x [T, B, ...] is all that the cell reads, in the order in which it reads it.
         """
 
     def ended(self, output: Tensor, state: Any) -> None:
@@ -154,7 +154,7 @@ class Recurrent(nn.Module):
 
     def _advance(self, x: Tensor, state: Any, span: Span, stepwise: bool) -> tuple[Tensor, Any]:
         if self.watch is not None:
-            self.watch.began(span, state)
+            self.watch.began(x, state, span)
         fresh = self._fresh(x.shape[1], tuple(x.shape[3:]))
         before = fresh if state is None else self._parted(state, x)
         below = x = self._dropped_input(span.clear(x))
@@ -193,7 +193,7 @@ class Recurrent(nn.Module):
         with weights_dropped(cell, self.weight_drop) if dropped else nullcontext():
             step = self._step_of(cell, state)
             if self.watch is not None:
-                step = self.watch.step_of(cell, step or cell.step, x)
+                step = self.watch.step_of(cell, step or cell.step, x) or step
             if stepwise or step is not None or self.backend == "eager":
                 return loop(step or cell.step, cell.project(x), state, **where)
             if fused.serves(cell):

@@ -1,0 +1,103 @@
+"""What the gates and activations of a cell do: how open, how saturated, how dead; for any cell, by listening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+FLAT = 0.05
+"""a sigmoid or tanh unit is saturated where its slope is below this share of its steepest"""
+
+_FUNCTIONS = {
+    torch.sigmoid: "sigmoid", torch.Tensor.sigmoid: "sigmoid", torch.tanh: "tanh", torch.Tensor.tanh: "tanh",
+    torch.relu: "relu", torch.Tensor.relu: "relu", F.relu: "relu",
+}  # fmt: skip
+
+NAMES: Mapping[str, Sequence[str]] = {
+    "ElmanCell": ["activation"],
+    "LSTMCell": ["forget gate", "input gate", "candidate", "output gate", "cell output"],
+    "coupled LSTMCell": ["forget gate", "candidate", "output gate", "cell output"],
+    "LayerNormLSTMCell": ["forget gate", "input gate", "candidate", "output gate", "cell output"],
+    "GRUCell": ["reset and update gate", "candidate"],
+    "LayerNormGRUCell": ["reset and update gate", "candidate"],
+    "MGUCell": ["gate", "candidate"],
+    "IndRNNCell": ["activation"],
+    "CoRNNCell": ["force"],
+}
+"""what the squashing functions of a step are, in the order of their calls; others are named by the function"""
+
+Squashed = list[tuple[str, Tensor]]
+"""(function, values [B, H]) of each squashing function that one step called, in order"""
+
+
+@contextmanager
+def squashing() -> Iterator[Squashed]:
+    """The values of all sigmoid, tanh and relu that are called in the block, as they come."""
+    with _Listener() as listener:
+        yield listener.seen
+
+
+class _Listener(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Squashed = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _FUNCTIONS:
+            self.seen.append((_FUNCTIONS[func], result.detach()))
+        return result
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One gate or activation over all steps and rows.
+
+    Attributes:
+        name: "forget gate", or the function where the cell is not in NAMES.
+        function: "sigmoid", "tanh" or "relu".
+        mean: of its values.
+        saturated: share of the values at which the slope is below FLAT of the steepest; for relu, the share of units
+            that are zero in every step of every row.
+        low, high: the 5th and the 95th percentile of its values.
+    """
+
+    name: str
+    function: str
+    mean: float
+    saturated: float
+    low: float
+    high: float
+
+
+def activations(cell: Any, squashed: Sequence[Squashed], alive: Tensor) -> list[Activation]:
+    """Statistics of every squashing function over the steps and rows where bool [T, B] `alive` is true."""
+    if not squashed:
+        return []
+    kind = type(cell).__name__
+    names = NAMES.get(f"coupled {kind}" if getattr(cell, "coupled", False) else kind, ())
+    results = []
+    for index, (function, _) in enumerate(squashed[0]):
+        values = torch.stack([step[index][1] for step in squashed])[alive]
+        name = names[index] if len(names) == len(squashed[0]) else f"{function} {index + 1}"
+        results.append(_statistics(name, function, values))
+    return results
+
+
+def _statistics(name: str, function: str, values: Tensor) -> Activation:
+    values = values.float()
+    if function == "relu":
+        saturated = (values <= 0).flatten(1).all(0).float().mean()
+    else:
+        slope = 1 - values.square() if function == "tanh" else 4 * values * (1 - values)
+        saturated = (slope < FLAT).float().mean()
+    few = values.flatten()[:: max(1, values.numel() // 100_000)]
+    low, high = torch.quantile(few, torch.tensor([0.05, 0.95], device=few.device)).tolist()
+    return Activation(name, function, float(values.mean()), float(saturated), low, high)
