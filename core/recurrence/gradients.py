@@ -173,7 +173,7 @@ class _Errors:
 def _errors(loss: Tensor, call: Call, rows: int, targets: int) -> _Errors:
     results = [*call.outputs, *tensors(call.state)]
     wanted = [tensor for tensor in results if tensor.requires_grad]
-    felt = dict(zip(wanted, grad(loss, wanted, retain_graph=True, allow_unused=True), strict=True))
+    felt = dict(zip(wanted, grad(loss, wanted, retain_graph=True, allow_unused=True), strict=True)) if wanted else {}
     values = [torch.zeros_like(r) if (g := felt.get(r)) is None else g.detach() for r in results]
     outputs, state = torch.cat(values[: len(call.outputs)]), values[len(call.outputs) :]
     read = outputs.flatten(2).ne(0).any(2).cpu()
