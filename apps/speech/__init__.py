@@ -53,7 +53,7 @@ def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
 
 
 def _prepared(config: SpeechConfig, store: Store) -> Prepared:
-    features = LogMel(config.data.rate, config.data.bands)
+    features = LogMel(config.data.rate, config.data.bands, config.data.level)
     return data.prepare(store, _source(config, store), features, copies=config.data.perturb, seed=config.data.seed)
 
 

@@ -1,33 +1,77 @@
 """Augmentation of frames in training: no two passes over the data are alike. Draws from torch's random numbers."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+WAVES = 4
+"""a channel is coloured by so many cosines over the bands, the first of which is its level"""
+
 
 class Augment(nn.Module):
-    """SpecAugment: bands and stretches of time are masked, so that no single cue is relied on.
-
-    Source: Park and others, SpecAugment, 2019 (without the time warp). Masks are drawn anew for each utterance; a
-    masked value is zero, the mean of normalised features.
+    """Other speakers, other microphones, and masks, drawn anew for each utterance in each step.
 
     Args:
-        band_masks, band_width: how many masks, of at most how many bands.
-        time_masks, time_width: how many masks, of at most which share of the utterance.
+        warp: the mel axis is stretched by up to this share, either way, as by a longer or shorter vocal tract (Jaitly
+            and Hinton, Vocal Tract Length Perturbation Improves Speech Recognition, 2013).
+        colour: standard deviation of what is added to the bands, smoothly over them, as by another microphone; in
+            standard deviations of a band.
+        band_masks, band_width: how many masks over bands, of at most how many bands.
+        time_masks, time_width: how many masks over time, of at most which share of the utterance. A masked value is
+            zero, the mean of normalised features (Park and others, SpecAugment, 2019).
     """
 
-    def __init__(self, band_masks: int, band_width: int, time_masks: int, time_width: float) -> None:
+    def __init__(
+        self,
+        *,
+        warp: float = 0.0,
+        colour: float = 0.0,
+        band_masks: int = 0,
+        band_width: int = 0,
+        time_masks: int = 0,
+        time_width: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.warp, self.colour = warp, colour
         self.band_masks, self.band_width = band_masks, band_width
         self.time_masks, self.time_width = time_masks, time_width
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Normalised frames [T, B, bands], lengths [B] -> the same with masks."""
+        """Normalised frames [T, B, bands], lengths [B] -> the same, changed."""
+        if self.warp:
+            features = _warped(features, self.warp)
+        if self.colour:
+            features = features + _colours(features, self.colour)
+        return self._masked(features, lengths)
+
+    def _masked(self, features: Tensor, lengths: Tensor) -> Tensor:
         frames, rows, bands = features.shape
-        width = torch.full((rows,), self.band_width, device=features.device)
-        hidden = _masks(self.band_masks, width, torch.full_like(width, bands), bands)[None]
+        everywhere = torch.full((rows,), bands, device=features.device)
+        hidden = _masks(self.band_masks, torch.full_like(everywhere, self.band_width), everywhere, bands)[None]
         stretch = (self.time_width * lengths).long()
         hidden = hidden | _masks(self.time_masks, stretch, lengths, frames).T[..., None]
         return features.masked_fill(hidden, 0)
+
+
+def _warped(features: Tensor, most: float) -> Tensor:
+    """Band f of an utterance becomes what was at f times its factor, interpolated; the top repeats the last band."""
+    _, rows, bands = features.shape
+    factor = 1 + most * (2 * torch.rand(rows, 1, device=features.device) - 1)
+    place = (torch.arange(bands, device=features.device) * factor).clamp(max=bands - 1)
+    below = place.long().clamp(max=bands - 2)
+    share = place - below
+    below = below.expand(features.shape)
+    return torch.lerp(features.gather(2, below), features.gather(2, below + 1), share.expand(features.shape))
+
+
+def _colours(features: Tensor, deviation: float) -> Tensor:
+    """A smooth curve over the bands for each utterance, [B, bands]."""
+    _, rows, bands = features.shape
+    wave = torch.arange(WAVES, device=features.device)[:, None]
+    places = (torch.arange(bands, device=features.device) + 0.5) / bands
+    weights = torch.randn(rows, WAVES, device=features.device) * deviation / math.sqrt(WAVES)
+    return weights @ torch.cos(math.pi * wave * places)
 
 
 def _masks(count: int, widest: Tensor, lengths: Tensor, size: int) -> Tensor:

@@ -26,6 +26,8 @@ class SpeechData(DataConfig):
     """samples per second that recordings are converted to"""
     bands: int = Field(40, ge=4, le=128)
     """mel bands"""
+    level: bool = True
+    """bring each recording to the same mean power; needs it whole, so not for streaming"""
     units: Literal["characters", "words"] = "characters"
     """symbols that the model writes"""
 
@@ -66,8 +68,12 @@ class SpeechOptimizer(OptimizerConfig):
 
 
 class AugmentConfig(Section):
-    """Changes to the frames in training, drawn anew in every step (SpecAugment)."""
+    """Changes to the frames in training, drawn anew in every step."""
 
+    warp: float = Field(0.0, ge=0, lt=1)
+    """the mel axis is stretched by up to this share: other speakers"""
+    colour: float = Field(0.0, ge=0)
+    """deviation of a smooth curve added to the bands, in their own deviations: other microphones"""
     band_masks: int = Field(2, ge=0)
     """masks over mel bands"""
     band_width: int = Field(6, ge=0)

@@ -1,5 +1,6 @@
 """Log-mel features, and the perturbation of recordings."""
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -14,8 +15,12 @@ WINDOW = 0.025
 """seconds under one frame"""
 HOP = 0.010
 """seconds from frame to frame"""
-FLOOR = 1e-7
-"""added to the energy of a band before the logarithm: about the noise of 16-bit audio"""
+FLOOR = 1e-4
+"""added to the energy of a band before the logarithm; what lies 50 dB below speech of power one is left out with it"""
+FAINT = 1e-8
+"""mean power that no recording is taken to be below: the noise of 16-bit audio is not amplified"""
+TYPICAL = 1e-3
+"""mean power that every recording is taken to have where its own is not known"""
 
 Frames = NDArray[np.float32]
 
@@ -24,12 +29,14 @@ Frames = NDArray[np.float32]
 class LogMel:
     """Logarithm of the energies in mel bands, one frame every 10 ms over 25 ms (librosa, Slaney's scale).
 
-    No frame looks beyond its window, so a recording in pieces gives the frames of the whole.
+    With `level` a recording is first brought to a mean power of one, so that microphones and distances differ less; it
+    must be whole for that. Without, no frame looks beyond its window, and pieces give the frames of the whole.
     """
 
     rate: int = 8000
     """samples per second"""
     bands: int = 40
+    level: bool = True
 
     @property
     def window(self) -> int:
@@ -43,13 +50,14 @@ class LogMel:
 
     def __call__(self, samples: Samples) -> Frames:
         """Samples [N] -> frames [1 + (N - window) // hop, bands]; shorter recordings are filled up to one frame."""
+        power = float(np.square(samples).mean()) + FAINT if self.level else TYPICAL
         if len(samples) < self.window:
             samples = np.pad(samples, (0, self.window - len(samples)))
         filters = _filters(self.rate, self.window, self.bands)
         size = 2 * (filters.shape[1] - 1)
         # librosa centres a short window in the longer transform: without these zeros it would drop the edges.
         margin = (size - self.window) // 2
-        samples = np.pad(samples, (margin, size - self.window - margin))
+        samples = np.pad(samples, (margin, size - self.window - margin)) / np.float32(math.sqrt(power))
         spectrum = librosa.stft(samples, n_fft=size, hop_length=self.hop, win_length=self.window, center=False)
         energies = spectrum.real**2 + spectrum.imag**2
         return np.asarray(np.log(filters @ energies + FLOOR).T, dtype=np.float32)

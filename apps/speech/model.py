@@ -100,8 +100,8 @@ class Recogniser(nn.Module):
 
 
 def _lexicon(vocabulary: Vocabulary, words: Sequence[str]) -> ctc.Lexicon | None:
-    """The words as labels of the vocabulary; None where its symbols are words already, or it cannot part words."""
-    if vocabulary.units == "words" or " " not in vocabulary.symbols:
+    """The words as labels of the vocabulary; None where its symbols are words already."""
+    if vocabulary.units == "words":
         return None
-    spelled = [vocabulary.encode(word, "lexicon") for word in words]
-    return ctc.Lexicon.of(spelled, vocabulary.symbols.index(" "), len(vocabulary))
+    blank = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else None
+    return ctc.Lexicon.of([vocabulary.encode(word, "lexicon") for word in words], blank, len(vocabulary))

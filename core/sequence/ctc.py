@@ -44,8 +44,11 @@ class Lexicon:
     """whether a text may end at a place, [places]"""
 
     @classmethod
-    def of(cls, words: Iterable[Sequence[int]], separator: int, symbols: int) -> "Lexicon":
-        """A lexicon of `words`, each the numbers of its labels, out of `symbols`; one `separator` is between two."""
+    def of(cls, words: Iterable[Sequence[int]], separator: int | None, symbols: int) -> "Lexicon":
+        """A lexicon of `words`, each the numbers of its labels, out of `symbols`.
+
+        One `separator` is between two words; None: a text is one word.
+        """
         table, complete = [[-1] * symbols, [-1] * symbols], [True, False]  # 1: behind a separator, a word must follow
         for word in words:
             place = 1
@@ -56,7 +59,8 @@ class Lexicon:
                     complete.append(False)
                 place = table[place][label]
             complete[place] = True
-            table[place][separator] = 1
+            if separator is not None:
+                table[place][separator] = 1
         table[0] = table[1]
         return cls(torch.tensor(table), torch.tensor(complete))
 

@@ -4,14 +4,14 @@ import librosa
 import numpy as np
 import pytest
 
-from apps.speech.features import FLOOR, LogMel, change_speed
+from apps.speech.features import FLOOR, TYPICAL, LogMel, change_speed
 
 NOISE = np.random.default_rng(0).standard_normal(8000 * 60).astype(np.float32) / 10
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050])
 def test_agrees_with_librosa(rate):
-    features = LogMel(rate, 40)
+    features = LogMel(rate, 40, level=False)
     frames = features(NOISE)
     size = 1 << (features.window - 1).bit_length()
     expected = librosa.feature.melspectrogram(
@@ -28,12 +28,12 @@ def test_agrees_with_librosa(rate):
     count = expected.shape[1] - 2
     shift = (size - features.window) // 2
     shifted = features(NOISE[shift:])[:count]
-    np.testing.assert_allclose(shifted, np.log(expected + FLOOR).T[:count], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(shifted, np.log(expected / TYPICAL + FLOOR).T[:count], rtol=1e-4, atol=1e-4)
     assert frames.shape == (1 + (len(NOISE) - features.window) // features.hop, 40)
 
 
 def test_a_recording_in_pieces_gives_the_frames_of_the_whole():
-    features = LogMel()
+    features = LogMel(level=False)
     whole = features(NOISE[:8000])
     overlap = features.window - features.hop
     first, second = features(NOISE[: 4000 + overlap]), features(NOISE[4000:8000])
@@ -68,3 +68,11 @@ def test_speed_scales_length_and_pitch():
     assert len(faster) == pytest.approx(6400, abs=2)
     peak = np.abs(np.fft.rfft(faster)).argmax() * 8000 / len(faster)
     assert peak == pytest.approx(625, abs=2)
+
+
+def test_how_loud_a_recording_is_does_not_matter():
+    speech, loud, faint = NOISE[:8000], 5 * NOISE[:8000], NOISE[:8000] / 50
+    np.testing.assert_allclose(LogMel()(loud), LogMel()(speech), atol=1e-3)
+    np.testing.assert_allclose(LogMel()(faint), LogMel()(speech), atol=0.02)
+    assert np.abs(LogMel(level=False)(loud) - LogMel(level=False)(speech)).mean() > 1
+    assert LogMel()(NOISE[:8000] * 1e-6).max() < LogMel()(speech).min()  # silence is not made loud

@@ -98,8 +98,28 @@ def test_masks_lie_inside_the_utterance():
     assert not masked[10:].any()
 
 
+def test_a_warp_moves_a_ridge_along_the_bands():
+    ridge = torch.zeros(5, 300, 20)
+    ridge[:, :, 10] = 1
+    torch.manual_seed(0)
+    warped = Augment(warp=0.2)(ridge, torch.full((300,), 5))
+    places = (warped * torch.arange(20)).sum(2) / warped.sum(2)
+    assert torch.equal(places, places[:1].expand(places.shape))  # one factor per utterance
+    assert places.min() == pytest.approx(10 / 1.2, abs=0.3)
+    assert places.max() == pytest.approx(10 / 0.8, abs=0.3)
+
+
+def test_a_colour_is_constant_in_time_and_smooth_over_the_bands():
+    zeros = torch.zeros(5, 4000, 20)
+    torch.manual_seed(0)
+    coloured = Augment(colour=0.5)(zeros, torch.full((4000,), 5))
+    assert torch.equal(coloured, coloured[:1].expand(coloured.shape))
+    assert 0.3 < coloured[0].std() < 0.5
+    assert coloured[0].diff(dim=1).std() < 0.3 * coloured[0].std()
+
+
 def test_no_masks_change_nothing():
-    assert torch.equal(Augment(0, 0, 0, 0.0)(FEATURES, LENGTHS), FEATURES)
+    assert torch.equal(Augment()(FEATURES, LENGTHS), FEATURES)
 
 
 def test_a_lexicon_keeps_to_its_words():

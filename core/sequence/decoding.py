@@ -1,0 +1,281 @@
+"""From a step function to text: drawing with all its restrictions, stop strings, and a batched beam search.
+
+A step function is all that is known of the model: `(tokens [R], state) -> (log probabilities [R, V], state)`. The state
+is any nesting of tensors with the rows in dim 1, as everywhere (`core.recurrence.state`): a language model's hidden
+state as well as a decoder's with the encoder's memory beside it.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.recurrence.state import reorder, select
+
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+Adjust = Callable[[Tensor, Tensor], Tensor]
+"""(log probabilities [R, V], what each row has written so far [R, t]) -> log probabilities; for the beam search"""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Restrictions on what is drawn, applied in this order; the defaults restrict nothing.
+
+    Raises:
+        ValueError: a value out of its range, by its name.
+    """
+
+    repetition_penalty: float = 1.0
+    """divides the probability of tokens that were there before; at least 1"""
+    temperature: float = 1.0
+    """p^(1/temperature); above 0"""
+    top_k: int = 0
+    """only the so many most probable tokens; 0: all"""
+    top_p: float = 1.0
+    """only the most probable tokens that together have this probability (Holtzman et al. 2020)"""
+    min_p: float = 0.0
+    """only tokens at least this fraction as probable as the most probable one (Nguyen et al. 2024)"""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "temperature": self.temperature > 0, "top_k": self.top_k >= 0, "top_p": 0 < self.top_p <= 1,
+            "min_p": 0 <= self.min_p < 1, "repetition_penalty": self.repetition_penalty >= 1,
+        }  # fmt: skip
+        for name, good in ranges.items():
+            if not good:
+                hint = "; for the most probable token set top_k=1" if name == "temperature" else ""
+                raise ValueError(f"{name}={getattr(self, name)} is out of range{hint}")
+
+
+def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) -> Tensor:
+    """Log probabilities [R, V] under the restrictions, normalised again; what must not be drawn has -inf.
+
+    Args:
+        log_probs: normalised.
+        sampling: the restrictions.
+        seen: bool [R, V], tokens that the repetition penalty is for.
+    """
+    if seen is not None and sampling.repetition_penalty > 1:
+        log_probs = log_probs - seen * math.log(sampling.repetition_penalty)
+    log_probs = (log_probs / sampling.temperature).log_softmax(-1)
+    if 0 < sampling.top_k < log_probs.shape[-1]:
+        smallest = log_probs.topk(sampling.top_k).values[..., -1:]
+        log_probs = log_probs.masked_fill(log_probs < smallest, -math.inf).log_softmax(-1)
+    if sampling.top_p < 1:
+        falling, order = log_probs.sort(descending=True)
+        before = falling.exp().cumsum(-1) - falling.exp()  # of all that are more probable
+        beyond = (before >= sampling.top_p).scatter(-1, order, before >= sampling.top_p)
+        log_probs = log_probs.masked_fill(beyond, -math.inf)
+    if sampling.min_p > 0:
+        least = log_probs.max(-1, keepdim=True).values + math.log(sampling.min_p)
+        log_probs = log_probs.masked_fill(log_probs < least, -math.inf)
+    return log_probs.log_softmax(-1)
+
+
+def sample(
+    step: Step,
+    last: Tensor,
+    state: Any,
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
+    seen: Iterable[int] = (),
+) -> Iterator[Tensor]:
+    """Draw on without end: yields the next token of each row, [R], at the same cost each time.
+
+    Args:
+        step: the model.
+        last: the last token of each row, which the model has not read yet, [R].
+        state: after all tokens before the last.
+        sampling: the restrictions.
+        generator: of the random numbers; on the device of the log probabilities.
+        seen: tokens that count as written before, for the repetition penalty.
+    """
+    mask: Tensor | None = None
+    while True:
+        log_probs, state = step(last, state)
+        if sampling.repetition_penalty > 1:
+            if mask is None:
+                mask = torch.zeros_like(log_probs, dtype=torch.bool)
+                mask[:, list(seen)] = True
+            mask.scatter_(1, last[:, None], True)
+        probabilities = restrict(log_probs, sampling, mask).exp()
+        last = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+        yield last
+
+
+def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
+    """The pieces of a text up to the first stop string, as soon as it is sure that they are not part of one."""
+    stops = [stop for stop in stops if stop]
+    held = ""
+    for piece in pieces:
+        held += piece
+        ends = [at for stop in stops if (at := held.find(stop)) >= 0]
+        if ends:
+            yield held[: min(ends)]
+            return
+        keep = max((_overlap(held, stop) for stop in stops), default=0)
+        if len(held) > keep:
+            yield held[: len(held) - keep]
+            held = held[len(held) - keep :]
+    if held:
+        yield held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Characters at the end of `text` with which `stop` begins."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What the beam search has found."""
+
+    tokens: list[int]
+    """without the end token"""
+    log_prob: float
+    """of all tokens, the end included"""
+    score: float
+    """log_prob divided by the length to the power of the length penalty; they are ranked by it"""
+    ended: bool
+    """whether it came to its end, or was cut at the longest length allowed"""
+
+
+def beam_search(
+    step: Step,
+    first: Tensor,
+    state: Any,
+    *,
+    width: int,
+    longest: int,
+    end: int | None,
+    length_penalty: float = 0.0,
+    n_best: int = 1,
+    adjust: Sequence[Adjust] = (),
+) -> list[list[Hypothesis]]:
+    """The most probable texts of each row, among the `width` kept at each step. All rows advance together.
+
+    A row is finished when no text that is still open could overtake its `n_best` (or `width`, if that is more)
+    finished ones: so what is found does not depend on the rows beside it.
+
+    Args:
+        step: the model; it is called with rows x width rows.
+        first: the token to begin with, [B].
+        state: of the B rows.
+        width: texts kept per row.
+        longest: tokens of a text at most, the end included.
+        end: the token that ends a text; None: texts have exactly `longest` tokens.
+        length_penalty: exponent of the length that log probabilities are divided by; 0: none, 1: the mean.
+        n_best: texts wanted per row, at most `width`.
+        adjust: functions that change the log probabilities by what was written, such as `no_repeats(3)`.
+
+    Returns:
+        for each row at most `n_best` hypotheses, the best first.
+
+    Raises:
+        ValueError: width or longest below one, or n_best not between one and width.
+    """
+    if width < 1 or longest < 1 or not 1 <= n_best <= width:
+        raise ValueError(f"expected 1 <= n_best <= width and longest >= 1, got {n_best}, {width} and {longest}")
+    beam = _Beam(len(first), width, first.device, longest=longest, penalty=length_penalty, wanted=n_best)
+    state = select(state, torch.arange(len(first), device=first.device).repeat_interleave(width))
+    last = first.repeat_interleave(width)
+    for _ in range(longest):
+        log_probs, state = step(last, state)
+        for change in adjust:
+            log_probs = change(log_probs, beam.tokens)
+        parents, last = beam.advance(log_probs, end)
+        if beam.done.all():
+            break
+        state = reorder(state, parents)
+    return beam.results()
+
+
+def no_repeats(size: int) -> Adjust:
+    """Forbids the token that would make any `size` tokens in a row occur twice in a text."""
+
+    def adjust(log_probs: Tensor, tokens: Tensor) -> Tensor:
+        rows, length = tokens.shape
+        if length < size:
+            return log_probs
+        grams = tokens.unfold(1, size, 1)  # [R, length - size + 1, size]
+        same = (grams[:, :, :-1] == tokens[:, None, length - size + 1 :]).all(-1)
+        row, place = same.nonzero(as_tuple=True)
+        forbidden = log_probs.clone()
+        forbidden[row, grams[row, place, -1]] = -math.inf
+        return forbidden
+
+    return adjust
+
+
+class _Beam:
+    """`width` open texts of each of B rows, and the finished ones."""
+
+    def __init__(
+        self, rows: int, width: int, device: torch.device, *, longest: int, penalty: float, wanted: int
+    ) -> None:
+        self.rows, self.width, self.longest, self.penalty, self.wanted = rows, width, longest, penalty, wanted
+        self.tokens = torch.zeros(rows * width, 0, dtype=torch.int64, device=device)
+        # All places of the beam hold the same empty text: only one of them counts.
+        self.log_probs = torch.full((rows, width), -math.inf, device=device)
+        self.log_probs[:, 0] = 0
+        self.finished: list[list[Hypothesis]] = [[] for _ in range(rows)]
+        self.done = torch.zeros(rows, dtype=torch.bool)
+
+    def advance(self, log_probs: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
+        """One step from log probabilities [B x W, V]: for each open text, the place it came from and its new token."""
+        words = log_probs.shape[1]
+        total = (self.log_probs[..., None] + log_probs.view(self.rows, self.width, words)).flatten(1)
+        # Twice as many: at most `width` of them end, so as many as that stay open.
+        best, place = total.topk(min(2 * self.width, total.shape[1]))
+        token = place % words
+        ends = torch.zeros_like(token, dtype=torch.bool) if end is None else token == end
+        self._collect(best, place // words, ends)
+        order = (best.masked_fill(ends, -math.inf)).topk(self.width).indices
+        self.log_probs = best.masked_fill(ends, -math.inf).gather(1, order)
+        first = torch.arange(self.rows, device=place.device)[:, None] * self.width
+        parents = (first + (place // words).gather(1, order)).flatten()
+        chosen = token.gather(1, order).flatten()
+        self.tokens = torch.cat((self.tokens[parents], chosen[:, None]), 1)
+        self._judge()
+        return parents, chosen
+
+    def _collect(self, best: Tensor, origin: Tensor, ends: Tensor) -> None:
+        """Texts that end here, if they are among the best `width`."""
+        rows, ranks = (ends & best.isfinite())[:, : self.width].nonzero(as_tuple=True)
+        for row, rank in zip(rows.tolist(), ranks.tolist(), strict=True):
+            if not self.done[row]:
+                tokens = self.tokens[row * self.width + int(origin[row, rank])]
+                self.finished[row].append(self._hypothesis(tokens, best[row, rank].item(), ended=True))
+
+    def _hypothesis(self, tokens: Tensor, log_prob: float, ended: bool) -> Hypothesis:
+        return Hypothesis(tokens.tolist(), log_prob, self._score(log_prob, len(tokens) + ended), ended)
+
+    def _score(self, log_prob: float, length: int) -> float:
+        return float(log_prob / max(length, 1) ** self.penalty)
+
+    def _judge(self) -> None:
+        """Rows whose finished texts can no longer be overtaken: more tokens cost probability, and divide it by more."""
+        best_open = self.log_probs.max(1).values.tolist()
+        for row, finished in enumerate(self.finished):
+            if len(finished) >= self.wanted:
+                worst = sorted((h.score for h in finished), reverse=True)[self.wanted - 1]
+                self.done[row] = self.done[row] or worst >= self._score(best_open[row], self.longest)
+            elif best_open[row] == -math.inf:
+                self.done[row] = True
+
+    def results(self) -> list[list[Hypothesis]]:
+        """The best of each row; where too few have ended, the open ones behind them."""
+        found = []
+        for row in range(self.rows):
+            ranked = sorted(self.finished[row], key=lambda h: -h.score)[: self.wanted]
+            places = range(row * self.width, (row + 1) * self.width)
+            open_ones = [
+                self._hypothesis(self.tokens[place], log_prob, ended=False)
+                for place, log_prob in zip(places, self.log_probs[row].tolist(), strict=True)
+                if log_prob > -math.inf
+            ]
+            found.append([*ranked, *open_ones][: self.wanted])
+        return found

@@ -1,0 +1,279 @@
+"""Output layers over a vocabulary: cross-entropy that never holds all logits, adaptive softmax, mixture of softmaxes.
+
+The layer over V words is where a language model's time goes. Logits [N, V] are made in pieces that stay in the cache,
+turned into the gradient where they lie, and multiplied out at once, so that nothing of that size is ever kept.
+
+Every layer here has `loss` (the mean surprisal, to train on), `surprisal` (of each target) and `log_probs` (all words).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+PIECE = 4_000_000
+"""logits held at a time. Measured at V = 10,000 on two cores: smaller pieces read the weights more often than the cache
+holds them, larger ones leave the cache"""
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int = -100
+) -> Tensor:
+    """`F.cross_entropy(F.linear(hidden, weight, bias), targets)`, without ever holding the logits [N, V].
+
+    The gradient is (softmax - onehot) / N, multiplied out piece by piece while the piece is at hand: the forward pass
+    does the work of both. Under autocast the products are in its dtype; softmax and sums stay in float32.
+
+    Args:
+        hidden: [N, H].
+        weight: [V, H].
+        bias: [V] or None.
+        targets: whole numbers [N].
+        ignore: targets of this number count for nothing (padding).
+
+    Returns:
+        the mean over the targets that count; zero when none does.
+    """
+    return cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, bias, targets, ignore))  # type: ignore[no-untyped-call]
+
+
+def linear_surprisal(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """-log p of each target, [N], in nats, without holding all logits and without gradients; arguments as above."""
+    with torch.no_grad():
+        return torch.cat(
+            [
+                F.cross_entropy(F.linear(hidden[a:b], weight, bias).float(), targets[a:b], reduction="none")
+                for a, b in _pieces(len(hidden), len(weight))
+            ]
+        )
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Hand-written because autograd would keep logits, log-probabilities and their gradient, [N, V] each."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int) -> Tensor:
+        counted = targets != ignore
+        scale = 1.0 / max(int(counted.sum()), 1)
+        sums = _Sums(hidden, weight, bias, needed=any(ctx.needs_input_grad[:3]))
+        loss = torch.zeros((), device=hidden.device)
+        for a, b in _pieces(len(hidden), len(weight)):
+            every = b - a == len(hidden) and bool(counted.all())
+            rows = slice(a, b) if every else counted[a:b].nonzero()[:, 0] + a
+            loss = loss + sums.add(rows, targets[rows, None], scale)
+        ctx.save_for_backward(*sums.gradients())
+        return loss * scale
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        saved = list(ctx.saved_tensors)
+        # The usual case, the end of the graph: one pass over the weights less.
+        if above.is_cuda or above != 1:
+            saved = [gradient * above.to(gradient.dtype) for gradient in saved]
+        given = iter(saved)
+        return (*(next(given) if needed else None for needed in ctx.needs_input_grad[:3]), None, None)
+
+
+class _Sums:
+    """The gradients of hidden, weight and bias as they grow piece by piece."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, *, needed: bool) -> None:
+        self.needed = needed
+        dtype = hidden.dtype
+        if torch.is_autocast_enabled(hidden.device.type):
+            dtype = torch.get_autocast_dtype(hidden.device.type)
+        self.hidden, self.weight = hidden.to(dtype), weight.to(dtype)
+        self.bias = None if bias is None else bias.to(dtype)
+        if needed:
+            self.d_hidden = torch.zeros_like(hidden)
+            self.d_weight = torch.zeros_like(weight)
+            self.d_bias = None if bias is None else torch.zeros_like(bias)
+
+    def add(self, rows: Any, targets: Tensor, scale: float) -> Tensor:
+        """Sum of the surprisals of these rows; `targets` [n, 1]."""
+        h = self.hidden[rows]
+        probability = F.linear(h, self.weight, self.bias).float().softmax(1)
+        right = probability.gather(1, targets)
+        if self.needed:
+            probability.scatter_(1, targets, right - 1)
+            self._multiply(rows, h, probability, scale)
+        # Clamped: a target that has no probability in float32 must not make the whole mean infinite.
+        return -right.clamp(min=torch.finfo(right.dtype).tiny).log().sum()
+
+    def _multiply(self, rows: Any, h: Tensor, error: Tensor, scale: float) -> None:
+        if self.d_bias is not None:
+            self.d_bias += scale * error.sum(0).to(self.d_bias.dtype)
+        error = error.to(h.dtype)
+        self.d_hidden[rows] = scale * (error @ self.weight).to(self.d_hidden.dtype)
+        if h.dtype == self.d_weight.dtype:
+            self.d_weight.addmm_(error.T, h, alpha=scale)
+        else:
+            self.d_weight += scale * (error.T @ h).to(self.d_weight.dtype)
+
+    def gradients(self) -> list[Tensor]:
+        """Those of the inputs that are there, in order."""
+        if not self.needed:
+            return []
+        return [self.d_hidden, self.d_weight, *([] if self.d_bias is None else [self.d_bias])]
+
+
+def _pieces(rows: int, words: int) -> Iterator[tuple[int, int]]:
+    """Bounds of pieces of about equal size, of at most PIECE logits each (but at least one row)."""
+    count = max(1, min(rows, math.ceil(rows * words / PIECE)))
+    cuts = [rows * i // count for i in range(count + 1)]
+    return zip(cuts[:-1], cuts[1:], strict=True)
+
+
+class Softmax(nn.Module):
+    """The plain output layer.
+
+    Args:
+        weight: [V, H]; may be the embedding's (Press and Wolf 2017: tied).
+    """
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Mean surprisal in nats of targets [N] after hidden [N, H]."""
+        return linear_cross_entropy(hidden, self.weight, self.bias, targets)
+
+    def surprisal(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """-log p of each target, [N], in nats; no gradients."""
+        return linear_surprisal(hidden, self.weight, self.bias, targets)
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """[N, H] -> [N, V]."""
+        return F.linear(hidden, self.weight, self.bias).float().log_softmax(-1)
+
+
+class AdaptiveSoftmax(nn.Module):
+    """Frequent words and one entry per group of rarer ones first, the group's words only where it is needed.
+
+    Grave, Joulin, Cisse, Grangier and Jegou, Efficient softmax approximation for GPUs, 2017; here without their
+    narrower tails, so that the weights can be the embedding's (as in AWD-LSTM's split cross-entropy). The probabilities
+    of all words still sum to one: it is another model, not an approximation in training.
+
+    Args:
+        weight: [V, H], words in the order of falling frequency.
+        cutoffs: the first word of each rarer group, rising.
+
+    Raises:
+        ValueError: cutoffs that do not rise or lie outside the vocabulary.
+    """
+
+    def __init__(self, weight: nn.Parameter, cutoffs: Sequence[int]) -> None:
+        super().__init__()
+        self.cutoffs = list(cutoffs)
+        self.sizes = [b - a for a, b in pairwise([0, *cutoffs, len(weight)])]
+        if not cutoffs or min(self.sizes) < 1:
+            raise ValueError(f"cutoffs must rise between 1 and {len(weight) - 1}, got {list(cutoffs)}")
+        self.weight = weight
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+        self.groups = nn.Parameter(torch.zeros(len(cutoffs), weight.shape[1]))
+        self.group_bias = nn.Parameter(torch.zeros(len(cutoffs)))
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """As `Softmax.loss`."""
+        group, entry = self._split(targets)
+        head, *tails = self._parts()
+        loss = linear_cross_entropy(hidden, *head, entry)
+        for number, (first, tail) in enumerate(zip(self.cutoffs, tails, strict=True), start=1):
+            rows = (group == number).nonzero()[:, 0]
+            if len(rows):
+                there = linear_cross_entropy(hidden.index_select(0, rows), *tail, targets[rows] - first)
+                loss = loss + there * (len(rows) / len(targets))
+        return loss
+
+    @torch.no_grad()
+    def surprisal(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """As `Softmax.surprisal`."""
+        group, entry = self._split(targets)
+        head, *tails = self._parts()
+        total = linear_surprisal(hidden, *head, entry)
+        for number, (first, tail) in enumerate(zip(self.cutoffs, tails, strict=True), start=1):
+            rows = (group == number).nonzero()[:, 0]
+            if len(rows):
+                total[rows] += linear_surprisal(hidden[rows], *tail, targets[rows] - first)
+        return total
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """[N, H] -> [N, V]."""
+        head, *tails = (F.linear(hidden, *part).float().log_softmax(-1) for part in self._parts())
+        frequent = self.cutoffs[0]
+        groups = [tail + head[:, frequent + number, None] for number, tail in enumerate(tails)]
+        return torch.cat([head[:, :frequent], *groups], 1)
+
+    def _parts(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of the frequent words with the groups behind them, and of the words of each group."""
+        # One split, not slices: the gradient of every slice would be as large as all the weights.
+        weights = list(self.weight.split(self.sizes))
+        biases = list(self.bias.split(self.sizes))
+        weights[0] = torch.cat((weights[0], self.groups))
+        biases[0] = torch.cat((biases[0], self.group_bias))
+        return list(zip(weights, biases, strict=True))
+
+    def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The group of each target, 0 for the frequent words, and its entry in the head."""
+        group = torch.bucketize(targets, torch.tensor(self.cutoffs, device=targets.device), right=True)
+        return group, torch.where(group == 0, targets, self.cutoffs[0] + group - 1)
+
+
+class MixtureOfSoftmaxes(nn.Module):
+    """p = sum_k pi_k(h) softmax(W tanh(P_k h) + b): past the rank that one softmax is bound to.
+
+    Yang, Dai, Salakhutdinov and Cohen, Breaking the Softmax Bottleneck, 2018. K times the work of one softmax.
+
+    Args:
+        weight: [V, E].
+        features: H, of the hidden vectors.
+        mixtures: K.
+    """
+
+    def __init__(self, weight: nn.Parameter, features: int, mixtures: int) -> None:
+        super().__init__()
+        self.mixtures = mixtures
+        self.weight = weight
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+        self.prior = nn.Linear(features, mixtures, bias=False)
+        self.latent = nn.Linear(features, mixtures * weight.shape[1])
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """As `Softmax.loss`; the backward pass makes each piece of logits once more instead of keeping it."""
+        total = torch.zeros((), device=hidden.device)
+        for a, b in _pieces(len(hidden), len(self.weight) * self.mixtures):
+            piece = torch.utils.checkpoint.checkpoint(
+                self._surprisal, hidden[a:b], targets[a:b], use_reentrant=False, preserve_rng_state=False
+            )
+            total = total + cast(Tensor, piece).sum()
+        return total / len(targets)
+
+    @torch.no_grad()
+    def surprisal(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """As `Softmax.surprisal`."""
+        pieces = _pieces(len(hidden), len(self.weight) * self.mixtures)
+        return torch.cat([self._surprisal(hidden[a:b], targets[a:b]) for a, b in pieces])
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """[N, H] -> [N, V]."""
+        prior, logits = self._mixture(hidden)
+        return torch.logsumexp(logits.log_softmax(-1) + prior[..., None], 1)
+
+    def _surprisal(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        prior, logits = self._mixture(hidden)
+        chosen = targets[:, None, None].expand(-1, self.mixtures, 1)
+        right = logits.gather(2, chosen)[..., 0] - logits.logsumexp(-1)
+        return -torch.logsumexp(right + prior, 1)
+
+    def _mixture(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """log pi [N, K] and logits [N, K, V]."""
+        latent = torch.tanh(self.latent(hidden)).unflatten(-1, (self.mixtures, -1))
+        return self.prior(hidden).float().log_softmax(-1), F.linear(latent, self.weight, self.bias).float()
