@@ -42,6 +42,8 @@ def run(
     fresh: State | None = None,
 ) -> tuple[Tensor, State]:
     """What `cell.sequence(cell.project(x), ...)` gives, one fused call per stretch in which no row begins or ends."""
+    if lengths is None and reset is None:
+        return _kernel(cell, x, state)
     if lengths is None:
         return _stretches(cell, x, state, torch.full(x.shape[1:2], len(x)), reset, fresh)
     order = lengths.argsort(descending=True)

@@ -261,3 +261,29 @@ def test_parameters_are_named_by_their_place_in_the_state() -> None:
     names = set(Recurrent("gru", 3, 4, 2, bidirectional=True).state_dict())
     assert "cells.3.weight_hh" in names
     assert not any(isinstance(module, nn.Dropout) for module in Recurrent("gru", 3, 4, 2, dropout=0.5).modules())
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mingru"])
+def test_a_whole_sequence_is_exported_with_the_batch_free(cell: str) -> None:
+    network = Recurrent(cell, 3, 4, 2, bidirectional=True).eval()
+    batch = torch.export.Dim("batch", min=1, max=512)
+    before = network.initial(2)
+    shapes = {"x": {1: batch}, "state": tuple({1: batch} for _ in before)}
+    program = torch.export.export(network, (X, before), dynamic_shapes=shapes).module()
+    for rows in (1, 7):
+        x, before = torch.randn(5, rows, 3), network.initial(rows)
+        torch.testing.assert_close(program(x, before)[0], network(x, before)[0])
+
+
+def test_gradients_per_row_by_vmap() -> None:
+    network = Recurrent("lstm", 3, 4, backend="eager")  # torch has no batching rule for its kernels
+    weights = dict(network.named_parameters())
+
+    def loss(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        output, _ = torch.func.functional_call(network, weights, (x.unsqueeze(1),))
+        return output.square().sum()
+
+    per_row = torch.func.vmap(torch.func.grad(loss), (None, 1))(weights, X)
+    together = torch.autograd.grad(network(X)[0].square().sum(), list(weights.values()))
+    for name, gradient in zip(weights, together, strict=True):
+        torch.testing.assert_close(per_row[name].sum(0), gradient, atol=1e-5, rtol=1e-5)
