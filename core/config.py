@@ -66,16 +66,20 @@ class TrainConfig(Section):
 class OptimizerConfig(Section):
     """The optimiser, its schedule and the bound on the gradient."""
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
-    """optimiser"""
+    name: Literal["adamw", "adam", "sgd", "rmsprop", "ntasgd"] = "adamw"
+    """optimiser; ntasgd: SGD that averages its weights once the validation score stalls"""
     lr: float = Field(1e-3, gt=0)
     """peak learning rate"""
     weight_decay: float = Field(0.0, ge=0)
     """decoupled (adamw) or L2 weight decay"""
     clip: float = Field(1.0, ge=0)
     """largest global norm of the gradient; 0: no clipping"""
-    schedule: Literal["constant", "cosine", "linear", "plateau"] = "constant"
-    """learning rate after the warm-up; plateau quarters it when the validation score stalls"""
+    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "constant"
+    """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
+    decay: float = Field(0.5, gt=0, le=1)
+    """schedule=decay: factor on the learning rate, for each epoch after the first `decay_after`"""
+    decay_after: int = Field(1, ge=0)
+    """schedule=decay: epochs at the full rate"""
     warmup: float = Field(0.0, ge=0, lt=1)
     """share of all steps over which the learning rate rises from zero"""
 

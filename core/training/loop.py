@@ -26,6 +26,7 @@ from core.config import Config
 from core.errors import Notice, UserError
 from core.interrupt import Interrupted, StopRequest
 from core.recurrence.state import detach
+from core.training.averaging import averaged, judge
 from core.training.checkpoint import Checkpoints, load
 from core.training.evaluation import evaluate, random_states, restore_random_states
 from core.training.optim import Schedule, optimizer
@@ -117,7 +118,11 @@ class _Adapter(pl.LightningModule):
     def __init__(self, app: App, config: Config, model: nn.Module, steps: int) -> None:
         super().__init__()
         self.app, self.config, self.model = app, config, model
-        self.schedule = Schedule(config.optimizer.schedule, config.optimizer.warmup, steps)
+        wanted = config.optimizer
+        self.schedule = Schedule(
+            wanted.schedule, wanted.warmup, steps,
+            epochs=config.train.epochs, decay=wanted.decay, decay_after=wanted.decay_after,
+        )  # fmt: skip
         self.carried: Any = None
         self.last: Step | None = None
         self.norm = torch.zeros(())
@@ -228,12 +233,14 @@ class _Watch(pl.Callback):
             return
         try:
             self.stop.check()
-            report = evaluate(self.adapter.app, self.adapter.model, self.stop.watch(self.data.val))
+            with averaged(trainer.optimizers[0]):
+                report = evaluate(self.adapter.app, self.adapter.model, self.stop.watch(self.data.val))
+                self._judge(trainer, report.metrics[self.score.name], epoch)
         except Interrupted:
             self._save(trainer)
             raise
         self.evaluated_epochs = epoch
-        self._judge(trainer, report.metrics[self.score.name], epoch)
+        judge(trainer.optimizers[0], report.metrics[self.score.name], self.score.better)
         metrics = {f"val/{name}": value for name, value in report.metrics.items()}
         for observer in self.observers:
             observer.evaluated(self.position(trainer), metrics, best=self.best_epoch == epoch)
