@@ -21,7 +21,7 @@ class SpeechData(DataConfig):
     join: int = Field(1, ge=1)
     """fsdd: recordings joined into one utterance"""
     perturb: int = Field(0, ge=0)
-    """copies of each training utterance at other speeds (and so pitches)"""
+    """copies of each utterance of train and val at other speeds (and so pitches), in noise"""
     rate: int = Field(8000, ge=4000, le=48000)
     """samples per second that recordings are converted to"""
     bands: int = Field(40, ge=4, le=128)

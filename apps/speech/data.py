@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.speech.features import HOP, LogMel, change_speed
+from apps.speech.features import HOP, LogMel
 from apps.speech.model import reduced
+from apps.speech.perturb import perturb
 from apps.speech.sources import SPLITS, Source, Utterance
 from core.app import Data
 from core.data.files import read_json, read_jsonl, write_json, write_jsonl
@@ -27,8 +28,6 @@ from core.sequence.ctc import frames_needed
 from core.sequence.text import Units, Vocabulary
 
 NAME = "speech"
-FASTEST = 1.2
-"""largest change of speed of a perturbed copy; the smallest is one over it"""
 
 
 class Batch(NamedTuple):
@@ -68,7 +67,7 @@ class _Statistics:
 
 
 def prepare(store: Store, source: Source, features: LogMel, *, copies: int = 0, seed: int = 0) -> Prepared:
-    """Extract the features of all utterances, and of `copies` versions of each training utterance at other speeds.
+    """Extract the features of all utterances, and of `copies` perturbed versions of each one of train and val.
 
     Raises:
         UserError: a recording that cannot be read, or a split without utterances.
@@ -87,7 +86,7 @@ def prepare(store: Store, source: Source, features: LogMel, *, copies: int = 0, 
         mean, deviation = statistics.mean_and_deviation()
         write_json(folder / "facts.json", {"features": features.to_json(), "mean": mean, "deviation": deviation})
 
-    perturbed = {"copies": copies, "fastest": FASTEST, "seed": seed} if copies else None
+    perturbed = {"copies": copies, "seed": seed, "version": 1} if copies else None
     spec = {"source": source.spec, "features": features.to_json(), "perturbed": perturbed}
     return store.prepare(NAME, spec, write)
 
@@ -108,10 +107,10 @@ def _extract(
 
 def _versions(utterance: Utterance, rate: int, copies: int, random: np.random.Generator) -> Iterator[Utterance]:
     yield utterance
-    for copy in range(copies if utterance.split == "train" else 0):
-        speed = FASTEST ** random.uniform(-1, 1)
-        samples = change_speed(utterance.samples, rate, speed)
-        yield utterance._replace(id=f"{utterance.id} (copy {copy + 1}, speed {speed:.2f})", samples=samples)
+    # Val as well: with few speakers, all heard in training, it would soon be too easy to tell good models from better.
+    for copy in range(copies if utterance.split != "test" else 0):
+        samples, done = perturb(utterance.samples, rate, random)
+        yield utterance._replace(id=f"{utterance.id} (copy {copy + 1}: {done})", samples=samples)
 
 
 def _check_splits(source: Source, records: Iterable[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Log-mel features, and the perturbation of recordings."""
+"""Log-mel features."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.speech.audio import Samples, resample
+from apps.speech.audio import Samples
 
 WINDOW = 0.025
 """seconds under one frame"""
@@ -71,11 +71,3 @@ class LogMel:
 def _filters(rate: int, window: int, bands: int) -> NDArray[np.float32]:
     size = 1 << (window - 1).bit_length()
     return np.asarray(librosa.filters.mel(sr=rate, n_fft=size, n_mels=bands, fmin=50.0), dtype=np.float32)
-
-
-def change_speed(samples: Samples, rate: int, factor: float) -> Samples:
-    """Played `factor` times as fast: tempo, pitch and formants all scale, as if by a smaller or larger speaker.
-
-    Source: Ko, Povey, Peddinti and Khudanpur, Audio Augmentation for Speech Recognition, 2015.
-    """
-    return resample(samples, rate * factor, rate)

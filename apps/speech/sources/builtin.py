@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from apps.speech.audio import Samples
+from apps.speech.perturb import add_noise
 from apps.speech.sources import DIGITS, Source, Split, Utterance
 from apps.speech.synthesis import Saying, SynthesisError, speak
 from core.errors import UserError
@@ -70,16 +71,6 @@ def _record(speech: Samples, rate: int, random: np.random.Generator) -> Samples:
     """As a microphone might have heard it: silence around it, noise of some colour, some level."""
     around = random.uniform(0.05, 0.3, size=2) * rate
     speech = np.pad(speech, tuple(around.astype(int)))
-    power = float(np.square(speech).mean()) + 1e-10
-    ratio = 10 ** (random.uniform(8, 40) / 10)
-    noisy = speech + np.sqrt(power / ratio) * _noise(len(speech), random)
-    level = 10 ** (random.uniform(-30, -12) / 20) / np.sqrt(power * (1 + 1 / ratio))
+    noisy = add_noise(speech, random.uniform(8, 40), random)
+    level = 10 ** (random.uniform(-30, -12) / 20) / np.sqrt(np.square(noisy).mean() + 1e-10)
     return np.asarray(np.clip(noisy * level, -1, 1), dtype=np.float32)
-
-
-def _noise(count: int, random: np.random.Generator) -> Samples:
-    """Noise of unit power whose spectrum falls with some power of the frequency: 0 white, 1 pink, 2 brown."""
-    spectrum = np.fft.rfft(random.standard_normal(count))
-    frequencies = np.maximum(np.arange(len(spectrum)), len(spectrum) / 100)  # flat below 1 % of the band
-    noise = np.fft.irfft(spectrum / frequencies ** (random.uniform(0, 2) / 2), count)
-    return np.asarray(noise / np.sqrt(np.square(noise).mean() + 1e-20), dtype=np.float32)

@@ -6,6 +6,7 @@ import torch
 
 from apps.speech import data
 from apps.speech.features import LogMel
+from apps.speech.perturb import FASTEST, MARGIN
 from apps.speech.sources import builtin
 from core.data.store import Store
 from core.errors import UserError
@@ -33,7 +34,7 @@ def test_normalisation_is_fitted_on_the_training_split_alone(store, prepared):
     np.testing.assert_allclose(facts["deviation"], np.concatenate(frames).std(0), rtol=1e-3)
 
 
-def test_perturbed_copies_are_of_the_training_split_and_of_other_lengths(store, batches):
+def test_perturbed_copies_are_of_train_and_val_and_of_other_lengths(store, batches):
     prepared = data.prepare(store, tones(TEXTS), LogMel(), copies=2, seed=5)
     made = batches(prepared)
     records = [record for batch in made.train for record in batch.records]
@@ -41,10 +42,12 @@ def test_perturbed_copies_are_of_the_training_split_and_of_other_lengths(store, 
     assert sum("copy" in record["id"] for record in records) == 18
     seconds = {record["seconds"] for record in records}
     assert len(seconds) > 10
-    assert 1 / data.FASTEST <= min(seconds) < max(seconds) <= data.FASTEST
-    assert not any(
-        "copy" in record["id"] for split in (made.val, made.test) for batch in split for record in batch.records
-    )
+    assert 1 / FASTEST <= min(seconds) < max(seconds) <= FASTEST + 2 * MARGIN
+    copies = {
+        split: sum("copy" in record["id"] for batch in getattr(made, split) for record in batch.records)
+        for split in ("val", "test")
+    }
+    assert copies == {"val": 2, "test": 0}
 
 
 def test_a_batch_holds_what_was_said(prepared, batches):

@@ -4,7 +4,7 @@ import librosa
 import numpy as np
 import pytest
 
-from apps.speech.features import FLOOR, TYPICAL, LogMel, change_speed
+from apps.speech.features import FLOOR, TYPICAL, LogMel
 
 NOISE = np.random.default_rng(0).standard_normal(8000 * 60).astype(np.float32) / 10
 
@@ -60,14 +60,6 @@ def _seconds(features):
     start = time.process_time()
     features(NOISE)
     return time.process_time() - start
-
-
-def test_speed_scales_length_and_pitch():
-    tone = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000).astype(np.float32)
-    faster = change_speed(tone, 8000, 1.25)
-    assert len(faster) == pytest.approx(6400, abs=2)
-    peak = np.abs(np.fft.rfft(faster)).argmax() * 8000 / len(faster)
-    assert peak == pytest.approx(625, abs=2)
 
 
 def test_how_loud_a_recording_is_does_not_matter():
