@@ -59,6 +59,12 @@ class TrainConfig(Section):
     """stop after so many evaluations without a better score; 0: never"""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """a checkpoint inside an epoch is written this often"""
+    probe_every: int = Field(0, ge=0)
+    """look through the gradient microscope every so many optimiser steps; 0: never (see docs/diagnose.md)"""
+    spike: float = Field(0.0, ge=0)
+    """skip a step whose loss is more than so many times the median of the last 100; 0: never"""
+    bad_steps: int = Field(5, ge=1)
+    """stop after so many steps in a row that were skipped because loss or gradient is not finite, or for a spike"""
     device: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """where to train"""
 

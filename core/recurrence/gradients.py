@@ -19,6 +19,7 @@ backward. So the cost is that of one training step of as many rows, step by step
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -251,7 +252,9 @@ def _steps(trace: Trace) -> State:
 def _moved(trace: Trace, directions: Mapping[str, Tensor]) -> list[Tensor]:
     """d+S_k/dweights along the given directions, for each tensor of the state: [T x R, ...] in float64."""
     raw = {name: trace.cell._parameters[name] for name in directions}
-    with torch.no_grad(), forward_ad.dual_level():
+    with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
+        # Forward mode scripts its decompositions when it is used for the first time, which torch itself deprecates.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
         try:
             for name, direction in directions.items():
                 trace.cell._parameters[name] = _make_dual(trace.cell.get_parameter(name).detach(), direction)

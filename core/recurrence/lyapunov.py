@@ -57,7 +57,7 @@ def growth(cell: CellGradients) -> Growth:
     mean, error, freedom = _jackknife(logs[counted], groups[counted])
     halves = [logs[counted & half] for half in (steps <= begin / 2, steps > begin / 2)]
     drift = abs(float(halves[0].mean() - halves[1].mean())) / 2 if all(len(half) for half in halves) else math.inf
-    wide = math.hypot(_t975(freedom) * error, drift) if freedom else math.inf
+    wide = math.hypot(t975(freedom) * error, drift) if freedom else math.inf
     return Growth(math.exp(mean), math.exp(mean - wide), _exp(mean + wide))
 
 
@@ -186,8 +186,10 @@ def _jackknife(values: Tensor, groups: Tensor) -> tuple[float, float, int]:
     return mean, math.sqrt((many - 1) / many * float((without - without.mean()).square().sum())), many - 1
 
 
-def _t975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (Cornish-Fisher expansion; within 2 % from three degrees of freedom on)."""
+def t975(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t (from three degrees of freedom on by Cornish and Fisher, within 1 %)."""
+    if freedom < 3:
+        return {1: 12.7062, 2: 4.3027}[freedom]
     z = 1.959964
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96

@@ -12,9 +12,8 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -23,56 +22,18 @@ from torch import Tensor, nn
 
 from core.app import App, Data, Step
 from core.config import Config
-from core.errors import Notice, UserError
+from core.errors import Notice
 from core.interrupt import Interrupted, StopRequest
 from core.recurrence.state import detach
 from core.training.averaging import averaged, judge
 from core.training.checkpoint import Checkpoints, load
 from core.training.evaluation import evaluate, random_states, restore_random_states
+from core.training.health import Health
 from core.training.optim import Schedule, optimizer
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where the training stands."""
-
-    step: int
-    """optimiser steps done"""
-    epoch: int
-    """epochs done, or the one under way while inside it (counted from 1)"""
-    epochs: int
-    """epochs wanted"""
-    share: float
-    """share of the whole training that is done, 0 to 1"""
-    seconds: float
-    """training time so far, evaluations and earlier sessions of this run included"""
-
-
-class Observer(Protocol):
-    """Whoever wants to know: the tracking, the progress line."""
-
-    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
-        """After each optimiser step. `size`: amount of data in `App.unit`."""
-
-    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
-        """After each evaluation on the validation split."""
-
-    def saved(self) -> None:
-        """After each checkpoint: what was observed up to here will not come again on a resume."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """How a training ended."""
-
-    position: Position
-    stopped: str
-    """"epochs", "minutes" or "patience": the limit that ended it"""
-    best: float | None
-    """best validation score"""
-    best_epoch: int
-    data_wait: float
-    """share of the time between optimiser steps that was spent waiting for the next batch and moving it"""
+from core.training.probe import Probe
+from core.training.progress import Fitted as Fitted
+from core.training.progress import Observer as Observer
+from core.training.progress import Position as Position
 
 
 def fit(
@@ -83,6 +44,7 @@ def fit(
     folder: Path,
     observers: Sequence[Observer] = (),
     resume: bool = False,
+    probe: Probe | None = None,
 ) -> Fitted:
     """Train `model` in place; at the end it holds the weights that were best on the validation split.
 
@@ -94,18 +56,22 @@ def fit(
         folder: where checkpoints are kept.
         observers: told of every step, evaluation and checkpoint.
         resume: go on from the newest checkpoint in `folder`.
+        probe: called every `train.probe_every` optimiser steps with the model, the batch, the state that it was given
+            and the step; its numbers go to the observers with those of the step. It changes nothing.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
-        UserError: a loss that is not finite; no usable checkpoint to resume from; the disk is full.
+        UserError: `train.bad_steps` steps in a row that could not be taken (see `health`); no usable checkpoint to
+            resume from; the disk is full.
     """
     checkpoints = Checkpoints(folder)
     path = _resumable(checkpoints) if resume else None
-    adapter = _Adapter(app, config, model, steps=_steps(data, config))
+    adapter = _Adapter(app, config, model, steps=_steps(data, config), health=Health(app, config, folder))
     with StopRequest() as stop, _quiet():
-        watch = _Watch(adapter, data, checkpoints, observers, stop)
+        watch = _Watch(adapter, data, checkpoints, observers, stop, probe=probe)
         trainer = _trainer(config, watch)
         trainer.fit(adapter, train_dataloaders=data.train, ckpt_path=path, weights_only=True)
+        adapter.health.check_any()
         watch.evaluate_if_due(trainer)
     if watch.best is not None:
         model.load_state_dict(load(checkpoints.best)["weights"])
@@ -115,27 +81,25 @@ def fit(
 class _Adapter(pl.LightningModule):
     """An application's plain functions in the shape that the Trainer wants."""
 
-    def __init__(self, app: App, config: Config, model: nn.Module, steps: int) -> None:
+    def __init__(self, app: App, config: Config, model: nn.Module, steps: int, health: Health) -> None:
         super().__init__()
-        self.app, self.config, self.model = app, config, model
+        self.app, self.config, self.model, self.health = app, config, model, health
         wanted = config.optimizer
         self.schedule = Schedule(
             wanted.schedule, wanted.warmup, steps,
             epochs=config.train.epochs, decay=wanted.decay, decay_after=wanted.decay_after,
         )  # fmt: skip
         self.carried: Any = None
+        self.given: Any = None
         self.last: Step | None = None
         self.norm = torch.zeros(())
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        step = self.app.step(self.model, batch, self.carried)
-        if not torch.isfinite(step.loss):
-            raise UserError(
-                f"the loss is {step.loss.item()} at step {self.global_step + 1}; lower optimizer.lr "
-                f"(now {self.config.optimizer.lr:g}) or optimizer.clip (now {self.config.optimizer.clip:g})"
-            )
-        self.carried = detach(step.state)
-        self.last = step
+        self.given = self.carried
+        self.last = step = self.app.step(self.model, batch, self.carried)
+        # The state of a step that went wrong would spoil the next ones: they go on from the last sound one.
+        if self.health.look(step.loss):
+            self.carried = detach(step.state)
         return step.loss
 
     def on_train_epoch_start(self) -> None:
@@ -149,22 +113,32 @@ class _Adapter(pl.LightningModule):
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         limit = self.config.optimizer.clip or math.inf
         self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        if not self.health.allows(self.norm):
+            optimizer.zero_grad()  # parameters without a gradient are left alone
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["carried"] = self.carried
+        checkpoint["carried"], checkpoint["health"] = self.carried, self.health.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.carried = checkpoint["carried"]
+        self.health.load_state_dict(checkpoint["health"])
 
 
 class _Watch(pl.Callback):
     """Everything around the steps: evaluation, best weights, stopping, checkpoints, signals, observers."""
 
     def __init__(
-        self, adapter: _Adapter, data: Data, checkpoints: Checkpoints, observers: Sequence[Observer], stop: StopRequest
+        self,
+        adapter: _Adapter,
+        data: Data,
+        checkpoints: Checkpoints,
+        observers: Sequence[Observer],
+        stop: StopRequest,
+        *,
+        probe: Probe | None,
     ) -> None:
         self.adapter, self.data, self.checkpoints = adapter, data, checkpoints
-        self.observers, self.stop = observers, stop
+        self.observers, self.stop, self.probe = observers, stop, probe
         self.train, self.score = adapter.config.train, adapter.app.score
         self.best: float | None = None
         self.best_epoch = 0
@@ -214,7 +188,11 @@ class _Watch(pl.Callback):
         self._size += self.adapter.last.size
         # Between two optimiser steps the half-added gradient would be lost: no report and no checkpoint there.
         if not trainer.fit_loop._should_accumulate():
-            self._tell_step(trainer)
+            if self.adapter.health.problem:
+                self._skip_step(trainer, batch)
+            else:
+                self.adapter.health.took(batch, self.adapter.given)
+                self._tell_step(trainer, self._probed(trainer, batch))
             self._check_clock(trainer)
             # After the last batch the epoch's end saves or stops: the Trainer resumes exactly from there only.
             if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
@@ -292,16 +270,30 @@ class _Watch(pl.Callback):
         for observer in self.observers:
             observer.saved()
 
-    def _tell_step(self, trainer: pl.Trainer) -> None:
+    def _skip_step(self, trainer: pl.Trainer, batch: Any) -> None:
+        adapter = self.adapter
+        notice = adapter.health.skip(adapter.model, batch, adapter.given, trainer.global_step)
+        warnings.warn(notice, Notice, stacklevel=2)
+        self._size = self._waited = 0.0
+
+    def _probed(self, trainer: pl.Trainer, batch: Any) -> Mapping[str, float]:
+        every = self.train.probe_every
+        if self.probe is None or not every or trainer.global_step % every:
+            return {}
+        return self.probe(self.adapter.model, batch, self.adapter.given, trainer.global_step)
+
+    def _tell_step(self, trainer: pl.Trainer, probed: Mapping[str, float]) -> None:
         step = self.adapter.last
         assert step is not None
         now = time.monotonic()
         metrics = {
             "train/loss": step.loss.item(),
-            "train/gradient_norm": self.adapter.norm.item(),
+            "train/gradient_norm": (norm := self.adapter.norm.item()),
+            **self.adapter.health.numbers(norm),
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "train/data_wait": self._waited / (now - self._told),
             **{f"train/{name}": float(value) for name, value in step.logs.items()},
+            **probed,
         }
         position = self.position(trainer)
         for observer in self.observers:

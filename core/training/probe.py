@@ -153,6 +153,12 @@ def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], netwo
         return _loss(app, model, batches)
 
 
+def mean_loss(app: App, model: nn.Module, batches: Sequence[Any]) -> float:
+    """The loss over batches, each from the initial state, in eval mode; weighted by `Step.size`."""
+    with _untouched(model), torch.no_grad():
+        return _loss(app, model, [(move_data_to_device(batch, _device(model)), None) for batch in batches])
+
+
 def _loss(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]]) -> float:
     steps = [app.step(model, batch, state) for batch, state in batches]
     return sum(float(step.loss) * step.size for step in steps) / sum(step.size for step in steps)

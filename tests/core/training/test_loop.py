@@ -185,8 +185,8 @@ def test_a_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
         done = APP.step(model, batch, state)
         return replace(done, loss=done.loss * float("inf"))
 
-    with pytest.raises(UserError, match=r"the loss is inf at step 1; lower optimizer\.lr"):
-        train(tmp_path, app=replace(APP, step=step))
+    with pytest.raises(UserError, match=r"^the loss is inf at step 1; lower optimizer\.lr \(now 0\.01\)[^\n]*$"):
+        train(tmp_path, ("train.bad_steps=1",), app=replace(APP, step=step))
 
 
 def test_nothing_to_resume_from(tmp_path: Path) -> None:
