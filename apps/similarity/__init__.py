@@ -1,0 +1,79 @@
+"""Similarity of two sentences. This file and config.py are the only ones that know the configuration."""
+
+from typing import Any
+
+from apps.similarity import baselines, data, train
+from apps.similarity.config import PRESETS, SimilarityConfig
+from apps.similarity.model import Siamese, build
+from apps.similarity.sources import Source, builtin, own, published
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.sequence.tokens import Tokeniser
+
+
+def prepare(config: SimilarityConfig, store: Store) -> None:
+    """Pairs of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: SimilarityConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    return data.batches(_prepared(config, store), size=config.train.batch, seed=config.train.seed)
+
+
+def model(config: SimilarityConfig, facts: dict[str, Any]) -> Siamese:
+    """The network for data of these facts."""
+    return build(
+        Tokeniser.from_json(facts["tokeniser"]),
+        low=facts["low"],
+        high=facts["high"],
+        vectors=facts.get(data.VECTORS),
+        entailment=config.train.entailment,
+        **config.model.model_dump(),
+        **config.predict.model_dump(),
+    )
+
+
+def compare(config: SimilarityConfig, data: Data) -> dict[str, dict[str, float]]:
+    """Bag of words, TF-IDF and edit distance on the test split."""
+    return baselines.measured(data)
+
+
+def _prepared(config: SimilarityConfig, store: Store) -> Prepared:
+    wanted = config.data
+    source = _source(config, store)
+    return data.prepare(store, source, units=wanted.units, vocabulary=wanted.vocabulary, vectors=wanted.vectors)
+
+
+def _source(config: SimilarityConfig, store: Store) -> Source:
+    wanted = config.data
+    match wanted.source:
+        case "builtin":
+            return builtin.source(wanted.pairs, wanted.seed)
+        case "sick":
+            return published.sick(store, wanted.path)
+        case "stsb":
+            return published.stsb(wanted.path)
+        case "quora":
+            return published.quora(wanted.path)
+        case "csv":
+            return own.source(wanted.path, wanted.columns, wanted.low, wanted.high)
+
+
+APP = App(
+    about="how similar two sentences are",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=train.predict,
+    score=Score("pearson", "max"),
+    examples=(
+        "the red cube is left of the blue ball | the blue ball stands right of the red cube",
+        "the red cube is left of the blue ball | the blue cube is left of the red ball",
+    ),
+    unit="pairs",
+    baselines=compare,
+)

@@ -1,0 +1,156 @@
+"""From pairs to batches: pairs are cut up and numbered once, into the store; batches are read from there.
+
+A prepared set is the tokeniser, one file of records per split with the numbers of both sentences, the range of the
+scores, and, where the user brings word vectors, their rows for the words that occur.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apps.similarity.sources import ENTAILMENT, SPLITS, Pair, Source
+from apps.similarity.sources.table import sha256
+from apps.similarity.text import plain
+from core.app import Data
+from core.data.files import read_json, read_jsonl, write_arrays, write_json, write_jsonl
+from core.data.store import Prepared, Store
+from core.errors import UserError
+from core.sequence.batching import loader, pad
+from core.sequence.tokens import Tokeniser, Units
+from core.sequence.vectors import Vectors, read_vectors
+
+NAME = "similarity"
+UNLABELLED = -100
+"""in place of an entailment label where there is none: what cross-entropy leaves out"""
+VECTORS = "vectors"
+
+
+class Batch(NamedTuple):
+    """Pairs of similar length. Both sentences of all pairs lie side by side, so that one pass encodes them."""
+
+    tokens: Tensor
+    """first sentences, then second ones, [T, 2B] int64; anything beyond a sentence's end"""
+    lengths: Tensor
+    """tokens of each sentence, [2B]"""
+    scores: Tensor
+    """0 nothing in common, 1 the same, [B]"""
+    labels: Tensor
+    """number in ENTAILMENT, or UNLABELLED, [B]"""
+    records: list[dict[str, Any]]
+    """of each pair: id, a, b, score on the source's own scale, label"""
+
+
+def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vectors: Path | None = None) -> Prepared:
+    """Cut up and number all pairs of `source`.
+
+    Args:
+        units: characters, words or (byte-pair) pieces.
+        vocabulary: how many of them the tokeniser knows at most, by falling frequency in the training pairs.
+        vectors: the user's word vectors; words of val and test that have one are known as well.
+
+    Raises:
+        UserError: a row that cannot be used (names it), a split without pairs, or an unusable file of vectors.
+    """
+    if vectors and units != "words":
+        raise UserError(f"data.vectors={vectors}: word vectors need data.units=words, not {units}")
+
+    def write(folder: Path) -> None:
+        pairs, left_out = _usable(source, units)
+        tokeniser = Tokeniser.fit(_texts(p for p in pairs if p.split == "train"), units, vocabulary)
+        facts: dict[str, Any] = {"low": source.low, "high": source.high}
+        if vectors:
+            tokeniser, found = _with_vectors(tokeniser, pairs, vectors)
+            write_arrays(folder, {VECTORS: found.rows})
+            numbers = [tokeniser.symbols.index(word) for word in found.words]
+            facts[VECTORS] = {"numbers": numbers, "dimension": found.rows.shape[1]}
+        for split in SPLITS:
+            write_jsonl(folder / f"{split}.jsonl", (_record(p, tokeniser) for p in pairs if p.split == split))
+        write_json(folder / "facts.json", facts | {"tokeniser": tokeniser.to_json(), "left_out": left_out})
+
+    spec = {"source": source.spec, "units": units, "vocabulary": vocabulary}
+    if vectors:
+        spec["vectors"] = sha256(vectors)
+    return store.prepare(NAME, spec, write)
+
+
+def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str]]:
+    """(the pairs, cut up; the ids of those with a sentence of nothing at all)."""
+    pairs = [pair._replace(a=plain(pair.a, units), b=plain(pair.b, units)) for pair in source.read()]
+    usable = [pair for pair in pairs if pair.a and pair.b]
+    for split in SPLITS:
+        if not any(pair.split == split for pair in usable):
+            raise UserError(f"data.source={source.spec['source']}: the {split} split has no pairs; add some")
+    return usable, [pair.id for pair in pairs if not (pair.a and pair.b)]
+
+
+def _texts(pairs: Iterable[Pair]) -> Iterator[str]:
+    for pair in pairs:
+        yield from (f"{pair.a} ", f"{pair.b} ")
+
+
+def _with_vectors(tokeniser: Tokeniser, pairs: Sequence[Pair], path: Path) -> tuple[Tokeniser, Vectors]:
+    """The vectors of all words, and a tokeniser that knows those as well which only val and test have."""
+    words = {word for pair in pairs for text in (pair.a, pair.b) for word in text.split()}
+    found = read_vectors(path, words | set(tokeniser.symbols))
+    if not found.words:
+        raise UserError(f"{path}: has none of the {len(words):,} words of the data; is it of another language?")
+    new = sorted(set(found.words) - set(tokeniser.symbols))
+    return Tokeniser("words", (*tokeniser.symbols, *new)), found
+
+
+def _record(pair: Pair, tokeniser: Tokeniser) -> dict[str, Any]:
+    numbers = {"tokens_a": tokeniser.encode(pair.a), "tokens_b": tokeniser.encode(pair.b)}
+    return {"id": pair.id, "a": pair.a, "b": pair.b, "score": pair.score, "label": pair.label} | numbers
+
+
+def batches(prepared: Prepared, *, size: int, seed: int) -> Data:
+    """Loaders of the three splits.
+
+    Args:
+        size: tokens of the first sentences in a batch, padding included; of the second ones as many.
+        seed: of the order.
+    """
+    facts = read_json(prepared.folder / "facts.json")
+    splits = {}
+    for split in SPLITS:
+        rows = _Pairs(list(read_jsonl(prepared.folder / f"{split}.jsonl")), facts["low"], facts["high"])
+        splits[split] = loader(rows, rows.lengths, size, collate, seed=seed, shuffle=split == "train")
+    left_out = facts.pop("left_out")
+    if VECTORS in facts:
+        # Only a fresh model reads them; a saved one brings its own.
+        facts[VECTORS]["folder"] = str(prepared.folder)
+    return Data(**splits, facts=facts, digest=prepared.digest, notes=(_note(left_out),) if left_out else ())
+
+
+class _Pairs(Dataset[dict[str, Any]]):
+    """The records of a split, with the score from 0 to 1 beside them."""
+
+    def __init__(self, records: list[dict[str, Any]], low: float, high: float) -> None:
+        self._records, self._low, self._range = records, low, high - low
+        self.lengths = [max(len(record["tokens_a"]), len(record["tokens_b"])) for record in records]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self._records[index]
+        return record | {"target": (record["score"] - self._low) / self._range}
+
+
+def collate(records: list[dict[str, Any]]) -> Batch:
+    """Pairs to a batch, time first."""
+    sentences = [torch.tensor(record[side]) for side in ("tokens_a", "tokens_b") for record in records]
+    tokens, lengths = pad(sentences)
+    scores = torch.tensor([record["target"] for record in records], dtype=torch.float32)
+    numbers = [ENTAILMENT.index(record["label"]) if record["label"] else UNLABELLED for record in records]
+    shown = [{key: record[key] for key in ("id", "a", "b", "score", "label")} for record in records]
+    return Batch(tokens, lengths, scores, torch.tensor(numbers), shown)
+
+
+def _note(left_out: list[str]) -> str:
+    named = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+    return f"{len(left_out)} pairs have an empty sentence and are left out: {named}"

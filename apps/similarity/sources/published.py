@@ -1,0 +1,100 @@
+"""SICK, the STS benchmark and Quora's question pairs, in the files of their publishers."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from apps.similarity.sources import Pair, Source, Split, table
+from core.data.fetch import RemoteFile
+from core.data.store import Store
+from core.errors import UserError
+
+# The publishers serve archives (zenodo.org/records/2787612: SICK.zip): the file comes from a mirror or from the user.
+SICK = RemoteFile("sick/SICK.txt", (), "1539c2d059809b5bd40694e26d8121cc85b6b496f91c7b40f2fc83bbd7dcd957")
+SICK_SPLITS: dict[str, Split] = {"TRAIN": "train", "TRIAL": "val", "TEST": "test"}
+STSB_SPLITS: dict[str, Split] = {"sts-train.csv": "train", "sts-dev.csv": "val", "sts-test.csv": "test"}
+STSB_COLUMNS = ("genre", "filename", "year", "number", "score", "sentence1", "sentence2")
+QUORA_COLUMNS = ("id", "question1", "question2", "is_duplicate")
+
+
+def sick(store: Store, path: Path | None) -> Source:
+    """SICK: 9,840 pairs, relatedness 1 to 5, entailment; the splits of SemEval-2014 task 1 (Marelli et al. 2014).
+
+    Args:
+        store: where the published file is looked for, when there is no path.
+        path: the user's SICK.txt, or the folder that holds it.
+    """
+    file = _own(path, "SICK.txt") if path else store.fetch(SICK)
+    return Source({"source": "sick", "sha256": table.sha256(file)}, 1.0, 5.0, partial(_read_sick, file))
+
+
+def _read_sick(file: Path) -> Iterator[Pair]:
+    columns = ("pair_ID", "sentence_A", "sentence_B", "entailment_label", "relatedness_score", "SemEval_set")
+    for where, row in table.read_rows(file, columns, delimiter="\t", quoted=False):
+        if row["SemEval_set"] not in SICK_SPLITS:
+            raise UserError(f"{where}: SemEval_set {row['SemEval_set']!r} is none of {', '.join(SICK_SPLITS)}")
+        yield Pair(
+            row["pair_ID"],
+            table.sentence(where, row["sentence_A"]),
+            table.sentence(where, row["sentence_B"]),
+            table.score(where, row["relatedness_score"], 1, 5),
+            SICK_SPLITS[row["SemEval_set"]],
+            table.label(where, row["entailment_label"]),
+        )
+
+
+def stsb(path: Path | None) -> Source:
+    """The STS benchmark: 8,628 pairs, similarity 0 to 5 (Cer et al. 2017).
+
+    Args:
+        path: the unpacked folder, with sts-train.csv, sts-dev.csv and sts-test.csv: tab-separated, without a header.
+    """
+    if path is None:
+        raise UserError(
+            "data.source=stsb: add --set data.path=FOLDER, the unpacked Stsbenchmark.tar.gz of "
+            "ixa2.si.ehu.eus/stswiki (sts-train.csv, sts-dev.csv, sts-test.csv)"
+        )
+    files = {_own(path, name, folder=True): split for name, split in STSB_SPLITS.items()}
+    spec = {"source": "stsb", "sha256": [table.sha256(file) for file in files]}
+    return Source(spec, 0.0, 5.0, partial(_read_stsb, files))
+
+
+def _read_stsb(files: dict[Path, Split]) -> Iterator[Pair]:
+    for file, split in files.items():
+        # Quotation marks are ordinary characters there, and often come without their partner.
+        rows = table.read_rows(file, STSB_COLUMNS, delimiter="\t", quoted=False, header=False)
+        for number, (where, row) in enumerate(rows):
+            a, b = table.sentence(where, row["sentence1"]), table.sentence(where, row["sentence2"])
+            yield Pair(f"{split}-{number}", a, b, table.score(where, row["score"], 0, 5), split)
+
+
+def quora(path: Path | None) -> Source:
+    """Quora's question pairs: 404,290 pairs, 1 where they ask the same, else 0. Split so that no question is in two.
+
+    Args:
+        path: quora_duplicate_questions.tsv, or the folder that holds it.
+    """
+    if path is None:
+        raise UserError(
+            "data.source=quora: add --set data.path=FILE, the quora_duplicate_questions.tsv of qim.fs.quoracdn.net"
+        )
+    file = _own(path, "quora_duplicate_questions.tsv")
+    spec = {"source": "quora", "sha256": table.sha256(file)}
+    return Source(spec, 0.0, 1.0, partial(_read_quora, file))
+
+
+def _read_quora(file: Path) -> Iterator[Pair]:
+    # A few questions are empty: those pairs are left out, with a note, in preparing.
+    pairs = [
+        Pair(row["id"], row["question1"], row["question2"], table.score(where, row["is_duplicate"], 0, 1), "train")
+        for where, row in table.read_rows(file, QUORA_COLUMNS, delimiter="\t")
+    ]
+    yield from table.split_by_sentence(pairs)
+
+
+def _own(path: Path, name: str, *, folder: bool = False) -> Path:
+    """The user's file: `name` in the folder `path`, or `path` itself unless it must be a `folder`."""
+    file = path / name if folder or path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"data.path={path}: no such file: {file}")
+    return file

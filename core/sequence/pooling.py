@@ -1,0 +1,110 @@
+"""From the states of a sequence to one vector: the last state, their mean, their maximum, or attention over them.
+
+States are [T, B, D], lengths [B]. Steps past a row's end count for nothing; a row without steps gives zeros.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Kind = Literal["last", "mean", "max", "attention"]
+
+
+def steps_of(lengths: Tensor, steps: int) -> Tensor:
+    """Which steps belong to each row, bool [T, B, 1]."""
+    return (torch.arange(steps, device=lengths.device)[:, None] < lengths)[..., None]
+
+
+def last(states: Tensor, lengths: Tensor, directions: int = 1) -> Tensor:
+    """The state that each direction ends in: [B, D].
+
+    Args:
+        states: [T, B, D]; with two directions the second half of D is the one that reads backwards and ends at step 0.
+        lengths: steps of each row, [B].
+        directions: 1 or 2.
+    """
+    forward, *backward = states.chunk(directions, dim=2)
+    index = (lengths - 1).clamp(min=0)[None, :, None].expand(1, -1, forward.shape[2])
+    ends = [forward.gather(0, index)[0], *(half[0] for half in backward)]
+    return torch.cat(ends, 1) * (lengths > 0)[:, None]
+
+
+def mean(states: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over each row's own steps: [B, D]."""
+    inside = states.masked_fill(~steps_of(lengths, len(states)), 0)
+    return inside.sum(0) / lengths.clamp(min=1)[:, None]
+
+
+def maximum(states: Tensor, lengths: Tensor) -> Tensor:
+    """The largest value of each feature over each row's own steps: [B, D] (Conneau et al. 2017, BiLSTM-max)."""
+    largest = states.masked_fill(~steps_of(lengths, len(states)), -torch.inf).amax(0)
+    return largest.masked_fill((lengths == 0)[:, None], 0)
+
+
+class AttentionPooling(nn.Module):
+    """A weighted mean whose weights are softmax_t(v . tanh(W s_t)): Yang et al. 2016 and Lin et al. 2017 with one hop.
+
+    Args:
+        features: D.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, features)
+        self.score = nn.Linear(features, 1, bias=False)
+
+    def weights(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """The weight of each step, [T, B, 1]: they sum to one over each row's own steps, and to zero without any."""
+        inside = steps_of(lengths, len(states))
+        scores = self.score(torch.tanh(self.project(states)))
+        # A finite floor, so that a row without steps has no 0/0.
+        floor = torch.finfo(scores.dtype).min
+        return scores.masked_fill(~inside, floor).softmax(0) * inside
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """[T, B, D] -> [B, D]."""
+        return (self.weights(states, lengths) * states).sum(0)
+
+
+class Pooling(nn.Module):
+    """One or more kinds side by side, by their names.
+
+    Args:
+        kinds: their names, for example ("mean", "max").
+        features: D of the states.
+        directions: of the network that the states come from.
+
+    Raises:
+        ValueError: no kind, or an unknown one.
+    """
+
+    def __init__(self, kinds: tuple[Kind, ...], features: int, directions: int = 1) -> None:
+        super().__init__()
+        known = ("last", "mean", "max", "attention")
+        if not kinds or any(kind not in known for kind in kinds):
+            raise ValueError(f"pooling must be one or more of {', '.join(known)}, got {kinds!r}")
+        self.kinds, self.directions = kinds, directions
+        self.attention = AttentionPooling(features) if "attention" in kinds else None
+        self.output_size = len(kinds) * features
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """[T, B, D] -> [B, kinds x D]."""
+        return torch.cat([self._pool(kind, states, lengths) for kind in self.kinds], 1)
+
+    def _pool(self, kind: Kind, states: Tensor, lengths: Tensor) -> Tensor:
+        match kind:
+            case "last":
+                return last(states, lengths, self.directions)
+            case "mean":
+                return mean(states, lengths)
+            case "max":
+                return maximum(states, lengths)
+            case "attention":
+                assert self.attention is not None
+                pooled: Tensor = self.attention(states, lengths)
+                return pooled
+
+    def extra_repr(self) -> str:
+        """The kinds."""
+        return ", ".join(self.kinds)
