@@ -171,6 +171,40 @@ def compare(_: Context, app=None, metric=None, csv=False, json=False, debug=Fals
     run(command, as_json=json, debug=debug)
 
 
+@task(
+    positional=[], iterable=["set_"],
+    help=_help(
+        "app", "run", "preset", "set", fix="try the first remedies, and report before and after", steps="of each try",
+        seeds="of each try", replay="look at the batch of a skipped step",
+        ruler="measure how far back cells carry information", cell="for --ruler: cells, a,b,c or all",
+        tasks="for --ruler: copy,adding,parity,flip-flop or all", longest="for --ruler: longest lag",
+    ),
+)  # fmt: skip
+def diagnose(
+    _: Context, app=None, run=None, preset=None, set_=None, fix=False, steps=0, seeds=3, replay=None,
+    ruler=False, cell="all", tasks="all", longest=128, json=False, debug=False,
+):  # fmt: skip
+    """The gradient through time of a trained or a fresh model: verdict, remedies, and a report with pictures.
+
+    invoke diagnose --app speech
+    invoke diagnose --app speech --run latest --fix
+    invoke diagnose --ruler --cell elman,lstm,gru
+    """
+    from core import commands
+
+    def command():
+        if ruler:
+            from core.commands.ruler import ruler as rule
+
+            return rule(cell, tasks, steps=steps or 300, longest=longest)
+        name = commands.one(app)
+        from core.commands.diagnose import diagnose
+
+        return diagnose(name, run, preset, set_, fix=fix, steps=steps or 200, seeds=seeds, replay=replay)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
 @task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
 def ui(c: Context, port=5000):
     """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""

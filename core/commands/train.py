@@ -21,6 +21,7 @@ from core.data.store import Store
 from core.errors import UsageError, UserError
 from core.interrupt import Interrupted, StopRequest
 from core.training import saved, tracking
+from core.training.diagnosis import watching
 from core.training.evaluation import evaluate
 from core.training.loop import Fitted, fit
 
@@ -89,7 +90,7 @@ def _run(job: _Job, resume: bool) -> dict[str, Any]:
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
     with ProgressLine(app) as progress:
-        fitted = fit(app, config, data, model, job.folder, [run, progress], resume=resume)
+        fitted = fit(app, config, data, model, job.folder, [run, progress], resume=resume, probe=watching(app, run))
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))
     baselines = app.baselines(config, data) if app.baselines else {}

@@ -1,0 +1,186 @@
+"""`invoke diagnose`: the gradient through time of a model, in words, numbers and pictures; and its cure, tried."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import seed_everything
+from mlflow.tracking import MlflowClient
+from torch import nn
+
+from core import app as apps
+from core.app import App, Data
+from core.commands.train import runs_folder
+from core.config import Config
+from core.console import number, say, show_table
+from core.data.store import Store
+from core.errors import UsageError, UserError
+from core.training import saved, tracking
+from core.training.diagnosis import Diagnosis, advice, outcomes, page, stream
+from core.training.diagnosis import diagnose as examine
+from core.training.health import replay as replayed
+from core.training.remedies import attempt
+from core.training.report import Page
+from core.training.verdict import as_json
+
+BATCHES = 4
+"""held-out batches that are looked at"""
+REMEDIES = 3
+"""that --fix tries"""
+
+
+@dataclass
+class _Patient:
+    app: App
+    config: Config
+    data: Data
+    model: nn.Module
+    run: str | None
+    """MLflow's id of the run that trained it; None for a fresh model"""
+
+
+def diagnose(
+    name: str,
+    run: str | None = None,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    *,
+    fix: bool = False,
+    steps: int = 200,
+    seeds: int = 3,
+    replay: str | None = None,
+) -> dict[str, Any]:
+    """The verdict on a run's model, or on a fresh one of a preset, on held-out batches.
+
+    Args:
+        name: application.
+        run: `latest`, an id, or models:/name@alias; None for a fresh model.
+        preset, settings: of the fresh model; `settings` also of a run, where they leave the weights as they are.
+        fix: try the first remedies.
+        steps, seeds: the budget of each try.
+        replay: a batch that a skipped step saved; it is looked at with the weights of that moment.
+
+    Returns:
+        verdict, growth, reach, ... of the worst network, "networks", "remedies", "tried", and the report's path.
+    """
+    if run and preset:
+        raise UsageError("--run has its own preset; leave --preset out")
+    if steps < 1 or seeds < 2:
+        raise UsageError("--steps wants at least 1, --seeds at least 2: an interval needs two")
+    began = time.monotonic()
+    patient = _patient(name, run, preset, settings)
+    found = _examined(patient, replay)
+    _tell(found, trained=bool(run))
+    if fix:
+        found.tried = _try(patient, found, steps, seeds)
+    subject = f"run {patient.run[:8]}" if patient.run else "an untrained model"
+    made = page(found, f"{subject} of {name}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, data {patient.data.digest[:12]}")
+    path = _keep(patient, made)
+    say(f"report: {path}")
+    return {
+        "app": name, "run": patient.run, "status": "FINISHED", **_plain(found), "report": str(path),
+        "seconds": round(time.monotonic() - began, 2),
+    }  # fmt: skip
+
+
+def _patient(name: str, run: str | None, preset: str | None, settings: Sequence[str]) -> _Patient:
+    store = Store()
+    if run is None:
+        app = apps.load(name)
+        config = app.config(preset or "default", settings)
+        app.prepare(config, store)
+        data = app.data(config, store)
+        seed_everything(config.train.seed, verbose=False)
+        return _Patient(app, config, data, app.model(config, data.facts), None)
+    client = tracking.connect()
+    model = saved.load(tracking.model_folder(client, name, run), settings)
+    if model.app.name != name:
+        raise UserError(f"--run {run}: that model belongs to {model.app.name}, not to {name}")
+    model.app.prepare(model.config, store)
+    id = None if run.startswith("models:/") else _id(client, name, run)
+    return _Patient(model.app, model.config, model.app.data(model.config, store), model.model, id)
+
+
+def _id(client: MlflowClient, name: str, run: str) -> str:
+    return tracking.find(client, name, run, lambda logged: logged.status == "FINISHED").id
+
+
+def _examined(patient: _Patient, replay: str | None) -> Diagnosis:
+    app, model = patient.app, patient.model
+    some = list(islice(patient.data.val, BATCHES))
+    if replay:
+        pairs = [replayed(Path(replay), model, some[0])]
+        return examine(app, patient.config, model, pairs, trained=False)
+    return examine(app, patient.config, model, stream(app, model, some), trained=patient.run is not None)
+
+
+def _tell(found: Diagnosis, trained: bool) -> None:
+    for finding in found.findings:
+        say(f"{finding.network}: {finding.kind}")
+        for line in finding.because:
+            say(f"  {line}")
+    for need in found.needs.values():
+        worth = f"without any memory the loss is {100 * need.worth:.1f} % higher"
+        table = ", ".join(f"{lag}: {number(loss)}" for lag, loss in zip(need.lags, need.losses, strict=True))
+        say(f"  {worth}; loss by steps of memory: {table}; all: {number(need.full)}")
+    if not trained:
+        say("  this model is untrained; after training: invoke diagnose --run latest")
+    if found.remedies:
+        rows = [{"what may help, best first": r.name, "because": r.reason} for r in found.remedies]
+        show_table("", rows)
+
+
+def _try(patient: _Patient, found: Diagnosis, steps: int, seeds: int) -> list[Any]:
+    if not found.remedies:
+        say("nothing to cure")
+        return []
+    app, config, store = patient.app, patient.config, Store()
+
+    def load(wanted: Config) -> Data:
+        app.prepare(wanted, store)
+        return app.data(wanted, store)
+
+    tried = []
+    for remedy in [None, *found.remedies[:REMEDIES]]:
+        what = remedy.name if remedy else "the model as it is"
+        say(f"trying {what}: {seeds} seeds, {steps} steps each")
+        tried.append(attempt(app, config, load, remedy, steps=steps, seeds=range(seeds)))
+    show_table(f"after {steps} steps, mean over {seeds} seeds (95 % interval)", outcomes(tried))
+    say(advice(tried))
+    return tried
+
+
+def _plain(found: Diagnosis) -> dict[str, Any]:
+    worst = as_json(found.finding)
+    result: dict[str, Any] = {"verdict": found.finding.kind, **{k: v for k, v in worst.items() if k != "kind"}}
+    result["networks"] = [as_json(finding) for finding in found.findings]
+    result["remedies"] = [{"name": r.name, "reason": r.reason, "settings": list(r.settings)} for r in found.remedies]
+    if found.tried:
+        result["tried"] = outcomes(found.tried)
+        result["advice"] = advice(found.tried)
+    return result
+
+
+def _keep(patient: _Patient, made: Page) -> Path:
+    """The report as a file, and with the run it is about, or with one of its own, in the tracking store."""
+    path = runs_folder() / (patient.run or f"fresh-{patient.app.name}") / "diagnosis.html"
+    made.write(path)
+    client = tracking.connect()
+    with tracking.store_errors():
+        id = patient.run or _fresh_run(client, patient)
+        client.log_artifact(id, str(path), "diagnosis")
+        if not patient.run:
+            client.set_terminated(id, "FINISHED")
+    return path
+
+
+def _fresh_run(client: MlflowClient, patient: _Patient) -> str:
+    """Diagnoses of untrained models have an experiment of their own, so that they are no candidates for `latest`."""
+    name = f"{patient.app.name} diagnoses"
+    found = client.get_experiment_by_name(name)
+    experiment = client.create_experiment(name) if found is None else found.experiment_id
+    return str(client.create_run(experiment, tags={"app": patient.app.name}).info.run_id)

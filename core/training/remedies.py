@@ -1,0 +1,304 @@
+"""What may help against a verdict, best first, with the reason; and trying it, from the same seeds and data order."""
+
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import seed_everything
+from torch import nn
+
+from core.app import App, Data, Report, Score
+from core.config import Config, flat
+from core.recurrence.cell import Cell
+from core.recurrence.init import initialise
+from core.recurrence.lyapunov import t975
+from core.recurrence.rnn import Recurrent
+from core.training.loop import fit
+from core.training.probe import mean_loss, probe
+from core.training.progress import Position
+from core.training.verdict import Finding, judge, worst
+
+GATED = "lstm"
+NORMALISED = {"lstm": "layernorm-lstm", "gru": "layernorm-gru"}
+WINDOWS = ("train.window", "train.bptt", "data.window")
+"""keys by which applications set the window of truncated BPTT"""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One thing to change.
+
+    Attributes:
+        name: in a few words.
+        reason: why it should help here.
+        settings: `key=value` changes of the configuration.
+        change: what is done to the fresh model; None for nothing.
+    """
+
+    name: str
+    reason: str
+    settings: tuple[str, ...] = ()
+    change: Callable[[nn.Module], None] | None = None
+
+
+def remedies(finding: Finding, config: Config, model: nn.Module) -> list[Remedy]:
+    """What may help against the verdict, the most promising first. None for a healthy model."""
+    networks = [module for module in model.modules() if isinstance(module, Recurrent)]
+    options = _Options(finding, config, networks)
+    match finding.kind:
+        case "exploding":
+            found = [options.clip(), options.orthogonal(), options.gated(), options.rate(), options.normalised()]
+        case "vanishing":
+            found = [
+                options.gated(), options.chrono(), options.forget(), options.orthogonal(), options.residual(),
+                options.zoneout(), options.normalised(),
+            ]  # fmt: skip
+        case "saturated":
+            found = [options.normalised(), options.orthogonal(), options.gated(), options.chrono(), options.rate()]
+        case "truncated":
+            found = [options.window(2), options.window(4)]
+        case _:
+            found = []
+    return [remedy for remedy in found if remedy is not None]
+
+
+class _Options:
+    """Each remedy, where the model and the configuration have what it changes; None where not."""
+
+    def __init__(self, finding: Finding, config: Config, networks: Sequence[Recurrent]) -> None:
+        self.finding, self.networks = finding, networks
+        self.keys = flat(config)
+        self.cells: list[Any] = [cell for network in networks for cell in network.cells]
+
+    def clip(self) -> Remedy:
+        now = self.keys["optimizer.clip"]
+        value = now / 4 if now else 1.0
+        reason = "bounds the step that an exploding gradient makes; it does not stop the gradient from exploding"
+        return Remedy(f"clip the gradient at {value:g}", reason, (f"optimizer.clip={value:g}",))
+
+    def rate(self) -> Remedy:
+        value = self.keys["optimizer.lr"] / 3
+        reason = "smaller steps keep W and the activations where the gradient is still well-behaved"
+        return Remedy(f"learning rate {value:.2g}", reason, (f"optimizer.lr={value:g}",))
+
+    def gated(self) -> Remedy | None:
+        if "model.cell" not in self.keys or any(self._remembers(cell) for cell in self.cells):
+            return None
+        reason = "c_t = f c_{t-1} + i g: on the way back the cell state is multiplied by the forget gate, not by W"
+        return Remedy("an LSTM with open forget gates", reason, (f"model.cell={GATED}",), _initialised("forget:2"))
+
+    def normalised(self) -> Remedy | None:
+        cell = NORMALISED.get(str(self.keys.get("model.cell")))
+        reason = "layer normalisation keeps what enters the gates in the range where they are neither shut nor stuck"
+        return Remedy(f"cell {cell}", reason, (f"model.cell={cell}",)) if cell else None
+
+    def chrono(self) -> Remedy | None:
+        longest = max(4, round(self.finding.steps))
+        reason = (
+            f"gate biases under which units keep what they hold for 1 to {longest} steps, before anything is learnt"
+        )
+        return self._initial(f"chrono initialisation for {longest} steps", reason, f"chrono:{longest}")
+
+    def forget(self) -> Remedy | None:
+        bias = math.log(max(2.0, self.finding.steps / 4))
+        kept = 1 / (1 + math.exp(-bias))
+        reason = f"every step then keeps {kept:.2f} of the memory; now it keeps {self.finding.growth[0]:.2f}"
+        return self._initial(f"memory gates biased by {bias:.1f}", reason, f"forget:{bias:.3f}")
+
+    def orthogonal(self) -> Remedy | None:
+        reason = "the product of orthogonal matrices neither shrinks nor grows, whatever their number"
+        return self._initial("orthogonal recurrent weights", reason, "orthogonal")
+
+    def residual(self) -> Remedy | None:
+        if not any(network.layers > 1 and not network.residual for network in self.networks):
+            return None
+
+        def change(model: nn.Module) -> None:
+            for network in _networks(model):
+                network.residual = network.layers > 1
+
+        return Remedy(
+            "residual layers", "lower layers get their gradient past the upper ones, undiminished", (), change
+        )
+
+    def zoneout(self) -> Remedy | None:
+        if any(any(network.zoneout) for network in self.networks):
+            return None
+
+        def change(model: nn.Module) -> None:
+            for network in _networks(model):
+                cells: list[Any] = list(network.cells)
+                network.zoneout = (0.1, 0.1 if "cell" in cells[0].state_shapes else 0.0)
+
+        reason = "a tenth of the units keep their value in a step: for them the gradient passes unchanged"
+        return Remedy("zoneout of 0.1", reason, (), change)
+
+    def window(self, times: int) -> Remedy | None:
+        key = next((key for key in WINDOWS if key in self.keys), None)
+        if key is None:
+            return None
+        value = times * self.keys[key]
+        reason = f"the gradient may then follow dependencies of {value} steps; memory and time a step grow with it"
+        return Remedy(f"windows of {value} steps", reason, (f"{key}={value}",))
+
+    def _initial(self, name: str, reason: str, init: str) -> Remedy | None:
+        needs_gate = not init.startswith("orthogonal")
+        able = [self._remembers(cell) if needs_gate else self._has_matrix(cell) for cell in self.cells]
+        return Remedy(name, reason, (), _initialised(init)) if able and all(able) else None
+
+    @staticmethod
+    def _remembers(cell: Cell) -> bool:
+        return type(cell).set_memory is not Cell.set_memory
+
+    @staticmethod
+    def _has_matrix(cell: Cell) -> bool:
+        weights = [getattr(cell, name, None) for name in cell.recurrent_weights]
+        return any(weight is not None and weight.dim() == 2 for weight in weights)
+
+
+def _networks(model: nn.Module) -> Iterator[Recurrent]:
+    return (module for module in model.modules() if isinstance(module, Recurrent))
+
+
+def _initialised(init: str) -> Callable[[nn.Module], None]:
+    def change(model: nn.Module) -> None:
+        for network in _networks(model):
+            cells: list[Any] = list(network.cells)
+            for cell in cells:
+                initialise(cell, init)
+
+    return change
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training came to.
+
+    Attributes:
+        loss: mean over held-out batches.
+        reach, growth: of its worst network; `core.training.verdict.Finding`.
+        kind: its verdict.
+        seconds: training time.
+    """
+
+    loss: float
+    reach: float
+    growth: float
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A remedy (None: nothing changed), and its outcome for each seed."""
+
+    remedy: Remedy | None
+    outcomes: list[Outcome]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "as it is" if self.remedy is None else self.remedy.name
+
+    def mean(self, what: str) -> tuple[float, float, float]:
+        """Mean over seeds of "loss", "reach", "growth" or "seconds", with its 95 % interval."""
+        return interval([getattr(outcome, what) for outcome in self.outcomes])
+
+    def gain(self, before: "Tried") -> tuple[float, float, float]:
+        """By how much the loss changed, seed by seed, with the interval of the mean; below 0 is better."""
+        pairs = zip(self.outcomes, before.outcomes, strict=True)
+        return interval([after.loss - first.loss for after, first in pairs])
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % interval by Student's t; infinitely wide for one value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, -math.inf, math.inf
+    wide = t975(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - wide, mean + wide
+
+
+def recommended(tried: Sequence[Tried]) -> Tried | None:
+    """The remedy whose loss is lowest of those that are better than nothing with their whole interval."""
+    before, *others = tried
+    proved = [one for one in others if one.gain(before)[2] < 0]
+    return min(proved, key=lambda one: one.gain(before)[0], default=None)
+
+
+def attempt(
+    app: App, config: Config, load: Callable[[Config], Data], remedy: Remedy | None, *, steps: int, seeds: Sequence[int]
+) -> Tried:
+    """Train anew for so many steps, once for each seed. The data order is that of the seed, whatever the remedy.
+
+    Args:
+        app: the application.
+        config: as it is now.
+        load: from a configuration to its data; the sources are prepared.
+        remedy: what to change.
+        steps: optimiser steps.
+        seeds: of the weights and the data order.
+    """
+    settings = remedy.settings if remedy else ()
+    return Tried(remedy, [_train(app, config.override(_short(settings, seed)), load, remedy, steps) for seed in seeds])
+
+
+def _short(settings: Sequence[str], seed: int) -> list[str]:
+    return [*settings, f"train.seed={seed}", "train.minutes=0", "train.patience=0", "train.probe_every=0"]
+
+
+def _train(app: App, config: Config, load: Callable[[Config], Data], remedy: Remedy | None, steps: int) -> Outcome:
+    data = load(config)
+    train = _First(data.train, steps * config.train.accumulate)
+    epochs = -(-steps * config.train.accumulate // len(train))
+    config = config.override([f"train.epochs={epochs}"])
+    held_out = list(islice(data.val, 8))
+    seed_everything(config.train.seed, verbose=False)
+    model = app.model(config, data.facts)
+    if remedy and remedy.change:
+        remedy.change(model)
+    judged = replace(app, score=Score("loss", "min"), evaluate=lambda model, _: _loss(app, model, held_out))
+    with tempfile.TemporaryDirectory() as folder:
+        clock = _Clock()
+        fit(judged, config, replace(data, train=train, val=held_out), model, Path(folder), [clock])
+    finding = worst([judge(network) for network in probe(app, model, held_out[0])])
+    loss = mean_loss(app, model, held_out)
+    return Outcome(loss, finding.reach, finding.growth[0], finding.kind, clock.seconds)
+
+
+def _loss(app: App, model: nn.Module, batches: Sequence[Any]) -> Report:
+    return Report({"loss": mean_loss(app, model, batches)}, [])
+
+
+class _First:
+    """The first batches of a loader, in each of its epochs."""
+
+    def __init__(self, loader: Any, many: int) -> None:
+        self.loader, self.many = loader, many
+        self.batch_sampler = getattr(loader, "batch_sampler", None)
+
+    def __len__(self) -> int:
+        return min(self.many, len(self.loader))
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.loader), self.many)
+
+
+class _Clock:
+    """An observer of the loop that keeps the training time."""
+
+    seconds = 0.0
+
+    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
+        self.seconds = at.seconds
+
+    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
+        """Nothing to keep."""
+
+    def saved(self) -> None:
+        """Nothing to keep."""
