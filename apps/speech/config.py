@@ -89,8 +89,8 @@ class DecodeConfig(Section):
 
     beam: int = Field(8, ge=0)
     """prefixes kept by the search; 0: greedy, the best path"""
-    lexicon: bool = False
-    """the search writes only words that occur in the training transcripts"""
+    lexicon: bool = True
+    """the search writes only words of the training transcripts; switch it off for open text"""
 
 
 class SpeechConfig(Config):

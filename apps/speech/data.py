@@ -4,7 +4,7 @@ A prepared set is one file of float16 frames, one after the other, a record per 
 and the mean and standard deviation of each band over the training split.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from apps.speech.features import HOP, LogMel
 from apps.speech.model import reduced
 from apps.speech.perturb import perturb
-from apps.speech.sources import SPLITS, Source, Utterance
+from apps.speech.sources import SPLITS, Source, Split, Utterance
 from core.app import Data
 from core.data.files import read_json, read_jsonl, write_json, write_jsonl
 from core.data.store import Prepared, Store
@@ -138,8 +138,8 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
     """
     records = list(read_jsonl(prepared.folder / "records.jsonl"))
     facts = read_json(prepared.folder / "facts.json")
-    heard = {record["text"] for record in records if record["split"] == "train"}
-    vocabulary = Vocabulary.fit(heard, units, reserved=["<blank>"])
+    vocabulary = Vocabulary.fit((r["text"] for r in records if r["split"] == "train"), units, reserved=["<blank>"])
+    words = _words(records, ["train"])
     frames = np.memmap(prepared.folder / "frames.f16", np.float16, "r").reshape(-1, facts["features"]["bands"])
     splits, short = {}, []
     for split in SPLITS:
@@ -151,11 +151,14 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
         splits[split] = loader(dataset, dataset.lengths, budget, collate, seed=seed, shuffle=split == "train")
     return Data(
         **splits,
-        facts=facts
-        | {"vocabulary": vocabulary.to_json(), "words": sorted({w for text in heard for w in text.split()})},
+        facts=facts | {"vocabulary": vocabulary.to_json(), "words": sorted(words)},
         digest=prepared.digest,
-        notes=(_note(short),) if short else (),
+        notes=(*_short_note(short), *_unheard_note(_words(records, ["val", "test"]) - words)),
     )
+
+
+def _words(records: Iterable[dict[str, Any]], splits: Sequence[Split]) -> set[str]:
+    return {word for record in records if record["split"] in splits for word in record["text"].split()}
 
 
 class _Utterances(Dataset[tuple[dict[str, Any], Tensor, list[int]]]):
@@ -201,6 +204,18 @@ def collate(items: list[tuple[dict[str, Any], Tensor, list[int]]]) -> Batch:
     return Batch(features, lengths, targets, torch.tensor([len(numbers) for numbers in symbols]), shown)
 
 
-def _note(short: list[str]) -> str:
-    named = ", ".join(short[:3]) + (", ..." if len(short) > 3 else "")
-    return f"{len(short)} utterances are left out, too short for their transcripts (lower model.stack): {named}"
+def _short_note(short: Sequence[str]) -> Iterator[str]:
+    if short:
+        yield f"left out, too short for their transcripts: {len(short)} utterances (lower model.stack): {_few(short)}"
+
+
+def _unheard_note(words: set[str]) -> Iterator[str]:
+    if words:
+        yield (
+            f"{len(words)} words of val and test are in no training transcript, so decode.lexicon=true cannot write "
+            f"them: {_few(sorted(words))}"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -95,7 +95,7 @@ def test_too_short_for_ctc_is_left_out_named_and_counted(store, batches):
     assert [record["id"] for batch in made.train for record in batch.records] == ["u0"]
     assert [record["id"] for batch in made.test for record in batch.records] == ["u4"]
     (note,) = made.notes
-    assert note.startswith("3 utterances are left out, too short for their transcripts (lower model.stack): ")
+    assert note.startswith("left out, too short for their transcripts: 3 utterances (lower model.stack): ")
     assert "u1 (6 steps, needs 13), u2 (6 steps, needs 7), u5 (6 steps, needs 13)" in note
 
 
@@ -131,3 +131,12 @@ def test_a_split_of_which_nothing_is_left(store, batches):
     texts = [("train", "a"), ("val", "aaaaaaaa"), ("test", "a")]
     with pytest.raises(UserError, match="in the val split every utterance is too short for its transcript"):
         batches(data.prepare(store, tones(texts), LogMel()), stack=8)
+
+
+def test_words_that_training_never_heard_are_noted(store, batches):
+    texts = [("train", "one two"), ("val", "two"), ("test", "two wont"), ("test", "new")]
+    made = batches(data.prepare(store, tones(texts), LogMel()))
+    assert made.facts["words"] == ["one", "two"]
+    assert made.notes == (
+        "2 words of val and test are in no training transcript, so decode.lexicon=true cannot write them: new, wont",
+    )

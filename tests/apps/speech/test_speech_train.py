@@ -67,7 +67,7 @@ def test_evaluate_reports_rates_and_every_record(model, made, monkeypatch):
         "speaker": "nobody", "seconds": 0,
     }  # fmt: skip
     assert by_id["u10"]["score"] == 0
-    assert report.signature == "wer|case:kept|decode:beam3|jiwer:4.0.0"
+    assert report.signature == "wer|case:kept|decode:beam3+lexicon|jiwer:4.0.0"
     json.dumps(report.records)
 
 
