@@ -197,7 +197,7 @@ def no_repeats(size: int) -> Adjust:
     """Forbids the token that would make any `size` tokens in a row occur twice in a text."""
 
     def adjust(log_probs: Tensor, tokens: Tensor) -> Tensor:
-        rows, length = tokens.shape
+        length = tokens.shape[1]
         if length < size:
             return log_probs
         grams = tokens.unfold(1, size, 1)  # [R, length - size + 1, size]

@@ -70,7 +70,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss * scale
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
         saved = list(ctx.saved_tensors)
         # The usual case, the end of the graph: one pass over the weights less.
@@ -127,7 +127,7 @@ def _pieces(rows: int, words: int) -> Iterator[tuple[int, int]]:
     """Bounds of pieces of about equal size, of at most PIECE logits each (but at least one row)."""
     count = max(1, min(rows, math.ceil(rows * words / PIECE)))
     cuts = [rows * i // count for i in range(count + 1)]
-    return zip(cuts[:-1], cuts[1:], strict=True)
+    return pairwise(cuts)
 
 
 class Softmax(nn.Module):
@@ -215,8 +215,8 @@ class AdaptiveSoftmax(nn.Module):
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
         """Weights and biases of the frequent words with the groups behind them, and of the words of each group."""
         # One split, not slices: the gradient of every slice would be as large as all the weights.
-        weights = list(self.weight.split(self.sizes))
-        biases = list(self.bias.split(self.sizes))
+        weights = list(torch.split(self.weight, self.sizes))
+        biases = list(torch.split(self.bias, self.sizes))
         weights[0] = torch.cat((weights[0], self.groups))
         biases[0] = torch.cat((biases[0], self.group_bias))
         return list(zip(weights, biases, strict=True))
@@ -275,5 +275,5 @@ class MixtureOfSoftmaxes(nn.Module):
 
     def _mixture(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """log pi [N, K] and logits [N, K, V]."""
-        latent = torch.tanh(self.latent(hidden)).unflatten(-1, (self.mixtures, -1))
+        latent = torch.tanh(self.latent(hidden)).view(len(hidden), self.mixtures, -1)
         return self.prior(hidden).float().log_softmax(-1), F.linear(latent, self.weight, self.bias).float()

@@ -1,10 +1,12 @@
 """One long stream of tokens, read in parallel rows, window by window: the data of truncated backpropagation in time.
 
-The stream lies on the disk and is mapped into memory, so it may be larger than that. It is cut into `batch` rows; a
-batch holds the next window of every row, so that the state a model carries from one batch to the next is each row's own.
+The stream lies on the disk and is mapped into memory, so it may be larger than that. It is cut into `batch` rows;
+a batch holds the next window of every row, so that the state carried from one batch to the next is each row's own.
 """
 
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +95,7 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         # The epoch is read at the first window, so `set_epoch` may come after `iter`.
         cuts = self._cuts()
-        yield from ([(a, b)] for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+        yield from ([window] for window in pairwise(cuts))
 
     def _cuts(self) -> list[int]:
         if not self.randomised:
@@ -118,7 +120,7 @@ class _Rows(Dataset[Window]):
         self._begins = np.arange(batch, dtype=np.int64) * self.length
 
     def __len__(self) -> int:
-        return -(-self.length // self.steps)
+        return math.ceil(self.length / self.steps)
 
     def __getitem__(self, place: tuple[int, int]) -> Window:
         start, end = place

@@ -40,9 +40,7 @@ def read_blocks(path: Path) -> Iterator[str]:
                     text = decoder.decode(block, final=not block)
                 except UnicodeDecodeError as error:
                     at = offset - pending + error.start
-                    raise UserError(
-                        f"{path}, byte {at:,}: is not UTF-8 ({error.object[error.start]:#04x}: {error.reason}); convert it"
-                    ) from None
+                    raise UserError(f"{path}, byte {at:,}: is not UTF-8 ({error.reason}); convert it") from None
                 if offset == 0:
                     text = text.removeprefix("\ufeff")
                 if not block:
@@ -59,9 +57,7 @@ def read_blocks(path: Path) -> Iterator[str]:
 def _refuse_nul(path: Path, block: bytes, offset: int) -> None:
     at = block.find(0)
     if at >= 0:
-        raise UserError(
-            f"{path}, byte {offset + at:,}: is a NUL byte, so this is no text file; remove it or convert it"
-        )
+        raise UserError(f"{path}, byte {offset + at:,}: is a NUL byte, so it is no text; convert or remove it")
 
 
 def whole_words(blocks: Iterable[str], name: str) -> Iterator[str]:

@@ -1,0 +1,86 @@
+"""Language modelling and text generation. This file and config.py are the only ones that know the configuration."""
+
+from typing import Any
+
+from apps.language import data, generate, train
+from apps.language.adapt import Adaptation
+from apps.language.config import PRESETS, LanguageConfig
+from apps.language.generate import Generation
+from apps.language.model import LanguageModel
+from apps.language.sources import Source, builtin, files, published
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.sequence.decoding import Sampling
+from core.sequence.tokens import Tokeniser
+
+
+def prepare(config: LanguageConfig, store: Store) -> None:
+    """Token streams of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: LanguageConfig, store: Store) -> Data:
+    """Windows of the splits."""
+    wanted = config.train
+    return data.batches(
+        _prepared(config, store),
+        batch=wanted.batch,
+        window=wanted.window,
+        randomised=wanted.randomised,
+        seed=wanted.seed,
+    )
+
+
+def model(config: LanguageConfig, facts: dict[str, Any]) -> LanguageModel:
+    """The network for data of these facts."""
+    return LanguageModel(
+        Tokeniser.from_json(facts["tokeniser"]),
+        generation=_generation(config),
+        adaptation=Adaptation(**config.evaluate.model_dump()),
+        **config.model.model_dump(),
+    )
+
+
+def _generation(config: LanguageConfig) -> Generation:
+    options = config.generate.model_dump()
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+    sampling = {name: value for name in names if (value := options.pop(name)) is not None}
+    return Generation(sampling=Sampling(**sampling), **options)
+
+
+def _prepared(config: LanguageConfig, store: Store) -> Prepared:
+    return data.prepare(store, _source(config, store), units=config.data.units, size=config.data.vocabulary)
+
+
+def _source(config: LanguageConfig, store: Store) -> Source:
+    match config.data.source:
+        case "builtin":
+            return builtin.source()
+        case "ptb":
+            return published.ptb(store)
+        case "wikitext2":
+            return published.wikitext2(store)
+        case "file":
+            return files.source(config.data.path, config.data.held_out)
+
+
+def baselines(config: LanguageConfig, data: Data) -> dict[str, dict[str, float]]:
+    """Test figures of a Kneser-Ney model of five tokens, on the same streams."""
+    return {"kneser-ney-5": train.count_baseline(data, order=5)}
+
+
+APP = App(
+    about="characters, words or pieces of text: how probable, and what comes next",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=generate.predict,
+    stream=generate.stream,
+    baselines=baselines,
+    score=Score("bits_per_character", "min"),
+    examples=("The ", "A class "),
+    unit="tokens",
+)

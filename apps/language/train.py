@@ -1,0 +1,88 @@
+"""What a step of training and an evaluation are."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from apps.language.adapt import Plain, readers
+from apps.language.generate import write
+from apps.language.model import LanguageModel
+from apps.language.ngrams import KneserNey
+from core.app import Data, Report, Step
+from core.sequence.stream import Window
+from core.sequence.tokens import Tokeniser
+
+MOST_COUNTED = 20_000_000
+"""tokens of training text that the n-gram model counts in memory"""
+SHOWN = 3
+"""windows of an evaluation after which the model writes on, to be read"""
+
+
+def step(model: LanguageModel, batch: Window, state: Any = None) -> Step:
+    """The mean loss of a window, and the state after it.
+
+    A window that is not of the usual size has a loss in proportion (AWD-LSTM scales its learning rate so).
+    """
+    loss, surprisal, state = model.loss(batch.tokens, batch.targets, state)
+    scale = len(batch.tokens) / batch.usual if model.training else 1.0
+    return Step(loss * scale, batch.targets.numel(), state, {"surprisal": surprisal.item()})
+
+
+@dataclass
+class _Sum:
+    """Surprisal over a stream."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    characters: int = 0
+
+    def metrics(self, name: str) -> dict[str, float]:
+        suffix = f"_{name}" if name else ""
+        return {
+            f"bits_per_character{suffix}": self.nats / math.log(2) / max(self.characters, 1),
+            f"perplexity{suffix}": math.exp(min(self.nats / max(self.tokens, 1), 700.0)),
+        }
+
+
+def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
+    """Perplexity and bits per character over a stream, the state carried from its first token to its last.
+
+    Whatever `model.adaptation` asks for is reported beside the plain figures, under its own name.
+    """
+    lengths = torch.tensor(model.tokeniser.lengths)
+    plain = Plain(model)
+    ways = [plain, *readers(model, model.adaptation)]
+    sums = [_Sum() for _ in ways]
+    records: list[dict[str, Any]] = []
+    for number, window in enumerate(batches):
+        targets = window.targets.flatten().tolist()
+        found = [way.read(window) for way in ways]
+        for total, surprisal in zip(sums, found, strict=True):
+            total.nats += surprisal.sum().item()
+            total.tokens += len(targets)
+            total.characters += int(lengths[targets].sum())
+        records.append(
+            {
+                "id": f"token {sums[0].tokens - len(targets):,}",
+                "reference": model.tokeniser.decode(targets),
+                "prediction": write(model, targets[-1:], plain.state, len(targets)) if number < SHOWN else "",
+                "score": found[0].mean().item() / math.log(2),
+                "tokens": len(targets),
+            }
+        )
+    metrics = {k: v for way, total in zip(ways, sums, strict=True) for k, v in total.metrics(way.name).items()}
+    return Report(metrics, records, f"ppl+bpc|units:{model.tokeniser.units}|state:carried|tokens:{sums[0].tokens}")
+
+
+def count_baseline(data: Data, order: int) -> dict[str, float]:
+    """The figures of an n-gram model on the test stream; its discount is chosen on the validation stream."""
+    tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
+    training, held_out, test = (loader.dataset.tokens for loader in (data.train, data.val, data.test))  # type: ignore[attr-defined]
+    model = KneserNey(training[:MOST_COUNTED], len(tokeniser), order)
+    nats = -np.log(model.probabilities(test, model.tuned(held_out))).sum()
+    characters = int(np.asarray(tokeniser.lengths)[test].sum())
+    return _Sum(float(nats), len(test), characters).metrics("")
