@@ -52,11 +52,12 @@ def _heat_map(figure: Figure, axes: Axes, cell: CellGradients) -> None:
     shown = np.unique(np.linspace(0, len(times) - 1, min(len(times), 9)).round().astype(int))
     axes.set_yticks(shown, [str(int(times[i])) for i in shown])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("step k of the state S_k")
-    axes.set_ylabel("step t of the error e_t")
+    axes.set_xlim(-0.5, int(times.max()) + 0.5)
+    axes.set_xlabel("step k of the state $S_k$")
+    axes.set_ylabel("step t of the error $e_t$")
     axes.set_title(f"{cell.cell}, {cell.name}: {name} state", fontsize=10)
     bar = figure.colorbar(mesh, ax=axes)
-    bar.set_label("log10 of ‖∂e_t/∂S_k‖ / ‖∂e_t/∂S_t‖")
+    bar.set_label(r"$\log_{10}\ (\|\partial e_t/\partial S_k\|\ /\ \|\partial e_t/\partial S_t\|)$")
 
 
 def _decays(axes: Axes, probe: NetworkProbe) -> None:
@@ -71,24 +72,27 @@ def _decays(axes: Axes, probe: NetworkProbe) -> None:
     axes.axhline(LEFT, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)))
     axes.annotate("1 % left: the reach", (1, LEFT), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                   fontsize=8, color="0.3")  # fmt: skip
+    seen = [int((cell.decay(name).left >= FLOOR).nonzero().max()) for cell, name in curves]
+    axes.set_xlim(0, max(4, *seen) * 1.05)
     axes.set_ylim(FLOOR, max(2.0, min(CEILING, axes.get_ylim()[1])))
     axes.set_xlabel("lag t - k, steps")
     axes.set_ylabel("gradient left, relative to lag 0")
     axes.set_title("decay by lag; thin: fitted rate", fontsize=10)
-    axes.legend(fontsize=8, loc="lower left" if len(curves) < 5 else "best")
+    axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
 
 
 def shares(probe: NetworkProbe) -> Figure:
     """The share of dE/dW and dE/dU that comes from lags of n and more, for each cell."""
     figure, axes = _plain("lag n, steps", "share from lags ≥ n")
-    index = 0
+    index, last = 0, 4
     for cell in probe.cells:
         for weight in cell.shares:
             from_lag = cell.share_by_lag(weight).flip(0).cumsum(0).flip(0).numpy()
             label = f"{cell.name}: ∂E/∂{weight}"
             axes.plot(from_lag, STYLES[index % len(STYLES)], color=COLOURS[index % len(COLOURS)], label=label)
-            index += 1
+            index, last = index + 1, max(last, *np.flatnonzero(np.abs(from_lag) > 0.002))
+    axes.set_xlim(0, 1.05 * last)
     axes.axhline(0, color="0.4", linewidth=0.8)
     axes.set_title("where the gradient of the weights comes from", fontsize=10)
     axes.legend(fontsize=8)
@@ -139,12 +143,15 @@ def gates(probe: NetworkProbe) -> Figure | None:
 
 def spectrum(norms: Mapping[str, tuple[Sequence[int], Any]]) -> Figure:
     """Spectral norms of dS_t/dS_k by lag: label -> (lags, [N, R])."""
-    figure, axes = _plain("lag t - k, steps", "‖∂S_t/∂S_k‖, spectral norm")
+    figure, axes = _plain("lag t - k, steps", r"$\|\partial S_t/\partial S_k\|$, spectral norm")
     for index, (label, (lags, values)) in enumerate(norms.items()):
         middle = np.nanmedian(values, axis=1)
         colour = COLOURS[index % len(COLOURS)]
         axes.fill_between(lags, np.nanmin(values, 1), np.nanmax(values, 1), color=colour, alpha=0.2, linewidth=0)
         axes.loglog(lags, middle, STYLES[index % len(STYLES)] + MARKERS[index % 8], color=colour, label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(lags := sorted({lag for lags, _ in norms.values() for lag in lags}), [str(lag) for lag in lags])
+    axes.minorticks_off()
     axes.axhline(1, color="0.4", linewidth=0.8)
     axes.set_title("largest factor of any direction: median and range over rows", fontsize=10)
     axes.legend(fontsize=8)
