@@ -58,7 +58,7 @@ class LanguageModel(ModelConfig):
 class LanguageTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(10, ge=1)
     """passes over the training split"""
     batch: int = Field(16, ge=1)
     """parallel rows that the stream is cut into"""
@@ -190,7 +190,8 @@ PRESETS = {
     ),
     # Our own: the size of ptb-small, what has been learnt since, and an output layer that is not built in full.
     "ptb-fast": DEFAULT.override(
-        [*_PTB, "model.hidden=200", "model.cutoffs=[1000, 4000]", "model.locked=true",
-         "model.dropout=0.2", "model.dropout_input=0.2", "model.dropout_output=0.2", "train.window=35", "train.epochs=9", "optimizer.weight_decay=0.01", "optimizer.clip=0.5"]
+        [*_PTB, "model.hidden=200", "model.cutoffs=[1000, 4000]", "model.locked=true", "model.dropout=0.2",
+         "model.dropout_input=0.2", "model.dropout_output=0.2", "train.window=35", "train.epochs=9",
+         "optimizer.weight_decay=0.01", "optimizer.clip=0.5"]
     ),
 }  # fmt: skip

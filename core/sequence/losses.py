@@ -60,7 +60,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int) -> Tensor:
         counted = targets != ignore
         scale = 1.0 / max(int(counted.sum()), 1)
-        sums = _Sums(hidden, weight, bias, needed=any(ctx.needs_input_grad[:3]))
+        sums = _Sums(hidden, weight, bias, needed=any(ctx.needs_input_grad))
         loss = torch.zeros((), device=hidden.device)
         for a, b in _pieces(len(hidden), len(weight)):
             every = b - a == len(hidden) and bool(counted.all())
@@ -72,12 +72,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
-        saved = list(ctx.saved_tensors)
-        # The usual case, the end of the graph: one pass over the weights less.
-        if above.is_cuda or above != 1:
-            saved = [gradient * above.to(gradient.dtype) for gradient in saved]
-        given = iter(saved)
-        return (*(next(given) if needed else None for needed in ctx.needs_input_grad[:3]), None, None)
+        # Times one is the usual case, the end of the graph: it saves a pass over the weights.
+        unchanged = not above.is_cuda and bool(above == 1)
+        gradients = [
+            gradient if gradient is None or unchanged else gradient * above.to(gradient.dtype)
+            for gradient in ctx.saved_tensors
+        ]
+        return (*gradients, None, None)
 
 
 class _Sums:
@@ -116,11 +117,9 @@ class _Sums:
         else:
             self.d_weight += scale * (error.T @ h).to(self.d_weight.dtype)
 
-    def gradients(self) -> list[Tensor]:
-        """Those of the inputs that are there, in order."""
-        if not self.needed:
-            return []
-        return [self.d_hidden, self.d_weight, *([] if self.d_bias is None else [self.d_bias])]
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """Of hidden, weight and bias."""
+        return (self.d_hidden, self.d_weight, self.d_bias) if self.needed else ()
 
 
 def _pieces(rows: int, words: int) -> Iterator[tuple[int, int]]:

@@ -30,6 +30,7 @@ def read_blocks(path: Path) -> Iterator[str]:
         UserError: the file cannot be read, is empty, holds a NUL byte, or is not UTF-8: with the byte's offset.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
+    begun = False
     offset = pending = 0
     try:
         with path.open("rb") as file:
@@ -41,8 +42,8 @@ def read_blocks(path: Path) -> Iterator[str]:
                 except UnicodeDecodeError as error:
                     at = offset - pending + error.start
                     raise UserError(f"{path}, byte {at:,}: is not UTF-8 ({error.reason}); convert it") from None
-                if offset == 0:
-                    text = text.removeprefix("\ufeff")
+                if not begun:
+                    text, begun = text.removeprefix("\ufeff"), bool(text)
                 if not block:
                     break
                 offset += len(block)

@@ -1,0 +1,137 @@
+"""Tokenisers on texts of any length, and every kind of bad file."""
+
+import importlib.util
+import json
+from collections import Counter
+
+import pytest
+
+from core.errors import UserError
+from core.sequence import tokens
+from core.sequence.tokens import Tokeniser, read_blocks, whole_words
+
+TEXT = "the cat sat on the mat\nthe end\n\nüber £5 the\n"
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def in_blocks(text, size):
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1 << 20])
+def test_blocks_of_any_size_give_the_same_text(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(tokens, "BLOCK", size)
+    path = write(tmp_path / "a.txt", ("\ufeff" + TEXT).encode())
+    assert "".join(read_blocks(path)) == TEXT
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"good \xff bad", "byte 5: is not UTF-8"),
+        (b"cut \xc3", "byte 4: is not UTF-8"),
+        ("äöü".encode() + b"\xe2\x82x", "byte 6: is not UTF-8"),
+        (b"text\0more", "byte 4: is a NUL byte"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_file_that_is_no_text_is_one_line_with_the_offset(tmp_path, monkeypatch, size, content, message):
+    monkeypatch.setattr(tokens, "BLOCK", size)
+    path = write(tmp_path / "bad.txt", content)
+    with pytest.raises(UserError) as error:
+        list(read_blocks(path))
+    assert str(error.value).startswith(str(path)) and message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"none\.txt: cannot be read \(No such file"):
+        list(read_blocks(tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_words_are_never_cut(size):
+    pieces = list(whole_words(in_blocks(TEXT, size), "a text"))
+    assert "".join(pieces) == TEXT
+    assert Counter(word for piece in pieces for word in piece.split()) == Counter(TEXT.split())
+
+
+def test_a_line_of_any_length_is_read_in_little_memory_but_not_a_word():
+    long_line = (block for _ in range(200) for block in ("word " * 200_000,))  # 200 MB without a line end
+    assert max(map(len, whole_words(long_line, "a text"))) <= 1_000_000
+    with pytest.raises(UserError, match=r"^a text, character 3: no space in the 100,000 characters that follow"):
+        list(whole_words(["ab ", *["x" * 50_000] * 4000], "a text"))
+
+
+@pytest.mark.parametrize("units", ["characters", "words"])
+def test_symbols_by_falling_frequency_and_text_back_again(units):
+    tokeniser = Tokeniser.fit([TEXT], units, 100)
+    numbers = tokeniser.encode(TEXT)
+    counts = Counter(numbers)
+    assert [counts[n] for n in range(len(tokeniser))] == sorted(counts.values(), reverse=True) + [0]
+    assert tokeniser.decode(numbers) == TEXT
+    again = Tokeniser.from_json(json.loads(json.dumps(tokeniser.to_json())))
+    assert again == tokeniser and again.encode(TEXT) == numbers
+
+
+@pytest.mark.parametrize("units", ["characters", "words"])
+def test_the_rarest_become_unknown_when_there_are_too_many(units):
+    tokeniser = Tokeniser.fit([TEXT], units, 4)
+    assert len(tokeniser) == 4 and tokeniser.symbols[tokeniser.unknown] == "<unk>"
+    numbers = tokeniser.encode(TEXT)
+    assert numbers.count(tokeniser.unknown) == sum(
+        1 for part in (TEXT if units == "characters" else TEXT.replace("\n", " <eos> ").split())
+        if part not in tokeniser.symbols
+    )  # fmt: skip
+    assert "über"[0] in tokeniser.missing("über") or "über" in tokeniser.missing("über")
+
+
+@pytest.mark.parametrize("units", ["characters", "words"])
+def test_blocks_give_the_numbers_of_the_whole(units):
+    tokeniser = Tokeniser.fit([TEXT], units, 100)
+    found = [n for part in tokeniser.encode_blocks(in_blocks(TEXT, 5), "a text") for n in part]
+    assert found == tokeniser.encode(TEXT)
+
+
+def test_lengths_count_the_characters_of_the_text():
+    characters, words = (Tokeniser.fit([TEXT], units, 100) for units in ("characters", "words"))
+    assert sum(characters.lengths[n] for n in characters.encode(TEXT)) == len(TEXT)
+    # Each word with a space behind it, each line with its end.
+    assert sum(words.lengths[n] for n in words.encode("the cat\n")) == len("the cat \n")
+
+
+def test_streamed_words_have_their_spaces():
+    tokeniser = Tokeniser.fit([TEXT], "words", 100)
+    numbers = tokeniser.encode("the cat\nthe")
+    assert list(tokeniser.stream(numbers, fresh=False)) == [" the", " cat", "\n", "the"]
+
+
+def test_the_first_token_is_the_end_of_a_line():
+    for units, symbol in (("words", "<eos>"), ("characters", "\n")):
+        tokeniser = Tokeniser.fit([TEXT], units, 100)
+        assert tokeniser.symbols[tokeniser.first] == symbol
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tokenizers") is not None, reason="the library is there")
+def test_pieces_without_the_library_are_one_line():
+    with pytest.raises(UserError, match=r"^data\.units=pieces: needs the library tokenizers; install it"):
+        Tokeniser.fit([TEXT], "pieces", 300)
+
+
+def test_pieces():
+    pytest.importorskip("tokenizers", reason="the extra unroll[pieces] is not installed")
+    tokeniser = Tokeniser.fit([TEXT * 50], "pieces", 300)
+    numbers = tokeniser.encode(TEXT)
+    assert len(numbers) < len(TEXT) and tokeniser.decode(numbers) == TEXT
+    assert sum(tokeniser.lengths[n] for n in numbers) == len(TEXT)
+    strange = "日本 ÿ \x80 \xad \xa0 €"
+    assert sum(tokeniser.lengths[n] for n in tokeniser.encode(strange)) == len(strange)
+    assert "".join(tokeniser.stream(tokeniser.encode(strange))) == strange
+    assert tokeniser.missing(strange) == [] and tokeniser.unknown is None
+    again = Tokeniser.from_json(json.loads(json.dumps(tokeniser.to_json())))
+    assert again.encode(TEXT) == numbers
