@@ -72,7 +72,7 @@ class TrainConfig(Section):
 class OptimizerConfig(Section):
     """The optimiser, its schedule and the bound on the gradient."""
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop", "ntasgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad", "ntasgd"] = "adamw"
     """optimiser; ntasgd: SGD that averages its weights once the validation score stalls"""
     lr: float = Field(1e-3, gt=0)
     """peak learning rate"""

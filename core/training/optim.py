@@ -73,6 +73,8 @@ def optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimize
             return torch.optim.SGD(groups, lr=config.lr)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=config.lr)
+        case "adagrad":
+            return torch.optim.Adagrad(groups, lr=config.lr, fused=fused)
         case "ntasgd":
             return NTASGD(groups, lr=config.lr, weight_decay=config.weight_decay)
 
