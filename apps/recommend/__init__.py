@@ -1,0 +1,85 @@
+"""Next-item recommendation. This file and config.py are the only ones that know the configuration."""
+
+from typing import Any
+
+import torch
+
+from apps.recommend import baselines as simple
+from apps.recommend import data, predict, train
+from apps.recommend.catalogue import Catalogue
+from apps.recommend.config import PRESETS, RecommendConfig
+from apps.recommend.figures import figures
+from apps.recommend.model import Decoding, Recommender
+from apps.recommend.objective import Objective
+from apps.recommend.sources import Source, builtin, movielens, table
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+
+
+def prepare(config: RecommendConfig, store: Store) -> None:
+    """Splits of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: RecommendConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    wanted = config.train
+    return data.batches(
+        _prepared(config, store), mode=wanted.mode, rows=wanted.rows, steps=wanted.steps, seed=wanted.seed
+    )
+
+
+def model(config: RecommendConfig, facts: dict[str, Any]) -> Recommender:
+    """The network for data of these facts."""
+    catalogue = Catalogue.from_json(facts["catalogue"])
+    objective = Objective(torch.from_numpy(catalogue.counts), **config.loss.model_dump())
+    return Recommender(catalogue, objective, Decoding(**config.decode.model_dump()), **config.model.model_dump())
+
+
+def baselines(config: RecommendConfig, data: Data) -> dict[str, dict[str, float]]:
+    """Test metrics of popularity, item-kNN and a Markov chain; what was seen is left out where the network's is."""
+    catalogue = Catalogue.from_json(data.facts["catalogue"])
+    return simple.baselines(data.test, catalogue, exclude_seen=config.decode.exclude_seen)
+
+
+def _prepared(config: RecommendConfig, store: Store) -> Prepared:
+    wanted = config.data
+    return data.prepare(
+        store,
+        _source(config, store),
+        protocol=None if wanted.split == "auto" else wanted.split,
+        days=wanted.days,
+        support=wanted.support,
+        features=wanted.features,
+    )
+
+
+def _source(config: RecommendConfig, store: Store) -> Source:
+    wanted = config.data
+    match wanted.source:
+        case "builtin":
+            return builtin.source(wanted.sessions, wanted.seed)
+        case "ml-100k":
+            return movielens.ml_100k(store)
+        case "ml-1m":
+            return movielens.ml_1m(wanted.path)
+        case "csv":
+            return table.source(wanted.path, wanted.items)
+
+
+APP = App(
+    about="what is clicked next in a session, and why",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=predict.predict,
+    score=Score("recall@20", "max"),
+    examples=("50,181,258", "7,12,300,41"),
+    unit="clicks",
+    figures=figures,
+    baselines=baselines,
+    read=table.histories,
+)

@@ -1,0 +1,124 @@
+"""Everything one may change."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+
+
+class RecommendData(DataConfig):
+    """The clicks, and how they are split."""
+
+    source: Literal["builtin", "ml-100k", "ml-1m", "csv"] = "builtin"
+    """builtin: a planted process; ml-100k, ml-1m: MovieLens; csv: your own CSV or Parquet file (see path)"""
+    items: Path | None = None
+    """csv: a table of items: item, title, and any columns of text or numbers, which are features"""
+    split: Literal["auto", "leave-one-out", "time"] = "auto"
+    """test on the last click of each user, or on the last days; auto: time for sessions, leave-one-out for users"""
+    days: float = Field(1.0, gt=0)
+    """split=time: days of the test period; as many before it are val"""
+    support: int = Field(1, ge=1)
+    """clicks in training that an item needs to be recommended"""
+    features: bool = False
+    """use what is known of the items, and recommend also items without a click"""
+    sessions: int = Field(15_000, ge=100)
+    """builtin: sessions to train on; a twentieth and a tenth as many for val and test"""
+    seed: int = Field(0, ge=0)
+    """builtin: of the process and the sessions"""
+
+
+class RecommendModel(ModelConfig):
+    """The network."""
+
+    cell: str = "gru"
+    """recurrent cell, by its name in core.recurrence"""
+    hidden: int = Field(128, ge=1)
+    """hidden units per layer, and width of the item vectors"""
+    shared: bool = True
+    """items have the same vectors on the way in and on the way out"""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """share of units dropped behind each recurrent layer"""
+    dropout_input: float = Field(0.1, ge=0, lt=1)
+    """share of units of the clicked item's vector that are dropped"""
+    gaps: bool = False
+    """the time since the click before is an input"""
+    cold: float = Field(0.2, ge=0, lt=1)
+    """with features: how often an item's own vector is left out in training, so that they learn to stand for it"""
+
+
+class LossConfig(Section):
+    """What training minimises."""
+
+    name: Literal["softmax", "sampled-softmax", "bpr-max", "top1-max"] = "softmax"
+    """softmax: over all items; the others: over the batch's own next items and sampled ones"""
+    samples: int = Field(2048, ge=0)
+    """items drawn for each batch"""
+    alpha: float = Field(0.5, ge=0)
+    """items are drawn with probability proportional to clicks ** alpha"""
+    logq: bool = True
+    """sampled-softmax: correct for how often an item is a candidate"""
+    penalty: float = Field(1.0, ge=0)
+    """bpr-max: weight of the squared scores of negatives"""
+    elu: float = Field(0.0, ge=0)
+    """bpr-max, top1-max: scores below zero flatten out at minus this; 0: they do not"""
+
+
+class RecommendTrain(TrainConfig):
+    """How long, how exactly, from which seed."""
+
+    mode: Literal["sessions", "padded"] = "sessions"
+    """sessions: parallel rows of one session after the other; padded: whole sessions of similar length"""
+    rows: int = Field(64, ge=1)
+    """sessions side by side"""
+    steps: int = Field(16, ge=1)
+    """clicks of each row in a batch, and how far gradients go back; padded: rows x steps is the size of a batch"""
+
+
+class RecommendOptimizer(OptimizerConfig):
+    """The optimiser, its schedule and the bound on the gradient."""
+
+    lr: float = Field(4e-3, gt=0)
+    """peak learning rate"""
+    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
+    """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """share of all steps over which the learning rate rises from zero"""
+
+
+class DecodeConfig(Section):
+    """From scores to recommendations."""
+
+    k: int = Field(10, ge=1)
+    """items recommended"""
+    exclude_seen: bool = False
+    """leave out what the session has clicked already, in evaluations too"""
+    sampled: int = Field(0, ge=0)
+    """evaluate also among so many random items; such figures cannot be compared with others, and are named so"""
+
+
+class RecommendConfig(Config):
+    """A recommender."""
+
+    data: RecommendData = RecommendData()
+    model: RecommendModel = RecommendModel()
+    loss: LossConfig = LossConfig()
+    train: RecommendTrain = RecommendTrain()
+    optimizer: RecommendOptimizer = RecommendOptimizer()
+    decode: DecodeConfig = DecodeConfig()
+
+
+DEFAULT = RecommendConfig()
+GRU4REC = [
+    "model.hidden=480", "model.dropout=0.2", "model.dropout_input=0", "loss.name=sampled-softmax", "loss.samples=2048",
+    "loss.alpha=0.2", "train.rows=48", "train.steps=1", "train.epochs=10", "optimizer.name=adagrad",
+    "optimizer.lr=0.07", "optimizer.schedule=constant", "optimizer.warmup=0", "optimizer.clip=0",
+]  # fmt: skip
+MOVIELENS = ["data.source=ml-100k", "decode.exclude_seen=true"]
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": DEFAULT.override(["data.sessions=1500", "model.hidden=64", "train.epochs=3"]),
+    "ml-100k": DEFAULT.override(MOVIELENS),
+    "gru4rec": DEFAULT.override([*MOVIELENS, *GRU4REC]),
+}

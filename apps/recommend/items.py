@@ -1,0 +1,45 @@
+"""Vectors of items: learned ones, and what their features say."""
+
+import torch
+from torch import Tensor, nn
+
+from apps.recommend.catalogue import Catalogue
+
+
+class ItemVectors(nn.Module):
+    """The vector of item i is its own, plus a linear map of its features; its bias is learned.
+
+    A cold item, which training has not seen, has no vector of its own. In training an item's own vector is now and then
+    left out, so that the features learn to stand for the whole (Volkovs, Yu and Poutanen, DropoutNet, 2017).
+
+    Args:
+        catalogue: the N items.
+        width: D.
+        cold: probability of leaving out an item's own vector in training, where there are features.
+    """
+
+    def __init__(self, catalogue: Catalogue, width: int, cold: float = 0.0) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.randn(len(catalogue), width) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(len(catalogue)))
+        features = torch.from_numpy(catalogue.features)
+        self.described = nn.Linear(features.shape[1], width, bias=False) if features.shape[1] else None
+        self.cold = cold
+        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("known", torch.from_numpy(catalogue.counts > 0), persistent=False)
+        self.features: Tensor
+        self.known: Tensor
+
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        """Vectors of the `items` [...] -> [..., D]; of all items, [N, D], when none are given."""
+        own = self.own if items is None else nn.functional.embedding(items, self.own)
+        if self.described is None:
+            return own
+        features, known = (table if items is None else table[items] for table in (self.features, self.known))
+        if self.training and self.cold:
+            known = known & (torch.rand(known.shape, device=known.device) >= self.cold)
+        return own * known[..., None] + self.described(features)
+
+    def scores(self, hidden: Tensor, items: Tensor | None = None) -> Tensor:
+        """Scores of P predictions [P, D] for the `items` [C], or for all: [P, C]."""
+        return nn.functional.linear(hidden, self(items), self.bias if items is None else self.bias[items])

@@ -1,0 +1,49 @@
+"""What is said about ranks: accuracy at several depths, coverage, popularity bias, share of the optimum."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from apps.recommend.catalogue import Catalogue
+from core.sequence.ranking import Ranking, gain, recall, reciprocal
+
+DEPTHS = (1, 5, 10, 20)
+DEEPEST = 20
+MEASURES = {"recall": recall, "mrr": reciprocal, "ndcg": gain}
+
+
+def metrics(
+    parts: Sequence[Ranking], targets: Tensor, best: Tensor, catalogue: Catalogue, sampled: int = 0
+) -> dict[str, float]:
+    """All figures of a split, the headline one first.
+
+    Args:
+        parts: rankings of the P predictions, in order.
+        targets: next items, [P].
+        best: rank that the best possible predictor gave to each, [P]; 0 where it is not known.
+        catalogue: the items.
+        sampled: M of `core.sequence.ranking.rank`.
+    """
+    ranks = torch.cat([part.ranks for part in parts])
+    top = torch.cat([part.top for part in parts])
+    figures = accuracy(ranks)
+    first = {name: figures.pop(name) for name in ("recall@20", "mrr@20", "ndcg@10")}
+    if (best > 0).all():
+        optimum = accuracy(best)
+        first["share_of_optimum"] = first["recall@20"] / optimum["recall@20"]
+        first["share_of_optimum_mrr"] = first["mrr@20"] / optimum["mrr@20"]
+    clicks = torch.from_numpy(catalogue.counts).double().to(top.device)
+    figures["coverage@20"] = len(top.unique()) / len(catalogue)
+    # 1: what is recommended is as popular as what is clicked.
+    figures["popularity_bias@20"] = (clicks[top].mean() / clicks[targets].mean().clamp(min=1e-9)).item()
+    if sampled:
+        # Ranks among a few random items say little about ranks among all (Krichene and Rendle, 2020).
+        few = accuracy(torch.cat([part.sampled for part in parts]))
+        figures |= {f"not_comparable/{sampled}_sampled/{name}": few[name] for name in ("recall@10", "ndcg@10")}
+    return first | figures
+
+
+def accuracy(ranks: Tensor) -> dict[str, float]:
+    """recall@k, MRR@k and NDCG@k of ranks [P]."""
+    return {f"{name}@{k}": measure(ranks, k).mean().item() for name, measure in MEASURES.items() for k in DEPTHS}

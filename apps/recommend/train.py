@@ -1,0 +1,96 @@
+"""What a step of training and an evaluation are."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from apps.recommend.catalogue import Catalogue
+from apps.recommend.data import NOTHING, Batch
+from apps.recommend.metrics import DEEPEST, metrics
+from apps.recommend.model import Recommender
+from core.app import Report, Step
+from core.sequence.ranking import Ranking, rank, recall, reciprocal
+
+SHOWN = 5
+"""recommendations in a record"""
+
+
+def step(model: Recommender, batch: Batch, state: Any = None) -> Step:
+    """The loss per predicted click. Parallel sessions carry their state on; whole sessions do not."""
+    hidden, state = model(batch.items, batch.gaps, state, lengths=batch.lengths, reset=batch.reset)
+    wanted = batch.targets != NOTHING
+    loss = model.objective(model.output, hidden[wanted], batch.targets[wanted])
+    return Step(loss, size=float(wanted.sum()), state=None if batch.reset is None else state)
+
+
+def evaluate(model: Recommender, batches: Iterable[Batch]) -> Report:
+    """Full ranking of every click that is to be predicted, from those before it in its session."""
+    results = Results(model.catalogue, model.decoding.sampled)
+    for batch in batches:
+        hidden, _ = model(batch.items, batch.gaps, lengths=batch.lengths)
+        wanted = batch.targets != NOTHING
+        rows, seen = hidden[wanted], history(batch)
+        results.add(batch, lambda part, rows=rows, seen=seen: model.scores(rows[part], seen[part]))
+    seen = "left out" if model.decoding.exclude_seen else "kept"
+    return Report(results.metrics(), results.records(), f"full ranking|ties:conservative|seen:{seen}|v1")
+
+
+def history(batch: Batch) -> Tensor:
+    """Items seen before each prediction, [P, T]; what is left over repeats the last of them."""
+    step, row = (batch.targets != NOTHING).nonzero(as_tuple=True)
+    inside = torch.arange(len(batch.items), device=step.device) <= step[:, None]
+    return torch.where(inside, batch.items.T[row], batch.items[step, row][:, None])
+
+
+class Results:
+    """Ranks of a split, collected batch by batch."""
+
+    def __init__(self, catalogue: Catalogue, sampled: int = 0) -> None:
+        self.catalogue, self.sampled = catalogue, sampled
+        self._rankings: list[Ranking] = []
+        self._targets: list[Tensor] = []
+        self._best: list[Tensor] = []
+        self._names: list[str] = []
+
+    def add(self, batch: Batch, score: Any) -> None:
+        """Rank the predictions of a batch; `score` as in `core.sequence.ranking.rank`."""
+        wanted = batch.targets != NOTHING
+        k = min(DEEPEST, len(self.catalogue))
+        self._rankings.append(rank(score, batch.targets[wanted], k=k, sampled=self.sampled))
+        self._targets.append(batch.targets[wanted])
+        self._best.append(batch.best[wanted])
+        self._names += [batch.names[row] for row in wanted.nonzero()[:, 1].tolist()]
+
+    def metrics(self) -> dict[str, float]:
+        """See `apps.recommend.metrics.metrics`."""
+        targets, best = torch.cat(self._targets), torch.cat(self._best)
+        return metrics(self._rankings, targets, best, self.catalogue, self.sampled)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row per session: its ranks, and its last click beside what was recommended then."""
+        ranks, targets, best = self._joined()
+        top = torch.cat([ranking.top[:, :SHOWN] for ranking in self._rankings]).tolist()
+        places = defaultdict(list)
+        for place, name in enumerate(self._names):
+            places[name].append(place)
+        scores = {"score": recall(ranks, DEEPEST), "mrr@20": reciprocal(ranks, DEEPEST)}
+        titles = self.catalogue.titles
+        return [
+            {
+                "id": name,
+                "reference": titles[targets[own[-1]]],
+                "prediction": " | ".join(titles[item] for item in top[own[-1]]),
+                **{key: values[own].mean().item() for key, values in scores.items()},
+                "ranks": ranks[own].tolist(),
+                "best_ranks": best[own].tolist(),
+            }
+            for name, own in places.items()
+        ]
+
+    def _joined(self) -> tuple[Tensor, list[int], Tensor]:
+        # A batch mixes the sessions' steps, but keeps each session's own in order.
+        ranks = torch.cat([ranking.ranks for ranking in self._rankings]).cpu()
+        return ranks, torch.cat(self._targets).tolist(), torch.cat(self._best).cpu()

@@ -1,0 +1,78 @@
+"""Losses that teach a model to rank one wanted item above the others.
+
+Each takes the scores of P predictions for C candidate items and says which column is the wanted one. Further columns
+that hold the wanted item again (it was drawn as a negative, or another row wants it too) are marked in `hits` and left
+out: they are no negatives. All losses are means over the predictions.
+
+Sources: Hidasi and Karatzoglou, Recurrent Neural Networks with Top-k Gains for Session-based Recommendations, 2018
+(BPR-max: equations 11 and 12, TOP1-max: equation 10); Jean, Cho, Memisevic and Bengio, On Using Very Large Target
+Vocabulary for Neural Machine Translation, 2015, and Yi and others, Sampling-Bias-Corrected Neural Modeling, 2019
+(logQ).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def softmax(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy over all items: scores [P, N], wanted item [P]."""
+    return F.cross_entropy(scores, wanted)
+
+
+def sampled_softmax(scores: Tensor, own: Tensor, hits: Tensor, log_counts: Tensor | None = None) -> Tensor:
+    """Cross-entropy over candidates only.
+
+    Args:
+        scores: [P, C].
+        own: column of the wanted item, [P].
+        hits: bool [P, C], columns that hold the wanted item once more.
+        log_counts: how often each candidate was expected to be drawn, as a logarithm, [C] (see `log_expected_counts`).
+            Subtracting it (the logQ correction) makes the sum over candidates an unbiased estimate of the sum over all
+            items, so that popular items, which are drawn more often, are not pushed down more often.
+    """
+    if log_counts is not None:
+        scores = scores - log_counts
+    return F.cross_entropy(scores.masked_fill(hits, -math.inf), own)
+
+
+def log_expected_counts(log_popularity: Tensor, batch: int, log_sampled: Tensor, samples: int) -> Tensor:
+    """log(batch p + samples q) of each candidate: how often it is expected among the columns.
+
+    Args:
+        log_popularity: log p of each candidate, its share of the data, from which the batch's own items come, [C].
+        batch: columns that are the wanted items of the batch.
+        log_sampled: log q of each candidate, its probability under the sampler, [C].
+        samples: columns that were drawn.
+    """
+    from_batch = log_popularity + math.log(batch)
+    return from_batch if samples == 0 else torch.logaddexp(from_batch, log_sampled + math.log(samples))
+
+
+def bpr_max(scores: Tensor, own: Tensor, hits: Tensor, penalty: float = 1.0) -> Tensor:
+    """-log sum_j s_j sigmoid(r_i - r_j) + penalty sum_j s_j r_j^2, with s the softmax over the negatives j.
+
+    Args:
+        scores: r, [P, C].
+        own: column i of the wanted item, [P].
+        hits: bool [P, C], columns that hold the wanted item once more.
+        penalty: weight of the term that keeps the scores of negatives near zero.
+    """
+    positive, log_weights = _against(scores, own, hits)
+    won = torch.logsumexp(log_weights + F.logsigmoid(positive - scores), 1)
+    return (penalty * (log_weights.exp() * scores.square()).sum(1) - won).mean()
+
+
+def top1_max(scores: Tensor, own: Tensor, hits: Tensor) -> Tensor:
+    """sum_j s_j (sigmoid(r_j - r_i) + sigmoid(r_j^2)), with s the softmax over the negatives j; arguments as above."""
+    positive, log_weights = _against(scores, own, hits)
+    lost = torch.sigmoid(scores - positive) + torch.sigmoid(scores.square())
+    return (log_weights.exp() * lost).sum(1).mean()
+
+
+def _against(scores: Tensor, own: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:
+    """(scores of the wanted items [P, 1], log of the softmax over the negatives [P, C])."""
+    left_out = hits.scatter(1, own[:, None], True)
+    return scores.gather(1, own[:, None]), scores.masked_fill(left_out, -math.inf).log_softmax(1)

@@ -1,0 +1,39 @@
+"""Negative samples: items drawn by a power of how often they occur."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PopularitySampler(nn.Module):
+    """Draws items with probability proportional to count ** alpha, independently and with replacement.
+
+    alpha 0 is uniform over the items that occur, alpha 1 draws as the data do. Items that never occur are never drawn.
+    Source: Hidasi and Karatzoglou, Recurrent Neural Networks with Top-k Gains, 2018, section 3.2.
+
+    Args:
+        counts: occurrences of each item in the training data, [N].
+        alpha: the power.
+
+    Raises:
+        ValueError: counts that are not [N], negative, or all zero.
+    """
+
+    def __init__(self, counts: Tensor, alpha: float) -> None:
+        super().__init__()
+        if counts.ndim != 1 or not (counts >= 0).all() or not counts.any():
+            raise ValueError(f"counts must be [N], not negative and not all zero, got {list(counts.shape)}")
+        occurs = counts > 0
+        weights = torch.where(occurs, counts.double() ** alpha, 0.0)
+        cumulative = (weights / weights.sum()).cumsum(0)
+        # Rounding must not leave room behind the last item that occurs: a draw there would be one that never does.
+        cumulative[int(occurs.nonzero()[-1]) :] = 1.0
+        self.register_buffer("cumulative", cumulative, persistent=False)
+        self.register_buffer("log_probability", (weights / weights.sum()).log().float(), persistent=False)
+        self.cumulative: Tensor
+        self.log_probability: Tensor
+        """log of the probability of each item, [N]; minus infinity where it never occurs"""
+
+    def forward(self, count: int) -> Tensor:
+        """`count` items, [count] int64, on the device of this module, by torch's own random numbers."""
+        uniform = torch.rand(count, dtype=torch.float64, device=self.cumulative.device)
+        return torch.searchsorted(self.cumulative, uniform, right=True)
