@@ -118,9 +118,10 @@ def evaluate(_: Context, app=None, run="latest", split="test", set_=None, json=F
     positional=[],
     iterable=["set_", "prompt", "history"],
     help=_help(
-        "app", "run", "set", file="inputs from a file", prompt="a text to go on from", history="items seen: 50,181,258"
+        "app", "run", "set", file="inputs from a file", prompt="a text to go on from",
+        history="items seen: 50,181,258", score="a file to score piece by piece: a table and pictures",
     ),
-)
+)  # fmt: skip
 def predict(
     _: Context,
     app=None,
@@ -129,6 +130,7 @@ def predict(
     file=None,
     prompt=None,
     history=None,
+    score=None,
     json=False,
     debug=False,
     **inputs,
@@ -137,16 +139,19 @@ def predict(
 
     invoke predict --app speech --run latest FILE.wav ...
     invoke predict --app language --prompt "Once upon" --set generate.temperature=0.7
+    invoke predict --app language --score FILE.txt
     invoke predict --app recommend --history 50,181,258
     """
     from core import commands
 
     def command():
         name = commands.one(app)
-        from core.commands.evaluate import predict
+        from core.commands import evaluate as command
 
+        if score:
+            return command.score(name, run, score, set_)
         given = [*inputs.values(), *prompt, *history, *_after_double_dash()]
-        return predict(name, run, given, file, set_)
+        return command.predict(name, run, given, file, set_)
 
     commands.run(command, as_json=json, debug=debug)
 

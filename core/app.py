@@ -119,6 +119,8 @@ class App:
     """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line"""
     stream: "Callable[[nn.Module, Any], Iterator[str]] | None" = None
     """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
+    scores: "Callable[[nn.Module, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
+    """(model, file) -> a row for each piece of the file, and pictures by name, for `invoke predict --score FILE`"""
     name: str = ""
     """set on loading, to the folder's or the entry point's name"""
 

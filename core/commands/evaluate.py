@@ -9,10 +9,12 @@ import torch
 
 from core.app import App, Report
 from core.console import say, show_metrics, show_predictions
+from core.data.files import writing
 from core.data.store import Store
 from core.errors import UserError
 from core.training import saved, tracking
 from core.training.evaluation import evaluate as evaluate_model
+from core.training.records import write_csv
 
 SPLITS = ("train", "val", "test")
 
@@ -62,6 +64,27 @@ def predict(
     for output in outputs:
         say(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False))
     return {"app": name, "run": reference, "outputs": outputs}
+
+
+def score(name: str, reference: str, file: str, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """How well a model foresees each piece of a file: a table and pictures, beside each other in the current folder.
+
+    Raises:
+        UserError: the application has no such scores, the file cannot be read, or the folder cannot be written to.
+    """
+    model = _load(name, reference, settings)
+    if model.app.scores is None:
+        raise UserError(f"--score {file}: {name} has no scores for the pieces of a file")
+    with torch.inference_mode():
+        rows, figures = model.app.scores(model.model, Path(file))
+    written = [Path(f"{Path(file).stem}.scores.csv")]
+    write_csv(written[0], rows)
+    for title, figure in figures.items():
+        written.append(Path(f"{Path(file).stem}.{title}.png"))
+        with writing(written[-1]):
+            figure.savefig(written[-1], dpi=110)
+    say(f"{len(rows):,} rows; written: {', '.join(map(str, written))}")
+    return {"app": name, "run": reference, "rows": len(rows), "files": [str(path.resolve()) for path in written]}
 
 
 def _read(app: App, path: Path) -> list[Any]:
