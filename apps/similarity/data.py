@@ -71,7 +71,7 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
             write_jsonl(folder / f"{split}.jsonl", (_record(p, tokeniser) for p in pairs if p.split == split))
         write_json(folder / "facts.json", facts | {"tokeniser": tokeniser.to_json(), "left_out": left_out})
 
-    spec = {"source": source.spec, "units": units, "vocabulary": vocabulary}
+    spec: dict[str, Any] = {"source": source.spec, "units": units, "vocabulary": vocabulary}
     if vectors:
         spec["vectors"] = sha256(vectors)
     return store.prepare(NAME, spec, write)

@@ -90,6 +90,9 @@ class Distribution(Regression):
     Kullback-Leibler divergence from it. SICK's 1 to 5 have K = 5.
     """
 
+    values: Tensor
+    """the K scores, [K]"""
+
     def __init__(self, features: int, hidden: int, dropout: float, classes: int = 5) -> None:
         super().__init__(features, hidden, dropout, classes)
         self.register_buffer("values", torch.linspace(0, 1, classes), persistent=False)

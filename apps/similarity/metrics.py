@@ -1,6 +1,6 @@
 """Agreement of scores with references: Pearson, Spearman, mean squared error, each with a bootstrap interval."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def measure(references: Sequence[float], predictions: Sequence[float], seed: int
     return values
 
 
-def _resampled(x: Rows, y: Rows, by_name: dict[str, Callable[[Rows, Rows], Rows]], seed: int) -> dict[str, Rows]:
+def _resampled(x: Rows, y: Rows, by_name: Mapping[str, Callable[[Rows, Rows], Rows]], seed: int) -> dict[str, Rows]:
     """Each measure of RESAMPLES sets of N pairs drawn with replacement, a few sets at a time."""
     random = np.random.default_rng(seed)
     size = max(1, AT_ONCE // len(x))

@@ -34,6 +34,11 @@ class Spelling(nn.Module):
         features: of a vector.
     """
 
+    pieces: Tensor
+    """buckets of the pieces of all words, one after the other"""
+    starts: Tensor
+    """where each word's begin, [V]"""
+
     def __init__(self, words: Sequence[str], features: int) -> None:
         super().__init__()
         pieces = [[_bucket(piece) for piece in _pieces(word)] for word in words]
@@ -42,7 +47,7 @@ class Spelling(nn.Module):
         self.register_buffer("starts", starts, persistent=False)
         self.weight = nn.Parameter(torch.randn(BUCKETS, features))
 
-    def forward(self, _: Tensor) -> Tensor:
+    def forward(self) -> Tensor:
         """The vectors of all words, [V, features]."""
         return F.embedding_bag(self.pieces, self.weight, self.starts, mode="mean")
 
@@ -118,7 +123,7 @@ class Encoder(nn.Module):
 
     def _vectors(self) -> Tensor:
         weight = self.embedding.weight
-        return weight if self.spelling is None else weight + self.spelling(weight)
+        return weight if self.spelling is None else weight + self.spelling()
 
 
 class Siamese(nn.Module):
@@ -162,16 +167,12 @@ class Siamese(nn.Module):
         """
         numbers = [self._numbers(sentence, f"{name} {i}") for i, sentence in enumerate(sentences, start=1)]
         order = sorted(range(len(numbers)), key=lambda i: len(numbers[i]))
-        vectors = self.head_device().new_empty(len(numbers), self.encoder.output_size)
+        vectors = self.encoder.embedding.weight.new_empty(len(numbers), self.encoder.output_size)
         for start in range(0, len(order), AT_ONCE):
             rows = order[start : start + AT_ONCE]
             tokens, lengths = pad([torch.tensor(numbers[i]) for i in rows])
             vectors[rows] = self.encoder(tokens.to(vectors.device), lengths)
         return vectors
-
-    def head_device(self) -> Tensor:
-        """A tensor on the model's device, to make others like it."""
-        return next(self.parameters())
 
     def _numbers(self, sentence: str, where: str) -> list[int]:
         text = plain(sentence, self.tokeniser.units)

@@ -1,6 +1,7 @@
 """The sentences nearest to a query: all are encoded once, a query is one table of scores."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,13 +41,13 @@ class Index:
         chosen = [int(rows[i]) for i in best.indices.tolist()]
         return [(score, row, self.sentences[row]) for score, row in zip(best.values.tolist(), chosen, strict=True)]
 
-    def _fitted(self) -> object:
+    def _fitted(self) -> Any:
         from sklearn.neighbors import NearestNeighbors
 
         metric = "manhattan" if isinstance(self.model.head, heads.Manhattan) else "cosine"
         return NearestNeighbors(metric=metric, algorithm="brute").fit(self.vectors.cpu().numpy())
 
-    def _candidates(self, vector: Tensor, top: int) -> "torch.Tensor":
+    def _candidates(self, vector: Tensor, top: int) -> Tensor:
         if self._neighbours is None:
             return torch.arange(len(self.sentences))
         wanted = min(max(CANDIDATES, top), len(self.sentences))

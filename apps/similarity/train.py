@@ -102,11 +102,12 @@ def _pair(given: Any, number: int) -> tuple[str, str]:
 
 
 def _ranked(model: Siamese, inputs: Sequence[str]) -> list[dict[str, Any]]:
-    if len(inputs) < 2:
-        raise UserError("predict.rank=true: give the query first, then the sentences to rank, or a --file of them")
     query, *sentences = inputs
-    found = Index(model, [text for text in sentences if text.strip()]).search(query, model.top)
+    lines = [(line, text) for line, text in enumerate(sentences, start=1) if text.strip()]
+    if not lines:
+        raise UserError("predict.rank=true: give the query first, then the sentences to rank, or a --file of them")
+    found = Index(model, [text for _, text in lines]).search(query, model.top)
     return [
-        {"rank": rank, "score": round(score, 3), "line": row + 1, "sentence": text}
+        {"rank": rank, "score": round(score, 3), "line": lines[row][0], "sentence": text}
         for rank, (score, row, text) in enumerate(found, start=1)
     ]

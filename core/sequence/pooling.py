@@ -27,7 +27,7 @@ def last(states: Tensor, lengths: Tensor, directions: int = 1) -> Tensor:
     forward, *backward = states.chunk(directions, dim=2)
     index = (lengths - 1).clamp(min=0)[None, :, None].expand(1, -1, forward.shape[2])
     ends = [forward.gather(0, index)[0], *(half[0] for half in backward)]
-    return torch.cat(ends, 1) * (lengths > 0)[:, None]
+    return torch.cat(ends, 1).masked_fill((lengths == 0)[:, None], 0)
 
 
 def mean(states: Tensor, lengths: Tensor) -> Tensor:
@@ -60,7 +60,8 @@ class AttentionPooling(nn.Module):
         scores = self.score(torch.tanh(self.project(states)))
         # A finite floor, so that a row without steps has no 0/0.
         floor = torch.finfo(scores.dtype).min
-        return scores.masked_fill(~inside, floor).softmax(0) * inside
+        weights: Tensor = scores.masked_fill(~inside, floor).softmax(0) * inside
+        return weights
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """[T, B, D] -> [B, D]."""

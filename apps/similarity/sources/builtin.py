@@ -9,7 +9,7 @@ has the same words as the first and shares half of them.
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -155,7 +155,7 @@ def _turn(scene: Scene, random: np.random.Generator) -> Scene:
     return scene._replace(axis=1 - scene.axis)
 
 
-def _with(scene: Scene, random: np.random.Generator, **change: str | int) -> Scene:
+def _with(scene: Scene, random: np.random.Generator, **change: Any) -> Scene:
     things = list(scene.things)
     index = random.integers(len(things))
     things[index] = things[index]._replace(**change)

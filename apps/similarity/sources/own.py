@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import cast
 
-from apps.similarity.sources import SPLITS, Pair, Source, Split, table
+from apps.similarity.sources import SPLITS, Pair, Source, table
 from core.errors import UserError
 
 
@@ -46,6 +45,6 @@ def _pair(where: str, row: dict[str, str], columns: tuple[str, str, str], low: f
         table.sentence(where, a),
         table.sentence(where, b),
         table.score(where, score, low, high, "correct it, or set data.low and data.high"),
-        cast(Split, split),
+        split,
         table.label(where, row.get("label", "")),
     )

@@ -1,0 +1,122 @@
+import gzip
+import json
+
+import pytest
+import torch
+
+from apps.similarity import APP
+from apps.similarity.data import UNLABELLED
+from apps.similarity.sources import ENTAILMENT
+from apps.similarity.text import plain
+from core.data.store import Store
+from core.errors import UserError
+from core.training.evaluation import evaluate
+
+ROWS = [
+    ("train", "A man, riding.", "A horse's rider", 4, "NEUTRAL"),
+    ("train", "One", "two", 1, ""),
+    ("train", "one man", "two men", 3, "ENTAILMENT"),
+    ("val", "One zebra", "one man", 2, ""),
+    ("test", "two men", "A man", 5, "CONTRADICTION"),
+]
+
+
+def table(tmp_path, rows=ROWS):
+    lines = ["split,a,b,score,label", *(f'{s},"{a}","{b}",{score},{label}' for s, a, b, score, label in rows)]
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def prepared(tmp_path, *settings, rows=ROWS):
+    path = table(tmp_path, rows)
+    own = [f"data.path={path}", "data.source=csv", "data.low=1", "data.high=5", "model.hidden=4", "model.embedding=6"]
+    config, store = APP.config("smoke", [*own, *settings]), Store(tmp_path / "store")
+    APP.prepare(config, store)
+    return config, APP.data(config, store)
+
+
+def test_a_sentence_is_cut_into_words():
+    assert plain("A man's dog,  RUNS (fast).", "words") == "a man's dog , runs ( fast ) ."
+    assert plain(" ﬁne\tDay ", "characters") == "fine day"
+
+
+def test_both_sides_of_a_batch_and_its_targets(tmp_path):
+    _, data = prepared(tmp_path)
+    (batch,) = data.train
+    by_id = {record["id"]: row for row, record in enumerate(batch.records)}
+    assert batch.tokens.shape == (5, 6) and batch.lengths.tolist()[by_id["row 3"]] == 1
+    assert batch.scores[by_id["row 2"]] == 0.75 and batch.scores[by_id["row 3"]] == 0
+    assert batch.labels[by_id["row 4"]] == ENTAILMENT.index("ENTAILMENT") and batch.labels[by_id["row 3"]] == UNLABELLED
+    symbols = data.facts["tokeniser"]["symbols"]
+    first, second = (batch.tokens[:, by_id["row 4"] + 3 * side] for side in (0, 1))
+    assert [symbols[i] for i in first[:2]] == ["one", "man"] and [symbols[i] for i in second[:2]] == ["two", "men"]
+
+
+def test_only_training_words_are_known(tmp_path):
+    _, data = prepared(tmp_path)
+    assert "zebra" not in data.facts["tokeniser"]["symbols"] and "rider" in data.facts["tokeniser"]["symbols"]
+
+
+@pytest.mark.parametrize("units", ["characters", "words"])
+def test_every_unit_is_learnt_from_and_unlabelled_batches_have_a_finite_loss(tmp_path, units):
+    rows = [(split, a, b, score, "") for split, a, b, score, _ in ROWS]
+    config, data = prepared(tmp_path, f"data.units={units}", "train.entailment=1", rows=rows)
+    model = APP.model(config, data.facts)
+    step = APP.step(model, next(iter(data.train)), None)
+    assert torch.isfinite(step.loss) and step.size == 3
+    report = evaluate(APP, model, data.test)
+    assert "entailment_accuracy" not in report.metrics and 1 <= report.records[0]["prediction"] <= 5
+
+
+def test_the_entailment_is_judged_where_it_is_known(tmp_path):
+    config, data = prepared(tmp_path, "train.entailment=0.5")
+    report = evaluate(APP, APP.model(config, data.facts), data.test)
+    (record,) = report.records
+    assert report.metrics["entailment_accuracy"] == float(record["predicted_label"] == "CONTRADICTION")
+    assert {"id", "reference", "prediction", "score"} <= record.keys()
+
+
+def test_word_vectors_are_where_the_model_starts_and_known_in_the_other_splits(tmp_path):
+    vectors = tmp_path / "glove.gz"
+    vectors.write_bytes(gzip.compress(b"man 1 2 3\nzebra 4 5 6\nunicorn 7 8 9\n"))
+    config, data = prepared(tmp_path, f"data.vectors={vectors}")
+    symbols = data.facts["tokeniser"]["symbols"]
+    weight = APP.model(config, data.facts).encoder.embedding.weight
+    assert weight.shape == (len(symbols), 3)
+    assert weight[symbols.index("man")].tolist() == [1, 2, 3]
+    assert weight[symbols.index("zebra")].tolist() == [4, 5, 6]
+    assert "unicorn" not in symbols
+    # A saved model is rebuilt on a machine without the prepared set; its weights come from the model's own file.
+    elsewhere = json.loads(json.dumps(data.facts))
+    elsewhere["vectors"]["folder"] = "/not/here"
+    assert APP.model(config, elsewhere).encoder.embedding.weight.shape == weight.shape
+
+
+def test_unusable_word_vectors(tmp_path):
+    vectors = tmp_path / "v.txt"
+    vectors.write_text("Mann 1 2\nZebra 3 4\n")
+    with pytest.raises(UserError, match=r"v.txt: has none of the \d+ words of the data"):
+        prepared(tmp_path, f"data.vectors={vectors}")
+    with pytest.raises(UserError, match=r"word vectors need data\.units=words, not characters"):
+        prepared(tmp_path, f"data.vectors={vectors}", "data.units=characters")
+
+
+def test_an_empty_question_of_quoras_is_left_out_with_a_note(tmp_path):
+    header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    rows = "".join(f"{i}\t{i}\t{i}\twhat is {i}?\twhy {i}?\t{i % 2}\n" for i in range(30))
+    path = tmp_path / "quora_duplicate_questions.tsv"
+    path.write_text(f"{header}{rows}77\t1\t2\tthis one?\t\t0\n")
+    config, store = APP.config("smoke", ["data.source=quora", f"data.path={path}"]), Store(tmp_path / "store")
+    APP.prepare(config, store)
+    assert APP.data(config, store).notes == ("1 pairs have an empty sentence and are left out: 77",)
+
+
+def test_a_split_without_pairs(tmp_path):
+    with pytest.raises(UserError, match=r"data\.source=csv: the val split has no pairs; add some"):
+        prepared(tmp_path, rows=[row for row in ROWS if row[0] != "val"])
+
+
+def test_the_range_of_scores_must_be_one():
+    with pytest.raises(UserError, match=r"data.low=5 must be smaller than data.high=1"):
+        APP.config("smoke", ["data.low=5"])
