@@ -35,7 +35,9 @@ class SpeechData(DataConfig):
 class SpeechModel(ModelConfig):
     """The network."""
 
-    hidden: int = Field(128, ge=1)
+    cell: str = "gru"
+    """recurrent cell, by its name in core.recurrence"""
+    hidden: int = Field(96, ge=1)
     """hidden units per layer and direction"""
     layers: int = Field(2, ge=1)
     """stacked recurrent layers"""
@@ -50,9 +52,9 @@ class SpeechModel(ModelConfig):
 class SpeechTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(10, ge=1)
     """passes over the training split"""
-    batch: float = Field(60.0, gt=0)
+    batch: float = Field(40.0, gt=0)
     """seconds of audio in a batch, padding included"""
 
 
@@ -70,9 +72,9 @@ class SpeechOptimizer(OptimizerConfig):
 class AugmentConfig(Section):
     """Changes to the frames in training, drawn anew in every step."""
 
-    warp: float = Field(0.0, ge=0, lt=1)
+    warp: float = Field(0.12, ge=0, lt=1)
     """the mel axis is stretched by up to this share: other speakers"""
-    colour: float = Field(0.0, ge=0)
+    colour: float = Field(0.4, ge=0)
     """deviation of a smooth curve added to the bands, in their own deviations: other microphones"""
     band_masks: int = Field(2, ge=0)
     """masks over mel bands"""
@@ -105,7 +107,12 @@ class SpeechConfig(Config):
 
 
 DEFAULT = SpeechConfig()
+FSDD = ["data.source=fsdd", "data.perturb=2", "train.batch=20"]
 PRESETS = {
     "default": DEFAULT,
     "smoke": DEFAULT.override(["data.utterances=120", "model.hidden=32", "model.layers=1", "train.epochs=2"]),
+    "streaming": DEFAULT.override(["model.bidirectional=false", "data.level=false", "model.hidden=160"]),
+    "fsdd": DEFAULT.override(FSDD),
+    "fsdd-strings": DEFAULT.override(["data.source=fsdd", "data.join=5"]),
+    "fsdd-unheard": DEFAULT.override([*FSDD, "data.held_out=theo", "augment.colour=0.8"]),
 }
