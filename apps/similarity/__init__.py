@@ -71,8 +71,8 @@ APP = App(
     predict=train.predict,
     score=Score("pearson", "max"),
     examples=(
-        "the red cube is left of the blue ball | the blue ball stands right of the red cube",
-        "the red cube is left of the blue ball | the blue cube is left of the red ball",
+        "the small red cube is left of the large blue ball | there is a big blue ball right of the tiny red cube",
+        "the small red cube is left of the large blue ball | the small blue cube is left of the large red ball",
     ),
     unit="pairs",
     baselines=compare,

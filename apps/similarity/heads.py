@@ -4,6 +4,7 @@ A head scores vectors u [..., F] against v [..., F], broadcast against each othe
 v. Every head is symmetric: the order of the two sentences never changes their score.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -30,15 +31,25 @@ class Head(nn.Module):
 
 
 class Manhattan(Head):
-    """exp(-||u - v||_1): MaLSTM (Mueller and Thyagarajan 2016)."""
+    """exp(-s ||u - v||_1): MaLSTM (Mueller and Thyagarajan 2016), there with s = 1.
+
+    s is learnt, from 1 / F on: with s = 1 and some hundred features every score starts at zero, and has no gradient.
+
+    Args:
+        features: F.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(features)))
 
     def score(self, u: Tensor, v: Tensor) -> Tensor:
         """[..., F] x [..., F] -> [...]."""
-        return torch.exp(-(u - v).abs().sum(-1))
+        return torch.exp(-self.log_scale.exp() * (u - v).abs().sum(-1))
 
     def table(self, u: Tensor, v: Tensor) -> Tensor:
         """u [Q, F], v [N, F] -> [Q, N]."""
-        return torch.exp(-torch.cdist(u, v, p=1))
+        return torch.exp(-self.log_scale.exp() * torch.cdist(u, v, p=1))
 
 
 class Cosine(Head):
@@ -140,7 +151,7 @@ def make(kind: Kind, features: int, hidden: int, dropout: float) -> Head:
     """The head of that name. Raises ValueError for an unknown one."""
     match kind:
         case "manhattan":
-            return Manhattan()
+            return Manhattan(features)
         case "cosine":
             return Cosine()
         case "regression":

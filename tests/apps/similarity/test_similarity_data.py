@@ -58,8 +58,10 @@ def test_only_training_words_are_known(tmp_path):
     assert "zebra" not in data.facts["tokeniser"]["symbols"] and "rider" in data.facts["tokeniser"]["symbols"]
 
 
-@pytest.mark.parametrize("units", ["characters", "words"])
+@pytest.mark.parametrize("units", ["characters", "words", "pieces"])
 def test_every_unit_is_learnt_from_and_unlabelled_batches_have_a_finite_loss(tmp_path, units):
+    if units == "pieces":
+        pytest.importorskip("tokenizers", reason="data.units=pieces needs the library tokenizers")
     rows = [(split, a, b, score, "") for split, a, b, score, _ in ROWS]
     config, data = prepared(tmp_path, f"data.units={units}", "train.entailment=1", rows=rows)
     model = APP.model(config, data.facts)

@@ -123,3 +123,11 @@ def test_both_sides_share_their_weights_and_all_get_a_gradient(options):
         loss = loss + made.entailment(u, v).square().sum()
     loss.backward()
     assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+def test_manhattan_starts_where_it_can_learn(vectors):
+    u, v = (side.repeat(1, 20) for side in vectors)
+    distance = (u - v).abs().sum(-1)
+    score = heads.Manhattan(240).score(u, v)
+    assert (torch.exp(-distance) < 1e-20).all()  # MaLSTM's own form, on so many features
+    assert torch.allclose(score, torch.exp(-distance / 240)) and (score > 0.1).all()
