@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apps.language import data, generate, train
+from apps.language import data, generate, surprisal, train
 from apps.language.adapt import Adaptation
 from apps.language.config import PRESETS, LanguageConfig
 from apps.language.generate import Generation
@@ -10,6 +10,7 @@ from apps.language.model import LanguageModel
 from apps.language.sources import Source, builtin, files, published
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
+from core.errors import UserError
 from core.sequence.decoding import Sampling
 from core.sequence.tokens import Tokeniser
 
@@ -32,19 +33,22 @@ def batches(config: LanguageConfig, store: Store) -> Data:
 
 
 def model(config: LanguageConfig, facts: dict[str, Any]) -> LanguageModel:
-    """The network for data of these facts."""
-    return LanguageModel(
-        Tokeniser.from_json(facts["tokeniser"]),
-        generation=_generation(config),
-        adaptation=Adaptation(**config.evaluate.model_dump()),
-        **config.model.model_dump(),
-    )
+    """The network for data of these facts. Raises UserError for settings that make none."""
+    try:
+        return LanguageModel(
+            Tokeniser.from_json(facts["tokeniser"]),
+            generation=_generation(config),
+            adaptation=Adaptation(**config.evaluate.model_dump()),
+            **config.model.model_dump(),
+        )
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
 
 
 def _generation(config: LanguageConfig) -> Generation:
     options = config.generate.model_dump()
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-    sampling = {name: value for name in names if (value := options.pop(name)) is not None}
+    sampling = {"temperature": 0.8} | {name: value for name in names if (value := options.pop(name)) is not None}
     return Generation(sampling=Sampling(**sampling), **options)
 
 
@@ -80,6 +84,7 @@ APP = App(
     predict=generate.predict,
     stream=generate.stream,
     baselines=baselines,
+    scores=surprisal.scores,
     score=Score("bits_per_character", "min"),
     examples=("The ", "A class "),
     unit="tokens",

@@ -91,8 +91,8 @@ class LanguageModel(nn.Module):
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One token of each row, [B], -> log probabilities of the next, [B, V], and the state; for decoding."""
-        hidden, state = self(tokens[None], state)
-        return self.output.log_probs(hidden[0]), state
+        hidden, state = self.recurrent.step(self._embed(tokens), state)
+        return self.output.log_probs(hidden), state
 
     def _embed(self, tokens: Tensor) -> Tensor:
         weight = self.embedding.weight

@@ -60,12 +60,13 @@ def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) 
     """
     if seen is not None and sampling.repetition_penalty > 1:
         log_probs = log_probs - seen * math.log(sampling.repetition_penalty)
-    log_probs = (log_probs / sampling.temperature).log_softmax(-1)
+    if sampling.temperature != 1:
+        log_probs = log_probs / sampling.temperature
     if 0 < sampling.top_k < log_probs.shape[-1]:
         smallest = log_probs.topk(sampling.top_k).values[..., -1:]
-        log_probs = log_probs.masked_fill(log_probs < smallest, -math.inf).log_softmax(-1)
+        log_probs = log_probs.masked_fill(log_probs < smallest, -math.inf)
     if sampling.top_p < 1:
-        falling, order = log_probs.sort(descending=True)
+        falling, order = log_probs.log_softmax(-1).sort(descending=True)
         before = falling.exp().cumsum(-1) - falling.exp()  # of all that are more probable
         beyond = (before >= sampling.top_p).scatter(-1, order, before >= sampling.top_p)
         log_probs = log_probs.masked_fill(beyond, -math.inf)
@@ -101,9 +102,15 @@ def sample(
                 mask = torch.zeros_like(log_probs, dtype=torch.bool)
                 mask[:, list(seen)] = True
             mask.scatter_(1, last[:, None], True)
-        probabilities = restrict(log_probs, sampling, mask).exp()
-        last = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+        last = _draw(restrict(log_probs, sampling, mask).exp(), generator)
         yield last
+
+
+def _draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One token of each row [R, V]. torch.multinomial draws a random number for each word instead of one for all."""
+    summed = probabilities.double().cumsum(-1)
+    at = torch.rand(len(summed), 1, dtype=summed.dtype, device=summed.device, generator=generator)
+    return torch.searchsorted(summed, at * summed[:, -1:], right=True)[:, 0].clamp(max=summed.shape[1] - 1)
 
 
 def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:

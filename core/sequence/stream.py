@@ -5,8 +5,8 @@ a batch holds the next window of every row, so that the state carried from one b
 """
 
 import math
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,18 +94,19 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         # The epoch is read at the first window, so `set_epoch` may come after `iter`.
-        cuts = self._cuts()
-        yield from ([window] for window in pairwise(cuts))
+        # One by one: a stream larger than memory has millions of them.
+        yield from ([window] for window in pairwise(chain(self._begins(), [self.length])))
 
-    def _cuts(self) -> list[int]:
+    def _begins(self) -> Iterable[int]:
         if not self.randomised:
-            return [*range(0, self.length, self.steps), self.length]
+            return range(0, self.length, self.steps)
         random = np.random.default_rng([self.seed, self.epoch])
         centres = np.where(random.random(self._count) < 0.95, self.steps, self.steps / 2)
         sizes = np.maximum(random.normal(centres, 5), SHORTEST)
         ends = np.rint(np.cumsum(sizes) / sizes.sum() * self.length).astype(int)
         # Rounding may leave an empty window in a very short row.
-        return sorted({0, *ends.tolist(), self.length})
+        begins = np.unique(np.concatenate(([0], ends)))
+        return map(int, begins[begins < self.length])
 
 
 class _Rows(Dataset[Window]):

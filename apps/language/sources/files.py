@@ -42,8 +42,8 @@ def _read(paths: list[Path], cuts: list[int], split: Split) -> Iterator[str]:
 
 def _at_lines(paths: list[Path], cuts: list[int], length: int) -> list[int]:
     """The cuts, each moved behind the next line end where one is near."""
-    moved, at, rest = [], 0, [cut for cut in cuts if 0 < cut < length]
-    tail = ""
+    moved: list[int] = []
+    at, tail, rest = 0, "", cuts[1:-1]
     for block in chain(_blocks(paths), [" " * NEAR]):
         text, begin = tail + block, at - len(tail)
         while rest and rest[0] + NEAR <= begin + len(text):

@@ -1,0 +1,174 @@
+"""Texts to streams: what is published, what is the user's, what is too large, and what is no text."""
+
+import hashlib
+import os
+import tracemalloc
+import zipfile
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from apps.language import batches, prepare
+from apps.language.config import LanguageConfig
+from apps.language.sources import SPLITS, builtin, files, published
+from core.data.fetch import RemoteFile
+from core.data.store import Store
+from core.errors import UserError
+from core.sequence.stream import open_tokens, stream_loader
+from core.sequence.tokens import Tokeniser
+from tests.apps.language.conftest import TEXT, configured
+
+
+def streams(config, store):
+    prepare(config, store)
+    data = batches(config, store)
+    tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
+    return tokeniser, {split: getattr(data, split).dataset.tokens for split in SPLITS}
+
+
+@pytest.mark.parametrize("units", ["characters", "words"])
+def test_the_splits_of_a_file_are_the_whole_text_cut_at_lines(text_file, tmp_path, units):
+    tokeniser, found = streams(configured(text_file, f"data.units={units}"), Store(tmp_path / "store"))
+    texts = [tokeniser.decode(found[split].tolist()) for split in SPLITS]
+    assert "".join(texts) == TEXT
+    assert all(text.endswith("\n") for text in texts)
+    assert len(texts[0]) / len(TEXT) == pytest.approx(0.9, abs=0.01)
+    assert isinstance(found["train"], np.memmap)
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
+    for name, part in (("b", TEXT[1000:]), ("a", TEXT[:1000])):
+        (tmp_path / f"{name}.txt").write_text(part)
+    (tmp_path / "c.md").write_text("not this")
+    source = files.source(tmp_path, 0.2)
+    assert "".join(piece for split in SPLITS for piece in source.read(split)) == TEXT
+
+
+def test_the_vocabulary_is_the_training_splits(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("aaaa bb\n" * 400 + "zzzz yy\n" * 30)
+    config = configured(path)
+    tokeniser, found = streams(config, Store(tmp_path / "store"))
+    assert "z" not in tokeniser.symbols
+    assert "<unk>" in tokeniser.decode(found["test"].tolist())
+    [note] = [n for n in batches(config, Store(tmp_path / "store")).notes if "unknown" in n]
+    assert '"test": "' in note
+
+
+def test_builtin_splits_share_no_topic_and_no_paragraph():
+    source = builtin.source()
+    texts = {split: "".join(source.read(split)) for split in SPLITS}
+    total = sum(map(len, texts.values()))
+    assert total > 300_000
+    assert all(0.03 < len(texts[split]) / total < 0.08 for split in ("val", "test"))
+    paragraphs = [{p for p in text.split("\n\n") if p.strip()} for text in texts.values()]
+    assert all(not a & b for a, b in (*pairwise(paragraphs), (paragraphs[0], paragraphs[2])))
+    assert builtin.source().spec == source.spec
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"some text \xff\xfe\n" * 3, "byte 10: is not UTF-8"),
+        (b"some\0text", "byte 4: is a NUL byte"),
+        (b"", "is empty"),
+        (b"short", "the test split has no tokens"),
+        (b"x" * 50, "has 45 tokens, but one window of 16 steps in 4 rows needs 64"),
+    ],
+)
+def test_a_file_that_cannot_be_trained_on_is_one_line(tmp_path, content, message):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    config = configured(path)
+    with pytest.raises(UserError) as error:
+        streams(config, Store(tmp_path / "store"))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_no_path_no_file_and_an_empty_folder_are_one_line(tmp_path):
+    for path, message in ((None, "add --set data.path"), (tmp_path / "none", "no such file"), (tmp_path, "no \\*.txt")):
+        with pytest.raises(UserError, match=message):
+            files.source(path, 0.1)
+
+
+@pytest.fixture(scope="module")
+def one_line(tmp_path_factory):
+    """200 MB without a line end."""
+    path = tmp_path_factory.mktemp("large") / "line.txt"
+    block = b"abcde fghij klmno " * 58_000
+    with path.open("wb") as file:
+        for _ in range(-(-200_000_000 // len(block))):
+            file.write(block)
+    yield path
+    path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("units", ["characters", "words"])
+def test_a_line_of_200_mb_is_trained_on_in_little_memory(one_line, tmp_path, units):
+    config = configured(one_line, f"data.units={units}")
+    store = Store(tmp_path / "store")
+    tracemalloc.start()
+    prepare(config, store)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 150_000_000
+    window = next(iter(batches(config, store).train))
+    assert window.tokens.shape == (16, 4)
+
+
+def test_a_word_without_end_is_one_line(tmp_path):
+    path = tmp_path / "line.txt"
+    path.write_text("x" * 300_000)
+    with pytest.raises(UserError, match=r"no space in the 100,000 characters that follow; .* data.units=characters"):
+        prepare(configured(path, "data.units=words"), Store(tmp_path / "store"))
+
+
+def test_training_reads_only_what_it_needs_of_a_stream(tmp_path):
+    path = tmp_path / "sparse.tokens"
+    with path.open("wb") as file:
+        file.truncate(64 << 30)  # 64 GB, more than this machine's memory; nothing of it is on the disk
+    tokens = open_tokens(path, 1000)
+    window = next(iter(stream_loader(tokens, batch=20, steps=35, first=1, name="a text")))
+    assert window.tokens.shape == (35, 20) and window.tokens[0, 0] == 1
+
+
+@pytest.mark.skipif(
+    not os.path.exists(os.path.join(os.environ.get("UNROLL_MIRROR", ""), "ptb/ptb.train.txt")),
+    reason="UNROLL_MIRROR is unset or has no ptb/",
+)
+def test_penn_treebank_has_its_published_sizes(tmp_path):
+    config = LanguageConfig().override(["data.source=ptb", "data.units=words", "train.window=20"])
+    tokeniser, found = streams(config, Store(tmp_path / "store"))
+    assert len(tokeniser) == 10_000
+    assert [len(found[split]) for split in SPLITS] == [929_589, 73_760, 82_430]
+    assert tokeniser.symbols[0] == "the"
+
+
+def wikitext(tmp_path, members):
+    path = tmp_path / "mirror/wikitext2/wikitext-2-v1.zip"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for split, text in members.items():
+            archive.writestr(published.MEMBERS[split], text)
+    return path
+
+
+def test_wikitext_is_read_from_its_archive(tmp_path, monkeypatch):
+    path = wikitext(tmp_path, {split: f" = {split} = \n" + TEXT for split in SPLITS})
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(published, "WIKITEXT2", RemoteFile("wikitext2/wikitext-2-v1.zip", (), sha))
+    monkeypatch.setenv("UNROLL_MIRROR", str(tmp_path / "mirror"))
+    config = LanguageConfig().override(["data.source=wikitext2", "data.units=words", "train.window=20"])
+    tokeniser, found = streams(config, Store(tmp_path / "store"))
+    assert tokeniser.decode(found["val"][:4].tolist()) == "= <unk> =\n"
+
+
+def test_an_archive_without_the_texts_is_one_line(tmp_path, monkeypatch):
+    path = wikitext(tmp_path, {"train": TEXT})
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(published, "WIKITEXT2", RemoteFile("wikitext2/wikitext-2-v1.zip", (), sha))
+    monkeypatch.setenv("UNROLL_MIRROR", str(tmp_path / "mirror"))
+    with pytest.raises(UserError, match=r"wikitext-2-v1\.zip: has no wikitext-2/wiki\.valid\.tokens"):
+        list(published.wikitext2(Store(tmp_path / "store")).read("val"))
