@@ -28,6 +28,8 @@ from core.sequence.ctc import frames_needed
 from core.sequence.text import Units, Vocabulary
 
 NAME = "speech"
+Row = tuple[dict[str, Any], list[int]]
+"""the record of an utterance, and the symbols of its transcript"""
 
 
 class Batch(NamedTuple):
@@ -143,12 +145,14 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
     frames = np.memmap(prepared.folder / "frames.f16", np.float16, "r").reshape(-1, facts["features"]["bands"])
     splits, short = {}, []
     for split in SPLITS:
-        dataset = _Utterances(frames, [record for record in records if record["split"] == split], vocabulary)
-        short += dataset.drop_short(stack)
-        if not len(dataset):
+        chosen = [(r, vocabulary.encode(r["text"], r["id"])) for r in records if r["split"] == split]
+        rows, left_out = _fitting(chosen, stack)
+        short += left_out
+        if not rows:
             raise UserError(f"{prepared.folder}: in the {split} split every utterance is too short for its transcript")
-        budget = round(seconds / HOP)
-        splits[split] = loader(dataset, dataset.lengths, budget, collate, seed=seed, shuffle=split == "train")
+        lengths = [record["frames"] for record, _ in rows]
+        dataset, budget = _Utterances(frames, rows), round(seconds / HOP)
+        splits[split] = loader(dataset, lengths, budget, collate, seed=seed, shuffle=split == "train")
     return Data(
         **splits,
         facts=facts | {"vocabulary": vocabulary.to_json(), "words": sorted(words)},
@@ -161,38 +165,31 @@ def _words(records: Iterable[dict[str, Any]], splits: Sequence[Split]) -> set[st
     return {word for record in records if record["split"] in splits for word in record["text"].split()}
 
 
+def _fitting(rows: list[Row], stack: int) -> tuple[list[Row], list[str]]:
+    """The utterances that CTC can align, and those that it cannot, described."""
+    kept, short = [], []
+    for record, symbols in rows:
+        steps, needed = reduced(record["frames"], stack), frames_needed(symbols)
+        if steps >= needed:
+            kept.append((record, symbols))
+        else:
+            short.append(f"{record['id']} ({steps} steps, needs {needed})")
+    return kept, short
+
+
 class _Utterances(Dataset[tuple[dict[str, Any], Tensor, list[int]]]):
-    """(record, frames [T, bands], symbols) of each utterance of a split, read as they are asked for."""
+    """(record, frames [T, bands], symbols) of each utterance, read as they are asked for."""
 
-    def __init__(self, frames: NDArray[np.float16], records: list[dict[str, Any]], vocabulary: Vocabulary) -> None:
-        self._frames, self._records = frames, records
-        self._symbols = [vocabulary.encode(record["text"], record["id"]) for record in records]
-
-    def drop_short(self, stack: int) -> list[str]:
-        """Leave out what CTC cannot align; say which, and why."""
-        rows = list(zip(self._records, self._symbols, strict=True))
-        fits = [frames_needed(symbols) <= reduced(record["frames"], stack) for record, symbols in rows]
-        short = [
-            f"{record['id']} ({reduced(record['frames'], stack)} steps, needs {frames_needed(symbols)})"
-            for (record, symbols), fit in zip(rows, fits, strict=True)
-            if not fit
-        ]
-        kept = [row for row, fit in zip(rows, fits, strict=True) if fit]
-        self._records, self._symbols = [record for record, _ in kept], [symbols for _, symbols in kept]
-        return short
-
-    @property
-    def lengths(self) -> list[int]:
-        """Frames of each utterance."""
-        return [record["frames"] for record in self._records]
+    def __init__(self, frames: NDArray[np.float16], rows: list[Row]) -> None:
+        self._frames, self._rows = frames, rows
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], Tensor, list[int]]:
-        record = self._records[index]
+        record, symbols = self._rows[index]
         frames = self._frames[record["start"] : record["start"] + record["frames"]]
-        return record, torch.from_numpy(frames.astype(np.float32)), self._symbols[index]
+        return record, torch.from_numpy(frames.astype(np.float32)), symbols
 
 
 def collate(items: list[tuple[dict[str, Any], Tensor, list[int]]]) -> Batch:

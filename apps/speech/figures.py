@@ -80,7 +80,7 @@ def alignment(model: Recogniser, batch: Batch, row: int) -> Figure:
     step = model.stack * HOP
     _draw_words(mel, model, numbers, [(start * step, end * step) for start, end in spans])
     _draw_probabilities(probability, model, numbers, spans, log_probs[:, 0].exp().cpu().numpy())
-    probability.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.2), xlim=(0, seconds))
+    probability.set(xlabel="seconds", ylabel="probability (grey: blank)", ylim=(0, 1.2), xlim=(0, seconds))
     return figure
 
 
@@ -104,7 +104,7 @@ def _draw_probabilities(
     """A curve for each symbol of the transcript and for the blank, and each symbol's name above its aligned peak."""
     step = model.stack * HOP
     times = (np.arange(len(probabilities)) + 0.5) * step
-    axes.fill_between(times, probabilities[:, ctc.BLANK], color="0.9", label="blank")
+    axes.fill_between(times, probabilities[:, ctc.BLANK], color="0.9")
     colour = {number: COLOURS[i % len(COLOURS)] for i, number in enumerate(dict.fromkeys(numbers))}
     for number in colour:
         axes.plot(times, probabilities[:, number], color=colour[number], linewidth=1.2)
@@ -112,4 +112,3 @@ def _draw_probabilities(
         peak = start + int(probabilities[start:end, number].argmax())
         name = {" ": "\u2423"}.get(model.vocabulary.symbols[number], model.vocabulary.symbols[number])
         axes.text(times[peak], probabilities[peak, number] + 0.02, name, color=colour[number], ha="center")
-    axes.legend(loc="upper right", frameon=False)
