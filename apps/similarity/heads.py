@@ -76,13 +76,7 @@ class Regression(Head):
 
     def __init__(self, features: int, hidden: int, dropout: float, outputs: int = 1) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(2 * features, hidden),
-            nn.Tanh(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, outputs),
-        )
+        self.layers = _layers(2 * features, hidden, outputs, dropout)
 
     def logits(self, u: Tensor, v: Tensor) -> Tensor:
         """[..., F] x [..., F] -> [..., outputs]."""
@@ -133,18 +127,17 @@ class Entailment(nn.Module):
 
     def __init__(self, features: int, hidden: int, dropout: float, classes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(4 * features, hidden),
-            nn.Tanh(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, classes),
-        )
+        self.layers = _layers(4 * features, hidden, classes, dropout)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """[B, F] x [B, F] -> [B, classes]."""
         logits: Tensor = self.layers(torch.cat((u, v, (u - v).abs(), u * v), -1))
         return logits
+
+
+def _layers(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+    drop = nn.Dropout(dropout)
+    return nn.Sequential(drop, nn.Linear(inputs, hidden), nn.Tanh(), drop, nn.Linear(hidden, outputs))
 
 
 def make(kind: Kind, features: int, hidden: int, dropout: float) -> Head:
