@@ -11,9 +11,10 @@ from torch import Tensor, nn
 Kind = Literal["last", "mean", "max", "attention"]
 
 
-def steps_of(lengths: Tensor, steps: int) -> Tensor:
-    """Which steps belong to each row, bool [T, B, 1]."""
-    return (torch.arange(steps, device=lengths.device)[:, None] < lengths)[..., None]
+def _inside(states: Tensor, lengths: Tensor) -> Tensor:
+    """Which steps belong to each row, bool [T, B, 1]. `lengths` may be on the CPU, where `Recurrent` wants them."""
+    steps = torch.arange(len(states), device=states.device)
+    return (steps[:, None] < lengths.to(states.device))[..., None]
 
 
 def last(states: Tensor, lengths: Tensor, directions: int = 1) -> Tensor:
@@ -25,6 +26,7 @@ def last(states: Tensor, lengths: Tensor, directions: int = 1) -> Tensor:
         directions: 1 or 2.
     """
     forward, *backward = states.chunk(directions, dim=2)
+    lengths = lengths.to(states.device)
     index = (lengths - 1).clamp(min=0)[None, :, None].expand(1, -1, forward.shape[2])
     ends = [forward.gather(0, index)[0], *(half[0] for half in backward)]
     return torch.cat(ends, 1).masked_fill((lengths == 0)[:, None], 0)
@@ -32,14 +34,14 @@ def last(states: Tensor, lengths: Tensor, directions: int = 1) -> Tensor:
 
 def mean(states: Tensor, lengths: Tensor) -> Tensor:
     """The mean over each row's own steps: [B, D]."""
-    inside = states.masked_fill(~steps_of(lengths, len(states)), 0)
-    return inside.sum(0) / lengths.clamp(min=1)[:, None]
+    inside = _inside(states, lengths)
+    return states.masked_fill(~inside, 0).sum(0) / inside.sum(0).clamp(min=1)
 
 
 def maximum(states: Tensor, lengths: Tensor) -> Tensor:
     """The largest value of each feature over each row's own steps: [B, D] (Conneau et al. 2017, BiLSTM-max)."""
-    largest = states.masked_fill(~steps_of(lengths, len(states)), -torch.inf).amax(0)
-    return largest.masked_fill((lengths == 0)[:, None], 0)
+    inside = _inside(states, lengths)
+    return states.masked_fill(~inside, -torch.inf).amax(0).masked_fill(~inside.any(0), 0)
 
 
 class AttentionPooling(nn.Module):
@@ -56,7 +58,7 @@ class AttentionPooling(nn.Module):
 
     def weights(self, states: Tensor, lengths: Tensor) -> Tensor:
         """The weight of each step, [T, B, 1]: they sum to one over each row's own steps, and to zero without any."""
-        inside = steps_of(lengths, len(states))
+        inside = _inside(states, lengths)
         scores = self.score(torch.tanh(self.project(states)))
         # A finite floor, so that a row without steps has no 0/0.
         floor = torch.finfo(scores.dtype).min
