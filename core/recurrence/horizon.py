@@ -24,11 +24,15 @@ CHUNK = 1 << 22
 
 
 @contextmanager
-def forgetting(network: Recurrent, memory: int) -> Iterator[None]:
+def forgetting(network: Recurrent, memory: int, mixed: bool = False) -> Iterator[None]:
     """In the block, `network(x, ...)` computes every output from the inputs at most `memory` steps away.
 
     Backwards only for one direction; a bidirectional network sees as many steps to either side. A given state counts
-    as the past of step 1. The returned state has seen the last `memory` + 1 inputs of its row. Calls of `network.step`
+    as the past of step 1. With `mixed`, a state is not reset to the initial one but to that of the next row of the
+    batch at the same step: for networks whose state is carried from window to window, and which therefore never see
+    an initial one; it is as uninformative, and not as strange. Not for two directions, resets, or a single row.
+
+    The returned state has seen the last `memory` + 1 inputs of its row. Calls of `network.step`
     are as ever. The cost is that of `memory` + 1 ordinary runs.
     """
     whole = network.forward
@@ -36,7 +40,7 @@ def forgetting(network: Recurrent, memory: int) -> Iterator[None]:
     def short(
         x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        return _Windows(network, whole, x, state, lengths=lengths, reset=reset).run(memory)
+        return _Windows(network, whole, x, state, lengths=lengths, reset=reset).run(memory, mixed)
 
     network.forward = short  # type: ignore[method-assign]
     try:
@@ -53,11 +57,22 @@ class _Windows:
     ) -> None:
         self.network, self.whole, self.x, self.state, self.reset = network, whole, x, state, reset
         self.lengths = torch.full(x.shape[1:2], len(x)) if lengths is None else lengths.cpu()
+        self.states: list[Any] = []
 
-    def run(self, memory: int) -> tuple[Tensor, Any]:
+    def _states(self) -> list[Any]:
+        """The state before each step but the first."""
+        found, state = [], self.state
+        for x in self.x[:-1]:
+            _, state = self.network.step(x, state)
+            found.append(state)
+        return found
+
+    def run(self, memory: int, mixed: bool) -> tuple[Tensor, Any]:
         """The output of every step and the returned state."""
-        output, state = self.whole(self.x, self.state, lengths=self.lengths, reset=self.reset)
         steps, batch = self.x.shape[:2]
+        if mixed and self.network.directions == 1 and self.reset is None and batch > 1:
+            self.states = self._states()
+        output, state = self.whole(self.x, self.state, lengths=self.lengths, reset=self.reset)
         step = torch.arange(steps).repeat_interleave(batch)
         row = torch.arange(batch).repeat(steps)
         # A step that has no more than its memory before it, and nothing after it, is what it is.
@@ -88,14 +103,23 @@ class _Windows:
         time = first + torch.arange(int((after - first).max()))[:, None]
         time = torch.minimum(time, (self.lengths[row] - 1).clamp(min=0))
         given = None
-        if self.state is not None:
-            carried = states.select(self.state, row)
-            fresh = self.network.initial(len(row), tuple(self.x.shape[3:]))
+        if self.state is not None or self.states:
+            extent = tuple(self.x.shape[3:])
+            fresh = self.network.initial(len(row), extent)
+            carried = fresh if self.state is None else states.select(self.state, row)
+            other = self._of_others(row, first) if self.states and int(first.max()) else fresh
             begins = (first == 0).to(self.x.device)
-            given = states.apply(lambda a, b: torch.where(expand_right(begins, a[0]), a, b), carried, fresh)
+            given = states.apply(lambda a, b: torch.where(expand_right(begins, a[0]), a, b), carried, other)
         reset = None if self.reset is None else self.reset[time, row]
         result: tuple[Tensor, Any] = self.whole(self.x[time, row], given, lengths=after - first, reset=reset)
         return result
+
+    def _of_others(self, row: Tensor, first: Tensor) -> Any:
+        """The state before step `first` of the next row."""
+        next_row = (row + 1) % self.x.shape[1]
+        every = states.apply(lambda *tensors: torch.stack(tensors), self.states[0], *self.states[1:])
+        before = (first - 1).clamp(min=0)
+        return states.apply(lambda tensor: tensor.transpose(0, 1)[:, before, next_row], every)
 
 
 def _alternate(forward: Tensor, backward: Tensor) -> Tensor:

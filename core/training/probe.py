@@ -133,6 +133,7 @@ def need(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], lags: S
         batches: (batch, carried state) pairs; the losses are means over them, weighted by `Step.size`.
         lags: memories to try, in steps.
 
+    Where the state is carried, a network never sees an initial state; what is put in its place is another row's state.
     A network that is run step by step, as some decoders are, feeds on its own outputs, and is left out.
     """
     networks = {name: module for name, module in model.named_modules() if isinstance(module, Recurrent)}
@@ -141,7 +142,7 @@ def need(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], lags: S
     with _untouched(model), torch.no_grad():
         with record(model) as calls:
             full = _loss(app, model, moved)
-        whole = [name for name, made in calls.items() if made and all(len(call.x) == 1 for call in made)]
+        whole = [name for name, made in calls.items() if made and all(call.steps > 1 for call in made)]
         return {
             name: Need(tuple(wanted), tuple(_short(app, model, moved, networks[name], n) for n in wanted), full)
             for name in whole
@@ -149,7 +150,8 @@ def need(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], lags: S
 
 
 def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], network: Recurrent, memory: int) -> float:
-    with forgetting(network, memory):
+    carried = any(state is not None for _, state in batches)
+    with forgetting(network, memory, mixed=carried):
         return _loss(app, model, batches)
 
 

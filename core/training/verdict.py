@@ -149,13 +149,13 @@ def _because(kind: Kind, found: Finding) -> list[str]:
     ]
     if kind == "exploding":
         lines.append(f"at some lag the gradient is {found.loudest:.3g} times as large as at lag 0, and it grows on")
-    elif kind == "saturated":
-        share, name = found.saturated
-        lines.append(f"{100 * share:.0f} % of the values of the {name} lie where its slope is almost zero")
     elif kind == "vanishing":
         lines.append("more than half of the past is out of the gradient's reach")
     elif kind == "truncated":
         lines.append(f"the window of {found.steps} steps cuts off a gradient that would reach further")
+    share, name = found.saturated
+    if share >= MOST:
+        lines.append(f"{100 * share:.0f} % of the values of the {name} lie where its slope is almost zero")
     if found.need is not None:
         lines.append(_need(found))
     return lines

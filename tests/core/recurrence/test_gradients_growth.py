@@ -215,3 +215,15 @@ def test_forgetting_respects_resets() -> None:
     with torch.no_grad(), forgetting(network, 6):
         output, _ = network(x, reset=reset)
         torch.testing.assert_close(output[8, 0], network(x[4:, :1])[0][-1, 0])
+
+
+def test_a_mixed_state_is_that_of_the_next_row() -> None:
+    torch.manual_seed(0)
+    network, x = Recurrent("lstm", D, 5, 2).double(), torch.randn(9, 3, D, dtype=torch.float64)
+    state = network(torch.randn(3, 3, D, dtype=torch.float64))[1]
+    with torch.no_grad():
+        with forgetting(network, 2, mixed=True):
+            output, _ = network(x, state)
+        _, other = network(x[:4, 2:], tuple(s[:, 2:] for s in state))
+        torch.testing.assert_close(output[6, 1], network(x[4:7, 1:2], other)[0][-1, 0])
+        torch.testing.assert_close(output[:3], network(x[:3], state)[0])
