@@ -46,7 +46,8 @@ class CellGradients:
         lengths: [R], steps of that row.
         at: [R], the step t of each error in the cell's own order.
         since: [R], the smallest k that this error can feel: 0, or the step at which the row started anew.
-        norms: state name -> [T + 1, R]: ||de_t/dS_k|| at index k; zero for k > t.
+        norms: state name -> [T + 1, R]: ||de_t/dS_k|| at index k. Zero for k > t, except below a layer that reads the
+            other way.
         shares: "W", "U" -> [T + 1, R]: the term (t, k) of the double sum projected on the whole sum, over the
             latter's square, so that all terms together make 1. A term that points against the sum is negative.
             Missing where the cell has no such weights or they get no gradient.
@@ -86,8 +87,14 @@ class CellGradients:
         return max(decays.items(), key=lambda item: (item[1].reach()[0], item[1].area))
 
     def share_by_lag(self, weight: str) -> Tensor:
-        """[N]: the share of dE/dW ("W") or dE/dU ("U") that comes from lag 0, 1, ..., N - 1; together 1."""
-        return torch.nan_to_num(self._by_lag(self.shares[weight])).sum(1)
+        """[T + 1]: the share of dE/dW ("W") or dE/dU ("U") that comes from lag 0, 1, ..., T; together 1.
+
+        In a stack of two directions e_t feels steps after t of a lower cell, too, by way of the other direction: they
+        count at their distance.
+        """
+        shares = self.shares[weight]
+        lag = (self.at - torch.arange(len(shares))[:, None]).abs()
+        return torch.zeros(len(shares), dtype=shares.dtype).index_add(0, lag.flatten(), shares.flatten())
 
     def share_from(self, weight: str, lag: int) -> float:
         """The share that comes from this lag and longer ones."""

@@ -19,7 +19,7 @@ from core.recurrence.gradients import CellGradients
 from core.recurrence.ruler import Measured
 from core.training.probe import Need, NetworkProbe
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FLOOR, CEILING = 1e-6, 1e3
@@ -43,7 +43,6 @@ def _heat_map(figure: Figure, axes: Axes, cell: CellGradients) -> None:
     times, matrix = cell.matrix(name)
     now = matrix[torch.arange(len(times)), times]
     relative = (matrix / now[:, None]).clamp(FLOOR, CEILING).log10().numpy()
-    relative[:, 0] = np.where(np.isnan(matrix[:, 0]), np.nan, relative[:, 0])
     mesh = axes.pcolormesh(
         np.arange(matrix.shape[1] + 1) - 0.5, np.arange(len(times) + 1) - 0.5, relative,
         cmap="cividis", vmin=np.log10(FLOOR), vmax=max(0.0, float(np.nanmax(relative))),
@@ -110,6 +109,8 @@ def needs(found: Mapping[str, Need]) -> Figure:
         axes.axvline(need.steps, color=colour, linewidth=0.8, alpha=0.6)
     axes.set_xscale("symlog", base=2, linthresh=1)
     axes.set_xticks(lags := sorted({lag for need in found.values() for lag in need.lags}), [str(n) for n in lags])
+    axes.set_xlim(-0.3, 1.15 * max(lags))
+    axes.minorticks_off()
     axes.set_title("how much memory the loss makes use of", fontsize=10)
     axes.legend(fontsize=8)
     return figure
@@ -167,9 +168,11 @@ def ruler(measured: Sequence[Measured]) -> Figure:
     for axes, task in zip(panels, tasks, strict=False):
         for one in (m for m in measured if m.task == task):
             index = cells.index(one.cell)
-            style = STYLES[index // len(MARKERS) % len(STYLES)] + MARKERS[index % len(MARKERS)]
-            label = f"{one.cell}: {one.reach}"
-            axes.plot(one.lags, one.solved, style, color=COLOURS[index % len(COLOURS)], label=label, markersize=4)
+            style = STYLES[index % len(STYLES)] + MARKERS[index % len(MARKERS)]
+            label, size = f"{one.cell}: {one.reach}", 4 + 8 * (1 - index / len(cells))
+            # Hollow, and each a little smaller than the one before: several may stand in one place.
+            axes.plot(one.lags, one.solved, style, color=COLOURS[index % len(COLOURS)], label=label, markersize=size,
+                      markerfacecolor="none")  # fmt: skip
         axes.set_xscale("log", base=2)
         axes.set_xticks(lags := sorted({n for m in measured if m.task == task for n in m.lags}), [str(n) for n in lags])
         axes.minorticks_off()

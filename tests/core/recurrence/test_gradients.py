@@ -153,6 +153,8 @@ def test_a_row_alone_is_the_row_in_a_padded_batch_in_both_directions(cell: str) 
     with record(model) as calls:
         alone = gradients(loss(x[:4, 1:2], y[:4, 1:2], torch.tensor([4]), torch.ones(4, 1)), longest(calls["rnn"]))
     assert len(together) == len(alone) == 4
+    for cell in together:  # the lower layer is felt from both sides of t
+        assert all(float(cell.share_by_lag(weight).sum()) == pytest.approx(1, abs=1e-8) for weight in cell.shares)
     for a, b in zip(together, alone, strict=True):
         assert set(a.rows.tolist()) == {0, 1}, "a row without steps has no errors"
         for name in a.norms:
