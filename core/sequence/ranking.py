@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BUDGET = 128 * 2**20
-"""bytes of scores held at a time; what is derived from them takes about twice as much again"""
+BUDGET = 64 * 2**20
+"""bytes of scores held at a time; with what is derived from them, about four times as much"""
 
 
 @dataclass(frozen=True)
