@@ -23,7 +23,7 @@ class RecommendData(DataConfig):
     """clicks in training that an item needs to be recommended"""
     features: bool = False
     """use what is known of the items, and recommend also items without a click"""
-    sessions: int = Field(15_000, ge=100)
+    sessions: int = Field(40_000, ge=100)
     """builtin: sessions to train on; a twentieth and a tenth as many for val and test"""
     seed: int = Field(0, ge=0)
     """builtin: of the process and the sessions"""
@@ -38,7 +38,7 @@ class RecommendModel(ModelConfig):
     """hidden units per layer, and width of the item vectors"""
     shared: bool = True
     """items have the same vectors on the way in and on the way out"""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
     """share of units dropped behind each recurrent layer"""
     dropout_input: float = Field(0.1, ge=0, lt=1)
     """share of units of the clicked item's vector that are dropped"""

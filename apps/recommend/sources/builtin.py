@@ -21,8 +21,8 @@ from core.sequence.ranking import rank
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other sessions"""
-PLANS, PHASES, LIST = 12, 6, 30
-ITEMS = 600
+PLANS, PHASES, LIST = 6, 5, 30
+ITEMS = 250
 MOVES, CHANGES, CHANCE = 0.7, 0.02, 0.05
 """probability that the phase moves on, that the plan changes, that a click comes from anywhere"""
 SHORTEST, MEAN, LONGEST = 4, 12, 40
