@@ -28,7 +28,7 @@ from core.training.report import Page
 from core.training.verdict import as_json
 
 BATCHES = 4
-"""held-out batches that are looked at"""
+"""of each split that are looked at"""
 REMEDIES = 3
 """that --fix tries"""
 
@@ -54,7 +54,7 @@ def diagnose(
     seeds: int = 3,
     replay: str | None = None,
 ) -> dict[str, Any]:
-    """The verdict on a run's model, or on a fresh one of a preset, on held-out batches.
+    """The verdict on a run's model, or on a fresh one of a preset, on real batches.
 
     Args:
         name: application.
@@ -111,11 +111,12 @@ def _id(client: MlflowClient, name: str, run: str) -> str:
 
 def _examined(patient: _Patient, replay: str | None) -> Diagnosis:
     app, model = patient.app, patient.model
-    some = list(islice(patient.data.val, BATCHES))
+    # The window of truncated BPTT is that of the training batches; what the loss needs shows on others.
+    train, val = (list(islice(split, BATCHES)) for split in (patient.data.train, patient.data.val))
     if replay:
-        pairs = [replayed(Path(replay), model, some[0])]
-        return examine(app, patient.config, model, pairs, trained=False)
-    return examine(app, patient.config, model, stream(app, model, some), trained=patient.run is not None)
+        return examine(app, patient.config, model, [replayed(Path(replay), model, train[0])])
+    held_out = stream(app, model, val) if patient.run else []
+    return examine(app, patient.config, model, stream(app, model, train), held_out)
 
 
 def _tell(found: Diagnosis, trained: bool) -> None:

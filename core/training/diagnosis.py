@@ -49,26 +49,25 @@ class Diagnosis:
 
 
 def diagnose(
-    app: App, config: Config, model: nn.Module, batches: Sequence[tuple[Any, Any]], *, trained: bool
+    app: App,
+    config: Config,
+    model: nn.Module,
+    batches: Sequence[tuple[Any, Any]],
+    held_out: Sequence[tuple[Any, Any]] = (),
 ) -> Diagnosis:
     """Look at a model.
 
     Args:
         app, config: of the model.
         model: on any device.
-        batches: (batch, carried state) pairs, from `stream`. The last one is probed.
-        trained: whether to measure what the loss needs; an untrained model needs nothing.
+        batches: (batch, carried state) pairs, from `stream`, as the model is trained on. The last one is probed.
+        held_out: likewise, to measure what the loss needs; none for an untrained model, which needs nothing.
 
     Raises:
         UserError: no recurrent network takes part in the loss, or it is not finite.
     """
     probes = probe(app, model, *batches[-1], rows=8)
-    longest = max(network.steps for network in probes)
-    lags = [2**power for power in range(longest.bit_length()) if 2**power < longest]
-    if any(network.carried for network in probes):
-        # Within a window most steps still see the carried state when the memory is nearly as long as the window.
-        lags = [lag for lag in lags if lag <= longest // 2]
-    needs = need(app, model, batches, lags) if trained else {}
+    needs = need(app, model, held_out) if held_out else {}
     findings = [judge(network, needs.get(network.name)) for network in probes]
     return Diagnosis(app.name, probes, needs, findings, remedies(worst(findings), config, model))
 

@@ -124,29 +124,37 @@ def _look(name: str, made: Sequence[Call], step: Step, options: Mapping[str, Any
     return NetworkProbe(name, steps, carried, cells, growths, gates, float(step.loss.detach())) if cells else None
 
 
-def need(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], lags: Sequence[int]) -> dict[str, Need]:
+def need(
+    app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], lags: Sequence[int] | None = None
+) -> dict[str, Need]:
     """For each `Recurrent` that runs over whole sequences: how the loss depends on how far back it may look.
 
     Args:
         app: supplies `step`.
         model: in eval mode for the while.
         batches: (batch, carried state) pairs; the losses are means over them, weighted by `Step.size`.
-        lags: memories to try, in steps.
+        lags: memories to try, in steps; the powers of two that fit if not given. (Within a window most steps still see
+            the carried state when the memory is nearly as long: there, up to half of the window.)
 
     Where the state is carried, a network never sees an initial state; what is put in its place is another row's state.
     A network that is run step by step, as some decoders are, feeds on its own outputs, and is left out.
     """
     networks = {name: module for name, module in model.named_modules() if isinstance(module, Recurrent)}
     moved = [(move_data_to_device(batch, _device(model)), detach(state)) for batch, state in batches]
-    wanted = sorted({0, *lags})
     with _untouched(model), torch.no_grad():
         with record(model) as calls:
             full = _loss(app, model, moved)
+        wanted = sorted({0, *(_memories(calls, carried=moved[-1][1] is not None) if lags is None else lags)})
         whole = [name for name, made in calls.items() if made and all(call.steps > 1 for call in made)]
         return {
             name: Need(tuple(wanted), tuple(_short(app, model, moved, networks[name], n) for n in wanted), full)
             for name in whole
         }
+
+
+def _memories(calls: Mapping[str, list[Call]], carried: bool) -> list[int]:
+    steps = max((call.steps for made in calls.values() for call in made), default=0)
+    return [2**power for power in range(steps.bit_length()) if 2**power < (steps / 2 if carried else steps)]
 
 
 def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], network: Recurrent, memory: int) -> float:

@@ -149,7 +149,8 @@ def test_a_trained_model_has_its_need_measured() -> None:
     torch.manual_seed(0)
     config, model = APP.config(), elman("tanh", 0.5, hidden=8)
     pairs = stream(APP, model, list(data(config).val))
-    found = diagnose(APP, config, model, pairs, trained=True)
+    assert diagnose(APP, config, model, pairs).needs == {}
+    found = diagnose(APP, config, model, pairs, pairs)
     assert found.needs["rnn"].lags == (0, 1, 2, 4, 8, 16) and found.finding.need == found.needs["rnn"].steps
 
 
