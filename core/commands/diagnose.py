@@ -20,10 +20,10 @@ from core.console import number, say, show_table
 from core.data.store import Store
 from core.errors import UsageError, UserError
 from core.training import saved, tracking
+from core.training.cure import attempt
 from core.training.diagnosis import Diagnosis, advice, outcomes, page, stream
 from core.training.diagnosis import diagnose as examine
 from core.training.health import replay as replayed
-from core.training.remedies import attempt
 from core.training.report import Page
 from core.training.verdict import as_json
 

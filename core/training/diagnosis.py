@@ -15,8 +15,9 @@ from core.errors import Notice, UserError
 from core.recurrence.lyapunov import spectral_norms
 from core.recurrence.state import detach
 from core.training import pictures
+from core.training.cure import Tried, recommended
 from core.training.probe import Need, NetworkProbe, Probe, need, probe, scalars
-from core.training.remedies import Remedy, Tried, recommended, remedies
+from core.training.remedies import Remedy, remedies
 from core.training.report import Page
 from core.training.tracking import Run
 from core.training.verdict import Finding, judge, worst

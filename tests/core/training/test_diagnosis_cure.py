@@ -15,9 +15,10 @@ from core import app as apps
 from core.commands import diagnose as command
 from core.commands.ruler import ruler
 from core.errors import UsageError, UserError
+from core.training.cure import Outcome, Tried, attempt, interval, recommended
 from core.training.diagnosis import diagnose, stream, watching
 from core.training.probe import probe
-from core.training.remedies import Outcome, Remedy, Tried, attempt, interval, recommended, remedies
+from core.training.remedies import Remedy, remedies
 from core.training.verdict import Finding, judge
 from tests.core.training.patients import APP, Net, data, elman, quiet
 
