@@ -47,18 +47,16 @@ class Objective(nn.Module):
         """Mean loss of P predictions: hidden [P, D], next items [P]."""
         if self.name == "softmax":
             return ranking_losses.softmax(output.scores(hidden), targets)
-        candidates = torch.cat((targets, self.sampler(self.samples)))
-        scores = output.scores(hidden, candidates)
-        own = torch.arange(len(targets), device=targets.device)
-        hits = candidates == targets[:, None]
-        hits[own, own] = False
+        drawn = torch.cat((targets, self.sampler(self.samples)))
+        candidates, column, times = drawn.unique(return_inverse=True, return_counts=True)
+        own, scores = column[: len(targets)], output.scores(hidden, candidates)
         if self.name == "sampled-softmax":
             expected = self._log_expected(candidates, len(targets)) if self.logq else None
-            return ranking_losses.sampled_softmax(scores, own, hits, expected)
+            return ranking_losses.sampled_softmax(scores, own, times, expected)
         scores = F.elu(scores, self.elu) if self.elu else scores
         if self.name == "bpr-max":
-            return ranking_losses.bpr_max(scores, own, hits, self.penalty)
-        return ranking_losses.top1_max(scores, own, hits)
+            return ranking_losses.bpr_max(scores, own, times, self.penalty)
+        return ranking_losses.top1_max(scores, own, times)
 
     def _log_expected(self, candidates: Tensor, batch: int) -> Tensor:
         popularity, drawn = (source.log_probability[candidates] for source in (self.popularity, self.sampler))

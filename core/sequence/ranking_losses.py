@@ -1,8 +1,8 @@
 """Losses that teach a model to rank one wanted item above the others.
 
-Each takes the scores of P predictions for C candidate items and says which column is the wanted one. Further columns
-that hold the wanted item again (it was drawn as a negative, or another row wants it too) are marked in `hits` and left
-out: they are no negatives. All losses are means over the predictions.
+Each takes the scores of P predictions for C different candidate items and says which column is the wanted one. `times`
+says how often each candidate was drawn: drawn twice it counts as two negatives, without being scored twice. In the row
+that wants it, an item is no negative however often it was drawn. All losses are means over the predictions.
 
 Sources: Hidasi and Karatzoglou, Recurrent Neural Networks with Top-k Gains for Session-based Recommendations, 2018
 (BPR-max: equations 11 and 12, TOP1-max: equation 10); Jean, Cho, Memisevic and Bengio, On Using Very Large Target
@@ -22,20 +22,21 @@ def softmax(scores: Tensor, wanted: Tensor) -> Tensor:
     return F.cross_entropy(scores, wanted)
 
 
-def sampled_softmax(scores: Tensor, own: Tensor, hits: Tensor, log_counts: Tensor | None = None) -> Tensor:
+def sampled_softmax(scores: Tensor, own: Tensor, times: Tensor, log_counts: Tensor | None = None) -> Tensor:
     """Cross-entropy over candidates only.
 
     Args:
         scores: [P, C].
         own: column of the wanted item, [P].
-        hits: bool [P, C], columns that hold the wanted item once more.
+        times: how often each candidate was drawn, [C].
         log_counts: how often each candidate was expected to be drawn, as a logarithm, [C] (see `log_expected_counts`).
             Subtracting it (the logQ correction) makes the sum over candidates an unbiased estimate of the sum over all
             items, so that popular items, which are drawn more often, are not pushed down more often.
     """
     if log_counts is not None:
         scores = scores - log_counts
-    return F.cross_entropy(scores.masked_fill(hits, -math.inf), own)
+    wanted = scores.gather(1, own[:, None])
+    return F.cross_entropy((scores + times.log()).scatter(1, own[:, None], wanted), own)
 
 
 def log_expected_counts(log_popularity: Tensor, batch: int, log_sampled: Tensor, samples: int) -> Tensor:
@@ -51,28 +52,28 @@ def log_expected_counts(log_popularity: Tensor, batch: int, log_sampled: Tensor,
     return from_batch if samples == 0 else torch.logaddexp(from_batch, log_sampled + math.log(samples))
 
 
-def bpr_max(scores: Tensor, own: Tensor, hits: Tensor, penalty: float = 1.0) -> Tensor:
+def bpr_max(scores: Tensor, own: Tensor, times: Tensor, penalty: float = 1.0) -> Tensor:
     """-log sum_j s_j sigmoid(r_i - r_j) + penalty sum_j s_j r_j^2, with s the softmax over the negatives j.
 
     Args:
         scores: r, [P, C].
         own: column i of the wanted item, [P].
-        hits: bool [P, C], columns that hold the wanted item once more.
+        times: how often each candidate was drawn, [C].
         penalty: weight of the term that keeps the scores of negatives near zero.
     """
-    positive, log_weights = _against(scores, own, hits)
+    positive, log_weights = _against(scores, own, times)
     won = torch.logsumexp(log_weights + F.logsigmoid(positive - scores), 1)
     return (penalty * (log_weights.exp() * scores.square()).sum(1) - won).mean()
 
 
-def top1_max(scores: Tensor, own: Tensor, hits: Tensor) -> Tensor:
+def top1_max(scores: Tensor, own: Tensor, times: Tensor) -> Tensor:
     """sum_j s_j (sigmoid(r_j - r_i) + sigmoid(r_j^2)), with s the softmax over the negatives j; arguments as above."""
-    positive, log_weights = _against(scores, own, hits)
+    positive, log_weights = _against(scores, own, times)
     lost = torch.sigmoid(scores - positive) + torch.sigmoid(scores.square())
     return (log_weights.exp() * lost).sum(1).mean()
 
 
-def _against(scores: Tensor, own: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:
+def _against(scores: Tensor, own: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
     """(scores of the wanted items [P, 1], log of the softmax over the negatives [P, C])."""
-    left_out = hits.scatter(1, own[:, None], True)
-    return scores.gather(1, own[:, None]), scores.masked_fill(left_out, -math.inf).log_softmax(1)
+    negatives = (scores + times.log()).scatter(1, own[:, None], -math.inf)
+    return scores.gather(1, own[:, None]), negatives.log_softmax(1)
