@@ -186,7 +186,7 @@ def compare(_: Context, app=None, metric=None, csv=False, json=False, debug=Fals
     ),
 )  # fmt: skip
 def diagnose(
-    _: Context, app=None, run=None, preset=None, set_=None, fix=False, steps=0, seeds=3, replay=None,
+    _: Context, app=None, run=None, preset=None, set_=None, fix=False, steps=0, seeds=5, replay=None,
     ruler=False, cell="all", tasks="all", longest=128, json=False, debug=False,
 ):  # fmt: skip
     """The gradient through time of a trained or a fresh model: verdict, remedies, and a report with pictures.

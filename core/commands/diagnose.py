@@ -51,7 +51,7 @@ def diagnose(
     *,
     fix: bool = False,
     steps: int = 200,
-    seeds: int = 3,
+    seeds: int = 5,
     replay: str | None = None,
 ) -> dict[str, Any]:
     """The verdict on a run's model, or on a fresh one of a preset, on real batches.

@@ -29,7 +29,7 @@ class Diagnosis:
 
     Attributes:
         app: its name.
-        probes: of each network, on the last of the batches.
+        probes: of each network, on the longest of the batches.
         needs: network -> how far back the loss looks; empty for an untrained model.
         findings: the verdict on each network.
         remedies: what may help, best first.
@@ -61,13 +61,15 @@ def diagnose(
     Args:
         app, config: of the model.
         model: on any device.
-        batches: (batch, carried state) pairs, from `stream`, as the model is trained on. The last one is probed.
+        batches: (batch, carried state) pairs, from `stream`, as the model is trained on. The longest one is judged, of
+            equals the last.
         held_out: likewise, to measure what the loss needs; none for an untrained model, which needs nothing.
 
     Raises:
         UserError: no recurrent network takes part in the loss, or it is not finite.
     """
-    probes = probe(app, model, *batches[-1], rows=8)
+    looked = (probe(app, model, *pair, rows=8) for pair in reversed(batches))
+    probes = max(looked, key=lambda networks: max(network.steps for network in networks))
     needs = need(app, model, held_out) if held_out else {}
     findings = [judge(network, needs.get(network.name)) for network in probes]
     return Diagnosis(app.name, probes, needs, findings, remedies(worst(findings), config, model))
