@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from core.recurrence.decay import LEFT
 from core.recurrence.gates import Activation
@@ -28,7 +28,8 @@ FLOOR, CEILING = 1e-6, 1e3
 
 def gradient(probe: NetworkProbe, title: str = "") -> Figure:
     """Left: heat map of the state that reaches furthest. Right: what is left by lag, for all states of all cells."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    states = sum(len(cell.norms) for cell in probe.cells)
+    figure = Figure(figsize=(10, 4.2 if states <= 4 else 4.4 + 0.11 * states), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     cell = max(probe.cells, key=lambda one: one.longest()[1].reach()[0])
     _heat_map(figure, left, cell)
@@ -77,7 +78,10 @@ def _decays(axes: Axes, probe: NetworkProbe) -> None:
     axes.set_xlabel("lag t - k, steps")
     axes.set_ylabel("gradient left, relative to lag 0")
     axes.set_title("decay by lag; thin: fitted rate", fontsize=10)
-    axes.legend(fontsize=8)
+    below: dict[str, Any] = (
+        {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2} if len(curves) > 4 else {}
+    )
+    axes.legend(fontsize=7 if below else 8, **below)
     axes.grid(alpha=0.3)
 
 
@@ -110,7 +114,7 @@ def needs(found: Mapping[str, Need]) -> Figure:
     axes.set_xscale("symlog", base=2, linthresh=1)
     axes.set_xticks(lags := sorted({lag for need in found.values() for lag in need.lags}), [str(n) for n in lags])
     axes.set_xlim(-0.3, 1.15 * max(lags))
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_title("how much memory the loss makes use of", fontsize=10)
     axes.legend(fontsize=8)
     return figure
@@ -152,7 +156,7 @@ def spectrum(norms: Mapping[str, tuple[Sequence[int], Any]]) -> Figure:
         axes.loglog(lags, middle, STYLES[index % len(STYLES)] + MARKERS[index % 8], color=colour, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(lags := sorted({lag for lags, _ in norms.values() for lag in lags}), [str(lag) for lag in lags])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.axhline(1, color="0.4", linewidth=0.8)
     axes.set_title("largest factor of any direction: median and range over rows", fontsize=10)
     axes.legend(fontsize=8)
