@@ -1,0 +1,1 @@
+"""The applications, one folder each; see `core.app` for how they are found."""

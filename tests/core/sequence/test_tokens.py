@@ -73,7 +73,7 @@ def test_symbols_by_falling_frequency_and_text_back_again(units):
     tokeniser = Tokeniser.fit([TEXT], units, 100)
     numbers = tokeniser.encode(TEXT)
     counts = Counter(numbers)
-    assert [counts[n] for n in range(len(tokeniser))] == sorted(counts.values(), reverse=True) + [0]
+    assert [counts[n] for n in range(len(tokeniser))] == [*sorted(counts.values(), reverse=True), 0]
     assert tokeniser.decode(numbers) == TEXT
     again = Tokeniser.from_json(json.loads(json.dumps(tokeniser.to_json())))
     assert again == tokeniser and again.encode(TEXT) == numbers
