@@ -119,7 +119,7 @@ def test_to_another_dtype() -> None:
         (None, leaf()),
         ((leaf(), None), (leaf(), leaf())),
     ],
-    ids=str,
+    ids=["tuple, list", "other keys", "more", "tensor, None", "None, tensor", "None in a tuple"],
 )
 def test_different_nestings_do_not_mix(one: Any, other: Any) -> None:
     with pytest.raises(ValueError, match="states are nested differently"):
