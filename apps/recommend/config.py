@@ -23,7 +23,7 @@ class RecommendData(DataConfig):
     """clicks in training that an item needs to be recommended"""
     features: bool = False
     """use what is known of the items, and recommend also items without a click"""
-    sessions: int = Field(40_000, ge=100)
+    sessions: int = Field(50_000, ge=100)
     """builtin: sessions to train on; a twentieth and a tenth as many for val and test"""
     seed: int = Field(0, ge=0)
     """builtin: of the process and the sessions"""
@@ -68,6 +68,8 @@ class LossConfig(Section):
 class RecommendTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
+    epochs: int = Field(5, ge=1)
+    """passes over the training split"""
     mode: Literal["sessions", "padded"] = "sessions"
     """sessions: parallel rows of one session after the other; padded: whole sessions of similar length"""
     rows: int = Field(64, ge=1)
@@ -118,7 +120,7 @@ GRU4REC = [
 MOVIELENS = ["data.source=ml-100k", "decode.exclude_seen=true"]
 PRESETS = {
     "default": DEFAULT,
-    "smoke": DEFAULT.override(["data.sessions=1500", "model.hidden=64", "train.epochs=3"]),
-    "ml-100k": DEFAULT.override(MOVIELENS),
+    "smoke": DEFAULT.override(["data.sessions=2000", "model.hidden=64", "train.epochs=3"]),
+    "ml-100k": DEFAULT.override([*MOVIELENS, "train.epochs=10"]),
     "gru4rec": DEFAULT.override([*MOVIELENS, *GRU4REC]),
 }

@@ -8,8 +8,11 @@ from apps.recommend import data
 from apps.recommend.catalogue import Catalogue
 from apps.recommend.data import NOTHING, Clicks, buckets, gap_bucket
 from apps.recommend.sources import builtin, table
+from core.app import load
 from core.data.store import Store
 from core.errors import Notice, UserError
+from core.training.evaluation import evaluate
+from core.training.loop import fit
 
 DAY = 86_400
 
@@ -143,3 +146,24 @@ def test_catalogue_survives_json():
     again = Catalogue.from_json(CATALOGUE.to_json())
     assert (again.names, again.titles) == (CATALOGUE.names, CATALOGUE.titles)
     assert (again.counts == CATALOGUE.counts).all() and (again.features == CATALOGUE.features).all()
+
+
+@pytest.mark.parametrize("mode", ["sessions", "padded"])
+def test_a_users_file_with_features_from_start_to_end(tmp_path, mode):
+    shop(tmp_path, ITEMS)
+    app = load("recommend")
+    files = [f"data.path={tmp_path / 'log.csv'}", f"data.items={tmp_path / 'items.csv'}"]
+    options = ["data.source=csv", "data.features=true", "model.gaps=true", "model.hidden=16", f"train.mode={mode}"]
+    config = app.config("smoke", [*options, *files, "train.rows=4", "train.epochs=2"])
+    store = Store(tmp_path / "store")
+    app.prepare(config, store)
+    ready = app.data(config, store)
+    torch.manual_seed(0)
+    model = app.model(config, ready.facts)
+    fit(app, config, ready, model, tmp_path / "run")
+    report = evaluate(app, model, ready.test)
+    assert len(report.records[0]["ranks"]) == 2  # the last day's item z is a target, though no training click was on it
+    assert report.metrics["recall@5"] == 1.0
+    assert app.baselines(config, ready)["popularity"]["recall@5"] == 1.0
+    [output] = app.predict(model.eval(), ["Apple"])
+    assert {row["title"] for row in output["recommended"]} == {"Apple", "Bread", "Corn", "Pear", "Plum"}
