@@ -6,6 +6,7 @@ They are parsed as invoke parses them, and their settings applied; to run them a
 import re
 import shlex
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,11 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for match in re.finditer(r"(?:^|`|&& |= |\s)(invoke (?:--list|[a-z]+[-a-z]*\b)[^`\n#|]*)", text):
-            command = re.split(r"&&|;|\s{3,}| > ", match[1])[0].strip()
-            if "NAME" not in command and "..." not in command:
-                found.append((str(page.relative_to(ROOT)), command))
+        for match in re.finditer(r"(?:^ *|`|&& )(invoke (?:--list|[a-z]+)[^`\n]*)", text, re.MULTILINE):
+            words = shlex.split(match[1].split("  ")[0], comments=True)
+            words = list(takewhile(lambda word: word not in {"&&", "|", ">", ";"}, words))
+            if "NAME" not in match[1] and "..." not in words:
+                found.append((str(page.relative_to(ROOT)), shlex.join(words)))
     return found
 
 
