@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from core.app import Report
 
@@ -24,6 +25,7 @@ def figures(model: Any, batches: Iterable[Any], report: Report) -> dict[str, Fig
         places, recalls = _by_place([record[key] for record in report.records])
         axes.plot(places, recalls, style, marker="o", markersize=3, label=label)
     axes.set(xlabel="clicks seen so far", ylabel="recall@20", ylim=(0, None), title="What memory is worth")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     return {"recall_by_clicks": figure}

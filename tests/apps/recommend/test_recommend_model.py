@@ -11,11 +11,12 @@ from apps.recommend import train
 from apps.recommend.baselines import baselines
 from apps.recommend.catalogue import Catalogue
 from apps.recommend.data import NOTHING, Batch
+from apps.recommend.figures import figures
 from apps.recommend.model import Decoding, Recommender
 from apps.recommend.objective import Objective
 from apps.recommend.online import Session
 from apps.recommend.predict import predict
-from core.app import load
+from core.app import Report, load
 from core.data.files import write_arrays
 from core.data.store import Store
 from core.errors import UserError
@@ -108,6 +109,16 @@ def test_report_has_every_figure_and_a_record_per_session():
     mean = np.mean([1 / rank for record in report.records for rank in record["ranks"]])
     assert mean == pytest.approx(report.metrics["mrr@20"])
     assert "ties:conservative" in report.signature
+
+
+def test_figure_shows_recall_by_clicks_seen():
+    record = {"ranks": [30, 3], "best_ranks": [5, 1]}
+    [(name, figure)] = figures(None, [], Report({}, [record, record | {"ranks": [2]}])).items()
+    network, best = figure.axes[0].lines
+    assert name == "recall_by_clicks"
+    assert network.get_xydata().tolist() == [[1, 0.5], [2, 1]]
+    assert best.get_ydata().tolist() == [1, 1]
+    assert figures(None, [], Report({}, [{"ranks": [1], "best_ranks": [0]}])) == {}
 
 
 def test_ranks_follow_the_order_of_each_session():
