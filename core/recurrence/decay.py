@@ -10,6 +10,8 @@ from torch import Tensor
 
 LEFT = 0.01
 """the share of the gradient at which its reach ends"""
+FAINT = 1e-6
+"""the share below which a rate is not fitted"""
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,16 @@ class Decay:
         return float(self.left.clamp(max=1e30).sum())
 
     def rate(self) -> float:
-        """The factor a step of the exponential that fits best (least squares on the logarithm, weighted by pairs).
+        """The factor a step of the exponential from 1 that fits best (least squares on the logarithm, by pairs).
 
-        Over the lags at which there is anything representable left; NaN with fewer than two of them.
+        Over the lags at which more than a millionth is left: what lies below weighs on no training. Where that is lag 0
+        alone, over all lags at which anything representable is left; NaN where that is lag 0 alone, too.
         """
-        usable = (self.left > 0) & self.left.isfinite()
-        lag = torch.arange(len(self.left), dtype=torch.float64)[usable]
-        if len(lag) < 2:
-            return math.nan
-        weight = self.pairs[usable].double()
-        log = self.left[usable].log()
-        lag = lag - (weight * lag).sum() / weight.sum()
-        return math.exp(float((weight * lag * log).sum() / (weight * lag * lag).sum()))
+        for floor in (FAINT, 0.0):
+            usable = (self.left > floor) & self.left.isfinite()
+            lag = torch.arange(len(self.left), dtype=torch.float64)[usable]
+            if len(lag) > 1:
+                weight = self.pairs[usable].double()
+                log = self.left[usable].double().log()
+                return math.exp(float((weight * lag * log).sum() / (weight * lag * lag).sum()))
+        return math.nan
