@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from apps.similarity.sources import ENTAILMENT, SPLITS, Pair, Source
-from apps.similarity.sources.table import sha256
 from apps.similarity.text import plain
 from core.app import Data
-from core.data.files import read_json, read_jsonl, write_arrays, write_json, write_jsonl
+from core.data.files import read_json, read_jsonl, sha256, write_arrays, write_json, write_jsonl
 from core.data.store import Prepared, Store
 from core.errors import UserError
 from core.sequence.batching import loader, pad

@@ -9,7 +9,7 @@ from apps.speech.config import PRESETS, SpeechConfig
 from apps.speech.features import LogMel
 from apps.speech.figures import figures
 from apps.speech.model import Recogniser
-from apps.speech.sources import Source, builtin, folder, fsdd, joined
+from apps.speech.sources import Source, builtin, folder, fsdd
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
 from core.errors import UserError, did_you_mean
@@ -63,9 +63,7 @@ def _source(config: SpeechConfig, store: Store) -> Source:
         case "builtin":
             return builtin.source(wanted.utterances, wanted.seed, wanted.rate)
         case "fsdd":
-            real = fsdd.source(store, wanted.rate, held_out=wanted.held_out, join=wanted.join, seed=wanted.seed)
-            spoken = builtin.source(wanted.synthetic, wanted.seed, wanted.rate) if wanted.synthetic else None
-            return joined(real, spoken) if spoken else real
+            return fsdd.source(store, wanted.rate, held_out=wanted.held_out, join=wanted.join, seed=wanted.seed)
         case "folder":
             return folder.source(wanted.path, wanted.rate)
 

@@ -20,8 +20,6 @@ class SpeechData(DataConfig):
     """fsdd: the speaker to test on, unheard in training; empty: the publisher's split"""
     join: int = Field(1, ge=1)
     """fsdd: recordings joined into one utterance"""
-    synthetic: int = Field(0, ge=0)
-    """fsdd: utterances of the built-in voices added to training"""
     perturb: int = Field(0, ge=0)
     """copies of each utterance of train and val at other speeds (and so pitches), in noise"""
     rate: int = Field(8000, ge=4000, le=48000)

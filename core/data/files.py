@@ -5,6 +5,7 @@ renamed. What a killed process leaves behind is called `.NAME.<something>.tmp` a
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -104,6 +105,15 @@ def atomic_write(path: Path, content: bytes) -> None:
     """Write `content` to `path`, all or nothing. Raises UserError as `atomic_file`."""
     with atomic_file(path) as file:
         file.write(content)
+
+
+def sha256(path: Path) -> str:
+    """Of the file's bytes, in hexadecimal. Raises UserError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def write_json(path: Path, value: JSON) -> None:

@@ -67,7 +67,10 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
         raise UserError(f"{folder / DESCRIPTION}: not a saved model ({error})") from None
     app = apps.load(description["app"])
     config = type(app.presets["default"]).parse(description["config"]).override(settings)
-    model = app.model(config, description["facts"])
+    try:
+        model = app.model(config, description["facts"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder}: saved by another version of {app.name} ({error!r}); train it again") from error
     try:
         load_model(model, str(folder / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError) as error:

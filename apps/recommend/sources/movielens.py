@@ -3,7 +3,6 @@
 Published by GroupLens (Harper and Konstan, The MovieLens Datasets, 2015), at files.grouplens.org.
 """
 
-import hashlib
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from apps.recommend.events import Log
 from apps.recommend.sources import Source, Table
 from apps.recommend.sources.features import encode
 from core.data.fetch import RemoteFile
+from core.data.files import sha256
 from core.data.store import Store
 from core.errors import UserError
 
@@ -55,7 +55,7 @@ def ml_1m(path: Path | None) -> Source:
         if not (path / name).is_file():
             raise UserError(f"{path / name}: no such file; data.path must hold {' and '.join(FILES_1M)} of ml-1m.zip")
     ratings, movies = (path / name for name in FILES_1M)
-    spec = {"source": "ml-1m", "ratings": _sha256(ratings), "items": _sha256(movies)}
+    spec = {"source": "ml-1m", "ratings": sha256(ratings), "items": sha256(movies)}
     return Source(spec, "leave-one-out", partial(_ratings_1m, ratings), partial(_items_1m, movies))
 
 
@@ -91,8 +91,3 @@ def _double_colons(path: Path, columns: list[str]) -> pd.DataFrame:
         got = len(rows[wrong - 1])
         raise UserError(f"{path}, line {wrong}: expected {len(columns)} fields divided by ::, got {got}")
     return pd.DataFrame(rows, columns=columns)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

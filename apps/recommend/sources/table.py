@@ -5,7 +5,6 @@ Needed are `session` or `user`, `item` and `time`; case, underscores and a final
 """
 
 import codecs
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from apps.recommend.events import Log
 from apps.recommend.sources import Source, Table
 from apps.recommend.sources.features import encode
+from core.data.files import sha256
 from core.errors import UserError
 
 DELIMITERS = ",;\t"
@@ -43,7 +43,7 @@ def source(path: Path | None, items: Path | None) -> Source:
         raise UserError(f"data.items={items}: no such file")
     columns = _columns(path, names(path))
     protocol = "time" if "session" in columns else "leave-one-out"
-    spec: dict[str, Any] = {"source": "csv", "log": _sha256(path), "items": items and _sha256(items)}
+    spec: dict[str, Any] = {"source": "csv", "log": sha256(path), "items": items and sha256(items)}
     return Source(spec, protocol, partial(_read, path, columns), items and partial(_table, items))
 
 
@@ -210,8 +210,3 @@ def _delimiter(header: str) -> str:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

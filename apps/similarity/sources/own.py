@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from apps.similarity.sources import SPLITS, Pair, Source, table
+from core.data.files import sha256
 from core.errors import UserError
 
 
@@ -23,7 +24,7 @@ def source(path: Path | None, columns: tuple[str, str, str], low: float, high: f
     """
     if path is None or not path.is_file():
         raise UserError(f"data.path={path}: no such file; data.source=csv needs --set data.path=FILE, a table of pairs")
-    spec = {"source": "csv", "sha256": table.sha256(path), "columns": list(columns), "low": low, "high": high}
+    spec = {"source": "csv", "sha256": sha256(path), "columns": list(columns), "low": low, "high": high}
     return Source(spec, low, high, partial(_read, path, columns, low, high))
 
 

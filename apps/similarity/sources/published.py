@@ -6,6 +6,7 @@ from pathlib import Path
 
 from apps.similarity.sources import Pair, Source, Split, table
 from core.data.fetch import RemoteFile
+from core.data.files import sha256
 from core.data.store import Store
 from core.errors import UserError
 
@@ -25,7 +26,7 @@ def sick(store: Store, path: Path | None) -> Source:
         path: the user's SICK.txt, or the folder that holds it.
     """
     file = _own(path, "SICK.txt") if path else store.fetch(SICK)
-    return Source({"source": "sick", "sha256": table.sha256(file)}, 1.0, 5.0, partial(_read_sick, file))
+    return Source({"source": "sick", "sha256": sha256(file)}, 1.0, 5.0, partial(_read_sick, file))
 
 
 def _read_sick(file: Path) -> Iterator[Pair]:
@@ -55,7 +56,7 @@ def stsb(path: Path | None) -> Source:
             "ixa2.si.ehu.eus/stswiki (sts-train.csv, sts-dev.csv, sts-test.csv)"
         )
     files = {_own(path, name, folder=True): split for name, split in STSB_SPLITS.items()}
-    spec = {"source": "stsb", "sha256": [table.sha256(file) for file in files]}
+    spec = {"source": "stsb", "sha256": [sha256(file) for file in files]}
     return Source(spec, 0.0, 5.0, partial(_read_stsb, files))
 
 
@@ -79,7 +80,7 @@ def quora(path: Path | None) -> Source:
             "data.source=quora: add --set data.path=FILE, the quora_duplicate_questions.tsv of qim.fs.quoracdn.net"
         )
     file = _own(path, "quora_duplicate_questions.tsv")
-    spec = {"source": "quora", "sha256": table.sha256(file)}
+    spec = {"source": "quora", "sha256": sha256(file)}
     return Source(spec, 0.0, 1.0, partial(_read_quora, file))
 
 

@@ -59,15 +59,6 @@ def read_text(path: Path) -> str:
     return text
 
 
-def sha256(path: Path) -> str:
-    """Of the file's bytes. Raises UserError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def sentence(where: str, text: str) -> str:
     """The text itself. Raises UserError when there is none."""
     if not text:

@@ -32,14 +32,4 @@ class Source:
     """raises UserError naming the record that is at fault"""
 
 
-def joined(first: Source, second: Source) -> Source:
-    """All of `first`, and what `second` has for training."""
-
-    def read() -> Iterator[Utterance]:
-        yield from first.read()
-        yield from (utterance for utterance in second.read() if utterance.split == "train")
-
-    return Source(first.spec | {"and": second.spec}, read)
-
-
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

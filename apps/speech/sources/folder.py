@@ -14,6 +14,7 @@ from typing import cast
 
 from apps.speech import audio
 from apps.speech.sources import SPLITS, Source, Split, Utterance
+from core.data.files import sha256
 from core.errors import UserError
 
 SHARE = 0.1
@@ -41,7 +42,7 @@ def source(path: Path | None, rate: int) -> Source:
     rows = _read_table(table)
     content = hashlib.sha256()
     for row in rows:
-        content.update(repr((row.name, row.text, row.speaker, row.split, _sha256(row.path))).encode())
+        content.update(repr((row.name, row.text, row.speaker, row.split, sha256(row.path))).encode())
     return Source({"source": "folder", "rate": rate, "content": content.hexdigest()}, partial(_read, rows, rate))
 
 
@@ -110,11 +111,3 @@ def _with_splits(rows: list[_Row]) -> list[_Row]:
     ranked = sorted(rows, key=lambda row: hashlib.sha256(row.name.encode()).digest())
     chosen = {row.name: "test" for row in ranked[:share]} | {row.name: "val" for row in ranked[share : 2 * share]}
     return [replace(row, split=chosen.get(row.name, "train")) for row in rows]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error

@@ -7,7 +7,7 @@ import torch
 from apps.speech import data
 from apps.speech.features import LogMel
 from apps.speech.perturb import FASTEST, MARGIN
-from apps.speech.sources import builtin, joined
+from apps.speech.sources import builtin
 from core.data.store import Store
 from core.errors import UserError
 
@@ -140,11 +140,3 @@ def test_words_that_training_never_heard_are_noted(store, batches):
     assert made.notes == (
         "2 words of val and test are in no training transcript, so decode.lexicon=true cannot write them: new, wont",
     )
-
-
-def test_synthetic_speech_is_added_to_training_alone():
-    other = tones([("train", "two"), ("val", "three"), ("test", "four")], spec="other")
-    both = joined(tones(TEXTS), other)
-    assert [u.text for u in both.read()] == [text for _, text in TEXTS] + ["two"]
-    assert both.spec["and"] == other.spec
-    assert both.spec["source"] == "tones"
