@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from torch import nn
 
 from core import app as apps
 from core.app import App, Data
+from core.commands.loading import prepared, trained
 from core.commands.train import runs_folder
 from core.config import Config
 from core.console import number, say, show_table
-from core.data.store import Store
-from core.errors import UsageError, UserError
-from core.training import saved, tracking
+from core.errors import UsageError
+from core.training import tracking
 from core.training.cure import attempt
 from core.training.diagnosis import Diagnosis, advice, outcomes, page, stream
 from core.training.diagnosis import diagnose as examine
@@ -88,21 +89,15 @@ def diagnose(
 
 
 def _patient(name: str, run: str | None, preset: str | None, settings: Sequence[str]) -> _Patient:
-    store = Store()
     if run is None:
         app = apps.load(name)
         config = app.config(preset or "default", settings)
-        app.prepare(config, store)
-        data = app.data(config, store)
+        data = prepared(app, config)
         seed_everything(config.train.seed, verbose=False)
         return _Patient(app, config, data, app.model(config, data.facts), None)
-    client = tracking.connect()
-    model = saved.load(tracking.model_folder(client, name, run), settings)
-    if model.app.name != name:
-        raise UserError(f"--run {run}: that model belongs to {model.app.name}, not to {name}")
-    model.app.prepare(model.config, store)
-    id = None if run.startswith("models:/") else _id(client, name, run)
-    return _Patient(model.app, model.config, model.app.data(model.config, store), model.model, id)
+    model = trained(name, run, settings)
+    id = None if run.startswith("models:/") else _id(tracking.connect(), name, run)
+    return _Patient(model.app, model.config, prepared(model.app, model.config), model.model, id)
 
 
 def _id(client: MlflowClient, name: str, run: str) -> str:
@@ -139,17 +134,12 @@ def _try(patient: _Patient, found: Diagnosis, steps: int, seeds: int) -> list[An
     if not found.remedies:
         say("nothing to cure")
         return []
-    app, config, store = patient.app, patient.config, Store()
-
-    def load(wanted: Config) -> Data:
-        app.prepare(wanted, store)
-        return app.data(wanted, store)
-
+    app, config = patient.app, patient.config
     tried = []
     for remedy in [None, *found.remedies[:REMEDIES]]:
         what = remedy.name if remedy else "the model as it is"
         say(f"trying {what}: {seeds} seeds, {steps} steps each")
-        tried.append(attempt(app, config, load, remedy, steps=steps, seeds=range(seeds)))
+        tried.append(attempt(app, config, partial(prepared, app), remedy, steps=steps, seeds=range(seeds)))
     show_table(f"after {steps} steps, mean over {seeds} seeds (95 % interval)", outcomes(tried))
     say(advice(tried))
     return tried

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from core.app import App, Report
+from core.commands.loading import prepared, trained
 from core.console import say, show_metrics, show_predictions
 from core.data.files import writing
-from core.data.store import Store
 from core.errors import UserError
-from core.training import saved, tracking
+from core.training import saved
 from core.training.evaluation import evaluate as evaluate_model
 from core.training.records import write_csv
 
@@ -23,14 +23,12 @@ def evaluate(name: str, reference: str, split: str = "test", settings: Sequence[
     """Evaluate a run's model again, with `settings` that leave the weights as they are (`decode.beam=8`).
 
     Raises:
-        UserError: no such run or split, or the prepared data are not those that the run was trained on.
+        UserError: no such run or split.
     """
     if split not in SPLITS:
         raise UserError(f"--split {split}: no such split; known: {', '.join(SPLITS)}")
-    model = _load(name, reference, settings)
-    store = Store()
-    model.app.prepare(model.config, store)
-    data = model.app.data(model.config, store)
+    model = trained(name, reference, settings)
+    data = prepared(model.app, model.config)
     if data.digest != model.digest:
         say(f"note: these are not the data of that run (digest {data.digest[:12]}, was {model.digest[:12]})")
     report: Report = evaluate_model(model.app, model.model, getattr(data, split))
@@ -53,7 +51,7 @@ def predict(
         file: further inputs, read as the application reads them: one per line, unless it knows better.
         settings: `key=value` changes that leave the weights as they are.
     """
-    model = _load(name, reference, settings)
+    model = trained(name, reference, settings)
     chosen = [*inputs, *(_read(model.app, Path(file)) if file else [])]
     if not chosen:
         say("no input given; the application's own examples:")
@@ -72,7 +70,7 @@ def score(name: str, reference: str, file: str, settings: Sequence[str] = ()) ->
     Raises:
         UserError: the application has no such scores, the file cannot be read, or the folder cannot be written to.
     """
-    model = _load(name, reference, settings)
+    model = trained(name, reference, settings)
     if model.app.scores is None:
         raise UserError(f"--score {file}: {name} has no scores for the pieces of a file")
     with torch.inference_mode():
@@ -107,10 +105,3 @@ def _streamed(model: saved.Saved, given: Any) -> str:
             pieces.append(piece)
     print()
     return "".join(pieces)
-
-
-def _load(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:
-    model = saved.load(tracking.model_folder(tracking.connect(), name, reference), settings)
-    if model.app.name != name:
-        raise UserError(f"--run {reference}: that model belongs to {model.app.name}, not to {name}")
-    return model

@@ -14,10 +14,10 @@ from torch import nn
 
 from core import app as apps
 from core.app import App, Data, Report
+from core.commands.loading import prepared
 from core.config import Config
 from core.console import ProgressLine, duration, say, show_config, show_metrics, show_predictions
 from core.data.files import read_json, write_json, writing
-from core.data.store import Store
 from core.errors import UsageError, UserError
 from core.interrupt import Interrupted, StopRequest
 from core.training import saved, tracking
@@ -143,9 +143,7 @@ def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines
 
 
 def _data(app: App, config: Config) -> Data:
-    store = Store()
-    app.prepare(config, store)
-    data = app.data(config, store)
+    data = prepared(app, config)
     for note in data.notes:
         say(f"note: {note}")
     return data

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
+
+from core.sequence.epochs import EpochSampler, resumable
 
 Item = TypeVar("Item")
 
@@ -16,7 +18,7 @@ BATCHES_PER_BUCKET = 4
 """more: neighbours differ more from epoch to epoch; fewer: less padding"""
 
 
-class BucketSampler(Sampler[list[int]]):
+class BucketSampler(EpochSampler[list[int]]):
     """Batches of similar lengths, each of at most `budget` steps with its padding (longest length times rows).
 
     The sequences, sorted by length, are cut into buckets; every epoch deals each bucket into batches anew and shuffles
@@ -40,36 +42,16 @@ class BucketSampler(Sampler[list[int]]):
                 f"expected lengths [N] of at least 1 and a budget of at least 1, got {list(steps.shape)}, "
                 f"minimum {steps.min(initial=0)}, budget {budget}"
             )
-        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
+        super().__init__(seed)
+        self.shuffle = shuffle
         self._buckets = list(_buckets(steps, budget))
-        self._given = self._resume = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return sum(parts for _, parts in self._buckets)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        start, self._resume = self._resume, 0
-        self._given = start
-        return self._remaining(start)
-
-    def state_dict(self) -> dict[str, int]:
-        """Epoch, and batches given so far in it."""
-        return {"epoch": self.epoch, "given": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass continues behind the batches that `state` has already given."""
-        self.epoch = state["epoch"]
-        self._given = self._resume = state["given"]
-
-    def _remaining(self, start: int) -> Iterator[list[int]]:
-        # Not in __iter__: a generator reads the epoch at the first batch, so `set_epoch` may come after `iter`.
-        for batch in self._order()[start:]:
-            self._given += 1
-            yield batch
+    def batches(self, start: int) -> list[list[int]]:
+        """The batches of `self.epoch`, from number `start` on: rows of each."""
+        return self._order()[start:]
 
     def _order(self) -> list[list[int]]:
         random = np.random.default_rng([self.seed, self.epoch])
@@ -106,6 +88,4 @@ def loader(
 ) -> "StatefulDataLoader[Item]":
     """A loader of `BucketSampler` batches, made into one batch each by `collate`, that resumes in mid-epoch exactly."""
     sampler = BucketSampler(lengths, budget, seed=seed, shuffle=shuffle)
-    # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
-    own = torch.Generator().manual_seed(seed)
-    return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=own)
+    return resumable(dataset, sampler, collate, seed=seed, workers=workers)

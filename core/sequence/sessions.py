@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
+
+from core.sequence.epochs import EpochSampler, resumable
 
 Positions = NDArray[np.int64]
 
 
-class SessionParallel(Sampler[Positions]):
+class SessionParallel(EpochSampler[Positions]):
     """Windows of positions [T, B] into a flat array of events, session after session.
 
     Position p stands for the step that reads event p and predicts event p + 1, so a session of n events has n - 1.
@@ -44,43 +45,24 @@ class SessionParallel(Sampler[Positions]):
                 f"expected offsets [S + 1] that increase, a session of 2 events, rows and steps of at least 1, "
                 f"got {list(bounds.shape)}, longest session {int(lengths.max(initial=-1)) + 1}, {rows}, {steps}"
             )
+        super().__init__(seed)
         keep = lengths > 0
         self._begins, self._lengths = bounds[:-1][keep], lengths[keep]
         self.rows = min(rows, int(self._lengths.sum()))
-        self.steps, self.seed, self.epoch = steps, seed, 0
-        self._given = self._resume = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
-        self.epoch = epoch
+        self.steps = steps
 
     def __len__(self) -> int:
         return math.ceil(self._length() / self.steps)
 
-    def __iter__(self) -> Iterator[Positions]:
-        start, self._resume = self._resume, 0
-        self._given = start
-        return self._remaining(start)
-
-    def state_dict(self) -> dict[str, int]:
-        """Epoch, and windows given so far in it."""
-        return {"epoch": self.epoch, "given": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass continues behind the windows that `state` has already given."""
-        self.epoch = state["epoch"]
-        self._given = self._resume = state["given"]
+    def batches(self, start: int) -> Iterator[Positions]:
+        """The windows of `self.epoch`, from number `start` on."""
+        stream = self._stream()
+        for window in range(start, len(self)):
+            yield stream[window * self.steps : (window + 1) * self.steps]
 
     def _length(self) -> int:
         """Steps in a row."""
         return math.ceil(int(self._lengths.sum()) / self.rows)
-
-    def _remaining(self, start: int) -> Iterator[Positions]:
-        # Not in __iter__: a generator reads the epoch at the first window, so `set_epoch` may come after `iter`.
-        stream = self._stream()
-        for window in range(start, len(self)):
-            self._given += 1
-            yield stream[window * self.steps : (window + 1) * self.steps]
 
     def _stream(self) -> Positions:
         """All positions of the epoch, [steps in a row, rows]."""
@@ -111,9 +93,7 @@ def loader(
 ) -> "StatefulDataLoader[Any]":
     """A loader of `SessionParallel` windows, each made into a batch by `batch`, that resumes in mid-epoch exactly."""
     sampler = SessionParallel(offsets, rows, steps, seed=seed)
-    # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
-    own = torch.Generator().manual_seed(seed)
-    return StatefulDataLoader(_Windows(batch), batch_sampler=sampler, collate_fn=_as_it_is, generator=own)
+    return resumable(_Windows(batch), sampler, _as_it_is, seed=seed)
 
 
 class _Windows(Dataset[Any]):

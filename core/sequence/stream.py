@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from core.errors import UserError
+from core.sequence.epochs import resumable
 
 Tokens = NDArray[np.unsignedinteger[Any]]
 SHORTEST = 5
@@ -158,9 +159,7 @@ def stream_loader(
             f"{batch * steps:,}; give it more text, or lower train.batch or train.window"
         )
     sampler = WindowSampler(rows.length, steps, randomised=randomised, seed=seed)
-    # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
-    own = torch.Generator().manual_seed(seed)
-    return StatefulDataLoader(rows, batch_sampler=sampler, collate_fn=_only, generator=own)
+    return resumable(rows, sampler, _only, seed=seed)
 
 
 def _only(windows: list[Window]) -> Window:

@@ -18,10 +18,9 @@ from apps.recommend.online import Session
 from apps.recommend.predict import predict
 from core.app import Report, load
 from core.data.files import write_arrays
-from core.data.store import Store
 from core.errors import UserError
 from core.training.evaluation import evaluate
-from core.training.loop import fit
+from tests.apps.quality import train_and_test
 
 LOSSES = ["softmax", "sampled-softmax", "bpr-max", "top1-max"]
 N = 12
@@ -260,31 +259,18 @@ def test_a_click_costs_the_same_after_a_thousand(trained):
 
 @pytest.mark.slow
 def test_the_default_reaches_95_percent_of_the_optimum(tmp_path, monkeypatch):
-    metrics, seconds = _trained("default", tmp_path)
-    assert metrics["share_of_optimum"] > 0.95
-    assert seconds < 120
+    began = time.process_time()
+    _, report = train_and_test(load("recommend"), tmp_path, "default")
+    assert report.metrics["share_of_optimum"] > 0.95
+    assert time.process_time() - began < 120
 
 
 @pytest.mark.slow
 def test_movielens_beats_every_baseline(tmp_path):
     if not os.environ.get("UNROLL_MIRROR"):
         pytest.skip("UNROLL_MIRROR names no folder with ml-100k")
-    app, config = load("recommend"), load("recommend").config("ml-100k")
-    metrics, _ = _trained("ml-100k", tmp_path)
-    store = Store(tmp_path / "data")
-    simple = app.baselines(config, app.data(config, store))
+    app = load("recommend")
+    data, report = train_and_test(app, tmp_path, "ml-100k")
+    metrics, simple = report.metrics, app.baselines(app.config("ml-100k"), data)
     for name in ("recall@10", "ndcg@10", "recall@20", "mrr@20"):
         assert all(metrics[name] > row[name] for row in simple.values()), name
-
-
-def _trained(preset, folder):
-    """(test metrics, CPU seconds of preparing, training and evaluating)."""
-    app, began = load("recommend"), time.process_time()
-    config = app.config(preset)
-    store = Store(folder / "data")
-    app.prepare(config, store)
-    torch.manual_seed(config.train.seed)
-    ready = app.data(config, store)
-    model = app.model(config, ready.facts)
-    fit(app, config, ready, model, folder / "run")
-    return evaluate(app, model, ready.test).metrics, time.process_time() - began

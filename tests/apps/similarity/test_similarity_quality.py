@@ -4,23 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
-from lightning.fabric import seed_everything
 
 from apps.similarity import APP, baselines
-from core.data.store import Store
-from core.training.evaluation import evaluate
-from core.training.loop import fit
+from tests.apps.quality import train_and_test
 
 
 def trained(tmp_path, preset):
-    config = APP.config(preset)
-    store = Store(tmp_path / "store")
-    APP.prepare(config, store)
-    data = APP.data(config, store)
-    seed_everything(config.train.seed, verbose=False)
-    model = APP.model(config, data.facts)
-    fit(APP, config, data, model, tmp_path / "run")
-    return evaluate(APP, model, data.test).metrics, baselines.measured(data)
+    data, report = train_and_test(APP, tmp_path, preset)
+    return report.metrics, baselines.measured(data)
 
 
 @pytest.mark.slow

@@ -4,12 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from lightning.fabric import seed_everything
 
 from apps.speech import APP
-from core.data.store import Store
-from core.training.evaluation import evaluate
-from core.training.loop import fit
+from tests.apps.quality import train_and_test
 
 needs_mirror = pytest.mark.skipif(
     not (Path(os.environ.get("UNROLL_MIRROR", "")) / "fsdd" / "recordings").is_dir(),
@@ -18,14 +15,8 @@ needs_mirror = pytest.mark.skipif(
 
 
 def word_error_rate(tmp_path, preset, *settings):
-    config = APP.config(preset, settings)
-    store = Store(tmp_path / "store")
-    APP.prepare(config, store)
-    data = APP.data(config, store)
-    seed_everything(config.train.seed, verbose=False)
-    model = APP.model(config, data.facts)
-    fit(APP, config, data, model, tmp_path / "run")
-    return evaluate(APP, model, data.test).metrics["wer"]
+    _, report = train_and_test(APP, tmp_path, preset, *settings)
+    return report.metrics["wer"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,60 @@
+"""What every order of training data needs: to be a function of (seed, epoch), and to go on in mid-epoch exactly."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import Dataset, Sampler
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+Batch = TypeVar("Batch")
+
+
+class EpochSampler(Sampler[Batch]):
+    """A batch sampler that remembers how many batches of the epoch it has given.
+
+    Args:
+        seed: of the order, which is a function of (seed, epoch).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+        self._given = self._resume = 0
+
+    @abstractmethod
+    def batches(self, start: int) -> Iterable[Batch]:
+        """The batches of `self.epoch`, from number `start` on."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self._resume = self._resume, 0
+        self._given = start
+        return self._remaining(start)
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, and batches given so far in it."""
+        return {"epoch": self.epoch, "given": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next pass continues behind the batches that `state` has already given."""
+        self.epoch = state["epoch"]
+        self._given = self._resume = state["given"]
+
+    def _remaining(self, start: int) -> Iterator[Batch]:
+        # Not in __iter__: a generator reads the epoch at the first batch, so `set_epoch` may come after `iter`.
+        for batch in self.batches(start):
+            self._given += 1
+            yield batch
+
+
+def resumable(
+    dataset: "Dataset[Any]", sampler: Sampler[Any], collate: Callable[[Any], Any], *, seed: int, workers: int = 0
+) -> "StatefulDataLoader[Any]":
+    """A loader of the sampler's batches, each made into one by `collate`, that resumes in mid-epoch exactly."""
+    # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
+    own = torch.Generator().manual_seed(seed)
+    return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=own)
