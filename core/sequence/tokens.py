@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import tokenizers
+
 from core.errors import UserError
 
 Units = Literal["characters", "words", "pieces"]
@@ -116,8 +118,7 @@ class Tokeniser:
 
     @classmethod
     def _fit_pieces(cls, blocks: Iterable[str], size: int) -> Self:
-        library = _tokenizers()
-        model = library.ByteLevelBPETokenizer()
+        model: Any = tokenizers.ByteLevelBPETokenizer()
         model.train_from_iterator(blocks, vocab_size=size, min_frequency=2, show_progress=False)
         return cls("pieces", _pieces_by_number(model), model.to_str())
 
@@ -206,22 +207,12 @@ class Tokeniser:
 
     @cached_property
     def _model(self) -> Any:
-        return _tokenizers().Tokenizer.from_str(self.pieces)
+        return tokenizers.Tokenizer.from_str(self.pieces)
 
 
 def _words(text: str) -> list[str]:
     """The words of a text; every line end is one."""
     return text.replace("\n", f" {END} ").split()
-
-
-def _tokenizers() -> Any:
-    try:
-        import tokenizers
-    except ImportError:
-        raise UserError(
-            'data.units=pieces: needs the library tokenizers; install it: pip install "unroll[pieces]"'
-        ) from None
-    return tokenizers
 
 
 def _pieces_by_number(model: Any) -> tuple[str, ...]:

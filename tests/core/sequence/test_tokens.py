@@ -1,6 +1,5 @@
 """Tokenisers on texts of any length, and every kind of bad file."""
 
-import importlib.util
 import json
 from collections import Counter
 
@@ -117,14 +116,7 @@ def test_the_first_token_is_the_end_of_a_line():
         assert tokeniser.symbols[tokeniser.first] == symbol
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tokenizers") is not None, reason="the library is there")
-def test_pieces_without_the_library_are_one_line():
-    with pytest.raises(UserError, match=r"^data\.units=pieces: needs the library tokenizers; install it"):
-        Tokeniser.fit([TEXT], "pieces", 300)
-
-
 def test_pieces():
-    pytest.importorskip("tokenizers", reason="the extra unroll[pieces] is not installed")
     tokeniser = Tokeniser.fit([TEXT * 50], "pieces", 300)
     numbers = tokeniser.encode(TEXT)
     assert len(numbers) < len(TEXT) and tokeniser.decode(numbers) == TEXT
