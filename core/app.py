@@ -121,6 +121,8 @@ class App:
     """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
     scores: "Callable[[nn.Module, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
     """(model, file) -> a row for each piece of the file, and pictures by name, for `invoke predict --score FILE`"""
+    score_of: "Callable[[Any], Score] | None" = None
+    """(config) -> the score of an application whose tasks are measured in different ways; `score` is the default's"""
     name: str = ""
     """set on loading, to the folder's or the entry point's name"""
 
@@ -129,6 +131,10 @@ class App:
         if preset not in self.presets:
             raise UserError(f"--preset {preset}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}")
         return self.presets[preset].override(settings)
+
+    def judging(self, config: Any) -> "App":
+        """This application with the score that runs of `config` are judged by."""
+        return replace(self, score=self.score_of(config)) if self.score_of else self
 
 
 def names() -> list[str]:

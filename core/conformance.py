@@ -46,7 +46,8 @@ class Subject:
     def of(cls, name: str, folder: Path) -> "Subject":
         """Load and prepare the application of that name."""
         app = apps.load(name)
-        subject = cls(app, app.config("smoke"), Store(folder / "data"), folder)
+        config = app.config("smoke")
+        subject = cls(app.judging(config), config, Store(folder / "data"), folder)
         app.prepare(subject.config, subject.store)
         return subject
 

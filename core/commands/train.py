@@ -66,6 +66,7 @@ def _train(name: str, preset: str | None, settings: Sequence[str], resume: str |
     id, config, digest = (
         _stopped(client, app, resume) if resume else (None, app.config(preset or "default", settings), "")
     )
+    app = app.judging(config)
     say(f"{app.name}: {app.about}")
     show_config(app, config)
     data = _data(app, config)

@@ -78,7 +78,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
         raise UserError(
             f"{folder / WEIGHTS}: does not fit the model of {app.name} with its configuration ({reason})"
         ) from None
-    return Saved(app, config, description["facts"], description["digest"], model.eval())
+    return Saved(app.judging(config), config, description["facts"], description["digest"], model.eval())
 
 
 class _Served:

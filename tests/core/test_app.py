@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from core import app as apps
 from core.app import Score
 from core.errors import UserError
+
+WER = Score("wer", "min")
 
 
 def test_nan_is_never_better() -> None:
@@ -68,3 +71,10 @@ def test_listing_imports_no_application_and_no_torch() -> None:
     code = f"import sys; from core import app; app.names(); print([m for m in {heavy} if m in sys.modules])"
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert listed.stdout.strip() == "[]"
+
+
+def test_a_task_that_is_measured_in_another_way_has_its_own_score() -> None:
+    app = replace(apps.load("speech"), score_of=lambda config: Score("bits", "min") if config == "fill in" else WER)
+    assert app.judging("fill in").score == Score("bits", "min")
+    assert app.judging("read").score == WER
+    assert apps.load("speech").judging("fill in").score == WER
