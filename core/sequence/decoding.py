@@ -18,6 +18,8 @@ from core.recurrence.state import reorder, select
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 Adjust = Callable[[Tensor, Tensor], Tensor]
 """(log probabilities [R, V], what each row has written so far [R, t]) -> log probabilities; for the beam search"""
+Ending = Callable[[Any], Tensor]
+"""(state after the step that ends a text) -> what its score gets for it, [R], at most zero; for the beam search"""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Hypothesis:
     log_prob: float
     """of all tokens, the end included"""
     score: float
-    """log_prob divided by the length to the power of the length penalty; they are ranked by it"""
+    """log_prob divided by the length to the power of the length penalty, and `ending`; they are ranked by it"""
     ended: bool
     """whether it came to its end, or was cut at the longest length allowed"""
 
@@ -156,11 +158,12 @@ def beam_search(
     state: Any,
     *,
     width: int,
-    longest: int,
+    longest: int | Sequence[int],
     end: int | None,
     length_penalty: float = 0.0,
     n_best: int = 1,
     adjust: Sequence[Adjust] = (),
+    ending: Ending | None = None,
 ) -> list[list[Hypothesis]]:
     """The most probable texts of each row, among the `width` kept at each step. All rows advance together.
 
@@ -172,11 +175,12 @@ def beam_search(
         first: the token to begin with, [B].
         state: of the B rows.
         width: texts kept per row.
-        longest: tokens of a text at most, the end included.
+        longest: tokens of a text at most, the end included; one number, or one for each row.
         end: the token that ends a text; None: texts have exactly `longest` tokens.
         length_penalty: exponent of the length that log probabilities are divided by; 0: none, 1: the mean.
         n_best: texts wanted per row, at most `width`.
         adjust: functions that change the log probabilities by what was written, such as `no_repeats(3)`.
+        ending: what is added to the score of a text that ends, at most zero, such as a coverage penalty.
 
     Returns:
         for each row at most `n_best` hypotheses, the best first.
@@ -184,20 +188,21 @@ def beam_search(
     Raises:
         ValueError: width or longest below one, or n_best not between one and width.
     """
-    if width < 1 or longest < 1 or not 1 <= n_best <= width:
-        raise ValueError(f"expected 1 <= n_best <= width and longest >= 1, got {n_best}, {width} and {longest}")
-    beam = _Beam(len(first), width, first.device, longest=longest, penalty=length_penalty, wanted=n_best)
+    limits = [longest] * len(first) if isinstance(longest, int) else list(longest)
+    if width < 1 or min(limits, default=1) < 1 or len(limits) != len(first) or not 1 <= n_best <= width:
+        raise ValueError(
+            f"expected 1 <= n_best <= width and longest >= 1, one or one per row, got {n_best}, {width} and {longest}"
+        )
+    beam = _Beam(limits, width, first.device, penalty=length_penalty, wanted=n_best)
     state = select(state, torch.arange(len(first), device=first.device).repeat_interleave(width))
     last = first.repeat_interleave(width)
-    for _ in range(longest):
+    while None in beam.found:
         log_probs, state = step(last, state)
         for change in adjust:
             log_probs = change(log_probs, beam.tokens)
-        parents, last = beam.advance(log_probs, end)
-        if beam.done.all():
-            break
+        parents, last = beam.advance(log_probs, end, ending(state) if ending else None)
         state = reorder(state, parents)
-    return beam.results()
+    return [found or [] for found in beam.found]
 
 
 def no_repeats(size: int) -> Adjust:
@@ -221,17 +226,19 @@ class _Beam:
     """`width` open texts of each of B rows, and the finished ones."""
 
     def __init__(
-        self, rows: int, width: int, device: torch.device, *, longest: int, penalty: float, wanted: int
+        self, longest: Sequence[int], width: int, device: torch.device, *, penalty: float, wanted: int
     ) -> None:
-        self.rows, self.width, self.longest, self.penalty, self.wanted = rows, width, longest, penalty, wanted
+        self.rows = rows = len(longest)
+        self.width, self.longest, self.penalty, self.wanted = width, longest, penalty, wanted
         self.tokens = torch.zeros(rows * width, 0, dtype=torch.int64, device=device)
         # All places of the beam hold the same empty text: only one of them counts.
         self.log_probs = torch.full((rows, width), -math.inf, device=device)
         self.log_probs[:, 0] = 0
         self.finished: list[list[Hypothesis]] = [[] for _ in range(rows)]
-        self.done = torch.zeros(rows, dtype=torch.bool)
+        self.found: list[list[Hypothesis] | None] = [None] * rows
+        """the best of each row, once nothing can change them any more"""
 
-    def advance(self, log_probs: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
+    def advance(self, log_probs: Tensor, end: int | None, extra: Tensor | None) -> tuple[Tensor, Tensor]:
         """One step from log probabilities [B x W, V]: for each open text, the place it came from and its new token."""
         words = log_probs.shape[1]
         total = (self.log_probs[..., None] + log_probs.view(self.rows, self.width, words)).flatten(1)
@@ -239,7 +246,7 @@ class _Beam:
         best, place = total.topk(min(2 * self.width, total.shape[1]))
         token = place % words
         ends = torch.zeros_like(token, dtype=torch.bool) if end is None else token == end
-        self._collect(best, place // words, ends)
+        self._collect(best, place // words, ends, extra)
         order = (best.masked_fill(ends, -math.inf)).topk(self.width).indices
         self.log_probs = best.masked_fill(ends, -math.inf).gather(1, order)
         first = torch.arange(self.rows, device=place.device)[:, None] * self.width
@@ -249,16 +256,19 @@ class _Beam:
         self._judge()
         return parents, chosen
 
-    def _collect(self, best: Tensor, origin: Tensor, ends: Tensor) -> None:
+    def _collect(self, best: Tensor, origin: Tensor, ends: Tensor, extra: Tensor | None) -> None:
         """Texts that end here, if they are among the best `width`."""
         rows, ranks = (ends & best.isfinite())[:, : self.width].nonzero(as_tuple=True)
         for row, rank in zip(rows.tolist(), ranks.tolist(), strict=True):
-            if not self.done[row]:
-                tokens = self.tokens[row * self.width + int(origin[row, rank])]
-                self.finished[row].append(self._hypothesis(tokens, best[row, rank].item(), ended=True))
+            if self.found[row] is None:
+                place = row * self.width + int(origin[row, rank])
+                more = 0.0 if extra is None else extra[place].item()
+                text = self._hypothesis(self.tokens[place], best[row, rank].item(), ended=True, extra=more)
+                self.finished[row].append(text)
 
-    def _hypothesis(self, tokens: Tensor, log_prob: float, ended: bool) -> Hypothesis:
-        return Hypothesis(tokens.tolist(), log_prob, self._score(log_prob, len(tokens) + ended), ended)
+    def _hypothesis(self, tokens: Tensor, log_prob: float, ended: bool, extra: float = 0.0) -> Hypothesis:
+        score = self._score(log_prob, len(tokens) + ended) + extra
+        return Hypothesis(tokens.tolist(), log_prob, score, ended)
 
     def _score(self, log_prob: float, length: int) -> float:
         return float(log_prob / max(length, 1) ** self.penalty)
@@ -267,22 +277,24 @@ class _Beam:
         """Rows whose finished texts can no longer be overtaken: more tokens cost probability, and divide it by more."""
         best_open = self.log_probs.max(1).values.tolist()
         for row, finished in enumerate(self.finished):
-            if len(finished) >= self.wanted:
-                worst = sorted((h.score for h in finished), reverse=True)[self.wanted - 1]
-                self.done[row] = self.done[row] or worst >= self._score(best_open[row], self.longest)
-            elif best_open[row] == -math.inf:
-                self.done[row] = True
+            if self.found[row] is None and self._is_done(row, finished, best_open[row]):
+                self.found[row] = self._ranked(row)
 
-    def results(self) -> list[list[Hypothesis]]:
-        """The best of each row; where too few have ended, the open ones behind them."""
-        found = []
-        for row in range(self.rows):
-            ranked = sorted(self.finished[row], key=lambda h: -h.score)[: self.wanted]
-            places = range(row * self.width, (row + 1) * self.width)
-            open_ones = [
-                self._hypothesis(self.tokens[place], log_prob, ended=False)
-                for place, log_prob in zip(places, self.log_probs[row].tolist(), strict=True)
-                if log_prob > -math.inf
-            ]
-            found.append([*ranked, *open_ones][: self.wanted])
-        return found
+    def _is_done(self, row: int, finished: list[Hypothesis], best_open: float) -> bool:
+        if self.tokens.shape[1] >= self.longest[row] or best_open == -math.inf:
+            return True
+        if len(finished) < self.wanted:
+            return False
+        worst = sorted((h.score for h in finished), reverse=True)[self.wanted - 1]
+        return worst >= self._score(best_open, self.longest[row])
+
+    def _ranked(self, row: int) -> list[Hypothesis]:
+        """The best of a row; where too few have ended, the open ones behind them."""
+        ranked = sorted(self.finished[row], key=lambda h: -h.score)
+        places = range(row * self.width, (row + 1) * self.width)
+        open_ones = [
+            self._hypothesis(self.tokens[place], log_prob, ended=False)
+            for place, log_prob in zip(places, self.log_probs[row].tolist(), strict=True)
+            if log_prob > -math.inf
+        ]
+        return [*ranked, *open_ones][: self.wanted]

@@ -22,7 +22,12 @@ holds them, larger ones leave the cache"""
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int = -100
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    ignore: int = -100,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """`F.cross_entropy(F.linear(hidden, weight, bias), targets)`, without ever holding the logits [N, V].
 
@@ -35,11 +40,28 @@ def linear_cross_entropy(
         bias: [V] or None.
         targets: whole numbers [N].
         ignore: targets of this number count for nothing (padding).
+        smoothing: share of the wanted distribution that is spread evenly over all words (Szegedy et al. 2016), as
+            `label_smoothing` of F.cross_entropy.
 
     Returns:
         the mean over the targets that count; zero when none does.
     """
-    return cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, bias, targets, ignore))  # type: ignore[no-untyped-call]
+    loss = cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, bias, targets, ignore))  # type: ignore[no-untyped-call]
+    return loss + smoothing * _above_mean(hidden, weight, bias, targets, ignore) if smoothing else loss
+
+
+def _above_mean(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int) -> Tensor:
+    """By how much the logit of the target is above the mean of all logits, in the mean over the targets that count.
+
+    log p enters the smoothed loss with (1 - s) at the target and with s / V everywhere. The normaliser is the same in
+    all of them, so what smoothing adds is s times this; and the mean of the logits is the logit of the mean weight.
+    """
+    counted = targets != ignore
+    rows, entries = hidden[counted], targets[counted]
+    above = (rows * (weight[entries] - weight.mean(0))).sum()
+    if bias is not None:
+        above = above + (bias[entries] - bias.mean()).sum()
+    return above / max(len(entries), 1)
 
 
 def linear_surprisal(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -141,9 +163,9 @@ class Softmax(nn.Module):
         self.weight = weight
         self.bias = nn.Parameter(torch.zeros(len(weight)))
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Mean surprisal in nats of targets [N] after hidden [N, H]."""
-        return linear_cross_entropy(hidden, self.weight, self.bias, targets)
+    def loss(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean surprisal in nats of targets [N] (-100: none) after hidden [N, H]; see `linear_cross_entropy`."""
+        return linear_cross_entropy(hidden, self.weight, self.bias, targets, smoothing=smoothing)
 
     def surprisal(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target, [N], in nats; no gradients."""

@@ -214,3 +214,34 @@ def test_arguments_that_make_no_sense(width, longest, n_best):
     last, state = start()
     with pytest.raises(ValueError, match="expected 1 <= n_best <= width"):
         beam_search(step, last, state, width=width, longest=longest, end=END, n_best=n_best)
+
+
+def test_rows_have_their_own_longest_text():
+    last, state = start(rows=3)
+    together = beam_search(step, last, state, width=3, longest=[2, 6, 4], end=None, length_penalty=0.5, n_best=2)
+    for longest, found in zip([2, 6, 4], together, strict=True):
+        last, state = start()
+        alone = beam_search(step, last, state, width=3, longest=longest, end=None, length_penalty=0.5, n_best=2)
+        assert [h.tokens for h in alone[0]] == [h.tokens for h in found]
+        assert all(len(h.tokens) == longest for h in found)
+    with pytest.raises(ValueError, match=r"\[2, 0\]"):
+        beam_search(step, *start(rows=2), width=3, longest=[2, 0], end=None)
+    with pytest.raises(ValueError, match=r"\[2\]"):
+        beam_search(step, *start(rows=2), width=3, longest=[2], end=None)
+
+
+def test_what_an_ending_costs_decides_among_the_texts():
+    """Half a nat for each token 2 that a text holds: counted in the state, exhaustively compared."""
+
+    def counting(tokens, state):
+        log_probs, before = step(tokens, state[0])
+        return log_probs, (before, state[1] + (tokens == 2)[None, :, None])
+
+    last, state = start()
+    counted = (state, torch.zeros(1, 1, 1))
+    cost = lambda state: -0.5 * state[1][0, :, 0]  # noqa: E731
+    [found] = beam_search(counting, last, counted, width=5**4, longest=4, end=END, n_best=10, ending=cost)
+    wanted = [(s - 0.5 * tokens.count(2), tokens) for s, tokens, ended in every_text(4, 0.0) if ended]
+    wanted = sorted(wanted, key=lambda text: -text[0])[:10]
+    assert [h.score for h in found] == pytest.approx([score for score, _ in wanted], abs=1e-5)
+    assert [h.tokens for h in found] == [tokens for _, tokens in wanted]

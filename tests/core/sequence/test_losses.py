@@ -44,6 +44,25 @@ def test_value_and_gradients_are_those_of_cross_entropy(with_bias, ignored):
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-7, check_dtype=False)
 
 
+@pytest.mark.usefixtures("piece")
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("ignored", [0, 5])
+def test_label_smoothing_is_that_of_cross_entropy(with_bias, ignored):
+    results = []
+    for ours in (True, False):
+        hidden, weight, bias, targets = given()
+        targets[:ignored] = -100
+        chosen = bias if with_bias else None
+        if ours:
+            loss = linear_cross_entropy(hidden, weight, chosen, targets, smoothing=0.2)
+        else:
+            loss = F.cross_entropy(F.linear(hidden, weight, chosen), targets, label_smoothing=0.2)
+        loss.backward()
+        results.append([loss.detach(), hidden.grad, weight.grad, bias.grad if with_bias else torch.zeros(())])
+    for got, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-7, check_dtype=False)
+
+
 def test_only_what_is_wanted_has_a_gradient():
     hidden, weight, _, targets = given()
     linear_cross_entropy(hidden.detach(), weight, None, targets).backward()
