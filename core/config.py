@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError, did_you_mean
 
@@ -88,6 +88,14 @@ class OptimizerConfig(Section):
     """schedule=decay: epochs at the full rate"""
     warmup: float = Field(0.0, ge=0, lt=1)
     """share of all steps over which the learning rate rises from zero"""
+    average: float = Field(0.0, ge=0, lt=1)
+    """evaluate and keep a running mean of the weights, with this decay per step (0.999); 0: the weights themselves"""
+
+    @model_validator(mode="after")
+    def _one_mean(self) -> Self:
+        if self.average and self.name == "ntasgd":
+            raise ValueError("optimizer.average: ntasgd keeps a mean of its own; leave one of them out")
+        return self
 
 
 class Config(Section):

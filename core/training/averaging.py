@@ -1,7 +1,7 @@
-"""Averaging the weights over the last stretch of training."""
+"""Averaging the weights over the last stretch of training: for any optimiser, and as the trigger of one of its own."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,30 +50,51 @@ class NTASGD(SGD):
         for parameter in self._parameters():
             self.state[parameter]["mean"] = parameter.detach().clone()
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within the block the parameters are the mean, once there is one."""
-        if not self.param_groups[0]["averaged_steps"]:
-            yield
-            return
-        own = [(parameter, parameter.detach().clone()) for parameter in self._parameters()]
-        try:
-            with torch.no_grad():
-                for parameter, _ in own:
-                    parameter.copy_(self.state[parameter]["mean"])
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in own:
-                    parameter.copy_(value)
-
     def _parameters(self) -> Iterator[torch.nn.Parameter]:
-        return (parameter for group in self.param_groups for parameter in group["params"])
+        return _parameters(self)
 
 
-def averaged(optimizer: Optimizer) -> AbstractContextManager[None]:
+def keep_mean(optimizer: Optimizer, decay: float) -> None:
+    """From now on `optimizer` keeps a running mean of the weights, which forgets the older ones.
+
+    mean += (1 - d) (weights - mean) after each step, with d = min(decay, (1 + n) / (10 + n)) in the n-th step, so that
+    the first weights are forgotten soon. A checkpoint averaged over is a step of the last 1 / (1 - decay). The mean is
+    in the state dict, so that it survives a restart.
+    """
+    optimizer.param_groups[0]["mean_steps"] = 0
+
+    @torch.no_grad()
+    def after_step(*_: Any) -> None:
+        group = optimizer.param_groups[0]
+        count = group["mean_steps"] = group["mean_steps"] + 1
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        for parameter in _parameters(optimizer):
+            state = optimizer.state[parameter]
+            if "mean" in state:
+                state["mean"].lerp_(parameter, share)
+            elif parameter.grad is not None:  # before, an entry in its state would keep Adam from making its own
+                state["mean"] = parameter.detach().clone()
+
+    optimizer.register_step_post_hook(after_step)
+
+
+@contextmanager
+def averaged(optimizer: Optimizer) -> Iterator[None]:
     """Within the block the parameters are what is to be evaluated: their mean, where the optimiser keeps one."""
-    return optimizer.averaged() if isinstance(optimizer, NTASGD) else nullcontext()
+    own = [(p, p.detach().clone()) for p in _parameters(optimizer) if "mean" in optimizer.state.get(p, {})]
+    try:
+        with torch.no_grad():
+            for parameter, _ in own:
+                parameter.copy_(optimizer.state[parameter]["mean"])
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in own:
+                parameter.copy_(value)
+
+
+def _parameters(optimizer: Optimizer) -> Iterator[torch.nn.Parameter]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def judge(optimizer: Optimizer, score: float, better: Callable[[float, float | None], bool]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from core.config import OptimizerConfig
-from core.training.averaging import NTASGD
+from core.training.averaging import NTASGD, keep_mean
 
 
 @dataclass
@@ -56,6 +56,13 @@ class Schedule:
 
 def optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over all parameters that want a gradient. Weight decay spares vectors: biases, gains, norms."""
+    chosen = _by_name(config, model)
+    if config.average:
+        keep_mean(chosen, config.average)
+    return chosen
+
+
+def _by_name(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [
         {"params": list(_trained(model, vectors=False)), "weight_decay": config.weight_decay},
         {"params": list(_trained(model, vectors=True)), "weight_decay": 0.0},

@@ -1,5 +1,6 @@
-"""NT-ASGD: when it begins to average, what the average is, and that a restart changes nothing."""
+"""Means of the weights: what they are, when NT-ASGD begins with its own, and that a restart changes nothing."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from core.app import Score
 from core.interrupt import Interrupted
-from core.training.averaging import NTASGD, averaged, judge
+from core.training.averaging import NTASGD, averaged, judge, keep_mean
 from tests.core.training.test_loop import Log, same, train
 
 BETTER = Score("loss", "min").better
@@ -55,13 +56,44 @@ def test_other_optimizers_are_left_alone():
         assert weight.item() == 1.0
 
 
-def test_resumed_run_gives_the_same_bits(tmp_path: Any, monkeypatch: Any) -> None:
+def test_the_running_mean_forgets_and_is_only_lent():
+    used, unused = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([used, unused], lr=1.0)
+    keep_mean(optimizer, decay=0.25)
+    weights = [1.0, 3.0, 2.0]
+    for before, after in itertools.pairwise([0.0, *weights]):
+        used.grad = torch.tensor([before - after])
+        optimizer.step()
+    # Decays (1 + n) / (10 + n), as long as that is less: 3/12 and 4/13, of which 1/4 is the smaller.
+    mean = 0.25 * (0.25 * 1.0 + 0.75 * 3.0) + 0.75 * 2.0
+    with averaged(optimizer):
+        assert used.item() == pytest.approx(mean) and unused.item() == 1.0
+    assert used.item() == 2.0
+
+
+def test_a_parameter_may_get_its_first_gradient_late():
+    early, late = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.Adam([early, late], lr=1.0)
+    keep_mean(optimizer, decay=0.9)
+    early.grad = torch.ones(1)
+    optimizer.step()
+    late.grad = torch.ones(1)
+    optimizer.step()
+    assert "exp_avg" in optimizer.state[late]
+    with averaged(optimizer):
+        assert late.item() == pytest.approx(0.0, abs=1e-5)  # the mean begins where it was moved to
+
+
+@pytest.mark.parametrize(
+    "settings", [SETTINGS, ("optimizer.average=0.9", "train.epochs=12")], ids=["ntasgd", "running mean"]
+)
+def test_resumed_run_gives_the_same_bits(tmp_path: Any, monkeypatch: Any, settings: tuple[str, ...]) -> None:
     # Averages from early on, so that the stop falls into that stretch.
     monkeypatch.setattr(NTASGD, "judge", _begin)
-    fitted, model, log = train(tmp_path / "whole", SETTINGS)
+    fitted, model, log = train(tmp_path / "whole", settings)
     with pytest.raises(Interrupted):
-        train(tmp_path / "stopped", SETTINGS, log=Log(stop_at=40))
-    again, model_again, log_again = train(tmp_path / "stopped", SETTINGS, resume=True)
+        train(tmp_path / "stopped", settings, log=Log(stop_at=40))
+    again, model_again, log_again = train(tmp_path / "stopped", settings, resume=True)
     assert log_again.losses == {step: loss for step, loss in log.losses.items() if step > 40}
     assert again.best == fitted.best
     assert same(model, model_again)
