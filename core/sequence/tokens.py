@@ -101,13 +101,14 @@ class Tokeniser:
     """units=pieces: the library's own JSON"""
 
     @classmethod
-    def fit(cls, blocks: Iterable[str], units: Units, size: int) -> Self:
+    def fit(cls, blocks: Iterable[str], units: Units, size: int, *, digits: bool = False) -> Self:
         """The symbols of a text, most frequent first, `size` at most.
 
-        Characters and words beyond `size` become `<unk>`. For pieces, size is how many are learnt.
+        Characters and words beyond `size` become `<unk>`. For pieces, size is how many are learnt, and with `digits`
+        each digit is a piece of its own, so that numbers can be copied digit by digit.
         """
         if units == "pieces":
-            return cls._fit_pieces(blocks, size)
+            return cls._fit_pieces(blocks, size, digits)
         counts: Counter[str] = Counter()
         for block in blocks:
             counts.update(block if units == "characters" else _words(block))
@@ -117,8 +118,11 @@ class Tokeniser:
         return cls(units, tuple(kept))
 
     @classmethod
-    def _fit_pieces(cls, blocks: Iterable[str], size: int) -> Self:
+    def _fit_pieces(cls, blocks: Iterable[str], size: int, digits: bool) -> Self:
         model: Any = tokenizers.ByteLevelBPETokenizer()
+        if digits:
+            before: list[Any] = [tokenizers.pre_tokenizers.Digits(individual_digits=True), model.pre_tokenizer]
+            model.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(before)
         model.train_from_iterator(blocks, vocab_size=size, min_frequency=2, show_progress=False)
         return cls("pieces", _pieces_by_number(model), model.to_str())
 

@@ -127,3 +127,12 @@ def test_pieces():
     assert tokeniser.missing(strange) == [] and tokeniser.unknown is None
     again = Tokeniser.from_json(json.loads(json.dumps(tokeniser.to_json())))
     assert again.encode(TEXT) == numbers
+
+
+def test_digits_can_be_pieces_of_their_own():
+    blocks = ["12 12 12 ab ab ab\n"] * 20
+    whole, single = (Tokeniser.fit(blocks, "pieces", 300, digits=digits) for digits in (False, True))
+    assert len(whole.encode("12 ab")) == 2 and len(single.encode("12 ab")) == 3
+    assert single.decode(single.encode("ab 1234567890 12")) == "ab 1234567890 12"
+    again = Tokeniser.from_json(single.to_json())
+    assert again.encode("12 ab") == single.encode("12 ab")
