@@ -164,11 +164,17 @@ def beam_search(
     n_best: int = 1,
     adjust: Sequence[Adjust] = (),
     ending: Ending | None = None,
+    groups: int = 1,
+    diversity: float = 0.0,
 ) -> list[list[Hypothesis]]:
     """The most probable texts of each row, among the `width` kept at each step. All rows advance together.
 
     A row is finished when no text that is still open could overtake its `n_best` (or `width`, if that is more)
     finished ones: so what is found does not depend on the rows beside it.
+
+    With several groups it is a diverse beam search (Vijayakumar et al. 2018): each group is a beam of its own, which at
+    each step avoids the tokens that the groups before it have just taken. That decides which texts are kept; their
+    scores are the model's.
 
     Args:
         step: the model; it is called with rows x width rows.
@@ -181,28 +187,33 @@ def beam_search(
         n_best: texts wanted per row, at most `width`.
         adjust: functions that change the log probabilities by what was written, such as `no_repeats(3)`.
         ending: what is added to the score of a text that ends, at most zero, such as a coverage penalty.
+        groups: into which the width is divided.
+        diversity: what a token costs a group, in nats, for each text of the groups before it that has just taken it.
 
     Returns:
-        for each row at most `n_best` hypotheses, the best first.
+        for each row at most `n_best` hypotheses, the best first; with groups, the best of each before any second one.
 
     Raises:
-        ValueError: width or longest below one, or n_best not between one and width.
+        ValueError: width or longest below one, n_best not between one and width, or groups that do not divide it.
     """
     limits = [longest] * len(first) if isinstance(longest, int) else list(longest)
     if width < 1 or min(limits, default=1) < 1 or len(limits) != len(first) or not 1 <= n_best <= width:
         raise ValueError(
             f"expected 1 <= n_best <= width and longest >= 1, one or one per row, got {n_best}, {width} and {longest}"
         )
-    beam = _Beam(limits, width, first.device, penalty=length_penalty, wanted=n_best)
+    if groups < 1 or width % groups:
+        raise ValueError(f"expected groups that divide the width of {width}, got {groups}")
+    each = width // groups
+    wanted = min(n_best, each)
+    beams = [_Beam(limits, each, first.device, penalty=length_penalty, wanted=wanted) for _ in range(groups)]
     state = select(state, torch.arange(len(first), device=first.device).repeat_interleave(width))
     last = first.repeat_interleave(width)
-    while None in beam.found:
+    while any(None in beam.found for beam in beams):
         log_probs, state = step(last, state)
-        for change in adjust:
-            log_probs = change(log_probs, beam.tokens)
-        parents, last = beam.advance(log_probs, end, ending(state) if ending else None)
+        extra = ending(state) if ending else None
+        parents, last = _advance(beams, log_probs, end, extra, adjust=adjust, diversity=diversity)
         state = reorder(state, parents)
-    return [found or [] for found in beam.found]
+    return [_by_rank(found)[:n_best] for found in zip(*(beam.found for beam in beams), strict=True)]
 
 
 def no_repeats(size: int) -> Adjust:
@@ -222,6 +233,42 @@ def no_repeats(size: int) -> Adjust:
     return adjust
 
 
+def _advance(
+    beams: Sequence["_Beam"],
+    log_probs: Tensor,
+    end: int | None,
+    extra: Tensor | None,
+    *,
+    adjust: Sequence[Adjust],
+    diversity: float,
+) -> tuple[Tensor, Tensor]:
+    """One step of all groups from log probabilities [B x groups x W, V]: parents and new tokens, in that order too."""
+    rows = torch.arange(len(log_probs), device=log_probs.device).view(beams[0].rows, len(beams), -1)
+    cost = log_probs.new_zeros(len(rows), log_probs.shape[1])
+    parents, tokens = [], []
+    for group, beam in enumerate(beams):
+        own = rows[:, group].flatten()
+        part = log_probs[own]
+        for change in adjust:
+            part = change(part, beam.tokens)
+        parent, token = beam.advance(part, end, None if extra is None else extra[own], cost if group else None)
+        token = token.view(len(rows), -1)
+        cost = cost.scatter_add(1, token, diversity * beam.log_probs.isfinite())
+        parents.append(own[parent].view_as(token))
+        tokens.append(token)
+    return torch.cat(parents, 1).flatten(), torch.cat(tokens, 1).flatten()
+
+
+def _by_rank(groups: Iterable[Sequence[Hypothesis] | None]) -> list[Hypothesis]:
+    """What the groups of one row have found, each text once: the best of each group before the second of any."""
+    ranked = [(rank, -text.score, text) for found in groups for rank, text in enumerate(found or ())]
+    ranked.sort(key=lambda entry: entry[:2])
+    best: dict[tuple[int, ...], Hypothesis] = {}
+    for *_, text in ranked:
+        best.setdefault(tuple(text.tokens), text)
+    return list(best.values())
+
+
 class _Beam:
     """`width` open texts of each of B rows, and the finished ones."""
 
@@ -238,16 +285,22 @@ class _Beam:
         self.found: list[list[Hypothesis] | None] = [None] * rows
         """the best of each row, once nothing can change them any more"""
 
-    def advance(self, log_probs: Tensor, end: int | None, extra: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One step from log probabilities [B x W, V]: for each open text, the place it came from and its new token."""
+    def advance(
+        self, log_probs: Tensor, end: int | None, extra: Tensor | None, cost: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One step from log probabilities [B x W, V]: for each open text, the place it came from and its new token.
+
+        `cost` [B, V]: of each token, when it is decided which texts are kept.
+        """
         words = log_probs.shape[1]
         total = (self.log_probs[..., None] + log_probs.view(self.rows, self.width, words)).flatten(1)
         # Twice as many: at most `width` of them end, so as many as that stay open.
-        best, place = total.topk(min(2 * self.width, total.shape[1]))
-        token = place % words
+        ranked = total if cost is None else total - cost.repeat(1, self.width)
+        rank, place = ranked.topk(min(2 * self.width, total.shape[1]))
+        best, token = total.gather(1, place), place % words
         ends = torch.zeros_like(token, dtype=torch.bool) if end is None else token == end
         self._collect(best, place // words, ends, extra)
-        order = (best.masked_fill(ends, -math.inf)).topk(self.width).indices
+        order = rank.masked_fill(ends, -math.inf).topk(self.width).indices
         self.log_probs = best.masked_fill(ends, -math.inf).gather(1, order)
         first = torch.arange(self.rows, device=place.device)[:, None] * self.width
         parents = (first + (place // words).gather(1, order)).flatten()

@@ -170,6 +170,60 @@ def test_a_wider_beam_is_not_worse_and_what_is_found_has_the_score_that_it_says(
     assert scores[-1] >= max(scores) - 1e-6
 
 
+def hamming_by_hand(first, longest, diversity, groups):
+    """Diverse beam search with one text per group, from its definition: greedy, at a cost for tokens taken before."""
+    taken = [dict.fromkeys(range(WORDS), 0) for _ in range(longest)]
+    texts = []
+    for _ in range(groups):
+        before, now, tokens = 0, first, []
+        for t in range(longest):
+            worth = [TABLE[before, now, word].item() - diversity * taken[t][word] for word in range(WORDS)]
+            before, now = now, max(range(WORDS), key=lambda word: worth[word])
+            taken[t][now] += 1
+            tokens.append(now)
+        texts.append(tokens)
+    return texts
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.4, 3.0])
+def test_each_group_avoids_what_those_before_it_have_taken(diversity):
+    last, state = start(rows=2)
+    options = {"width": 3, "n_best": 3, "groups": 3, "diversity": diversity, "longest": 6, "end": None}
+    found = beam_search(step, last, state, **options)
+    wanted = {tuple(tokens) for tokens in hamming_by_hand(1, 6, diversity, 3)}
+    for row in found:
+        assert {tuple(h.tokens) for h in row} == wanted
+        assert [h.score for h in row] == sorted((h.score for h in row), reverse=True)
+    assert (len(wanted) > 1) == (diversity > 0)
+
+
+def test_the_scores_of_diverse_texts_are_the_models():
+    last, state = start()
+    [found] = beam_search(step, last, state, width=8, n_best=8, groups=4, diversity=2.0, longest=5, end=END)
+    for text in found:
+        before, now, total = 0, 1, 0.0
+        for word in [*text.tokens, *([END] if text.ended else [])]:
+            total += TABLE[before, now, word].item()
+            before, now = now, word
+        assert text.log_prob == pytest.approx(total, abs=1e-5)
+    assert len({tuple(text.tokens) for text in found}) == len(found)
+
+
+def test_groups_of_a_row_alone_and_in_a_batch():
+    firsts = torch.tensor([1, 2, 3, 4, 1])
+    options = {"width": 6, "groups": 3, "diversity": 0.7, "longest": 7, "end": END, "n_best": 4}
+    together = beam_search(step, firsts, torch.zeros(1, 5, 1, dtype=torch.int64), **options)
+    for row, first in enumerate(firsts.tolist()):
+        last, state = start(token=first)
+        assert beam_search(step, last, state, **options)[0] == together[row]
+
+
+def test_groups_that_do_not_divide_the_width():
+    last, state = start()
+    with pytest.raises(ValueError, match="groups that divide the width of 4, got 3"):
+        beam_search(step, last, state, width=4, longest=5, end=END, groups=3)
+
+
 def test_longer_texts_win_with_a_length_penalty():
     last, state = start()
     lengths = [
