@@ -210,6 +210,59 @@ def diagnose(
     commands.run(command, as_json=json, debug=debug)
 
 
+@task(positional=[], help=_help())
+def apps(_: Context, json=False, debug=False):
+    """Applications with their sources and presets, and the cells, a line each."""
+    from core.commands import run
+
+    def command():
+        from core.commands.new import listing
+
+        return listing()
+
+    run(command, as_json=json, debug=debug)
+
+
+NEW = {
+    "name": "lower-case letters, digits and underscores",
+    "path": "a folder for a package of its own, to be installed with pip (default: into this checkout)",
+}
+
+
+@task(positional=[], help=_help(**NEW, kind="classify, tag, generate, translate or recommend"))
+def new_app(_: Context, name=None, kind=None, path=None, json=False, debug=False):
+    """Write a working application of your own, to change from there.
+
+    invoke new-app --name weather --kind classify
+    """
+    from core.commands import required, run
+
+    def command():
+        required(name=name, kind=kind)
+        from core.commands.new import new_app
+
+        return new_app(name, kind, path)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help=_help(**NEW))
+def new_cell(_: Context, name=None, path=None, json=False, debug=False):
+    """Write a working recurrent cell of your own: about twenty lines of equations, then usable everywhere by its name.
+
+    invoke new-cell --name leaky
+    """
+    from core.commands import required, run
+
+    def command():
+        required(name=name)
+        from core.commands.new import new_cell
+
+        return new_cell(name, path)
+
+    run(command, as_json=json, debug=debug)
+
+
 @task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
 def ui(c: Context, port=5000):
     """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""

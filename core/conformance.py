@@ -162,6 +162,18 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
 )
 
 
+def check_app(name: str, folder: Path) -> None:
+    """Holds an application to the whole contract; raises AssertionError at the first check that it does not pass.
+
+    Args:
+        name: of a folder of `apps/` or an installed entry point.
+        folder: an empty one, for data and checkpoints.
+    """
+    subject = Subject.of(name, folder)
+    for check in CHECKS:
+        check(subject)
+
+
 class _Losses:
     """An observer that keeps the losses and sends a signal at a step."""
 

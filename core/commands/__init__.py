@@ -91,3 +91,10 @@ def one(app: str | None) -> str:
     if len(names) != 1:
         raise UsageError(f"--app {app}: this task takes one application")
     return names[0]
+
+
+def required(**options: str | None) -> None:
+    """Raise UsageError for the first option that was not given."""
+    for name, value in options.items():
+        if not value:
+            raise UsageError(f"--{name} is missing; see invoke --help TASK")

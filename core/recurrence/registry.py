@@ -1,13 +1,15 @@
-"""Cells by name. Nothing registers itself: the names are these, and those that installed packages declare."""
+"""Cells by name. Nothing registers itself: these, the files of `contributed/`, and what packages declare."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from core.recurrence import cells
+from core.recurrence import cells, contributed
 from core.recurrence.cell import Cell
 from core.recurrence.conv import ConvGRUCell, ConvLSTMCell
 from core.recurrence.scan import MinGRUCell, MinLSTMCell, RGLRUCell
@@ -17,9 +19,9 @@ GROUP = "unroll.cells"
 
 
 class Cells(Mapping[str, CellFactory]):
-    """name -> class of every built-in cell, and of every cell that a package declares as entry point "unroll.cells".
+    """name -> class of every built-in cell, of every file in `contributed/`, and of every entry point "unroll.cells".
 
-    A foreign cell is imported when it is asked for, so that a broken one cannot break another. Built-in names win.
+    The latter two are imported when they are asked for, so that a broken one cannot break another. The first wins.
     """
 
     def __init__(self, builtin: Mapping[str, CellFactory]) -> None:
@@ -28,15 +30,21 @@ class Cells(Mapping[str, CellFactory]):
     def __getitem__(self, name: str) -> CellFactory:
         if name in self._builtin:
             return self._builtin[name]
-        factory: CellFactory = self._declared()[name].load()
+        factory: CellFactory
+        if name in self._contributed():
+            factory = importlib.import_module(f"{contributed.__name__}.{name}").CELL
+        else:
+            factory = self._declared()[name].load()
         return factory
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._builtin
-        yield from (name for name in sorted(self._declared()) if name not in self._builtin)
+        yield from dict.fromkeys([*self._builtin, *sorted(self._contributed()), *sorted(self._declared())])
 
     def __len__(self) -> int:
-        return len(self._builtin.keys() | self._declared().keys())
+        return len(self._builtin.keys() | self._contributed() | self._declared().keys())
+
+    def _contributed(self) -> set[str]:
+        return {module.name for module in pkgutil.iter_modules(contributed.__path__)}
 
     def _declared(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=GROUP)}

@@ -1,0 +1,1 @@
+"""One cell per file, found by the file's name: `invoke new-cell` puts them here. Each file says `CELL = ItsClass`."""

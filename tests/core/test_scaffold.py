@@ -1,0 +1,135 @@
+"""What `invoke new-app` and `new-cell` write works as it is: linted, installed, trained, held to the contract."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from core import app as apps
+from core import scaffold
+from core.conformance import check_app
+from core.errors import UserError
+from core.recurrence import CELLS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def declare(package: Path, group: str, entry: str) -> None:
+    """What pip would write to declare an entry point, without pip."""
+    info = package / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+@pytest.mark.parametrize("kind", scaffold.KINDS)
+def test_every_kind_keeps_the_contract_as_it_is(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"fresh_{kind}"
+    scaffold.new_app(name, kind, tmp_path / "package")
+    declare(tmp_path / "package", "unroll.apps", f"{name} = unroll_{name}:APP")
+    monkeypatch.syspath_prepend(str(tmp_path / "package"))
+    check_app(name, tmp_path / "work")
+
+
+@pytest.mark.parametrize("kind", scaffold.KINDS)
+def test_every_kind_is_short_clean_and_tests_itself(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"clean_{kind}"
+    scaffold.new_app(name, kind, tmp_path)
+    package = tmp_path / f"unroll_{name}"
+    assert sum(len(file.read_text().splitlines()) for file in package.glob("*.py")) < 240
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--config", str(ROOT / "pyproject.toml"), str(package)]
+        done = subprocess.run(ruff, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    declare(tmp_path, "unroll.apps", f"{name} = unroll_{name}:APP")
+    tests = [sys.executable, "-m", "pytest", "-q", str(tmp_path / "tests" / f"test_{name}.py")]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        tests, env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_in_a_checkout_an_application_is_one_new_folder_and_its_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    files = {str(file.relative_to(tmp_path)) for file in scaffold.new_app("weather", "tag")}
+    code = {f"apps/weather/{part}.py" for part in ("__init__", "config", "data", "model", "train")}
+    assert files == {*code, "apps/weather/README.md", "tests/apps/weather/test_weather.py"}
+    with pytest.raises(UserError, match=r"apps/weather/.*: is there already; choose another name or folder"):
+        scaffold.new_app("weather", "classify")
+
+
+def test_a_new_cell_is_found_by_its_name_and_keeps_every_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    code, test = scaffold.new_cell("leaky_fresh")
+    monkeypatch.setattr("core.recurrence.contributed.__path__", [str(code.parent)])
+    assert "leaky_fresh" in CELLS
+    assert CELLS["leaky_fresh"].__name__ == "LeakyFreshCell"  # type: ignore[attr-defined]
+    space: dict[str, object] = {}
+    exec(test.read_text(), space)
+    for name, check in space.items():
+        if name.startswith("test_"):
+            check()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("speech", "tag", "--name speech: there is an application of that name already"),
+        ("Weather", "tag", "--name Weather: write it in lower-case letters, digits and underscores"),
+        ("../up", "tag", "write it in lower-case letters"),
+        ("class", "tag", "write it in lower-case letters"),
+        ("weather", "tagg", r"--kind tagg: no such kind; did you mean tag\?"),
+    ],
+)
+def test_what_cannot_be_is_one_line(name: str, kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        scaffold.new_app(name, kind, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_installed_unroll_asks_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    with pytest.raises(UserError, match="--path is missing"):
+        scaffold.new_cell("leaky_fresh")
+    with pytest.raises(UserError, match="there is a cell of that name already"):
+        scaffold.new_cell("gru", tmp_path)
+
+
+def test_a_package_of_ones_own_in_a_fresh_environment(tmp_path: Path) -> None:
+    """Outside the repository: made, installed by pip, trained, evaluated, compared and diagnosed."""
+    scaffold.new_app("stranger", "classify", tmp_path / "stranger")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    # The dependencies, gigabytes of them, are those of the environment that runs this test.
+    [packages] = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(
+        "\n".join([*(p for p in sys.path if p.endswith("site-packages")), str(ROOT)])
+    )
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(tmp_path / "stranger")]
+    subprocess.run([python, *install], check=True, capture_output=True)
+    env = os.environ | {
+        "UNROLL_DATA": str(tmp_path / "data"), "UNROLL_RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "1",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }  # fmt: skip
+
+    def invoke(*words: str) -> dict[str, object]:
+        command = [python, "-m", "invoke", *words, "--app", "stranger", "--json"]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+    trained = invoke("train", "--preset", "smoke")
+    assert invoke("evaluate")["metrics"] == trained["metrics"]
+    assert invoke("compare")["metric"] == "test/accuracy"
+    assert "verdict" in invoke("diagnose", "--run", "latest")
+    assert "stranger" not in apps.names()  # of this environment
