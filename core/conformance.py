@@ -1,15 +1,15 @@
 """What every application must do, as checks that any application can run: ours, and a stranger's.
 
-    from core.conformance import CHECKS, Subject
+    from core.conformance import check_app
 
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-    def test_conformance(check, tmp_path_factory):
-        check(Subject.of("my-app", tmp_path_factory.mktemp("my-app")))
+    def test_conformance(tmp_path):
+        check_app("my-app", tmp_path)
 
 All of them work on the preset "smoke" and need no network.
 """
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -24,8 +24,9 @@ from torch import nn
 
 from core import app as apps
 from core.app import App, Data
-from core.config import Config
+from core.config import Config, flat
 from core.data.store import Store
+from core.errors import UserError
 from core.interrupt import Interrupted
 from core.recurrence.state import detach
 from core.training import saved
@@ -78,6 +79,13 @@ def prepare_is_idempotent(subject: Subject) -> None:
     assert subject.app.data(subject.config, other).digest == subject.data().digest
 
 
+def prepare_is_deterministic(subject: Subject) -> None:
+    """Prepared anew in another place, the data have the same digest."""
+    store = Store(subject.folder / "again")
+    subject.app.prepare(subject.config, store)
+    assert subject.app.data(subject.config, store).digest == subject.data().digest
+
+
 def facts_rebuild_the_model(subject: Subject) -> None:
     """The facts are plain JSON, and a saved model evaluates as the one that was saved."""
     data = subject.data()
@@ -112,6 +120,58 @@ def evaluation_tells_what_and_how(subject: Subject) -> None:
     assert first.signature and first.records
     assert len({record["id"] for record in first.records}) == len(first.records)
     assert first == second
+
+
+def splits_are_disjoint(subject: Subject) -> None:
+    """No example of val is one of test."""
+    data = subject.data()
+    model = subject.model(data)
+    val, test = (evaluate(subject.app, model, batches).records for batches in (data.val, data.test))
+
+    def names(records: list[dict[str, Any]]) -> set[str]:  # in a stream, ids alone are places
+        return {json.dumps([record["id"], record.get("reference")]) for record in records}
+
+    assert not names(val) & names(test)
+
+
+def evaluation_ignores_the_batch_size(subject: Subject) -> None:
+    """Batches of half the size give the same metrics, to rounding."""
+    if "train.batch" not in flat(subject.config):
+        return
+    size = flat(subject.config)["train.batch"]
+    halved = replace(subject, config=subject.config.override([f"train.batch={max(size // 2, 1)}"]))
+    data = subject.data()
+    model = subject.model(data)
+    whole, half = (evaluate(subject.app, model, some.val).metrics for some in (data, halved.data()))
+    assert whole.keys() == half.keys()
+    for name, value in whole.items():
+        assert math.isclose(value, half[name], rel_tol=1e-3, abs_tol=1e-3), (name, value, half[name])
+
+
+def errors_are_one_line(subject: Subject) -> None:
+    """What cannot be is refused by a UserError of one line: settings, sources, inputs."""
+    app, model = subject.app, subject.model(subject.data()).eval()
+
+    def elsewhere() -> None:
+        app.prepare(subject.config.override(["data.source=nowhere"]), subject.store)
+
+    def odd_inputs() -> None:
+        with torch.inference_mode():
+            app.predict(model, ["\x00", ""])
+
+    for refused in (lambda: app.config("smoke", ["model.cel=gru"]), lambda: app.config("smok"), elsewhere):
+        message = _refusal(refused)
+        assert message is not None and "\n" not in message, message
+    message = _refusal(odd_inputs)
+    assert message is None or "\n" not in message, message
+
+
+def _refusal(call: Callable[[], object]) -> str | None:
+    try:
+        call()
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def predict_works_on_the_examples(subject: Subject) -> None:
@@ -153,9 +213,13 @@ def resume_is_exact(subject: Subject) -> None:
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     presets_round_trip,
     prepare_is_idempotent,
+    prepare_is_deterministic,
     facts_rebuild_the_model,
     a_step_reaches_every_parameter,
     evaluation_tells_what_and_how,
+    splits_are_disjoint,
+    evaluation_ignores_the_batch_size,
+    errors_are_one_line,
     predict_works_on_the_examples,
     loss_falls,
     resume_is_exact,
