@@ -1,0 +1,100 @@
+"""Clips: their motions named, their next frames. This file and config.py are the only ones that know the config."""
+
+from pathlib import Path
+from typing import Any
+
+from apps.video import baselines, data, train
+from apps.video.config import PRESETS, VideoConfig
+from apps.video.figures import figures
+from apps.video.model import Classifier, Forecaster
+from apps.video.sources import Source, builtin, folder, moving_mnist
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.errors import UserError, did_you_mean
+from core.recurrence import CELLS
+
+EXAMPLES = Path(__file__).parent / "examples"
+"""clips in digits that training does not see, as folders of frames"""
+
+
+def prepare(config: VideoConfig, store: Store) -> None:
+    """Frames of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: VideoConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    prepared = _prepared(config, store)
+    return data.batches(prepared, window=config.window, frames=config.train.batch, seed=config.train.seed)
+
+
+def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster:
+    """The network for data of these facts. Raises UserError for an unknown cell, or one that does not suit the task."""
+    wanted, predicts = config.model, config.train.task == "predict_frames"
+    _check_cell(wanted.cell, predicts)
+    shared: dict[str, Any] = {
+        "channels": facts["channels"], "size": facts["size"], "every": config.data.every,
+        "cell": wanted.cell, "hidden": wanted.hidden, "layers": wanted.layers,
+    }  # fmt: skip
+    if not predicts:
+        return Classifier(facts["classes"], width=wanted.width, dropout=wanted.dropout, **shared)
+    span = {"context": config.data.context, "horizon": config.data.horizon}
+    return Forecaster(patch=wanted.patch, reach=wanted.reach, **span, **shared)
+
+
+def score(config: VideoConfig) -> Score:
+    """Accuracy, or the squared error of predicted frames."""
+    return Score("mse", "min") if config.train.task == "predict_frames" else Score("accuracy", "max")
+
+
+def compare(config: VideoConfig, data: Data) -> dict[str, dict[str, float]]:
+    """Simple methods on the test split."""
+    if config.train.task == "predict_frames":
+        return baselines.foreseeing(data, config.data.context)
+    return baselines.naming(data)
+
+
+def _check_cell(name: str, predicts: bool) -> None:
+    if name not in CELLS:
+        raise UserError(f"model.cell={name}: no such cell; {did_you_mean(name, CELLS)}")
+    over_maps = getattr(CELLS[name], "extent_dims", 0) == 2
+    if predicts and not over_maps:
+        raise UserError(f"model.cell={name}: train.task=predict_frames needs a cell over maps: convlstm or convgru")
+    if over_maps and not predicts:
+        raise UserError(f"model.cell={name}: train.task=classify needs a cell over vectors, such as gru or lstm")
+
+
+def _prepared(config: VideoConfig, store: Store) -> Prepared:
+    return data.prepare(store, _source(config, store))
+
+
+def _source(config: VideoConfig, store: Store) -> Source:
+    wanted, classify = config.data, config.train.task == "classify"
+    match wanted.source:
+        case "builtin":
+            task = "motions" if classify else "bouncing"
+            return builtin.source(task, wanted.clips, wanted.seed, wanted.size, length=config.window or builtin.LONGEST)
+        case "moving-mnist":
+            return moving_mnist.source(store, wanted.path, wanted.size)
+        case "folder":
+            channels = 3 if wanted.colour else 1
+            return folder.source(wanted.path, wanted.size, channels, wanted.every, labelled=classify)
+
+
+APP = App(
+    about="the motion in a clip, or its next frames",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=train.predict,
+    score=Score("accuracy", "max"),
+    examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*/"))),
+    unit="frames",
+    figures=figures,
+    baselines=compare,
+    stream=train.stream,
+    score_of=score,
+)

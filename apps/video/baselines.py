@@ -1,0 +1,102 @@
+"""What the networks must beat: the most frequent class, a single frame; the last frame again, linear motion."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn import functional as F
+
+from apps.video.data import Batch
+from apps.video.train import Errors, errors, totals
+from core.app import Data
+
+FASTEST = 3
+"""pixels from frame to frame that linear motion looks for"""
+Method = Callable[[Tensor, int], Tensor]
+"""(frames seen [T, B, C, Y, X], horizon) -> those that follow [horizon, B, C, Y, X]"""
+
+
+def naming(data: Data) -> dict[str, dict[str, float]]:
+    """Accuracy on test of the most frequent class, and of a logistic regression on the middle frame: without motion."""
+    train, test = (_middles(batches.dataset) for batches in (data.train, data.test))  # type: ignore[attr-defined]
+    frequent = Counter(train[1]).most_common(1)[0][0]
+    regression = LogisticRegression(C=0.01, max_iter=200).fit(*train)
+    return {
+        "most frequent": {"accuracy": sum(label == frequent for label in test[1]) / len(test[1])},
+        "middle frame": {"accuracy": float(regression.score(*test))},
+    }
+
+
+def _middles(dataset: Any) -> tuple[Any, list[int]]:
+    clips = [dataset[index] for index in range(len(dataset))]
+    frames = torch.stack([frames[len(frames) // 2].flatten() for _, frames, _ in clips])
+    return frames.numpy() / 255, [label for *_, label in clips]
+
+
+def foreseeing(data: Data, context: int) -> dict[str, dict[str, float]]:
+    """The errors on test of `copy_last` and `linear_motion`."""
+    return {name: totals(measured(method, data.test, context)) for name, method in METHODS.items()}
+
+
+def measured(method: Method, batches: Iterable[Batch], context: int) -> list[Errors]:
+    """The errors of a method, batch by batch."""
+    return [
+        errors(method(batch.frames[:context], len(batch.frames) - context), batch.frames[context:]) for batch in batches
+    ]
+
+
+def copy_last(frames: Tensor, horizon: int) -> Tensor:
+    """The last frame, again and again."""
+    return frames[-1:].expand(horizon, *frames.shape[1:])
+
+
+def linear_motion(frames: Tensor, horizon: int) -> Tensor:
+    """What moves goes on as it did; what rests stays.
+
+    The mean over the frames seen is taken for the ground. The displacement from frame to frame is where the
+    cross-correlation of what differs from the ground has its peak, over all pairs of successive frames, to a fraction
+    of a pixel. The last frame's difference is shifted by it, again and again, and laid over the ground. There is one
+    displacement for each clip: two things that move apart are too much for it.
+    """
+    ground = frames.mean(0)
+    moving = frames - ground
+    shift = _displacement(moving)
+    future = [ground + _shifted(moving[-1], step * shift) for step in range(1, horizon + 1)]
+    return torch.stack(future).clamp(0, 1)
+
+
+def _displacement(moving: Tensor) -> Tensor:
+    """Pixels (y, x) from frame to frame, [B, 2]."""
+    extent = [
+        2 * side for side in moving.shape[-2:]
+    ]  # twice as large: nothing leaves on one side to come back on the other
+    spectra = torch.fft.rfft2(moving, s=extent)
+    products = (spectra[1:] * spectra[:-1].conj()).sum((0, 2))
+    near = torch.fft.irfft2(products, s=extent).roll((FASTEST + 1, FASTEST + 1), (-2, -1))
+    near = near[:, : 2 * FASTEST + 3, : 2 * FASTEST + 3]
+    peak = near[:, 1:-1, 1:-1].flatten(1).argmax(1)
+    y, x = peak // (2 * FASTEST + 1) + 1, peak % (2 * FASTEST + 1) + 1
+    rows = torch.arange(len(near), device=near.device)
+    vertical = _vertex(near[rows, y - 1, x], near[rows, y, x], near[rows, y + 1, x])
+    horizontal = _vertex(near[rows, y, x - 1], near[rows, y, x], near[rows, y, x + 1])
+    return torch.stack([y + vertical, x + horizontal], 1) - (FASTEST + 1)
+
+
+def _vertex(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:
+    """Where the parabola through three neighbouring values has its top, from the middle one: -0.5 to 0.5."""
+    return ((before - after) / (2 * (before - 2 * peak + after)).clamp(max=-1e-6)).clamp(-0.5, 0.5)
+
+
+def _shifted(frames: Tensor, shift: Tensor) -> Tensor:
+    """Frames [B, C, Y, X] moved by (y, x) pixels, [B, 2], interpolated linearly; zeros come in from outside."""
+    height, width = frames.shape[-2:]
+    matrix = torch.eye(2, 3, dtype=frames.dtype, device=frames.device).repeat(len(frames), 1, 1)
+    matrix[:, 0, 2], matrix[:, 1, 2] = -2 * shift[:, 1] / width, -2 * shift[:, 0] / height
+    grid = F.affine_grid(matrix, list(frames.shape), align_corners=False)
+    return F.grid_sample(frames, grid, align_corners=False)
+
+
+METHODS: dict[str, Method] = {"copy last": copy_last, "linear motion": linear_motion}

@@ -1,0 +1,104 @@
+"""Everything one may change."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+
+
+class VideoData(DataConfig):
+    """The clips, and how they are seen."""
+
+    source: Literal["builtin", "moving-mnist", "folder"] = "builtin"
+    """builtin: digits in motion; moving-mnist: the published sequences; folder: your own (see path)"""
+    clips: int = Field(10000, ge=16)
+    """builtin: clips to train on; a tenth and a fifth as many, of other digits, for val and test"""
+    seed: int = Field(0, ge=0)
+    """builtin: of everything that is drawn in making the clips"""
+    size: int = Field(24, ge=8, le=512)
+    """frames are cut to a square and brought to so many pixels a side"""
+    colour: bool = False
+    """folder: keep three channels"""
+    every: int = Field(1, ge=1)
+    """folder: of so many frames one is kept"""
+    context: int = Field(5, ge=2)
+    """predict_frames: frames that are seen"""
+    horizon: int = Field(10, ge=1)
+    """predict_frames: frames that are predicted"""
+
+
+class VideoModel(ModelConfig):
+    """The network."""
+
+    cell: str = "gru"
+    """recurrent cell, by its name in core.recurrence; predict_frames: convlstm or convgru"""
+    hidden: int = Field(96, ge=1)
+    """hidden units (predict_frames: channels of the hidden maps) per layer"""
+    width: int = Field(16, ge=4, multiple_of=4)
+    """classify: channels of the first convolution; the others have twice as many"""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """classify: share of features dropped"""
+    patch: int = Field(2, ge=1)
+    """predict_frames: so many by so many pixels are one place of the hidden maps; divides data.size"""
+    reach: int = Field(2, ge=1)
+    """predict_frames: pixels that a thing may move from frame to frame"""
+
+
+class VideoTrain(TrainConfig):
+    """How long, how exactly, from which seed."""
+
+    task: Literal["classify", "predict_frames"] = "classify"
+    """name what happens in a clip, or go on with it"""
+    epochs: int = Field(7, ge=1)
+    """passes over the training split"""
+    batch: int = Field(480, ge=1)
+    """frames in a batch, padding included"""
+
+
+class VideoOptimizer(OptimizerConfig):
+    """The optimiser, its schedule and the bound on the gradient."""
+
+    lr: float = Field(2e-3, gt=0)
+    """peak learning rate"""
+    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
+    """learning rate after the warm-up"""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """share of all steps over which the learning rate rises from zero"""
+
+
+class VideoConfig(Config):
+    """A model of clips."""
+
+    data: VideoData = VideoData()
+    model: VideoModel = VideoModel()
+    train: VideoTrain = VideoTrain()
+    optimizer: VideoOptimizer = VideoOptimizer()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.train.task == "classify" and self.data.source == "moving-mnist":
+            raise ValueError("data.source=moving-mnist has no classes; use --preset moving-mnist")
+        if self.train.task == "predict_frames" and self.data.size % self.model.patch:
+            raise ValueError(f"model.patch={self.model.patch} must divide data.size={self.data.size}")
+        return self
+
+    @property
+    def window(self) -> int | None:
+        """Frames of a piece of a clip; None where clips stay whole."""
+        return self.data.context + self.data.horizon if self.train.task == "predict_frames" else None
+
+
+DEFAULT = VideoConfig()
+FRAMES = ["train.task=predict_frames", "model.cell=convgru", "model.hidden=32", "optimizer.lr=0.01"]
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": DEFAULT.override(
+        ["data.clips=160", "data.size=16", "model.hidden=32", "train.epochs=4", "train.batch=240"]
+    ),
+    "frames": DEFAULT.override([*FRAMES, "data.clips=6000", "data.size=20", "train.epochs=3", "train.batch=120"]),
+    "moving-mnist": DEFAULT.override(
+        [*FRAMES, "data.source=moving-mnist", "data.size=64", "data.context=10", "model.patch=4", "model.reach=4",
+         "model.hidden=64", "train.batch=320"]
+    ),
+}  # fmt: skip

@@ -1,0 +1,92 @@
+"""Pictures: which motion was taken for which; true frames above predicted ones; the error over the horizon."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from apps.video import baselines
+from apps.video.data import Batch
+from apps.video.model import Classifier, Forecaster
+from apps.video.train import foresee, over_the_horizon
+from core.app import Report
+
+SHOWN = 4
+"""clips on the contact sheet"""
+LINES = {"network": ("#0072B2", "o"), "copy last": ("#D55E00", "s"), "linear motion": ("#009E73", "^")}
+"""of Okabe and Ito's palette, told apart with any colour vision, and by their marks"""
+UNITS = {"mse": "mean squared error", "ssim": "structural similarity", "psnr": "peak signal to noise (dB)"}
+
+
+def figures(model: Classifier | Forecaster, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
+    """`confusion` of classes; or `frames`, a contact sheet, and `horizon`, the error of each predicted frame."""
+    if not isinstance(model, Forecaster):
+        return {"confusion": confusion(report, model.classes)}
+    first = next(iter(batches))
+    return {"frames": sheet(model, first), "horizon": horizon(model, batches)}
+
+
+def confusion(report: Report, classes: tuple[str, ...]) -> Figure:
+    """Clips of each class by the answer that they got; shares of a class as shades."""
+    table = np.zeros((len(classes), len(classes)), int)
+    for row in report.records:
+        table[classes.index(row["reference"]), classes.index(row["prediction"])] += 1
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(table), strict=True):
+        colour = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    title = f"accuracy {report.metrics['accuracy']:.1%} of {len(report.records):,} clips"
+    axes.set(xlabel="answer", ylabel="class", title=title)
+    return figure
+
+
+@torch.no_grad()
+def sheet(model: Forecaster, batch: Batch) -> Figure:
+    """Of some clips the frames seen, and below each other the true and the predicted ones that follow."""
+    frames = batch.frames[:, :SHOWN]
+    predicted = torch.cat([frames[: model.context], foresee(model, frames)])
+    steps, count = frames.shape[:2]
+    figure = Figure(figsize=(0.75 * steps + 1, 1.6 * count + 0.6), layout="constrained")
+    grid = figure.subplots(2 * count, steps, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    for clip in range(count):
+        for row, (name, shown) in enumerate((("true", frames), ("predicted", predicted))):
+            for step in range(steps):
+                _draw(axes := grid[2 * clip + row, step], shown[step, clip], seen=step < model.context)
+                if clip == row == 0:
+                    axes.set_title(f"{step - model.context + 1:+d}", fontsize=9)
+            grid[2 * clip + row, 0].set_ylabel(name, fontsize=9)
+    figure.suptitle("frames after the last one seen (up to +0 seen; bright edges: to be predicted)", fontsize=10)
+    return figure
+
+
+def _draw(axes: Axes, frame: torch.Tensor, seen: bool) -> None:
+    picture = frame.clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    for side in axes.spines.values():
+        side.set(color="0.6" if seen else "#E69F00", linewidth=1 if seen else 1.6)
+
+
+@torch.no_grad()
+def horizon(model: Forecaster, batches: Iterable[Batch]) -> Figure:
+    """The three measures at each step of the horizon, of the network and of the simple methods."""
+    methods = {"network": lambda frames, count: foresee(model, frames), **baselines.METHODS}
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(UNITS))
+    for name, method in methods.items():
+        curves = over_the_horizon(baselines.measured(method, batches, model.context))
+        colour, mark = LINES[name]
+        for axes, (measure, values) in zip(panels, curves.items(), strict=True):
+            axes.plot(range(1, len(values) + 1), values.cpu(), color=colour, marker=mark, markersize=4, label=name)
+            axes.set(xlabel="frames after the last one seen", ylabel=UNITS[measure])
+            axes.grid(alpha=0.3)
+    panels[0].set_ylim(bottom=0)
+    panels[0].legend()
+    return figure

@@ -1,0 +1,52 @@
+"""How near predicted frames are to the true ones: squared error, peak signal to noise, structural similarity.
+
+Frames are [..., C, Y, X] with values from 0 to 1; each function gives one number per frame, [...].
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DEVIATION, WINDOW = 1.5, 11
+"""pixels: of the Gaussian window of SSIM, and how wide it is (Wang et al. 2004, section III.C)"""
+STABLE = (0.01**2, 0.03**2)
+"""(K1 L)^2 and (K2 L)^2 of the same, for values up to L = 1"""
+LOUDEST = 100.0
+"""dB that frames without any error are given"""
+
+
+def mse(predicted: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error over pixels and channels; times their number it is the error per frame that papers give."""
+    return (predicted - true).square().mean((-3, -2, -1))
+
+
+def psnr(predicted: Tensor, true: Tensor) -> Tensor:
+    """Peak signal to noise ratio in dB: -10 log10(mse), at most LOUDEST."""
+    return -10 * mse(predicted, true).clamp(min=10 ** (-LOUDEST / 10)).log10()
+
+
+def ssim(predicted: Tensor, true: Tensor) -> Tensor:
+    """Structural similarity, 1 for equal frames (Wang et al. 2004, "Image quality assessment", equation 13).
+
+    Means, variances and covariance are those under a Gaussian window of 11 x 11 pixels (of the largest odd width that
+    fits, in smaller frames); their mean is taken over all places where the window lies within the frame, and channels.
+    """
+    x, y = (frames.reshape(-1, 1, *frames.shape[-2:]).double() for frames in (predicted, true))
+    window = _window(min(WINDOW, *((side - 1) // 2 * 2 + 1 for side in x.shape[-2:]))).to(x)
+    mean_x, mean_y, xx, yy, xy = (_smoothed(maps, window) for maps in (x, y, x * x, y * y, x * y))
+    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + STABLE[0]) / (mean_x**2 + mean_y**2 + STABLE[0])
+    structure = (2 * covariance + STABLE[1]) / (variance_x + variance_y + STABLE[1])
+    values = (luminance * structure).mean((-2, -1))
+    return values.view(predicted.shape[:-2]).mean(-1).to(predicted.dtype)
+
+
+def _window(width: int) -> Tensor:
+    places = torch.arange(width) - width // 2
+    weights = torch.exp(-places.double().square() / (2 * DEVIATION**2))
+    return weights / weights.sum()
+
+
+def _smoothed(maps: Tensor, window: Tensor) -> Tensor:
+    """Under the window at each place where it fits: [N, 1, Y, X] -> [N, 1, Y - width + 1, X - width + 1]."""
+    return F.conv2d(F.conv2d(maps, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))

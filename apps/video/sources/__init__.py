@@ -1,0 +1,34 @@
+"""Where clips come from."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Frames = NDArray[np.uint8]
+"""[T, C, Y, X], with one channel (grey) or three"""
+
+
+class Clip(NamedTuple):
+    """Some frames and what is named in them."""
+
+    id: str
+    """for people: the file, or the number in the built-in data"""
+    label: str
+    """the class; empty where the source has none"""
+    split: Split
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of clips that can be read, one by one, any number of times."""
+
+    spec: dict[str, Any]
+    """plain JSON values that determine every clip"""
+    read: Callable[[], Iterator[Clip]]
+    """raises UserError naming the clip that is at fault"""

@@ -1,0 +1,62 @@
+"""Moving MNIST: 10,000 sequences of 20 frames, 64 x 64, two digits that bounce (Srivastava et al. 2015).
+
+The one file that is published is the test set of the paper, which generates its training data. Here its first eight
+tenths are train, the next val, the last test: figures are not those of models trained on generated data.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from apps.video.sources import Clip, Source
+from core.data import images
+from core.data.fetch import RemoteFile
+from core.data.files import sha256
+from core.data.store import Store
+from core.errors import UserError
+
+FILE = RemoteFile(
+    "moving-mnist/mnist_test_seq.npy",
+    ("http://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy",),
+    # As TensorFlow Datasets lists it; 819,200,096 bytes.
+    "c2a3e8d3939c001ab77bf543f130157424efa486bb4d0974d2cebb773b13f8b3",
+)
+
+
+def source(store: Store, path: Path | None, size: int) -> Source:
+    """The published file, by its checksum; or the user's own one of the same form at `path`, uint8 [T, N, Y, X].
+
+    Raises:
+        UserError: it cannot be had, or is not of that form.
+    """
+    file = path or store.fetch(FILE)
+    sequences = _open(file)
+    spec = {"source": "moving-mnist", "size": size, "content": FILE.sha256 if path is None else sha256(file)}
+    return Source(spec, partial(_read, sequences, size))
+
+
+def _open(file: Path) -> NDArray[np.uint8]:
+    try:
+        sequences: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{file}: is not an intact .npy file ({str(error).splitlines()[0]}); copy it again") from error
+    shape = " x ".join(map(str, sequences.shape))
+    if sequences.dtype != np.uint8 or sequences.ndim != 4 or sequences.shape[1] < 10 or not sequences.size:
+        raise UserError(
+            f"{file}: holds {shape} values of type {sequences.dtype}; Moving MNIST is uint8, frames x sequences x "
+            f"height x width (20 x 10000 x 64 x 64), of ten sequences at least"
+        )
+    return sequences
+
+
+def _read(sequences: NDArray[np.uint8], size: int) -> Iterator[Clip]:
+    count = sequences.shape[1]
+    for number in range(count):
+        split = ("train", "val", "test")[sum(number >= share * count for share in (0.8, 0.9))]
+        frames = [images.pixels(Image.fromarray(frame), (size, size)) for frame in sequences[:, number]]
+        yield Clip(f"sequence {number}", "", split, np.stack(frames)[:, None])  # type: ignore[arg-type]

@@ -1,0 +1,170 @@
+import sys
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from apps.video import clips
+from core.data import images
+from core.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.mkv"])
+def test_a_video_gives_its_frames(tmp_path, square, video, name):
+    path = video(tmp_path / name, square())
+    frames = clips.read(path, 32, 1)
+    assert frames.shape == (8, 1, 32, 32) and frames.dtype == np.uint8
+    assert np.abs(frames[:, 0].astype(int) - square()[..., 0]).mean() < 6
+    assert clips.read(path, 16, 3).shape == (8, 3, 16, 16)
+    assert np.array_equal(clips.read(path, 32, 1, every=3), frames[::3])
+
+
+def test_colours_and_wide_frames(tmp_path, video):
+    frames = np.zeros((4, 32, 64, 3), np.uint8)
+    frames[:, :, 16:48] = (200, 40, 40)  # the middle square is red
+    got = clips.read(video(tmp_path / "wide.mp4", frames), 32, 3)
+    assert got.shape == (4, 3, 32, 32)
+    assert got[:, 0, :, 4:28].min() > 150 and got[:, 1:, :, 4:28].max() < 90
+
+
+def test_a_folder_of_frames_is_read_by_number_not_by_name(tmp_path, square, pictures):
+    wanted = square(count=12)
+    folder = pictures(tmp_path / "clip", wanted, first=0, name="shot2_{}.png")  # 10 would come before 2
+    frames = clips.read(folder, 32, 3)
+    assert np.array_equal(frames, wanted.transpose(0, 3, 1, 2))
+    assert np.array_equal(clips.read(folder, 32, 3, every=5), frames[::5])
+
+
+def test_a_gap_in_the_numbering_is_named(tmp_path, square, pictures):
+    folder = pictures(tmp_path / "clip", square())
+    (folder / "frame_4.png").unlink()
+    with pytest.raises(UserError, match=r"clip: frame 4 is missing, between frame_3.png and frame_5.png"):
+        clips.read(folder, 16, 1)
+    (folder / "frame_5.png").unlink()
+    with pytest.raises(UserError, match="frame 4 to 5 is missing"):
+        clips.read(folder, 16, 1)
+
+
+def test_numbers_twice_and_no_numbers_are_named(tmp_path, square, pictures):
+    folder = pictures(tmp_path / "clip", square())
+    Image.fromarray(square()[0]).save(folder / "frame_03.jpg")
+    with pytest.raises(UserError, match=r"has the number of frame_(0?3)\."):
+        clips.read(folder, 16, 1)
+    (folder / "frame_03.jpg").rename(folder / "cover.jpg")
+    with pytest.raises(UserError, match=r"cover.jpg: has no number in its name"):
+        clips.read(folder, 16, 1)
+
+
+def test_a_frame_of_another_size_or_damaged_is_named(tmp_path, square, pictures):
+    folder = pictures(tmp_path / "clip", square())
+    Image.new("RGB", (20, 30)).save(folder / "frame_6.png")
+    with pytest.raises(UserError, match=r"frame_6.png: has 20 x 30 instead of 32 x 32 pixels"):
+        clips.read(folder, 16, 1)
+    (folder / "frame_6.png").write_bytes((folder / "frame_5.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"frame_6.png"):
+        clips.read(folder, 16, 1)
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mkv"])
+def test_a_truncated_video_is_named(tmp_path, square, video, name):
+    path = video(tmp_path / name, square(count=40))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=f"{name}: is (not a video, or is )?truncated"):
+        clips.read(path, 16, 1)
+
+
+def test_truncated_mp4s_are_named(tmp_path, square, video):
+    path = video(tmp_path / "clip.mp4", square(count=40))  # the index stands at the end
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"clip.mp4: is not a video, or is truncated or damaged"):
+        clips.read(path, 16, 1)
+    path = video(tmp_path / "fast.mp4", square(count=40), movflags="faststart")  # the index stands at the beginning
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(UserError, match=r"fast.mp4: is .*truncated"):
+        clips.read(path, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"not a video at all " * 50, "is not a video"), (bytes(4000), "is not a video")],
+)
+def test_what_is_no_video_is_named(tmp_path, content, message):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"clip.mp4: {message}"):
+        clips.read(path, 16, 1)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none.mp4: there is no such file"):
+        clips.read(tmp_path / "none.mp4", 16, 1)
+
+
+def test_a_sound_file_is_named(tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(UserError, match=r"sound.mkv: holds no pictures, only audio"):
+        clips.read(path, 16, 1)
+
+
+def test_a_video_without_frames_is_named(tmp_path, square, video):
+    path = video(tmp_path / "clip.avi", square()[:0])
+    with pytest.raises(UserError, match=r"clip.avi: (holds no frames|is not a video)"):
+        clips.read(path, 16, 1)
+
+
+def test_a_video_whose_frames_change_their_size_is_read(tmp_path, square):
+    path = tmp_path / "clip.mjpeg"  # JPEG pictures, one after the other
+    with path.open("wb") as file:
+        for size in (32, 32, 48, 64):
+            Image.fromarray(square(count=1, size=size)[0]).save(file, format="JPEG")
+    frames = clips.read(path, 16, 1)
+    assert frames.shape == (4, 1, 16, 16)
+    assert all(frame[0].max() > 150 and frame[0, -1, -1] < 60 for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "message"),
+    [
+        ("clips.LONGEST", 20, "declares 40 frames, more than 20"),
+        ("clips.MOST", 30_000, "declares 40 frames of 1,024 pixels"),
+        ("images.LARGEST", 1000, "declares frames of 32 x 32 pixels"),
+    ],
+)
+def test_an_enormous_video_is_refused_by_its_header(tmp_path, square, video, monkeypatch, limit, value, message):
+    path = video(tmp_path / "clip.avi", square(count=40, size=32, start=0)[:, :, :32])
+    monkeypatch.setattr({"clips": clips, "images": images}[limit.split(".")[0]], limit.split(".")[1], value)
+    monkeypatch.setattr(clips, "_decoded", None)  # nothing is decoded
+    with pytest.raises(UserError, match=f"clip.avi: {message}"):
+        clips.read(path, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "message"), [("LONGEST", 5, "has more than 5 frames"), ("MOST", 6000, "unpacks into more")]
+)
+def test_what_no_header_declares_is_bounded_too(tmp_path, square, monkeypatch, limit, value, message):
+    path = tmp_path / "clip.mjpeg"
+    with path.open("wb") as file:
+        for frame in square():
+            Image.fromarray(frame).save(file, format="JPEG")
+    monkeypatch.setattr(clips, limit, value)
+    monkeypatch.setattr(clips, "_check_declared", lambda *_: None)
+    with pytest.raises(UserError, match=f"clip.mjpeg: {message}"):
+        clips.read(path, 16, 1)
+
+
+def test_without_pyav_there_is_a_line_and_folders_work(tmp_path, square, video, pictures, monkeypatch):
+    path, folder = video(tmp_path / "clip.mp4", square()), pictures(tmp_path / "clip", square())
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"clip.mp4: reading video files needs PyAV; .*unroll\[video\]"):
+        clips.read(path, 16, 1)
+    assert clips.read(folder, 16, 1).shape == (8, 1, 16, 16)
