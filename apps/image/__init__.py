@@ -1,0 +1,106 @@
+"""Pictures read as sequences. This file and config.py are the only ones that know the configuration."""
+
+from pathlib import Path
+from typing import Any
+
+from apps.image import baselines, data, sources, train
+from apps.image.completion import PixelRNN
+from apps.image.config import PRESETS, ImageConfig
+from apps.image.figures import figures
+from apps.image.model import Asked, Classifier, Denoiser, Network, Shape
+from apps.image.predict import predict
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.errors import UserError, did_you_mean
+from core.recurrence import CELLS
+
+EXAMPLES = Path(__file__).parent / "examples"
+"""three of the built-in digits' test split, as PNG files"""
+SCORES = {
+    "classify": Score("accuracy", "max"),
+    "complete": Score("bits_per_pixel", "min"),
+    "denoise": Score("mse", "min"),
+}
+
+
+def prepare(config: ImageConfig, store: Store) -> None:
+    """Pictures of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: ImageConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    size, seed = config.train.batch, config.train.seed
+    return data.batches(_prepared(config, store), size=size, seed=seed, limit=config.data.limit)
+
+
+def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
+    """The network of the configured task for pictures of these facts.
+
+    Raises:
+        UserError: an unknown cell or initialisation, or one that does not fit.
+    """
+    wanted = config.model
+    usable = [name for name in CELLS if not getattr(CELLS[name], "extent_dims", 0)]
+    if wanted.cell not in usable:
+        raise UserError(f"model.cell={wanted.cell}: no such cell; {did_you_mean(wanted.cell, usable)}")
+    try:
+        return _network(config, facts)
+    except ValueError as error:
+        raise UserError(f"model.init={wanted.init}, model.cell={wanted.cell}: {error}") from error
+
+
+def _network(config: ImageConfig, facts: dict[str, Any]) -> Network:
+    wanted = config.model
+    shape = Shape(facts["height"], facts["width"], facts["channels"], facts["levels"])
+    asked = Asked(**dict(config.predict))
+    shared = {name: getattr(wanted, name) for name in ("cell", "hidden", "layers", "init", "dropout")}
+    match config.train.task:
+        case "classify":
+            options = wanted.model_dump(exclude={"maps"})
+            return Classifier(shape, classes=tuple(facts["classes"]), shift=config.train.shift, asked=asked, **options)
+        case "complete":
+            return PixelRNN(shape, maps=wanted.maps, asked=asked, **shared)
+        case "denoise":
+            return Denoiser(shape, noise=config.train.noise, asked=asked, **shared)
+
+
+def compare(config: ImageConfig, data: Data) -> dict[str, dict[str, float]]:
+    """Simple methods for the configured task, on the test split."""
+    match config.train.task:
+        case "classify":
+            return baselines.classes(data)
+        case "complete":
+            return baselines.bits(data, round(config.predict.keep * data.facts["height"]))
+        case "denoise":
+            return baselines.denoised(data, config.train.noise)
+
+
+def _prepared(config: ImageConfig, store: Store) -> Prepared:
+    wanted = config.data
+    match wanted.source:
+        case "builtin":
+            source = sources.builtin()
+        case "folder":
+            source = sources.folder(wanted.path, wanted.size, wanted.colour)
+        case "mnist" | "fashion-mnist":
+            source = sources.published(wanted.source, store)
+    return data.prepare(store, source, wanted.levels)
+
+
+APP = App(
+    about="pictures read as sequences: their class, their missing part, or the same without noise",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=predict,
+    score=SCORES["classify"],
+    score_of=lambda config: SCORES[config.train.task],
+    examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.png"))),
+    unit="pictures",
+    figures=figures,
+    baselines=compare,
+)

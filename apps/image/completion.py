@@ -1,0 +1,85 @@
+"""A picture's probability, pixel by pixel: each one given all rows above it and all pixels to its left."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from apps.image.model import Asked, Network, Shape
+from core.recurrence import Recurrent
+from core.sequence.decoding import Sampling, restrict
+
+KERNEL = (1, 5)
+"""columns that the convolutional LSTM sees at once, of the row that it reads and of its own last state"""
+PLACE = 4
+"""features of a pixel above: its value, one (zero outside the picture), and the row and column of the pixel below it"""
+
+
+class PixelRNN(Network):
+    """p(picture) = product over pixels of p(x[r, c] | x[:r, :], x[r, :c]): exact, trained in H + W steps.
+
+    A convolutional LSTM reads the picture row by row, shifted down by one: its maps at row r hold what the rows above
+    say about each column. A second network runs along every row, all rows side by side, and reads those maps and the
+    pixel to the left. After van den Oord et al. 2016, "Pixel recurrent neural networks", arXiv 1601.06759 (Row LSTM);
+    there the row itself is read by a masked convolution, here by a recurrence that reaches back to its first pixel.
+
+    Args:
+        cell, hidden, layers, init: of the network along the row.
+        maps: hidden maps of the network down the rows.
+        dropout: share of features dropped, of the maps, between layers and before the output.
+    """
+
+    def __init__(
+        self, shape: Shape, *, cell: str, hidden: int, layers: int, init: str | None, maps: int, dropout: float,
+        asked: Asked = Asked(),  # noqa: B008
+    ) -> None:  # fmt: skip
+        super().__init__(shape, asked=asked)
+        self.above = Recurrent("convlstm", PLACE, maps, kernel_size=KERNEL)
+        between = dropout if layers > 1 else 0.0
+        self.along = Recurrent(cell, maps + 2, hidden, layers, dropout=between, init=init)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(self.along.output_size, shape.levels)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, H, W], black 0 to white 1 -> log probabilities of the levels of each pixel, [B, H, W, levels]."""
+        batch, height, _ = values.shape
+        rows = torch.stack([self._row_above(values, row) for row in range(height)])
+        maps = self.dropout(self.above(rows)[0]).squeeze(3)  # [H, B, M, W]
+        left = F.pad(torch.stack([values, torch.ones_like(values)], 2), (1, -1))  # [B, H, 2, W]
+        steps = torch.cat([maps, left.transpose(0, 1)], 2)
+        states, _ = self.along(steps.permute(3, 0, 1, 2).flatten(1, 2))  # [W, H x B, hidden]
+        log_probs: Tensor = self.output(self.dropout(states)).log_softmax(-1)
+        return log_probs.unflatten(1, (height, batch)).permute(2, 1, 0, 3)
+
+    def bits(self, pixels: Tensor) -> Tensor:
+        """-log2 of the probability of each pixel, [B, H, W], for levels [B, H, W, 1]."""
+        log_probs = self(self.scaled(pixels[..., 0]))
+        found: Tensor = log_probs.gather(3, pixels.long()).squeeze(3)
+        return -found / torch.log(torch.tensor(2.0))
+
+    def complete(
+        self, pixels: Tensor, keep: int, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> Tensor:
+        """Pictures [B, H, W, 1] whose rows from number `keep` on are drawn anew, pixel by pixel."""
+        sampling, values, state = Sampling(temperature=temperature), self.scaled(pixels[..., 0]), None
+        levels = pixels.clone()
+        for row in range(pixels.shape[1]):
+            maps, state = self.above.step(self._row_above(values, row), state)
+            if row < keep:
+                continue
+            beside, along = torch.zeros(len(pixels), 2, device=values.device), None
+            for column in range(pixels.shape[2]):
+                output, along = self.along.step(torch.cat([maps[:, :, 0, column], beside], 1), along)
+                chances = restrict(self.output(output).log_softmax(-1), sampling).exp()
+                drawn = torch.multinomial(chances, 1, generator=generator)
+                levels[:, row, column], values[:, row, column] = drawn, self.scaled(drawn)[:, 0]
+                beside = torch.stack([values[:, row, column], torch.ones_like(beside[:, 0])], 1)
+        return levels
+
+    def _row_above(self, values: Tensor, row: int) -> Tensor:
+        """What is known of the row above row number `row`, [B, PLACE, 1, W]; above the first one there is nothing."""
+        batch, height, width = values.shape
+        inside = torch.full((batch, width), float(row > 0), device=values.device)
+        value = values[:, row - 1] * inside
+        down = torch.full_like(inside, row / height)
+        right = torch.linspace(0, 1, width, device=values.device).expand(batch, -1)
+        return torch.stack([value, inside, down, right], 1).unsqueeze(2)

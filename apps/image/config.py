@@ -1,0 +1,125 @@
+"""Everything one may change."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+
+
+class ImageData(DataConfig):
+    """The pictures."""
+
+    source: Literal["builtin", "mnist", "fashion-mnist", "folder"] = "builtin"
+    """builtin: scikit-learn's digits; mnist, fashion-mnist; folder: your own, a subfolder for each class (see path)"""
+    size: tuple[int, int] = (32, 32)
+    """folder: height and width that pictures are brought to; the middle is cut out"""
+    colour: bool = False
+    """folder: red, green and blue instead of grey"""
+    levels: int = Field(0, ge=0, le=256)
+    """grey levels that pixels are rounded to; 0: as they come (builtin 17, else 256)"""
+    limit: int = Field(0, ge=0)
+    """pictures to train on at most, the first of them; 0: all"""
+
+    @field_validator("levels")
+    @classmethod
+    def _two(cls, levels: int) -> int:
+        if levels == 1:
+            raise ValueError("write 0 (as they come) or at least 2")
+        return levels
+
+
+class ImageModel(ModelConfig):
+    """The network."""
+
+    order: Literal["rows", "pixels", "permuted", "patches", "sweeps"] = "rows"
+    """classify: what a step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""
+    patch: int = Field(2, ge=1)
+    """patches, sweeps: height and width of a patch in pixels"""
+    permutation: int = Field(0, ge=0)
+    """permuted: seed of the order, which is saved with the model"""
+    bidirectional: bool = True
+    """classify: two directions or one (sweeps always have two)"""
+    pooling: Literal["last", "mean", "max", "attention"] = "mean"
+    """classify: from the states to one vector"""
+    init: str | None = None
+    """initialisation of the recurrent weights, by its name in core.recurrence.init, for example chrono:64"""
+    maps: int = Field(32, ge=1)
+    """complete: feature maps of the convolutional LSTM that reads the rows above"""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """share of features dropped, between layers and before the output"""
+
+
+class ImageTrain(TrainConfig):
+    """What is learnt, how long, how exactly, from which seed."""
+
+    task: Literal["classify", "complete", "denoise"] = "classify"
+    """classify: name the class; complete: the probability of every pixel given those before it; denoise"""
+    epochs: int = Field(40, ge=1)
+    """passes over the training split"""
+    batch: int = Field(32, ge=1)
+    """pictures in a batch"""
+    shift: int = Field(0, ge=0)
+    """classify: pictures are moved by up to so many pixels each way, anew in every step"""
+    noise: float = Field(0.3, gt=0)
+    """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
+
+
+class ImageOptimizer(OptimizerConfig):
+    """The optimiser, its schedule and the bound on the gradient."""
+
+    lr: float = Field(3e-3, gt=0)
+    """peak learning rate"""
+    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
+    """learning rate after the warm-up"""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """share of all steps over which the learning rate rises from zero"""
+
+
+class PredictConfig(Section):
+    """What `invoke predict` does."""
+
+    keep: float = Field(0.5, ge=0, lt=1)
+    """complete: share of the rows, from the top, that is kept; what is below is filled in"""
+    temperature: float = Field(1.0, gt=0)
+    """complete: below 1 the more probable grey levels are drawn more often"""
+    seed: int = Field(0, ge=0)
+    """complete: of what is drawn"""
+    invert: bool = False
+    """swap black and white first: for dark writing on paper and a model of bright writing on black"""
+    folder: Path = Path("predicted")
+    """complete, denoise: where the pictures are written"""
+
+
+class ImageConfig(Config):
+    """A model of pictures, read as sequences."""
+
+    data: ImageData = ImageData()
+    model: ImageModel = ImageModel()
+    train: ImageTrain = ImageTrain()
+    optimizer: ImageOptimizer = ImageOptimizer()
+    predict: PredictConfig = PredictConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.train.task == "complete" and self.data.colour:
+            raise ValueError("train.task=complete draws grey pictures; set data.colour=false")
+        if self.model.order == "sweeps" and self.model.pooling == "last":
+            raise ValueError("model.order=sweeps has no last state; set model.pooling=mean, max or attention")
+        return self
+
+
+DEFAULT = ImageConfig()
+PIXELS = ["model.order=pixels"]
+COMPLETE = ["train.task=complete"]
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": DEFAULT.override(["data.limit=300", "model.hidden=32", "train.epochs=3"]),
+    "pixels": DEFAULT.override(PIXELS),
+    "permuted": DEFAULT.override([*PIXELS, "model.order=permuted"]),
+    "complete": DEFAULT.override(COMPLETE),
+    "denoise": DEFAULT.override(["train.task=denoise"]),
+    "mnist": DEFAULT.override(["data.source=mnist"]),
+    "fashion-mnist": DEFAULT.override(["data.source=fashion-mnist"]),
+}

@@ -1,0 +1,127 @@
+"""From pictures to batches: pixels are brought to one size and number of grey levels once, into the store.
+
+A prepared set is pixels and labels of each split as arrays, their names, and the facts: size, levels, classes.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apps.image.sources import SPLITS, Pixels, Source
+from core.app import Data
+from core.data.files import read_arrays, read_json, write_arrays, write_json
+from core.data.store import Prepared, Store
+from core.errors import UserError
+from core.sequence.epochs import EpochSampler, resumable
+
+NAME = "image"
+
+
+class Batch(NamedTuple):
+    """Pictures of one size."""
+
+    pixels: Tensor
+    """grey levels, or red, green and blue ones, [B, height, width, channels] uint8"""
+    labels: Tensor
+    """number of the class, [B]"""
+    rows: Tensor
+    """number in the split, [B]"""
+    ids: list[str]
+
+
+class Shuffled(EpochSampler[list[int]]):
+    """Batches of pictures drawn from the whole split; the order is a function of (seed, epoch).
+
+    Args:
+        count: of pictures.
+        size: of a batch; the last one of an epoch may be smaller.
+        seed: of the order; None leaves the pictures in theirs.
+    """
+
+    def __init__(self, count: int, size: int, seed: int | None) -> None:
+        super().__init__(seed or 0)
+        self.count, self.size, self.shuffle = count, size, seed is not None
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.size)
+
+    def batches(self, start: int) -> Iterable[list[int]]:
+        """The batches of `self.epoch`, from number `start` on: rows of each."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        rows = random.permutation(self.count) if self.shuffle else np.arange(self.count)
+        return (rows[at : at + self.size].tolist() for at in range(start * self.size, self.count, self.size))
+
+
+class Rows(Dataset[Batch]):
+    """The pictures of a split, read as they are asked for; a batch at a time, which costs no more than one picture."""
+
+    def __init__(self, pixels: Pixels, labels: NDArray[np.int64], ids: list[str]) -> None:
+        self.pixels, self.labels, self.ids = pixels, labels, ids
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        pixels, labels = torch.from_numpy(self.pixels[rows]), torch.from_numpy(self.labels[rows])
+        return Batch(pixels, labels, torch.tensor(rows), [self.ids[row] for row in rows])
+
+
+def prepare(store: Store, source: Source, levels: int = 0) -> Prepared:
+    """Bring all pictures of `source` into the store.
+
+    Args:
+        levels: grey levels that they are rounded to; 0: the source's own.
+
+    Raises:
+        UserError: a picture that cannot be read, or a split without pictures.
+    """
+
+    def write(folder: Any) -> None:
+        pictures, wanted = source.read(), levels or source.levels
+        pixels = quantised(pictures.pixels, source.levels, wanted)
+        names = {}
+        for split in SPLITS:
+            rows = np.array([own == split for own in pictures.splits])
+            if not rows.any():
+                raise UserError(f"data.source={source.spec['source']}: the {split} split has no pictures; add some")
+            write_arrays(folder, {f"{split}_pixels": pixels[rows], f"{split}_labels": pictures.labels[rows]})
+            names[split] = [pictures.ids[row] for row in np.flatnonzero(rows)]
+        height, width, channels = pixels.shape[1:]
+        facts = {"height": height, "width": width, "channels": channels, "levels": wanted}
+        write_json(folder / "facts.json", facts | {"classes": list(source.classes)})
+        write_json(folder / "names.json", names)
+
+    return store.prepare(NAME, {"source": source.spec, "levels": levels}, write)
+
+
+def quantised(pixels: Pixels, levels: int, wanted: int) -> Pixels:
+    """Values 0 to levels - 1 on the scale 0 to wanted - 1, rounded."""
+    if levels == wanted:
+        return pixels
+    table = np.round(np.arange(levels) * ((wanted - 1) / (levels - 1))).astype(np.uint8)
+    return np.asarray(table[pixels])
+
+
+def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data:
+    """Loaders of the three splits.
+
+    Args:
+        size: of a batch.
+        seed: of the order.
+        limit: pictures to train on at most, the first of them; 0: all.
+    """
+    arrays, names = read_arrays(prepared.folder), read_json(prepared.folder / "names.json")
+    loaders = {}
+    for split in SPLITS:
+        pixels, labels = arrays[f"{split}_pixels"], arrays[f"{split}_labels"]
+        count = min(limit or len(labels), len(labels)) if split == "train" else len(labels)
+        dataset = Rows(pixels[:count], labels[:count], names[split][:count])
+        sampler = Shuffled(count, size, seed if split == "train" else None)
+        loaders[split] = resumable(dataset, sampler, lambda batch: batch, seed=seed)
+    return Data(**loaders, facts=read_json(prepared.folder / "facts.json"), digest=prepared.digest)

@@ -1,0 +1,107 @@
+"""Pictures of an evaluation: which class is taken for which; completed or denoised pictures beside the originals."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apps.image.completion import PixelRNN
+from apps.image.data import Batch
+from apps.image.model import Classifier, Denoiser, Network
+from apps.image.reading import noisy
+from apps.image.train import kept_rows
+from core.app import Report
+
+MOST_CLASSES = 30
+"""with more of them the confusion picture cannot be read"""
+SHOWN = 10
+"""pictures in a column of a grid"""
+DRAWN = 3
+"""completions shown of each picture"""
+Array = NDArray[Any]
+
+
+@torch.no_grad()
+def figures(model: Network, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
+    """`confusion`; or `completions` and `new`; or `denoised`."""
+    match model:
+        case Classifier():
+            return {"confusion": confusion(report, model.classes)} if len(model.classes) <= MOST_CLASSES else {}
+        case PixelRNN():
+            return completions(model, _first(batches))
+        case Denoiser():
+            return {"denoised": denoised(model, next(iter(batches)))}
+        case _:
+            return {}
+
+
+def confusion(report: Report, classes: Sequence[str]) -> Figure:
+    """Counts of (right, named) classes, coloured by their share of the right class."""
+    number = {label: place for place, label in enumerate(classes)}
+    table = np.zeros((len(classes), len(classes)), int)
+    for row in report.records:
+        table[number[row["reference"]], number[row["prediction"]]] += 1
+    side = max(5.0, 0.5 * len(classes) + 1.5)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(table), strict=True):
+        colour = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(classes)), classes, rotation=0 if max(map(len, classes)) < 3 else 45)
+    axes.set_yticks(range(len(classes)), classes)
+    wrong = int(table.sum() - np.trace(table))
+    title = f"accuracy {report.metrics['accuracy']:.2%} ({wrong} of {table.sum():,} wrong)"
+    axes.set(xlabel="named by the model", ylabel="right class", title=title)
+    return figure
+
+
+def completions(model: PixelRNN, pixels: Tensor) -> dict[str, Figure]:
+    """Pictures, what the model was given of them, and what it drew; and pictures that it drew from nothing."""
+    keep, own = kept_rows(model), torch.Generator(pixels.device).manual_seed(0)
+    given = pixels.clone()
+    given[:, keep:] = 0
+    drawn = [model.complete(pixels, keep, own) for _ in range(DRAWN)]
+    columns = {"original": pixels, "given": given} | {f"drawn {n}": one for n, one in enumerate(drawn, start=1)}
+    new = model.complete(torch.zeros_like(pixels).repeat(5, 1, 1, 1), 0, own).chunk(5)
+    return {
+        "completions": _grid({name: _shown(model, one) for name, one in columns.items()}, keep),
+        "new": _grid({f"new {n}": _shown(model, one) for n, one in enumerate(new, start=1)}),
+    }
+
+
+def denoised(model: Denoiser, batch: Batch) -> Figure:
+    """Pictures, the same with noise, and what the model made of those."""
+    values = model.scaled(batch.pixels[:SHOWN])
+    given = noisy(values, model.noise, batch.rows[:SHOWN])
+    columns = {"original": values, "with noise": given, "denoised": model(given).clamp(0, 1)}
+    return _grid({name: one.cpu().numpy() for name, one in columns.items()})
+
+
+def _grid(rows: dict[str, Array], keep: int | None = None) -> Figure:
+    """A row of pictures [N, H, W, C] for each name; a line where what was kept of them ends."""
+    count = max(len(pictures) for pictures in rows.values())
+    figure = Figure(figsize=(0.8 * count + 1, 0.9 * len(rows)), layout="constrained")
+    for place, (name, pictures) in enumerate(rows.items()):
+        for column, picture in enumerate(pictures):
+            axes = figure.add_subplot(len(rows), count, place * count + column + 1)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            if column == 0:
+                axes.set_ylabel(name, rotation=0, ha="right", va="center")
+            if keep is not None:
+                axes.axhline(keep - 0.5, color="#E69F00", linewidth=1)
+    return figure
+
+
+def _shown(model: Network, pixels: Tensor) -> Array:
+    return np.asarray(model.scaled(pixels).cpu())
+
+
+def _first(batches: Iterable[Batch]) -> Tensor:
+    return next(iter(batches)).pixels[:SHOWN]

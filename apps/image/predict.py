@@ -1,0 +1,117 @@
+"""What a trained network makes of the user's own pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from apps.image.completion import PixelRNN
+from apps.image.data import quantised
+from apps.image.model import Classifier, Denoiser, Network
+from apps.image.train import kept_rows
+from core.data import images
+from core.data.files import atomic_file, writing
+from core.errors import UserError
+
+NEW = "new"
+"""complete: an input that asks for a picture drawn from nothing; new:9 asks for nine"""
+SIDE = 256
+"""pixels to which the written pictures are enlarged, about"""
+
+
+def predict(model: Network, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The class and the probability of each class; or the name of the file with the completed or denoised picture.
+
+    Args:
+        inputs: names of files that Pillow reads; to complete, also "new" or "new:9".
+
+    Raises:
+        UserError: a file that is no picture, or a folder that cannot be written to.
+    """
+    names = [str(given) for given in inputs]
+    match model:
+        case Classifier():
+            return [_class(model, name) for name in names]
+        case PixelRNN():
+            own = torch.Generator(_device(model)).manual_seed(model.asked.seed)
+            return [_completed(model, name, own) for name in names]
+        case Denoiser():
+            return [_denoised(model, name) for name in names]
+        case _:
+            raise TypeError(f"{type(model).__name__} is no network of this application")
+
+
+def read(model: Network, path: Path) -> Tensor:
+    """A picture as the model's own were: its size, channels and grey levels, [1, H, W, C] uint8."""
+    shape = model.shape
+    mode = "RGB" if shape.channels == 3 else "L"
+    pixels = images.pixels(images.load(path, mode), (shape.height, shape.width))  # type: ignore[arg-type]
+    levels = quantised(pixels, 256, shape.levels).reshape(1, *shape.extents)
+    return torch.from_numpy(shape.levels - 1 - levels if model.asked.invert else levels.copy()).to(_device(model))
+
+
+def _class(model: Classifier, name: str) -> dict[str, Any]:
+    chances = model(read(model, Path(name)))[0].softmax(0)
+    ranked = sorted(zip(model.classes, chances.tolist(), strict=True), key=lambda pair: -pair[1])
+    return {
+        "picture": name,
+        "class": ranked[0][0],
+        "probability": round(ranked[0][1], 4),
+        "probabilities": {label: round(chance, 4) for label, chance in ranked},
+    }
+
+
+def _completed(model: PixelRNN, name: str, own: torch.Generator) -> dict[str, Any]:
+    kind, _, count = name.partition(":")
+    if kind == NEW:
+        empty = torch.zeros(_count(name, count), *model.shape.extents, dtype=torch.uint8, device=_device(model))
+        drawn = model.complete(empty, 0, own, model.asked.temperature)
+        bits = model.bits(drawn).mean().item()
+        path = _write(model, _sheet(drawn), f"new-{model.asked.seed}.png")
+        return {"new": len(drawn), "written": path, "bits_per_pixel": round(bits, 4)}
+    given, keep = read(model, Path(name)), kept_rows(model)
+    drawn = model.complete(given, keep, own, model.asked.temperature)
+    path = _write(model, drawn[0], f"{Path(name).stem}.completed.png")
+    return {"picture": name, "rows_kept": keep, "written": path}
+
+
+def _denoised(model: Denoiser, name: str) -> dict[str, Any]:
+    clean = model(model.scaled(read(model, Path(name)))).clamp(0, 1)[0]
+    levels = (clean * (model.shape.levels - 1)).round()
+    return {"picture": name, "written": _write(model, levels, f"{Path(name).stem}.denoised.png")}
+
+
+def _count(name: str, count: str) -> int:
+    if count and not (count.isdecimal() and 1 <= int(count) <= 400):
+        raise UserError(f"{name}: write new:9 for nine pictures, 400 at most")
+    return int(count or 1)
+
+
+def _sheet(levels: Tensor) -> Tensor:
+    """Pictures [N, H, W, C] side by side, in a square as far as they go: [rows x H, columns x W, C]."""
+    columns = int(np.ceil(np.sqrt(len(levels))))
+    missing = -len(levels) % columns
+    filled = torch.cat([levels, torch.zeros_like(levels[:1]).expand(missing, -1, -1, -1)])
+    return filled.unflatten(0, (-1, columns)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
+def _write(model: Network, levels: Tensor, name: str) -> str:
+    """A picture [H, W, C] as PNG, each pixel enlarged to a square, inverted back where it was read so: its path."""
+    values = levels.float().cpu().numpy() * (255 / (model.shape.levels - 1))
+    values = np.round(255 - values if model.asked.invert else values).astype(np.uint8)
+    times = max(1, SIDE // max(values.shape[:2]))
+    image = Image.fromarray(values.repeat(times, 0).repeat(times, 1).squeeze())
+    path = model.asked.folder / name
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        image.save(file, "png")
+    return str(path)
+
+
+def _device(model: Network) -> torch.device:
+    return next(model.parameters()).device

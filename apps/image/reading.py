@@ -1,0 +1,110 @@
+"""Pictures as sequences: [B, height, width, channels] to [T, B, D], and reading in two directions.
+
+Values are floating-point, black 0 to white 1.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.recurrence import Recurrent
+
+Order = Literal["rows", "pixels", "permuted", "patches", "sweeps"]
+
+
+def patches(pixels: Tensor, size: int) -> Tensor:
+    """[B, H, W, C] -> a grid of patches [B, H / size, W / size, size x size x C]; black is added below and right."""
+    height, width = pixels.shape[1:3]
+    pixels = F.pad(pixels, (0, 0, 0, -width % size, 0, -height % size))
+    rows = pixels.unflatten(1, (-1, size)).unflatten(3, (-1, size))  # [B, Y, size, X, size, C]
+    return rows.transpose(2, 3).flatten(3)
+
+
+class Sequence(nn.Module):
+    """A picture as a sequence.
+
+    Args:
+        order: rows: a step for each row, from the top; pixels: for each pixel, row after row; permuted: for each pixel,
+            in an order drawn once; patches: for each patch, row after row.
+        shape: height, width and channels of the pictures.
+        patch: height and width of a patch.
+        permutation: seed of the order. The order itself is a buffer: it is saved with the weights.
+    """
+
+    def __init__(self, order: Order, shape: tuple[int, int, int], *, patch: int = 1, permutation: int = 0) -> None:
+        super().__init__()
+        height, width, channels = shape
+        self.order, self.patch = order, patch
+        self.steps = {"rows": height, "patches": -(-height // patch) * -(-width // patch)}.get(order, height * width)
+        self.output_size = {"rows": width * channels, "patches": patch * patch * channels}.get(order, channels)
+        if order == "permuted":
+            own = torch.Generator().manual_seed(permutation)
+            self.register_buffer("permutation", torch.randperm(self.steps, generator=own))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, H, W, C] -> [T, B, D]."""
+        match self.order:
+            case "rows":
+                steps = pixels.flatten(2)
+            case "patches":
+                steps = patches(pixels, self.patch).flatten(1, 2)
+            case "permuted":
+                steps = pixels.flatten(1, 2)[:, self.permutation]
+            case _:
+                steps = pixels.flatten(1, 2)
+        return steps.transpose(0, 1)
+
+
+class Sweeps(nn.Module):
+    """A grid read along every row from both ends, and what comes of it down every column from both ends.
+
+    So each place knows of the whole grid. Source: Visin et al. 2015, "ReNet", arXiv 1505.00393 (there columns come
+    first).
+
+    Args:
+        cell, hidden: of the four networks.
+        features: D of the grid's places.
+        layers: how many times over.
+        options: of `Recurrent`.
+    """
+
+    def __init__(self, cell: str, features: int, hidden: int, layers: int = 1, **options: Any) -> None:
+        super().__init__()
+        sizes = [features] + [2 * hidden] * (2 * layers - 1)
+        self.networks = nn.ModuleList(Recurrent(cell, size, hidden, bidirectional=True, **options) for size in sizes)
+        self.output_size = 2 * hidden
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """[B, Y, X, D] -> [B, Y, X, 2 x hidden]."""
+        for network in self.networks:
+            steps = grid.flatten(0, 1).transpose(0, 1)  # [X, B x Y, D]: all rows side by side
+            states = network(steps)[0].transpose(0, 1).unflatten(0, grid.shape[:2])
+            grid = states.transpose(1, 2)  # the next one reads the other way
+        return grid
+
+
+def shifted(pixels: Tensor, most: int) -> Tensor:
+    """[B, H, W, C], each picture moved by up to `most` pixels each way, at random; black comes in at the edges."""
+    batch, height, width, _ = pixels.shape
+    moves = torch.randint(0, 2 * most + 1, (2, batch, 1), device=pixels.device)
+    down, right = (
+        move + torch.arange(size, device=pixels.device) for move, size in zip(moves, (height, width), strict=True)
+    )
+    padded = F.pad(pixels, (0, 0, most, most, most, most))
+    rows = torch.arange(batch, device=pixels.device)[:, None, None]
+    return padded[rows, down[:, :, None], right[:, None, :]]
+
+
+def noisy(values: Tensor, deviation: float, rows: Tensor | None = None) -> Tensor:
+    """Normal noise added to [B, H, W, C], cut off at black and white.
+
+    With `rows` [B], numbers of the pictures, each has its own noise, which is always the same.
+    """
+    if rows is None:
+        drawn = torch.randn_like(values)
+    else:
+        own = [torch.Generator().manual_seed(row) for row in rows.tolist()]
+        drawn = torch.stack([torch.randn(values.shape[1:], generator=one) for one in own]).to(values.device)
+    return (values + deviation * drawn).clamp(0, 1)
