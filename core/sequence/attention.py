@@ -75,7 +75,8 @@ class Attention(nn.Module):
         Args:
             query: [T, B, Q].
             memory: from `remember`.
-            covered: the sum of the weights so far, [B, S]; for an attention that was made with coverage.
+            covered: the sum of the weights so far, [B, S], or for each query its own, [T, B, S]; for an attention that
+                was made with coverage.
 
         Raises:
             ValueError: queries of other features or rows, or coverage without having been made for it.
@@ -193,7 +194,7 @@ class MultiHead(Attention):
 
     def _look(self, query: Tensor, memory: Memory, covered: Tensor | None) -> tuple[Tensor, Tensor]:
         keys, values, inside = self._apart(memory.keys), self._apart(memory.values), self._each(memory.inside, 1)
-        covered = None if covered is None else self._each(covered, 0)
+        covered = None if covered is None else self._each(covered, -2)
         weights = _softmax(self.scores(self._apart(self.query(query)), keys, covered), inside)
         context: Tensor = self.out(_weighted(weights, values).reshape(len(query), -1, self.memory))
         return context, weights.view(len(query), -1, self.heads, weights.shape[2]).mean(2)

@@ -157,3 +157,18 @@ def test_what_does_not_fit_is_said():
         MultiHead(8, 8, heads=3)
     with pytest.raises(ValueError, match="there are additive, dot, general and multihead"):
         attention("bilinear", 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["dot", "general", "additive", "multihead"])
+def test_each_query_may_have_a_coverage_of_its_own(kind):
+    """As in a beam search, where the queries of a row belong to different texts."""
+    torch.manual_seed(0)
+    layer = made(kind, coverage=True)
+    torch.nn.init.normal_(layer.coverage)
+    memory = layer.remember(torch.randn(S, B, D, dtype=torch.double), LENGTHS)
+    queries, covered = torch.randn(3, B, D, dtype=torch.double), torch.rand(3, B, S, dtype=torch.double)
+    together = layer(queries, memory, covered)
+    for number in range(3):
+        alone = layer(queries[number : number + 1], memory, covered[number])
+        for got, wanted in zip(together, alone, strict=True):
+            torch.testing.assert_close(got[number], wanted[0])
