@@ -1,0 +1,116 @@
+"""Translation. This file and config.py are the only ones that know the configuration."""
+
+from typing import Any
+
+from apps.translation import data, train
+from apps.translation.config import PRESETS, DecodeConfig, TranslationConfig
+from apps.translation.decode import Decoding
+from apps.translation.figures import figures, scores
+from apps.translation.model import Translator
+from apps.translation.model import ensemble as ensemble
+from apps.translation.sources import Source, builtin, own, published
+from apps.translation.sources.locales import locale
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.errors import UserError, did_you_mean
+from core.recurrence import CELLS
+from core.sequence.decoding import Sampling
+
+
+def prepare(config: TranslationConfig, store: Store) -> None:
+    """Pairs of the configured source, in the store; a second time it does nothing."""
+    _prepared(config, store)
+
+
+def batches(config: TranslationConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    return data.batches(_prepared(config, store), budget=config.train.batch, seed=config.train.seed)
+
+
+def model(config: TranslationConfig, facts: dict[str, Any]) -> Translator:
+    """The network for data of these facts. Raises UserError for an unknown cell, or another pair of languages."""
+    if config.model.cell not in CELLS:
+        raise UserError(f"model.cell={config.model.cell}: no such cell; {did_you_mean(config.model.cell, CELLS)}")
+    asked, known = _languages(config), tuple(facts["languages"])
+    if asked != known:
+        raise UserError(
+            f"data.source_locale, data.target_locale: {' to '.join(asked)} was asked for, but this model translates "
+            f"{' to '.join(known)}; choose another run"
+        )
+    source, target = data.tokenisers(facts)
+    options = config.model.model_dump()
+    return Translator(
+        source,
+        target,
+        known,
+        attention_kind=options.pop("attention"),
+        smoothing=config.train.smoothing,
+        scheduled=config.train.scheduled,
+        longest=facts["longest"],
+        headline=score_of(config).name,
+        decoding=_decoding(config.decode),
+        **options,
+    )
+
+
+def score_of(config: TranslationConfig) -> Score:
+    """CLDR's sentences have one right translation each; all others are judged by BLEU."""
+    return Score("exact_match" if config.data.source == "builtin" else "bleu", "max")
+
+
+def _decoding(wanted: DecodeConfig) -> Decoding:
+    options = wanted.model_dump(include={"beam", "length_penalty", "coverage_penalty", "n_best", "no_repeat", "seed"})
+    drawn = wanted.model_dump(include={"temperature", "top_k", "top_p"})
+    return Decoding(**options, sampling=Sampling(**drawn) if wanted.sample else None)
+
+
+def _languages(config: TranslationConfig) -> tuple[str, str]:
+    return (
+        str(locale(config.data.source_locale, "data.source_locale")),
+        str(locale(config.data.target_locale, "data.target_locale")),
+    )
+
+
+def _prepared(config: TranslationConfig, store: Store) -> Prepared:
+    wanted = config.data
+    return data.prepare(
+        store, _source(config, store), units=wanted.units, size=wanted.vocabulary, joint=wanted.joint,
+        longest=wanted.longest,
+    )  # fmt: skip
+
+
+def _source(config: TranslationConfig, store: Store) -> Source:
+    wanted, languages = config.data, _languages(config)
+    match wanted.source:
+        case "builtin":
+            return builtin.source(*languages, wanted.sentences, wanted.seed)
+        case "multi30k":
+            return published.multi30k(store, languages, wanted.test, wanted.path)
+        case "tsv":
+            return own.tsv(wanted.path, languages)
+        case "parallel":
+            return own.parallel(wanted.path, wanted.target_path, languages)
+
+
+APP = App(
+    about="sentences into another language",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=train.predict,
+    score=Score("exact_match", "max"),
+    score_of=score_of,
+    examples=(
+        "Tuesday, March 3, 2026",
+        "1,234.50 Swiss francs",
+        "Ghana and 3.5 kilometers",
+        "in 12 days",
+    ),
+    unit="tokens",
+    figures=figures,
+    read=own.read_lines,
+    scores=scores,
+)

@@ -1,0 +1,152 @@
+"""From pairs of sentences to batches: sentences are cut up and numbered once, into the store; batches come from there.
+
+A prepared set is one tokeniser for each language (or one for both) and one file of records per split.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apps.translation import text
+from apps.translation.sources import SPLITS, Pair, Source
+from core.app import Data
+from core.data.files import read_json, read_jsonl, write_json, write_jsonl
+from core.data.store import Prepared, Store
+from core.errors import UserError
+from core.sequence.batching import loader, pad
+from core.sequence.tokens import Tokeniser, Units
+
+NAME = "translation"
+VERSION = 1
+"""part of the specification: raise it when the same settings give other tokens"""
+NOTHING = -100
+"""in place of a target beyond a sentence's end: what the loss leaves out"""
+
+
+class Batch(NamedTuple):
+    """Sentences of similar length with their translations."""
+
+    source: Tensor
+    """[S, B] int64; anything beyond a sentence's end"""
+    lengths: Tensor
+    """tokens of each source sentence, [B]"""
+    inputs: Tensor
+    """the line end, then the translation, [T, B]"""
+    targets: Tensor
+    """the translation, then the line end, [T, B]; NOTHING beyond"""
+    greedy: bool
+    """whether evaluation follows the best token only, as it does while training goes on"""
+    records: list[dict[str, Any]]
+    """of each pair: id, source, target"""
+
+
+def prepare(store: Store, source: Source, *, units: Units, size: int, joint: bool, longest: int) -> Prepared:
+    """Cut up and number all pairs of `source`.
+
+    Args:
+        units: characters, words or (byte-pair) pieces.
+        size: how many of them each language has at most; with `joint` both together.
+        joint: one tokeniser for both languages.
+        longest: tokens of a sentence at most; what is beyond is cut off in train, and noted.
+
+    Raises:
+        UserError: a file that cannot be used, or a split without pairs.
+    """
+
+    def write(folder: Path) -> None:
+        pairs, empty = _usable(source)
+        train = [pair for pair in pairs if pair.split == "train"]
+        sides = [pair.source for pair in train], [pair.target for pair in train]
+        both = (
+            [text.fit([*sides[0], *sides[1]], units, size)] * 2 if joint else [text.fit(s, units, size) for s in sides]
+        )
+        counts = Counter({"empty": empty})
+        for split in SPLITS:
+            chosen = (pair for pair in pairs if pair.split == split)
+            write_jsonl(folder / f"{split}.jsonl", _records(chosen, both[0], both[1], longest, counts))
+        tokenisers = {"source": both[0].to_json(), "target": None if joint else both[1].to_json()}
+        facts = {"languages": list(source.languages), "longest": longest, **tokenisers}
+        write_json(folder / "facts.json", {**facts, "counts": dict(counts)})
+
+    spec = {"version": VERSION, **source.spec, "units": units, "size": size, "joint": joint, "longest": longest}
+    return store.prepare(NAME, spec, write)
+
+
+def _usable(source: Source) -> tuple[list[Pair], int]:
+    """(the pairs with a sentence on both sides, how many others there were)."""
+    pairs = list(source.read())
+    usable = [pair for pair in pairs if pair.source and pair.target]
+    for split in SPLITS:
+        if not any(pair.split == split for pair in usable):
+            raise UserError(f"data.source={source.spec['source']}: the {split} split has no pairs; add some")
+    return usable, len(pairs) - len(usable)
+
+
+def _records(
+    pairs: Iterator[Pair], source: Tokeniser, target: Tokeniser, longest: int, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    for pair in pairs:
+        tokens = text.encode(source, pair.source), text.encode(target, pair.target)
+        counts["cut"] += max(map(len, tokens)) > longest
+        numbers = {"tokens_source": tokens[0][:longest], "tokens_target": tokens[1][:longest]}
+        yield {"id": pair.id, "source": pair.source, "target": pair.target} | numbers
+
+
+def batches(prepared: Prepared, *, budget: int, seed: int) -> Data:
+    """Loaders of the three splits.
+
+    Args:
+        budget: tokens of a batch at most, of the longer side, padding included.
+        seed: of the order.
+    """
+    facts = read_json(prepared.folder / "facts.json")
+    counts = facts.pop("counts")
+    end = tokenisers(facts)[1].first
+    splits = {}
+    for split in SPLITS:
+        pairs = _Pairs(list(read_jsonl(prepared.folder / f"{split}.jsonl")))
+        together = partial(collate, end=end, greedy=split == "val")
+        splits[split] = loader(pairs, pairs.lengths, budget, together, seed=seed, shuffle=split == "train")
+    return Data(**splits, facts=facts, digest=prepared.digest, notes=tuple(_notes(counts, facts["longest"])))
+
+
+def tokenisers(facts: dict[str, Any]) -> tuple[Tokeniser, Tokeniser]:
+    """Of the source and of the target language; the same one where both share it."""
+    source = Tokeniser.from_json(facts["source"])
+    return source, Tokeniser.from_json(facts["target"]) if facts["target"] else source
+
+
+def _notes(counts: dict[str, int], longest: int) -> Iterator[str]:
+    if counts["empty"]:
+        yield f"{counts['empty']:,} pairs have an empty sentence and are left out; all others stay aligned"
+    if counts["cut"]:
+        yield f"{counts['cut']:,} pairs have a sentence of more than data.longest={longest} tokens, which is cut there"
+
+
+class _Pairs(Dataset[dict[str, Any]]):
+    """The records of a split."""
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        self._records = records
+        self.lengths = [max(len(r["tokens_source"]), len(r["tokens_target"]) + 1) for r in records]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._records[index]
+
+
+def collate(records: list[dict[str, Any]], end: int, greedy: bool = False) -> Batch:
+    """Pairs to a batch, time first; `end` is the number of the target language's line end."""
+    source, lengths = pad([torch.tensor(record["tokens_source"]) for record in records])
+    inputs, _ = pad([torch.tensor([end, *record["tokens_target"]]) for record in records])
+    targets, _ = pad([torch.tensor([*record["tokens_target"], end]) for record in records], NOTHING)
+    shown = [{key: record[key] for key in ("id", "source", "target")} for record in records]
+    return Batch(source, lengths, inputs, targets, greedy, shown)

@@ -1,0 +1,48 @@
+"""The trainer: loss on a batch, metrics on a split, translations of what the user gives."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from apps.translation import text
+from apps.translation.data import NOTHING, Batch
+from apps.translation.decode import GREEDY, Model, decode, translate
+from apps.translation.metrics import measure, sentence_scores
+from apps.translation.model import Translator
+from core.app import Report, Step
+
+
+def step(model: Translator, batch: Batch, state: None = None) -> Step:
+    """Mean cross-entropy of a batch's target tokens, their ends included. Nothing is carried: sentences are whole."""
+    loss = model.loss(batch.source, batch.lengths, batch.inputs, batch.targets)
+    return Step(loss, size=int((batch.targets != NOTHING).sum()))
+
+
+def evaluate(model: Model, batches: Iterable[Batch]) -> Report:
+    """Free-running translation of a split, and its metrics, the headline first. Val is decoded greedily, for speed."""
+    rows: list[dict[str, Any]] = []
+    predictions: list[str] = []
+    decoding = model.decoding
+    for batch in batches:
+        decoding = GREEDY if batch.greedy else model.decoding
+        found = decode(model, batch.source, batch.lengths, decoding)
+        predictions += [text.decode(model.target, texts[0].tokens) for texts in found]
+        rows += batch.records
+    sources, references = ([row[side] for row in rows] for side in ("source", "target"))
+    metrics, signature = measure(sources, references, predictions, model.languages[1])
+    records = [
+        {"id": row["id"], "reference": row["target"], "prediction": prediction, "score": score, "source": row["source"]}
+        for row, prediction, score in zip(rows, predictions, sentence_scores(references, predictions), strict=True)
+    ]
+    ordered = {model.headline: metrics[model.headline], **metrics}
+    return Report(ordered, records, f"{signature} decode:{decoding.signature}")
+
+
+def predict(model: Model, inputs: Sequence[Any]) -> list[Any]:
+    """One translation per sentence, in their order; an empty one stays empty.
+
+    Where several are asked for (decode.n_best), a list of them, each with its score.
+    """
+    found = translate(model, [str(sentence) for sentence in inputs])
+    if model.decoding.n_best == 1:
+        return [texts[0][0] if texts else "" for texts in found]
+    return [[{"text": words, "score": round(score, 3)} for words, score in texts] for texts in found]
