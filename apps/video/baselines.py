@@ -56,24 +56,22 @@ def copy_last(frames: Tensor, horizon: int) -> Tensor:
 def linear_motion(frames: Tensor, horizon: int) -> Tensor:
     """What moves goes on as it did; what rests stays.
 
-    The mean over the frames seen is taken for the ground. The displacement from frame to frame is where the
-    cross-correlation of what differs from the ground has its peak, over all pairs of successive frames, to a fraction
-    of a pixel. The last frame's difference is shifted by it, again and again, and laid over the ground. There is one
-    displacement for each clip: two things that move apart are too much for it.
+    The displacement from frame to frame is where the cross-correlation of successive changes has its peak, to a
+    fraction of a pixel: in the change from one frame to the next, what rests is gone. The mean over the frames seen is
+    taken for the ground; what the last frame has beyond it is shifted by the displacement, again and again. There is
+    one displacement for each clip: two things that move apart are too much for it.
     """
     ground = frames.mean(0)
-    moving = frames - ground
-    shift = _displacement(moving)
-    future = [ground + _shifted(moving[-1], step * shift) for step in range(1, horizon + 1)]
+    shift = _displacement(frames.diff(dim=0)) if len(frames) > 2 else torch.zeros(frames.shape[1], 2).to(frames)
+    future = [ground + _shifted(frames[-1] - ground, step * shift) for step in range(1, horizon + 1)]
     return torch.stack(future).clamp(0, 1)
 
 
-def _displacement(moving: Tensor) -> Tensor:
-    """Pixels (y, x) from frame to frame, [B, 2]."""
-    extent = [
-        2 * side for side in moving.shape[-2:]
-    ]  # twice as large: nothing leaves on one side to come back on the other
-    spectra = torch.fft.rfft2(moving, s=extent)
+def _displacement(changes: Tensor) -> Tensor:
+    """Pixels (y, x) from frame to frame, [B, 2], of changes [T - 1, B, C, Y, X]."""
+    # Twice the extent: what leaves on one side does not come back on the other.
+    extent = [2 * side for side in changes.shape[-2:]]
+    spectra = torch.fft.rfft2(changes, s=extent)
     products = (spectra[1:] * spectra[:-1].conj()).sum((0, 2))
     near = torch.fft.irfft2(products, s=extent).roll((FASTEST + 1, FASTEST + 1), (-2, -1))
     near = near[:, : 2 * FASTEST + 3, : 2 * FASTEST + 3]

@@ -140,6 +140,8 @@ def stream(model: Network, path: str | Path) -> Iterator[str]:
 
 def _frames(model: Network, path: str | Path) -> Tensor:
     """[T, C, Y, X], on the model's device."""
+    if not str(path).strip():
+        raise UserError("an input is empty; name a video file, or a folder of numbered frames")
     frames = torch.from_numpy(clips.read(Path(path), model.size, model.channels, model.every))
     return as_values(frames).to(next(model.parameters()).device)
 
