@@ -157,21 +157,32 @@ def predict(
 
 
 @task(
-    positional=[],
-    help=_help("apps", metric="split/metric to rank by (default: the test score)", csv="comma-separated values"),
-)
-def compare(_: Context, app=None, metric=None, csv=False, json=False, debug=False):
-    """Runs of an application side by side: what differs in their settings, and what it did to the result.
+    positional=[], iterable=["by", "where"],
+    help=_help(
+        "apps", metric="split/metric (default: the score on the test split)",
+        by="key to group runs by, or several as a,b (default: those that differ)",
+        baseline="value of the group to compare with (default: the default preset's)",
+        where="only runs with this key=value; may be repeated", equal="parameters or seconds: runs of equal cost",
+        csv="comma-separated values", html="a page with pictures as well, which is logged",
+    ),
+)  # fmt: skip
+def compare(
+    _: Context, app=None, metric=None, by=None, baseline=None, where=None, equal=None, csv=False, html=False,
+    json=False, debug=False,
+):  # fmt: skip
+    """Which settings are better, and is it true? Means over seeds, differences with intervals and tests, costs.
 
-    invoke compare --app speech
+    invoke compare --app speech --by model.cell --baseline elman
+    invoke compare --app all --by model.cell --html
     """
     from core.commands import chosen, run
 
     def command():
         names = chosen(app)
-        from core.commands.compare import compare
+        from core.commands.compare import Question, compare
 
-        return compare(names, metric, csv)
+        keys = tuple(key.strip() for keys in by for key in keys.split(","))
+        return compare(names, Question(metric, keys, baseline, tuple(where), equal), as_csv=csv, html=html)
 
     run(command, as_json=json, debug=debug)
 

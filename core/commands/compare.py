@@ -1,61 +1,205 @@
-"""`invoke compare`: the runs of an application side by side, by what differs between them."""
+"""`invoke compare`: which is better, and is it true? Groups of runs with intervals, tests and costs."""
 
 import csv
 import sys
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+from mlflow.tracking import MlflowClient
 
 from core import app as apps
 from core.app import App
+from core.commands.train import runs_folder
+from core.config import flat
 from core.console import duration, say, show_table
-from core.errors import UserError, did_you_mean
+from core.errors import UsageError, UserError, did_you_mean
 from core.training import tracking
-from core.training.compare import differing, rank
+from core.training.comparable import Left, Mode, comparable, middle_size, of_equal_size, usable, within
+from core.training.compare import Comparison, corrected
+from core.training.compare import compare as compare_groups
+from core.training.compare_page import page
+from core.training.compare_tables import exact, explained, plain, table, title
+from core.training.tracking import Curve, Logged
+
+SHOWN = 20
+"""runs that are left out are listed up to here"""
 
 
-def compare(names: Sequence[str], metric: str | None = None, as_csv: bool = False) -> dict[str, Any]:
-    """A table per application; runs without the metric are listed and left out."""
+@dataclass(frozen=True)
+class Question:
+    """What the user wants to know.
+
+    Attributes:
+        metric: split/name; None: the score on the test split.
+        by: keys to group by; none: those that differ.
+        baseline: value of the group to compare with.
+        where: key=value conditions on the runs.
+        equal: "parameters" or "seconds" for runs of equal cost.
+    """
+
+    metric: str | None = None
+    by: tuple[str, ...] = ()
+    baseline: str | None = None
+    where: tuple[str, ...] = ()
+    equal: str | None = None
+
+
+def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, html: bool = False) -> dict[str, Any]:
+    """Compare the runs of each application.
+
+    Args:
+        names: applications.
+        question: see there.
+        as_csv: comma-separated values instead of tables.
+        html: a page with pictures as well, which is logged.
+
+    Raises:
+        UserError: an unknown metric, key or value; nothing comparable is left of groups that were asked for.
+    """
+    if question.equal not in (None, "parameters", "seconds"):
+        raise UsageError(f"--equal {question.equal}: write parameters or seconds")
     client = tracking.connect()
-    results = [_compare(apps.load(name), tracking.runs(client, name), metric, as_csv) for name in names]
-    return results[0] if len(results) == 1 else {"applications": results}
+    found = corrected([ask(client, apps.load(name), question) for name in names])
+    if as_csv:
+        _print_csv([row for one in found for row in exact(one)])
+    else:
+        for one in found:
+            _show(one, question)
+    results = [plain(one) for one in found]
+    result: dict[str, Any] = results[0] if len(results) == 1 else {"applications": results}
+    if html:
+        result["report"] = str(_publish(client, found, question))
+        print(f"report: {result['report']}", file=sys.stderr if as_csv else sys.stdout)
+    return result
 
 
-def _compare(app: App, runs: list[tracking.Logged], metric: str | None, as_csv: bool) -> dict[str, Any]:
-    metric = metric or f"test/{app.score.name}"
-    known = sorted({name for run in runs for name in run.metrics})
+def ask(client: MlflowClient, app: App, question: Question) -> Comparison:
+    """The comparison of one application's runs."""
+    runs = _where(tracking.runs(client, app.name), question.where)
+    score, modes = _scores(app, runs)
+    metric = question.metric or f"{'val' if question.equal == 'seconds' else 'test'}/{score}"
+    known = {name for run in runs for name in run.metrics}
     if runs and metric not in known:
         raise UserError(f"--metric {metric}: no run of {app.name} has it; {did_you_mean(metric, known)}")
-    usable, left_out = rank(runs, metric, app.score.mode if metric.endswith(f"/{app.score.name}") else None)
-    if not usable:
-        say(f"{app.name}: no finished run to compare; train one: invoke train --app {app.name}")
-    for run in left_out:
-        say(f"left out: {run.id[:8]} ({run.status}{'' if metric in run.metrics else f', no {metric}'})")
-    digests = {run.tags.get("data.digest", "") for run in usable}
-    if len(digests) > 1:
-        say(f"note: these runs used {len(digests)} different data sets (column data); compare only within one")
-    rows = [_row(app, run, metric, differing(usable), len(digests) > 1) for run in usable]
-    if as_csv and rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        show_table(f"{app.name}: {metric}, best first", rows)
-    return {"app": app.name, "metric": metric, "runs": [_result(run, metric, differing(usable)) for run in usable]}
+    split, _, name = metric.partition("/")
+    good, left = usable(runs, metric)
+    chosen, refused = comparable(good, split)
+    _check(app, question.by, good, chosen, refused)
+    asked = _Asked(client, app, question, metric, modes.get(name))
+    whole = asked.about(chosen, [*left, *refused])
+    if whole.baseline is None or question.equal is None:
+        return whole
+    if question.equal == "parameters":
+        near, far = of_equal_size(chosen, middle_size(whole.baseline.runs))
+        return asked.about(near, [*left, *refused, *far])
+    return _within(asked, chosen, [*left, *refused])
 
 
-def _row(app: App, run: tracking.Logged, metric: str, keys: Sequence[str], with_data: bool) -> dict[str, Any]:
-    best = run.metrics.get(f"best/{app.score.name}")
-    return {
-        "run": run.id[:8], "started": datetime.fromtimestamp(run.started).strftime("%m-%d %H:%M"),
-        **({"data": run.tags.get("data.digest", "")[:8]} if with_data else {}),
-        **{key: run.params.get(key, "") for key in keys},
-        metric: run.metrics[metric], f"best val {app.score.name}": "" if best is None else best,
-        "epochs": int(run.metrics.get("epoch", 0)), "parameters": int(run.metrics.get("parameters", 0)),
-        "time": duration(run.metrics.get("train/total_seconds", 0.0)),
-    }  # fmt: skip
+@dataclass(frozen=True)
+class _Asked:
+    """A question about one application, with what follows from its runs."""
+
+    client: MlflowClient
+    app: App
+    question: Question
+    metric: str
+    mode: Mode | None
+
+    def about(self, runs: Sequence[Logged], left: Sequence[Left], records: bool = True) -> Comparison:
+        """The answer for these runs; with their records where these are about the same metric."""
+        split = self.metric.partition("/")[0]
+        files = {run.id: tracking.records(self.client, run, split) for run in runs if records}
+        usual = {key: str(value) for key, value in flat(self.app.presets["default"]).items()}
+        return compare_groups(
+            self.app.name, runs, self.metric, self.mode, files, by=self.question.by, baseline=self.question.baseline,
+            usual=usual, left=left,
+        )  # fmt: skip
 
 
-def _result(run: tracking.Logged, metric: str, keys: Sequence[str]) -> dict[str, Any]:
-    by = {key: run.params.get(key) for key in keys}
-    return {"run": run.id, "by": by, "value": run.metrics[metric], "digest": run.tags.get("data.digest")}
+def _within(asked: _Asked, runs: Sequence[Logged], left: Sequence[Left]) -> Comparison:
+    if asked.mode is None or not asked.metric.startswith("val/"):
+        raise UsageError(f"--equal seconds: is about the validation score by time, not about {asked.metric}")
+    scores, times = (tracking.curves(asked.client, runs, name) for name in (asked.metric, "seconds"))
+    limit, reached, late = within(runs, asked.metric, asked.mode, scores, times)
+    found = asked.about(reached, [*left, *late], records=False)
+    found.notes.append(f"best {asked.metric} within {duration(limit)}, the time of the shortest training")
+    return found
+
+
+def _where(runs: Sequence[Logged], conditions: Iterable[str]) -> list[Logged]:
+    known = {key for run in runs for key in run.params}
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not equals:
+            raise UsageError(f"--where {condition}: write it as key=value, for example --where data.source=builtin")
+        if runs and key not in known:
+            raise UserError(f"--where {key}: no run has this key; {did_you_mean(key, known)}")
+        values = {run.params.get(key, "") for run in runs}
+        if runs and value not in values:
+            raise UserError(f"--where {condition}: no run has this value; {did_you_mean(value, values)}")
+        runs = [run for run in runs if run.params.get(key) == value]
+    return list(runs)
+
+
+def _scores(app: App, runs: Sequence[Logged]) -> tuple[str, dict[str, Mode]]:
+    """(the score that the newest run is judged by; the better direction of each score of these runs)."""
+    modes: dict[str, Mode] = {app.score.name: app.score.mode}
+    judged = [(run.tags["score"], run.tags["score.mode"]) for run in runs if "score.mode" in run.tags]
+    modes |= {name: "min" if mode == "min" else "max" for name, mode in judged}
+    return (judged[0][0] if judged else app.score.name), modes
+
+
+def _check(app: App, by: Sequence[str], good: Sequence[Logged], left: Sequence[Logged], refused: list[Left]) -> None:
+    """Groups that were asked for and are not comparable at all are an error, not an empty table."""
+
+    def groups(runs: Sequence[Logged]) -> set[tuple[str, ...]]:
+        return {tuple(run.params.get(key, "") for key in by) for run in runs}
+
+    if len(groups(good)) > 1 and len(groups(left)) < 2:
+        raise UserError(
+            f"{app.name}: runs that differ in {', '.join(by)} cannot be compared: run {refused[0].run.id[:8]}: "
+            f"{refused[0].why}; evaluate them in the same way, or choose with --where KEY=VALUE"
+        )
+
+
+def _show(found: Comparison, question: Question) -> None:
+    for one in found.left[:SHOWN]:
+        say(f"left out: {one.run.id[:8]} ({one.run.status}): {one.why}")
+    if len(found.left) > SHOWN:
+        say(f"left out: {len(found.left) - SHOWN} more; --json has them all")
+    if not found.groups:
+        say(f"{found.app}: no finished run to compare; train one: invoke train --app {found.app}")
+        return
+    show_table(title(found, question.equal), table(found, apps.load(found.app).unit))
+    if len(found.groups) > 1:
+        say(explained(found))
+    for note in found.notes:
+        say(f"note: {note}")
+
+
+def _publish(client: MlflowClient, found: Sequence[Comparison], question: Question) -> Path:
+    """The page as a file, and in the tracking store as a run of its own."""
+    loaded = {one.app: apps.load(one.app) for one in found}
+    curves = {one.app: _curves(client, loaded[one.app], one) for one in found}
+    asked = f"{question.metric or 'score on the test split'}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    made = page(found, curves, {name: app.unit for name, app in loaded.items()}, asked)
+    path = runs_folder() / "compare" / f"{'-'.join(loaded)}.html"
+    made.write(path)
+    tracking.publish(client, "comparisons", path, {"apps": ",".join(loaded), "by": ",".join(question.by)})
+    return path
+
+
+def _curves(client: MlflowClient, app: App, found: Comparison) -> tuple[str, dict[str, Curve], dict[str, Curve]]:
+    runs = [run for group in found.groups for run in group.runs]
+    metric = f"val/{_scores(app, runs)[0]}"
+    return metric, tracking.curves(client, runs, metric), tracking.curves(client, runs, "seconds")
+
+
+def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(sys.stdout, list(columns))
+    writer.writeheader()
+    writer.writerows(rows)

@@ -21,6 +21,7 @@ from core.data.files import read_json, write_json, writing
 from core.errors import UsageError, UserError
 from core.interrupt import Interrupted, StopRequest
 from core.training import saved, tracking
+from core.training.costs import Throughput, peak_memory
 from core.training.diagnosis import watching
 from core.training.evaluation import evaluate
 from core.training.loop import Fitted, fit
@@ -90,12 +91,16 @@ def _run(job: _Job, resume: bool) -> dict[str, Any]:
     model = app.model(config, data.facts)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
+    speed = Throughput()
     with ProgressLine(app) as progress:
-        fitted = fit(app, config, data, model, job.folder, [run, progress], resume=resume, probe=watching(app, run))
+        fitted = fit(
+            app, config, data, model, job.folder, [run, progress, speed], resume=resume, probe=watching(app, run)
+        )
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))
     baselines = app.baselines(config, data) if app.baselines else {}
-    _keep(job, model, fitted, report, baselines, parameters)
+    costs = {"parameters": parameters, "train/peak_memory_mb": peak_memory(), **speed.metrics()}
+    _keep(job, model, fitted, report, baselines, costs)
     _tell(app, run, fitted, report, baselines)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}
     return {
@@ -116,11 +121,13 @@ def _run(job: _Job, resume: bool) -> dict[str, Any]:
 Baselines = dict[str, dict[str, float]]
 
 
-def _keep(job: _Job, model: nn.Module, fitted: Fitted, report: Report, baselines: Baselines, parameters: int) -> None:
+def _keep(
+    job: _Job, model: nn.Module, fitted: Fitted, report: Report, baselines: Baselines, costs: dict[str, float]
+) -> None:
     """Put everything that the run has shown into the tracking store."""
     app, run, at = job.app, job.run, fitted.position
     run.report("test", report, at.step)
-    costs = {"parameters": parameters, "train/total_seconds": at.seconds, "train/total_data_wait": fitted.data_wait}
+    costs = {**costs, "train/total_seconds": at.seconds, "train/total_data_wait": fitted.data_wait}
     best = {} if fitted.best is None else {f"best/{app.score.name}": fitted.best, "best/epoch": fitted.best_epoch}
     simple = {f"baseline/{method}/{name}": v for method, row in baselines.items() for name, v in row.items()}
     run.log({**costs, **best, **simple}, at.step)

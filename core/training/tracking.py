@@ -4,17 +4,21 @@ The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Met
 step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
 """
 
+import gc
+import hashlib
 import logging
 import os
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import mlflow
 from matplotlib.figure import Figure
@@ -29,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.app import App, Report
 from core.config import Config, flat
+from core.data.files import sha256
 from core.errors import UserError
 from core.training import saved
 from core.training.loop import Position
@@ -36,8 +41,15 @@ from core.training.records import write_records
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
 _MONITOR: Any = SystemMetricsMonitor
+LOCKED = "another process is writing to it: run again when it is done, or keep runs in PostgreSQL (docs/compare.md)"
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 1000  # MLflow takes no more in one call
+PAGE = 500
+"""runs that are asked for at once"""
+MOST_POINTS = 10_000_000
+"""of all curves together"""
+SWEEP = "unroll.sweep"
+"""tag of a run that is no training, but the parent of some"""
 
 for noisy in ("mlflow", "alembic"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -50,9 +62,8 @@ def store_errors() -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"tracking store {mlflow.get_tracking_uri()}: {reason}; check MLFLOW_TRACKING_URI and the disk's free space"
-        ) from error
+        cure = LOCKED if "database is locked" in str(error) else "check MLFLOW_TRACKING_URI and the disk's free space"
+        raise UserError(f"tracking store {mlflow.get_tracking_uri()}: {reason}; {cure}") from error
 
 
 def connect() -> MlflowClient:
@@ -64,10 +75,11 @@ def connect() -> MlflowClient:
         return MlflowClient()
 
 
-def start(client: MlflowClient, app: App, config: Config, digest: str) -> str:
-    """The id of a new run of `app`, with its whole configuration, data digest and commit."""
+def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Mapping[str, str] | None = None) -> str:
+    """The id of a new run of `app`, with its whole configuration, data digest, score, commit and code."""
     with store_errors():
-        id = str(client.create_run(_experiment(client, app.name), tags=_tags(app, digest)).info.run_id)
+        tags = {**_tags(app, digest), **(tags or {})}
+        id = str(client.create_run(_experiment(client, app.name), tags=tags).info.run_id)
         client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
         client.log_text(id, config.model_dump_json(indent=2), "config.json")
     return id
@@ -156,6 +168,15 @@ class Run:
                 self.client.set_terminated(self.id, status)
 
 
+def publish(client: MlflowClient, experiment: str, file: Path, tags: Mapping[str, str]) -> str:
+    """Keep a file that is about several runs, as a run of an experiment of its own. Returns its id."""
+    with store_errors():
+        id = str(client.create_run(_experiment(client, experiment), tags=dict(tags)).info.run_id)
+        client.log_artifact(id, str(file))
+        client.set_terminated(id, "FINISHED")
+    return id
+
+
 @dataclass(frozen=True)
 class Logged:
     """A run as it stands in the store."""
@@ -170,16 +191,55 @@ class Logged:
     params: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
+    artifacts: str = ""
+    """where its files are, as a URI"""
 
 
-def runs(client: MlflowClient, app: str, limit: int = 1000) -> list[Logged]:
-    """The runs of an application, newest first; none when it never ran."""
-    with store_errors():
+def runs(client: MlflowClient, app: str) -> list[Logged]:
+    """The trainings of an application, newest first; none when it never ran."""
+    with store_errors(), _no_garbage_collection():
         experiment = client.get_experiment_by_name(app)
         if experiment is None:
             return []
-        found = client.search_runs([experiment.experiment_id], max_results=limit, order_by=["start_time DESC"])
-    return [_logged(run) for run in found]
+        found: list[MlflowRun] = []
+        token: str | None = ""
+        while token is not None:
+            page = client.search_runs(
+                [experiment.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
+            )
+            found += page
+            token = page.token or None
+    return [_logged(run) for run in found if SWEEP not in run.data.tags]
+
+
+def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
+    """The records of a run's evaluation of `split` as a local file; None where it has none."""
+    name, place = f"records/{split}.parquet", urlparse(run.artifacts)
+    if place.scheme in ("", "file"):
+        path = Path(unquote(place.path)) / name
+        return path if path.is_file() else None
+    with store_errors():
+        if name not in [item.path for item in client.list_artifacts(run.id, "records")]:
+            return None
+        return Path(client.download_artifacts(run.id, name))
+
+
+Curve = dict[int, float]
+"""step -> value"""
+
+
+def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[str, Curve]:
+    """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
+    ids = [run.id for run in runs if metric in run.metrics]
+    found: dict[str, Curve] = {id: {} for id in ids}
+    bulk: Any = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
+    with store_errors(), _no_garbage_collection():
+        if bulk is None:
+            return {id: {p.step: p.value for p in client.get_metric_history(id, _stored(metric))} for id in ids}
+        for first in range(0, len(ids), PAGE):
+            for one in bulk(ids[first : first + PAGE], _stored(metric), MOST_POINTS):
+                found[one.run_id][one.step] = one.value
+    return found
 
 
 def find(client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool]) -> Logged:
@@ -236,6 +296,7 @@ def _logged(run: MlflowRun) -> Logged:
     return Logged(
         info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
         dict(data.params), {_spoken(name): value for name, value in data.metrics.items()}, dict(data.tags),
+        info.artifact_uri,
     )  # fmt: skip
 
 
@@ -263,7 +324,22 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 def _tags(app: App, digest: str) -> dict[str, str]:
     source = {"mlflow.source.name": f"unroll train --app {app.name}", "mlflow.source.type": "LOCAL"}
-    return {"app": app.name, "data.digest": digest, "mlflow.note.content": app.about, **source, **_commit()}
+    return {
+        "app": app.name, "data.digest": digest, "mlflow.note.content": app.about, "code.digest": code_digest(app.name),
+        "score": app.score.name, "score.mode": app.score.mode, **source, **_commit(),
+    }  # fmt: skip
+
+
+@cache
+def code_digest(app: str) -> str:
+    """SHA-256 of all that a training runs: core, and the application where it lies beside it. What git calls a commit,
+    but changes that are not committed count, and a change of a page does not.
+    """
+    root = Path(__file__).parents[2]
+    total = hashlib.sha256()
+    for path in sorted(path for part in ("core", f"apps/{app}") for path in (root / part).rglob("*.py")):
+        total.update(f"{path.relative_to(root)} {sha256(path)}\n".encode())
+    return total.hexdigest()
 
 
 def _commit() -> dict[str, str]:
@@ -282,6 +358,18 @@ def _commit() -> dict[str, str]:
         }
     except (OSError, subprocess.CalledProcessError):
         return {}
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Around reading very many rows: each is an object, and looking for cycles among them takes most of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _last_step(client: MlflowClient, id: str, key: str) -> int:

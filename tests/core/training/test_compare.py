@@ -1,29 +1,128 @@
-"""Which runs are comparable, their order, and what differs between them."""
+"""Groups, baselines, differences and notes, on runs with records."""
 
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from core.training.compare import differing, rank
+import numpy as np
+import pytest
 
+from core.errors import UserError
+from core.training.comparable import Left
+from core.training.compare import compare, corrected
+from core.training.records import write_records
+from tests.core.training.made import logged
 
-@dataclass
-class Run:
-    status: str = "FINISHED"
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-def test_unfinished_runs_and_runs_without_the_metric_are_left_out() -> None:
-    good, better = Run(metrics={"m": 2.0}), Run(metrics={"m": 1.0})
-    out = [Run("FAILED", metrics={"m": 0.0}), Run("RUNNING"), Run(), Run(metrics={"m": float("nan")})]
-    assert rank([good, *out, better], "m", "min") == ([better, good], out)
-    assert rank([better, good], "m", "max") == ([good, better], [])
-    assert rank([good, better], "m", None) == ([good, better], [])
+MEANS = {"elman": 0.6, "lstm": 0.5, "gru": 0.3}
 
 
-def test_only_what_differs_is_shown_in_the_configurations_order() -> None:
-    runs = [
-        Run(params={"model.cell": "gru", "train.seed": "1", "optimizer.lr": "0.1"}),
-        Run(params={"model.cell": "lstm", "train.seed": "1", "optimizer.lr": "0.1", "new.key": "x"}),
+@pytest.fixture
+def store(tmp_path: Path):
+    """Runs of three cells and five seeds, with records; gru is clearly best."""
+    generator = np.random.default_rng(0)
+    hardness = generator.normal(0, 0.2, 80)
+    runs, files = [], {}
+    for cell, mean in MEANS.items():
+        for seed in range(5):
+            scores = mean + generator.normal(0, 0.01) + hardness + generator.normal(0, 0.1, 80)
+            run = logged(len(runs), float(scores.mean()), cell=cell, seed=seed, metrics={"parameters": 100.0})
+            runs.append(run)
+            rows = [{"id": str(i), "score": float(score)} for i, score in enumerate(scores)]
+            files[run.id] = write_records(rows, tmp_path, run.id)
+    return runs[::-1], files
+
+
+def test_groups_with_differences_to_the_baseline(store) -> None:
+    runs, files = store
+    found = compare("speech", runs, "test/wer", "min", files)
+    assert found.by == ["model.cell"] and [group.name for group in found.groups] == ["gru", "lstm", "elman"]
+    assert found.how == "seeds and 80 examples: mean(score)" and not found.notes
+    gru, lstm, elman = found.groups
+    assert found.baseline == gru and gru.against is None  # all have five runs: the newest is taken
+    assert lstm.against.value == pytest.approx(lstm.mean - gru.mean)
+    assert lstm.against.low < lstm.against.value < lstm.against.high
+    assert lstm.against.low > 0 and elman.against.p < 0.001
+    assert gru.best("min") == min(gru.values) and gru.best("max") == max(gru.values) and gru.best(None) is None
+    assert gru.std == pytest.approx(np.std(gru.values, ddof=1)) and gru.cost("parameters") == 100
+    assert gru.cost("seconds") is None
+
+
+def test_the_baseline_may_be_named_and_is_that_of_the_default_preset_otherwise(store) -> None:
+    runs, files = store
+    assert compare("speech", runs, "test/wer", "min", files, usual={"model.cell": "lstm"}).baseline.name == "lstm"
+    for wanted in ("elman", "model.cell=elman"):
+        assert compare("speech", runs, "test/wer", "min", files, baseline=wanted).baseline.name == "elman"
+    with pytest.raises(UserError, match="--baseline elmann: is the value of no group; did you mean elman"):
+        compare("speech", runs, "test/wer", "min", files, baseline="elmann")
+    with pytest.raises(UserError, match=r"--baseline 0: is in 3 groups; write key=value"):
+        compare("speech", runs, "test/wer", "min", files, by=["model.cell", "train.seed"], baseline="0")
+
+
+def test_an_unknown_key_names_the_nearest(store) -> None:
+    runs, files = store
+    with pytest.raises(UserError, match=r"--by model.cel: no run has this key; did you mean model.cell"):
+        compare("speech", runs, "test/wer", "min", files, by=["model.cel"])
+
+
+def test_what_a_group_mixes_is_said(store) -> None:
+    runs, files = store
+    runs[0].params["optimizer.lr"] = "0.2"
+    found = compare("speech", runs, "test/wer", "min", files, by=["model.cell"])
+    assert found.notes == [
+        "the runs of a group differ in optimizer.lr too: add it to --by, or choose with --where KEY=VALUE"
     ]
-    assert differing(runs) == ["model.cell", "new.key"]
-    assert differing(runs[:1]) == []
+    assert compare("speech", runs, "test/wer", "min", files).by == ["model.cell", "optimizer.lr"]
+
+
+def test_one_seed_gives_no_interval_but_the_number_that_would_be_needed(store) -> None:
+    runs, files = store
+    few = [run for run in runs if run.params["model.cell"] != "gru"] + [runs[0]]
+    found = compare("speech", few, "test/wer", "min", files, baseline="lstm")
+    [single] = [group for group in found.groups if group.name == "gru"]
+    assert single.against.p is None and single.against.low is None and single.std is None and single.needed == 2
+    [note] = found.notes
+    assert "gru: one seed, so no interval and no test can be given" in note
+    assert "about 2 seeds would be needed, by the spread of the other groups" in note
+
+
+def test_where_nothing_is_known_of_the_spread_the_number_is_in_units_of_it(store) -> None:
+    runs, files = store
+    alone = {run.params["model.cell"]: run for run in runs}
+    found = compare("speech", list(alone.values()), "test/wer", "min", files)
+    assert all(group.against is None or group.against.p is None for group in found.groups)
+    assert (
+        "6 seeds each would be needed to show a difference of two standard deviations between seeds, 17 for"
+        in (found.notes[0])
+    )
+    assert "invoke train --app speech --seeds 6" in found.notes[0]
+
+
+def test_failed_trainings_are_counted_with_their_group(store) -> None:
+    runs, files = store
+    left = [Left(logged(90, cell="elman", status="FAILED"), "ended as FAILED")]
+    found = compare("speech", runs, "test/wer", "min", files, left=left)
+    assert {group.name: group.lost for group in found.groups} == {"gru": 0, "lstm": 0, "elman": 1}
+    assert found.left == left
+
+
+def test_versions_of_the_code_are_said(store) -> None:
+    runs, files = store
+    for number, run in enumerate(runs):
+        run.tags["code.digest"] = str(number % 2)
+    assert "made by 2 versions of the code" in compare("speech", runs, "test/wer", "min", files).notes[0]
+
+
+def test_holm_is_over_all_tables_together(store) -> None:
+    runs, files = store
+    one = compare("speech", runs, "test/wer", "min", files)
+    [alone] = corrected([one])
+    both = corrected([one, one])
+    for i, group in enumerate(one.groups):
+        if group.against is None:
+            assert both[0].groups[i].p_holm is None
+        else:
+            assert both[1].groups[i].p_holm == pytest.approx(min(1, 2 * alone.groups[i].p_holm))
+            assert alone.groups[i].p_holm >= group.against.p
+
+
+def test_nothing_to_compare_is_no_error() -> None:
+    found = compare("speech", [], "test/wer", "min", {}, by=["model.cell"])
+    assert found.groups == [] and found.baseline is None

@@ -1,0 +1,113 @@
+"""What tracking costs a training, and how long a comparison of many runs takes.
+
+    python benchmarks/tracking.py
+    python benchmarks/tracking.py --runs 1000 --examples 500 --steps 2000
+
+Prints the processor seconds that logging every step takes, as a share of a training of 20 steps a second, and the
+seconds of `compare` over a store of so many finished runs with records. Times are those of this process: wall-clock and
+processor, since on a busy machine the first says little.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from core import app as apps
+from core.commands.compare import Question, ask
+from core.config import flat
+from core.training import tracking
+from core.training.loop import Position
+
+CELLS = ("elman", "lstm", "gru", "mgu")
+APP = "speech"
+RATE = 20
+"""optimiser steps a second"""
+METRICS = 8
+"""numbers of each step; the loop logs five and what the application adds"""
+
+
+@contextmanager
+def clock(what: str) -> Iterator[None]:
+    """Prints how long the block took."""
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
+    print(f"{what}: {time.perf_counter() - wall:.2f} s, {time.process_time() - processor:.2f} s of processor time")
+
+
+def overhead(client: MlflowClient, steps: int) -> None:
+    """Log so many steps as a training does, without the training."""
+    app = apps.load(APP)
+    run = tracking.Run(client, tracking.start(client, app, app.config("smoke"), "d" * 64), system_metrics=True)
+    numbers = {f"train/number_{i}": float(i) for i in range(METRICS)}
+    began, processor = time.perf_counter(), time.process_time()
+    for step in range(1, steps + 1):
+        run.step(Position(step, 1, 1, step / steps, step / RATE), 1.0, numbers)
+    run.flush()
+    wall, processor = time.perf_counter() - began, time.process_time() - processor
+    run.finish("FINISHED")
+    print(
+        f"tracking {steps:,} steps of {METRICS} numbers: {wall:.2f} s, {processor:.2f} s of processor time: "
+        f"{100 * wall * RATE / steps:.2f} % of a training of {RATE} steps a second"
+    )
+
+
+def fill(client: MlflowClient, runs: int, examples: int) -> None:
+    """Finished runs of four cells, with every setting, thirty metrics and records."""
+    app = apps.load(APP)
+    experiment = client.create_experiment(APP)
+    settings, generator = flat(app.presets["default"]), np.random.default_rng(0)
+    words, now = generator.integers(3, 9, examples), int(time.time() * 1000)
+    for number in range(runs):
+        cell, seed = CELLS[number % len(CELLS)], number // len(CELLS)
+        errors = generator.binomial(words, 0.1 + 0.01 * (number % len(CELLS)) + generator.normal(0, 0.005))
+        tags = {"data.digest": "d" * 64, "signature.test": "wer", "score": "wer", "score.mode": "min"}
+        run = client.create_run(experiment, tags=tags)
+        params = [
+            Param(key, str(value)) for key, value in (settings | {"model.cell": cell, "train.seed": seed}).items()
+        ]
+        values = {f"system/number_{i}": float(i) for i in range(28)} | {"parameters": 1000.0 + number % 4}
+        values["test/wer"] = errors.sum() / words.sum()
+        metrics = [Metric(key, float(value), now, 1) for key, value in values.items()]
+        client.log_batch(run.info.run_id, metrics, params, [RunTag("made", "benchmark")])
+        folder = Path(run.info.artifact_uri.removeprefix("file://")) / "records"
+        folder.mkdir(parents=True)
+        ids = [f"utterance {i}" for i in range(examples)]
+        table = {"id": ids, "reference": ids, "prediction": ids, "score": errors, "words": words}
+        pq.write_table(pa.table(table), folder / "test.parquet")
+        client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def main() -> None:
+    """Both measurements, in a store of their own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=2000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        os.chdir(folder)
+        client = tracking.connect()
+        with clock(f"making a store of {given.runs:,} runs"):
+            fill(client, given.runs, given.examples)
+        question = Question(by=("model.cell",))
+        with clock(f"compare over {given.runs:,} runs of {given.examples:,} examples"):
+            found = ask(client, apps.load(APP), question)
+        print(f"  {found.how}; groups of {[len(group.values) for group in found.groups]}")
+        with clock("once more"):
+            ask(client, apps.load(APP), question)
+        overhead(client, given.steps)
+
+
+if __name__ == "__main__":
+    main()
