@@ -52,13 +52,13 @@ def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
 
 def _network(config: ImageConfig, facts: dict[str, Any]) -> Network:
     wanted = config.model
-    shape = Shape(facts["height"], facts["width"], facts["channels"], facts["levels"])
+    shape = Shape(facts["height"], facts["width"], facts["channels"], facts["levels"], tuple(facts["classes"]))
     asked = Asked(**dict(config.predict))
     shared = {name: getattr(wanted, name) for name in ("cell", "hidden", "layers", "init", "dropout")}
     match config.train.task:
         case "classify":
             options = wanted.model_dump(exclude={"maps"})
-            return Classifier(shape, classes=tuple(facts["classes"]), shift=config.train.shift, asked=asked, **options)
+            return Classifier(shape, shift=config.train.shift, asked=asked, **options)
         case "complete":
             return PixelRNN(shape, maps=wanted.maps, asked=asked, **shared)
         case "denoise":

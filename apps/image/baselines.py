@@ -1,5 +1,6 @@
 """What the networks must beat: simple methods, fitted on the training split and measured on the test split."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,20 +16,28 @@ Levels = NDArray[np.int64]
 PRIOR = 0.3
 """added to every count; between .1 and 1 it changes nothing in the third decimal on the digits"""
 MOST = 5000
-"""training pictures that logistic regression is fitted to, at most"""
+"""training pictures that logistic regression is fitted to, at most, evenly spread over the split"""
 
 
 def classes(data: Data) -> Metrics:
     """Nearest class mean, and logistic regression on the pixels (scikit-learn)."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import NearestCentroid
 
-    (train, labels), (test, wanted) = ((_flat(split), _dataset(split).labels) for split in (data.train, data.test))
     scale = data.facts["levels"] - 1
-    methods = {"nearest class mean": NearestCentroid(), "logistic regression": LogisticRegression(max_iter=1000)}
+    (train, labels), (test, wanted) = (
+        (_flat(split) / scale, np.asarray(_dataset(split).labels)) for split in (data.train, data.test)
+    )
+    known = np.unique(labels)
+    means = np.stack([train[labels == label].mean(0) for label in known])
+    distances = (means**2).sum(1) - 2 * test @ means.T
+    rows = np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 300 iterations are near enough
+        regression = LogisticRegression(max_iter=300).fit(train[rows], labels[rows])
     return {
-        name: {"accuracy": float(method.fit(train[:MOST] / scale, labels[:MOST]).score(test / scale, wanted))}
-        for name, method in methods.items()
+        "nearest class mean": {"accuracy": float((known[distances.argmin(1)] == wanted).mean())},
+        "logistic regression": {"accuracy": float(regression.score(test, wanted))},
     }
 
 
@@ -62,7 +71,7 @@ def denoised(data: Data, noise: float) -> Metrics:
     from scipy.ndimage import gaussian_filter
 
     def error(split: Any, width: float) -> float:
-        pixels = torch.from_numpy(np.asarray(_dataset(split).pixels))
+        pixels = torch.from_numpy(np.array(_dataset(split).pixels))
         clean = (pixels / (data.facts["levels"] - 1)).float()
         found = noisy(clean, noise, torch.arange(len(clean))).numpy()
         return float(((gaussian_filter(found, (0, width, width, 0)) - clean.numpy()) ** 2).mean())

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.image.model import Asked, Network, Shape
+from apps.image.model import ASKED, Asked, Network, Shape
 from core.recurrence import Recurrent
 from core.sequence.decoding import Sampling, restrict
 
@@ -30,9 +30,9 @@ class PixelRNN(Network):
 
     def __init__(
         self, shape: Shape, *, cell: str, hidden: int, layers: int, init: str | None, maps: int, dropout: float,
-        asked: Asked = Asked(),  # noqa: B008
+        asked: Asked = ASKED,
     ) -> None:  # fmt: skip
-        super().__init__(shape, asked=asked)
+        super().__init__(shape, asked)
         self.above = Recurrent("convlstm", PLACE, maps, kernel_size=KERNEL)
         between = dropout if layers > 1 else 0.0
         self.along = Recurrent(cell, maps + 2, hidden, layers, dropout=between, init=init)

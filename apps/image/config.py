@@ -20,7 +20,7 @@ class ImageData(DataConfig):
     levels: int = Field(0, ge=0, le=256)
     """grey levels that pixels are rounded to; 0: as they come (builtin 17, else 256)"""
     limit: int = Field(0, ge=0)
-    """pictures to train on at most, the first of them; 0: all"""
+    """pictures to train on at most, evenly spread over the training split; 0: all"""
 
     @field_validator("levels")
     @classmethod

@@ -114,14 +114,16 @@ def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data
     Args:
         size: of a batch.
         seed: of the order.
-        limit: pictures to train on at most, the first of them; 0: all.
+        limit: pictures to train on at most, evenly spread over the split; 0: all.
     """
     arrays, names = read_arrays(prepared.folder), read_json(prepared.folder / "names.json")
     loaders = {}
     for split in SPLITS:
         pixels, labels = arrays[f"{split}_pixels"], arrays[f"{split}_labels"]
-        count = min(limit or len(labels), len(labels)) if split == "train" else len(labels)
-        dataset = Rows(pixels[:count], labels[:count], names[split][:count])
-        sampler = Shuffled(count, size, seed if split == "train" else None)
+        dataset = Rows(pixels, labels, names[split])
+        if split == "train" and 0 < limit < len(labels):
+            rows = np.linspace(0, len(labels) - 1, limit).astype(int)
+            dataset = Rows(pixels[rows], labels[rows], [names[split][row] for row in rows])
+        sampler = Shuffled(len(dataset), size, seed if split == "train" else None)
         loaders[split] = resumable(dataset, sampler, lambda batch: batch, seed=seed)
     return Data(**loaders, facts=read_json(prepared.folder / "facts.json"), digest=prepared.digest)

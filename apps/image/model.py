@@ -19,6 +19,7 @@ class Shape(NamedTuple):
     channels: int
     levels: int
     """grey levels of a channel"""
+    classes: tuple[str, ...] = ()
 
     @property
     def extents(self) -> tuple[int, int, int]:
@@ -36,18 +37,20 @@ class Asked(NamedTuple):
     folder: Path = Path("predicted")
 
 
+ASKED = Asked()
+
+
 class Network(nn.Module):
     """What the three networks have in common.
 
     Args:
         shape: of the pictures.
-        classes: their names.
         asked: what `predict` does.
     """
 
-    def __init__(self, shape: Shape, classes: tuple[str, ...] = (), asked: Asked = Asked()) -> None:  # noqa: B008
+    def __init__(self, shape: Shape, asked: Asked = ASKED) -> None:
         super().__init__()
-        self.shape, self.classes, self.asked = shape, classes, asked
+        self.shape, self.classes, self.asked = shape, shape.classes, asked
 
     def scaled(self, pixels: Tensor) -> Tensor:
         """Levels, of whatever whole type, to black 0 to white 1."""
@@ -67,10 +70,9 @@ class Classifier(Network):
 
     def __init__(
         self, shape: Shape, *, order: Order, patch: int, permutation: int, cell: str, hidden: int, layers: int,
-        bidirectional: bool, init: str | None, pooling: Kind, dropout: float, classes: tuple[str, ...], shift: int = 0,
-        asked: Asked = Asked(),  # noqa: B008
+        bidirectional: bool, init: str | None, pooling: Kind, dropout: float, shift: int = 0, asked: Asked = ASKED,
     ) -> None:  # fmt: skip
-        super().__init__(shape, classes, asked)
+        super().__init__(shape, asked)
         self.shift, self.patch = shift, patch
         options: dict[str, Any] = {"init": init}
         self.sequence: Sequence | None = None
@@ -83,7 +85,7 @@ class Classifier(Network):
             self.network = Recurrent(cell, self.sequence.output_size, hidden, layers, **options)
         directions = 2 if order == "sweeps" or bidirectional else 1
         self.pooling = Pooling((pooling,), self.network.output_size, directions)
-        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.pooling.output_size, len(classes)))
+        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.pooling.output_size, len(shape.classes)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Levels [B, H, W, C] -> logits [B, classes]."""
@@ -109,9 +111,9 @@ class Denoiser(Network):
 
     def __init__(
         self, shape: Shape, *, cell: str, hidden: int, layers: int, init: str | None, dropout: float, noise: float,
-        asked: Asked = Asked(),  # noqa: B008
+        asked: Asked = ASKED,
     ) -> None:  # fmt: skip
-        super().__init__(shape, asked=asked)
+        super().__init__(shape, asked)
         self.noise = noise
         self.network = Sweeps(cell, shape.channels, hidden, layers, init=init)
         self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.network.output_size, shape.channels))

@@ -23,6 +23,7 @@ SIDE = 256
 """pixels to which the written pictures are enlarged, about"""
 
 
+@torch.no_grad()
 def predict(model: Network, inputs: Sequence[Any]) -> list[dict[str, Any]]:
     """The class and the probability of each class; or the name of the file with the completed or denoised picture.
 

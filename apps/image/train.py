@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch.nn import functional as F
 
 from apps.image.completion import PixelRNN
@@ -50,24 +49,24 @@ def _named(model: Classifier, batches: Iterable[Batch]) -> Report:
         chances, found = log_probs.exp().max(1)
         for row, id in enumerate(batch.ids):
             wanted, named = model.classes[batch.labels[row]], model.classes[found[row]]
-            records.append(_record(id, wanted, named, float(wanted == named)) | {"probability": _short(chances[row])})
-    accuracy = sum(record["score"] for record in records) / len(records)
-    metrics = {"accuracy": accuracy, "bits_per_image": bits / len(records)}
+            records.append(_record(id, wanted, named, float(wanted == named)) | {"probability": chances[row].item()})
+    metrics = {"accuracy": _mean(records, "score"), "bits_per_image": bits / len(records)}
     return Report(metrics, records, "share of pictures whose most probable class is right")
 
 
 def _completed(model: PixelRNN, batches: Iterable[Batch]) -> Report:
     """Bits of all pixels, and of the rows that `predict` fills in, given the others: exact, nothing is drawn."""
-    records, lower, kept = [], [], kept_rows(model)
+    records, kept = [], kept_rows(model)
     for batch in batches:
         bits = model.bits(batch.pixels)
         per_picture, below = bits.mean((1, 2)).tolist(), bits[:, kept:].mean((1, 2)).tolist()
-        lower += below
-        for id, whole, part in zip(batch.ids, per_picture, below, strict=True):
-            records.append(_record(id, "", "", round(whole, 4)) | {"bits_per_pixel_below": round(part, 4)})
-            records[-1]["prediction"] = f"{whole:.3f} bits per pixel"
-    mean = sum(record["score"] for record in records) / len(records)
-    metrics = {"bits_per_pixel": mean, "bits_per_pixel_below": sum(lower) / len(lower)}
+        for id, label, whole, part in zip(batch.ids, batch.labels.tolist(), per_picture, below, strict=True):
+            text = f"{whole:.3f} bits per pixel"
+            records.append(_record(id, model.classes[label], text, whole) | {"bits_per_pixel_below": part})
+    metrics = {
+        "bits_per_pixel": _mean(records, "score"),
+        "bits_per_pixel_below": _mean(records, "bits_per_pixel_below"),
+    }
     return Report(metrics, records, f"exact negative log2-likelihood; below: rows {kept} and on, given those above")
 
 
@@ -78,8 +77,8 @@ def _denoised(model: Denoiser, batches: Iterable[Batch]) -> Report:
         given = noisy(values, model.noise, batch.rows)
         before, after = (((x - values) ** 2).mean((1, 2, 3)).tolist() for x in (given, model(given).clamp(0, 1)))
         for id, old, new in zip(batch.ids, before, after, strict=True):
-            records.append(_record(id, f"mse {old:.4f} with noise", f"mse {new:.4f}", round(new, 6)))
-    mse = sum(record["score"] for record in records) / len(records)
+            records.append(_record(id, f"mse {old:.4f} with noise", f"mse {new:.4f}", new))
+    mse = _mean(records, "score")
     metrics = {"mse": mse, "psnr": -10 * math.log10(mse)}
     return Report(metrics, records, f"normal noise of deviation {model.noise:g}, drawn once for each picture")
 
@@ -93,5 +92,5 @@ def _record(id: str, reference: str, prediction: str, score: float) -> dict[str,
     return {"id": id, "reference": reference, "prediction": prediction, "score": score}
 
 
-def _short(value: torch.Tensor) -> float:
-    return round(float(value), 4)
+def _mean(records: list[dict[str, Any]], name: str) -> float:
+    return float(sum(record[name] for record in records) / len(records))
