@@ -1,6 +1,6 @@
 """Pictures of an evaluation: which class is taken for which; completed or denoised pictures beside the originals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from apps.image.model import Classifier, Denoiser, Network
 from apps.image.reading import noisy
 from apps.image.train import kept_rows
 from core.app import Report
+from core.training.confusion import confusion
 
 MOST_CLASSES = 30
 """with more of them the confusion picture cannot be read"""
@@ -30,35 +31,15 @@ def figures(model: Network, batches: Iterable[Batch], report: Report) -> dict[st
     """`confusion`; or `completions` and `new`; or `denoised`."""
     match model:
         case Classifier():
-            return {"confusion": confusion(report, model.classes)} if len(model.classes) <= MOST_CLASSES else {}
+            pairs = [(record["reference"], record["prediction"]) for record in report.records]
+            readable = len(model.classes) <= MOST_CLASSES
+            return {"confusion": confusion(pairs, model.classes, "pictures")} if readable else {}
         case PixelRNN():
             return completions(model, _first(batches))
         case Denoiser():
             return {"denoised": denoised(model, next(iter(batches)))}
         case _:
-            return {}
-
-
-def confusion(report: Report, classes: Sequence[str]) -> Figure:
-    """Counts of (right, named) classes, coloured by their share of the right class."""
-    number = {label: place for place, label in enumerate(classes)}
-    table = np.zeros((len(classes), len(classes)), int)
-    for row in report.records:
-        table[number[row["reference"]], number[row["prediction"]]] += 1
-    side = max(5.0, 0.5 * len(classes) + 1.5)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(table), strict=True):
-        colour = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(classes)), classes, rotation=0 if max(map(len, classes)) < 3 else 45)
-    axes.set_yticks(range(len(classes)), classes)
-    wrong = int(table.sum() - np.trace(table))
-    title = f"accuracy {report.metrics['accuracy']:.2%} ({wrong} of {table.sum():,} wrong)"
-    axes.set(xlabel="named by the model", ylabel="right class", title=title)
-    return figure
+            raise TypeError(f"{type(model).__name__} is no network of this application")
 
 
 def completions(model: PixelRNN, pixels: Tensor) -> dict[str, Figure]:
