@@ -50,7 +50,7 @@ class VideoTrain(TrainConfig):
 
     task: Literal["classify", "predict_frames"] = "classify"
     """name what happens in a clip, or go on with it"""
-    epochs: int = Field(7, ge=1)
+    epochs: int = Field(11, ge=1)
     """passes over the training split"""
     batch: int = Field(480, ge=1)
     """frames in a batch, padding included"""

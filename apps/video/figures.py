@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,10 @@ from apps.video.data import Batch
 from apps.video.model import Classifier, Forecaster
 from apps.video.train import foresee, over_the_horizon
 from core.app import Report
+from core.training.confusion import confusion
 
+MOST_CLASSES = 30
+"""with more of them the confusion picture cannot be read"""
 SHOWN = 4
 """clips on the contact sheet"""
 LINES = {"network": ("#0072B2", "o"), "copy last": ("#D55E00", "s"), "linear motion": ("#009E73", "^")}
@@ -23,28 +25,10 @@ UNITS = {"mse": "mean squared error", "ssim": "structural similarity", "psnr": "
 def figures(model: Classifier | Forecaster, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
     """`confusion` of classes; or `frames`, a contact sheet, and `horizon`, the error of each predicted frame."""
     if not isinstance(model, Forecaster):
-        return {"confusion": confusion(report, model.classes)}
+        pairs = [(row["reference"], row["prediction"]) for row in report.records]
+        return {"confusion": confusion(pairs, model.classes, "clips")} if len(model.classes) <= MOST_CLASSES else {}
     first = next(iter(batches))
     return {"frames": sheet(model, first), "horizon": horizon(model, batches)}
-
-
-def confusion(report: Report, classes: tuple[str, ...]) -> Figure:
-    """Clips of each class by the answer that they got; shares of a class as shades."""
-    table = np.zeros((len(classes), len(classes)), int)
-    for row in report.records:
-        table[classes.index(row["reference"]), classes.index(row["prediction"])] += 1
-    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(table), strict=True):
-        colour = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    title = f"accuracy {report.metrics['accuracy']:.1%} of {len(report.records):,} clips"
-    axes.set(xlabel="answer", ylabel="class", title=title)
-    return figure
 
 
 @torch.no_grad()

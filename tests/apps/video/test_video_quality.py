@@ -1,0 +1,24 @@
+"""Quality, trained for real through the loop: minutes each, `invoke test --slow`."""
+
+import pytest
+
+from apps.video import APP, baselines
+from tests.apps.quality import train_and_test
+
+
+@pytest.mark.slow
+def test_motions_are_named(tmp_path):
+    data, report = train_and_test(APP, tmp_path, "default")
+    assert report.metrics["accuracy"] >= 0.95
+    assert max(method["accuracy"] for method in baselines.naming(data).values()) < 0.5
+
+
+@pytest.mark.slow
+def test_frames_are_foreseen_twice_as_well_as_by_copying(tmp_path):
+    config = APP.config("frames")
+    data, report = train_and_test(APP.judging(config), tmp_path, "frames")
+    simple = baselines.foreseeing(data, config.data.context)
+    assert report.metrics["mse"] < 0.5 * simple["copy last"]["mse"]
+    assert report.metrics["mse"] < 0.6 * simple["linear motion"]["mse"]
+    for step in range(1, config.data.horizon + 1):
+        assert report.metrics[f"mse@{step}"] < min(method[f"mse@{step}"] for method in simple.values())
