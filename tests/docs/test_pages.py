@@ -1,0 +1,38 @@
+"""The pages that are programs run as they stand; and the site is built from all pages without a warning."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", ["core-alone", "from-torch-nn"])
+def test_a_page_of_code_runs_from_top_to_bottom(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    assert "assert" in code
+    exec(compile(code, page, "exec"), {"__name__": page})
+
+
+def test_the_cell_on_the_page_is_the_one_that_is_written() -> None:
+    page = (ROOT / "docs" / "new-cell.md").read_text(encoding="utf-8")
+    template = (ROOT / "core" / "scaffold" / "templates" / "cell" / "cell.py").read_text(encoding="utf-8")
+    shown = page.split("```python\n")[1].split("```")[0]
+    written = template.replace("${Name}", "Leaky")
+    assert shown[shown.index("    def __init__") :].strip() in written
+
+
+def test_the_site_is_built_without_network_and_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.html")}
+    assert {"index.html", "new-app.html", "apps/speech.html", "reference/recurrence.html"} <= pages
+    assert "check_cell" in (tmp_path / "reference" / "recurrence.html").read_text(encoding="utf-8")
