@@ -81,9 +81,10 @@ def _numbered(folder: Path) -> list[Path]:
         frames[int(digits[-1])] = file
     for before, after in pairwise(sorted(frames)):
         if after != before + 1:
-            missing = f"{before + 1}" if after == before + 2 else f"{before + 1} to {after - 1}"
+            first, last = before + 1, after - 1
+            missing = f"frame {first} is missing" if first == last else f"frames {first} to {last} are missing"
             raise UserError(
-                f"{folder}: frame {missing} is missing, between {frames[before].name} and {frames[after].name}; "
+                f"{folder}: {missing}, between {frames[before].name} and {frames[after].name}; "
                 f"add what is missing, or number the frames without a gap"
             )
     return [frames[number] for number in sorted(frames)]
@@ -97,13 +98,16 @@ def _video(path: Path, every: int) -> Iterator[Image.Image]:
     if not path.stat().st_size:
         raise UserError(f"{path}: is empty (0 bytes); copy it again")
     try:
-        # A playlist in the file must not make us open addresses.
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            if not container.streams.video:
-                raise _without_pictures(path, sorted({stream.type for stream in container.streams}))
-            declared = _declared(container)
-            _check_declared(path, declared, container.streams.video[0].codec_context, every)
-            yield from _decoded(path, container.decode(video=0), declared, every)
+        # A playlist in the file must not make us open addresses, nor a title in an old encoding stop us.
+        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+            # The cover of a sound file is no clip.
+            cover = av.stream.Disposition.attached_pic
+            stream = next((one for one in container.streams.video if not one.disposition & cover), None)
+            if stream is None:
+                raise _without_pictures(path, sorted({one.type for one in container.streams} - {"video"}))
+            declared = _declared(stream, container.duration)
+            _check_declared(path, declared, stream.codec_context, every)
+            yield from _decoded(path, container.decode(stream), declared, every)
     except av.FFmpegError as error:
         raise UserError(
             f"{path}: is not a video, or is truncated or damaged ({error.strerror}); copy it again"
@@ -116,12 +120,11 @@ def _without_pictures(path: Path, kinds: list[str]) -> UserError:
     return UserError(f"{path}: is not a video, or is truncated or damaged (nothing is in it); copy it again")
 
 
-def _declared(container: Any) -> int:
+def _declared(stream: Any, microseconds: int | None) -> int:
     """Frames by the header: their number, or what the duration makes of it; 0 where it says neither."""
-    stream = container.streams.video[0]
     if stream.frames or not stream.average_rate:
         return int(stream.frames)
-    seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1_000_000
+    seconds = stream.duration * stream.time_base if stream.duration else (microseconds or 0) / 1_000_000
     return int(seconds * stream.average_rate)
 
 

@@ -151,7 +151,7 @@ def _continued(model: Forecaster, path: str | Path) -> str:
     if len(frames) < model.context:
         raise UserError(f"{path}: has {len(frames)} frames; the model needs {model.context} to go on from")
     seen = frames[-model.context :]
-    file = Path(f"{Path(path).stem}.next.gif")
+    file = Path(f"{Path(path).resolve().stem}.next.gif")
     with writing(file):
         _write_gif(file, seen, foresee(model, seen[:, None])[:, 0])
     return f"{file}: {model.context} frames seen, then {model.horizon} predicted (framed)"

@@ -42,7 +42,7 @@ def test_a_gap_in_the_numbering_is_named(tmp_path, square, pictures):
     with pytest.raises(UserError, match=r"clip: frame 4 is missing, between frame_3.png and frame_5.png"):
         clips.read(folder, 16, 1)
     (folder / "frame_5.png").unlink()
-    with pytest.raises(UserError, match="frame 4 to 5 is missing"):
+    with pytest.raises(UserError, match="frames 4 to 5 are missing"):
         clips.read(folder, 16, 1)
 
 
@@ -113,6 +113,22 @@ def test_a_sound_file_is_named(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(UserError, match=r"sound.mkv: holds no pictures, only audio"):
+        clips.read(path, 16, 1)
+
+
+def test_the_cover_of_a_sound_file_is_no_clip(tmp_path, square):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound, cover = container.add_stream("aac", rate=8000, layout="mono"), container.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 32
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(square()[0], format="rgb24")))
+        container.mux([*sound.encode(), *cover.encode()])
+    with pytest.raises(UserError, match=r"song.mp4: holds no pictures, only audio"):
         clips.read(path, 16, 1)
 
 
