@@ -1,5 +1,7 @@
 """A picture's probability, pixel by pixel: each one given all rows above it and all pixels to its left."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,7 +56,7 @@ class PixelRNN(Network):
         """-log2 of the probability of each pixel, [B, H, W], for levels [B, H, W, 1]."""
         log_probs = self(self.scaled(pixels[..., 0]))
         found: Tensor = log_probs.gather(3, pixels.long()).squeeze(3)
-        return -found / torch.log(torch.tensor(2.0))
+        return -found / math.log(2)
 
     def complete(
         self, pixels: Tensor, keep: int, generator: torch.Generator | None = None, temperature: float = 1.0

@@ -33,6 +33,10 @@ class ImageData(DataConfig):
 class ImageModel(ModelConfig):
     """The network."""
 
+    hidden: int = Field(96, ge=1)
+    """hidden units per layer and direction"""
+    layers: int = Field(2, ge=1)
+    """stacked recurrent layers"""
     order: Literal["rows", "pixels", "permuted", "patches", "sweeps"] = "rows"
     """classify: what a step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""
     patch: int = Field(2, ge=1)
@@ -45,9 +49,9 @@ class ImageModel(ModelConfig):
     """classify: from the states to one vector"""
     init: str | None = None
     """initialisation of the recurrent weights, by its name in core.recurrence.init, for example chrono:64"""
-    maps: int = Field(32, ge=1)
+    maps: int = Field(48, ge=1)
     """complete: feature maps of the convolutional LSTM that reads the rows above"""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
     """share of features dropped, between layers and before the output"""
 
 
@@ -56,11 +60,11 @@ class ImageTrain(TrainConfig):
 
     task: Literal["classify", "complete", "denoise"] = "classify"
     """classify: name the class; complete: the probability of every pixel given those before it; denoise"""
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(100, ge=1)
     """passes over the training split"""
-    batch: int = Field(32, ge=1)
+    batch: int = Field(64, ge=1)
     """pictures in a batch"""
-    shift: int = Field(0, ge=0)
+    shift: int = Field(1, ge=0)
     """classify: pictures are moved by up to so many pixels each way, anew in every step"""
     noise: float = Field(0.3, gt=0)
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
@@ -69,7 +73,7 @@ class ImageTrain(TrainConfig):
 class ImageOptimizer(OptimizerConfig):
     """The optimiser, its schedule and the bound on the gradient."""
 
-    lr: float = Field(3e-3, gt=0)
+    lr: float = Field(6e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
@@ -111,15 +115,32 @@ class ImageConfig(Config):
 
 
 DEFAULT = ImageConfig()
-PIXELS = ["model.order=pixels"]
-COMPLETE = ["train.task=complete"]
+# One direction and the last state: the first pixel is 64 steps away from the answer.
+PIXELS = [
+    "model.order=pixels",
+    "model.bidirectional=false",
+    "model.pooling=last",
+    "model.layers=1",
+    "model.hidden=128",
+]
+PUBLISHED = ["model.hidden=128", "train.batch=128", "train.epochs=8"]
 PRESETS = {
     "default": DEFAULT,
-    "smoke": DEFAULT.override(["data.limit=300", "model.hidden=32", "train.epochs=3"]),
+    "smoke": DEFAULT.override(["data.limit=300", "model.hidden=32", "model.layers=1", "train.epochs=3"]),
     "pixels": DEFAULT.override(PIXELS),
     "permuted": DEFAULT.override([*PIXELS, "model.order=permuted"]),
-    "complete": DEFAULT.override(COMPLETE),
-    "denoise": DEFAULT.override(["train.task=denoise"]),
-    "mnist": DEFAULT.override(["data.source=mnist"]),
-    "fashion-mnist": DEFAULT.override(["data.source=fashion-mnist"]),
+    "complete": DEFAULT.override(
+        [
+            "train.task=complete",
+            "model.layers=1",
+            "model.hidden=160",
+            "model.dropout=0.35",
+            "train.epochs=40",
+            "train.batch=32",
+            "optimizer.lr=0.015",
+        ]
+    ),
+    "denoise": DEFAULT.override(["train.task=denoise", "model.layers=1", "model.hidden=48", "train.epochs=30"]),
+    "mnist": DEFAULT.override(["data.source=mnist", *PUBLISHED]),
+    "fashion-mnist": DEFAULT.override(["data.source=fashion-mnist", *PUBLISHED]),
 }

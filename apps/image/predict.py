@@ -1,5 +1,6 @@
 """What a trained network makes of the user's own pictures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,9 @@ def predict(model: Network, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         case Classifier():
             return [_class(model, name) for name in names]
         case PixelRNN():
-            own = torch.Generator(_device(model)).manual_seed(model.asked.seed)
-            return [_completed(model, name, own) for name in names]
+            return [_completed(model, name, stem) for name, stem in zip(names, _stems(names), strict=True)]
         case Denoiser():
-            return [_denoised(model, name) for name in names]
+            return [_denoised(model, name, stem) for name, stem in zip(names, _stems(names), strict=True)]
         case _:
             raise TypeError(f"{type(model).__name__} is no network of this application")
 
@@ -66,7 +66,20 @@ def _class(model: Classifier, name: str) -> dict[str, Any]:
     }
 
 
-def _completed(model: PixelRNN, name: str, own: torch.Generator) -> dict[str, Any]:
+def _stems(names: Sequence[str]) -> list[str]:
+    """The files' names without ending; a/1.png and b/1.png become 1 and 1-2."""
+    seen: Counter[str] = Counter()
+    stems = []
+    for name in names:
+        stem = Path(name).stem
+        seen[stem] += 1
+        stems.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+    return stems
+
+
+def _completed(model: PixelRNN, name: str, stem: str) -> dict[str, Any]:
+    # Its own generator for each input: what is drawn does not depend on the other inputs.
+    own = torch.Generator(_device(model)).manual_seed(model.asked.seed)
     kind, _, count = name.partition(":")
     if kind == NEW:
         empty = torch.zeros(_count(name, count), *model.shape.extents, dtype=torch.uint8, device=_device(model))
@@ -76,14 +89,14 @@ def _completed(model: PixelRNN, name: str, own: torch.Generator) -> dict[str, An
         return {"new": len(drawn), "written": path, "bits_per_pixel": round(bits, 4)}
     given, keep = read(model, Path(name)), kept_rows(model)
     drawn = model.complete(given, keep, own, model.asked.temperature)
-    path = _write(model, drawn[0], f"{Path(name).stem}.completed.png")
+    path = _write(model, drawn[0], f"{stem}.completed.png")
     return {"picture": name, "rows_kept": keep, "written": path}
 
 
-def _denoised(model: Denoiser, name: str) -> dict[str, Any]:
+def _denoised(model: Denoiser, name: str, stem: str) -> dict[str, Any]:
     clean = model(model.scaled(read(model, Path(name)))).clamp(0, 1)[0]
     levels = (clean * (model.shape.levels - 1)).round()
-    return {"picture": name, "written": _write(model, levels, f"{Path(name).stem}.denoised.png")}
+    return {"picture": name, "written": _write(model, levels, f"{stem}.denoised.png")}
 
 
 def _count(name: str, count: str) -> int:
@@ -105,7 +118,8 @@ def _write(model: Network, levels: Tensor, name: str) -> str:
     values = levels.float().cpu().numpy() * (255 / (model.shape.levels - 1))
     values = np.round(255 - values if model.asked.invert else values).astype(np.uint8)
     times = max(1, SIDE // max(values.shape[:2]))
-    image = Image.fromarray(values.repeat(times, 0).repeat(times, 1).squeeze())
+    large = values.repeat(times, 0).repeat(times, 1)
+    image = Image.fromarray(large[..., 0] if large.shape[2] == 1 else large)
     path = model.asked.folder / name
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

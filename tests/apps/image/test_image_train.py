@@ -174,6 +174,17 @@ def test_a_completed_picture_is_written_and_its_upper_half_is_the_given_one(stor
     assert np.array_equal(images.pixels(images.load(Path(output["written"]), "L")), written)
 
 
+def test_inputs_do_not_change_or_overwrite_each_other(store, tmp_path):
+    app, _, _, network = made(store, "train.task=complete", f"predict.folder={tmp_path / 'out'}")
+    other = tmp_path / "5.png"
+    Image.open(APP.examples[0]).save(other)
+    (alone,) = app.predict(network.eval(), [other])
+    wanted = images.pixels(images.load(Path(alone["written"])))
+    first, second = app.predict(network, [APP.examples[1], other])
+    assert [Path(one["written"]).name for one in (first, second)] == ["5.completed.png", "5-2.completed.png"]
+    assert np.array_equal(images.pixels(images.load(Path(second["written"]))), wanted)
+
+
 def test_new_pictures_on_one_sheet(store, tmp_path):
     app, _, _, network = made(store, "train.task=complete", f"predict.folder={tmp_path}", "predict.seed=7")
     (one,) = app.predict(network.eval(), ["new:5"])
