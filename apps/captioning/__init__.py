@@ -1,0 +1,106 @@
+"""Captions of pictures. This file and config.py are the only ones that know the configuration."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from apps.captioning import data, train
+from apps.captioning.config import PRESETS, CaptioningConfig
+from apps.captioning.figures import figures
+from apps.captioning.model import Captioner, Decoding, Objective, build, pretrained
+from apps.captioning.reward import CiderReward
+from apps.captioning.sources import Source, builtin, folder, published
+from core.app import App, Data, Score
+from core.data.store import Prepared, Store
+from core.errors import UserError, did_you_mean
+from core.recurrence import CELLS
+from core.sequence.tokens import Tokeniser
+
+EXAMPLES = Path(__file__).parent / "examples"
+"""scenes with held-out combinations; the names say what they show"""
+
+
+def prepare(config: CaptioningConfig, store: Store) -> None:
+    """Pictures and captions of the configured source, in the store; a second time it does nothing."""
+    _annotations(config, store, _prepared(config, store))
+
+
+def batches(config: CaptioningConfig, store: Store) -> Data:
+    """Loaders of the splits."""
+    prepared, wanted = _prepared(config, store), config.train
+    annotations = _annotations(config, store, prepared)
+    made = data.batches(
+        prepared, size=wanted.batch, captions=wanted.captions, seed=wanted.seed, annotations=annotations
+    )  # fmt: skip
+    if config.model.backbone:
+        made.facts["weights"] = str(data.backbone(store, config.model.backbone).folder)
+    return made
+
+
+def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
+    """The network for data of these facts. Raises UserError for an unknown cell, or sizes that do not fit together."""
+    if config.model.cell not in CELLS:
+        raise UserError(f"model.cell={config.model.cell}: no such cell; {did_you_mean(config.model.cell, CELLS)}")
+    wanted, train = config.model.model_dump(), config.train
+    if wanted["attention"] == "none":
+        wanted["attention"] = None
+    try:
+        return build(
+            Tokeniser.from_json(facts["tokeniser"]),
+            side=config.data.side,
+            weights=Path(facts["weights"]) if "weights" in facts else None,
+            objective=Objective(train.coverage, train.forget, train.epochs, train.self_critical_from, train.rollouts),
+            decoding=Decoding(**config.decode.model_dump()),
+            reward=CiderReward(partial(data.training_captions, Path(facts["folder"]))),
+            **wanted,
+        )
+    except ValueError as error:  # dot attention wants equal sizes, several heads one that they divide
+        raise UserError(f"model.attention={config.model.attention}: {error}; see model.hidden, model.width") from error
+
+
+def score(config: CaptioningConfig) -> Score:
+    """The facts where they are known, CIDEr elsewhere."""
+    return Score("facts_true" if config.data.source == "builtin" else "cider", "max")
+
+
+def _prepared(config: CaptioningConfig, store: Store) -> Prepared:
+    return data.prepare(store, _source(config), side=config.data.side, vocabulary=config.data.vocabulary)
+
+
+def _annotations(config: CaptioningConfig, store: Store, prepared: Prepared) -> Prepared | None:
+    """Of a frozen backbone; None for an encoder that is trained."""
+    name = config.model.backbone
+    if not name or not config.model.frozen:
+        return None
+    weights = data.backbone(store, name)
+    return data.annotate(
+        store, prepared, partial(pretrained, name, weights.folder), {"name": name, "digest": weights.digest}
+    )
+
+
+def _source(config: CaptioningConfig) -> Source:
+    wanted = config.data
+    match wanted.source:
+        case "builtin":
+            return builtin.source(wanted.pictures, wanted.seed)
+        case "flickr8k" | "flickr30k" | "coco":
+            return published.source(wanted.source, wanted.path, wanted.images)
+        case "folder":
+            return folder.source(wanted.path)
+
+
+APP = App(
+    about="pictures to captions",
+    presets=PRESETS,
+    prepare=prepare,
+    data=batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=train.predict,
+    score=Score("facts_true", "max"),
+    score_of=score,
+    examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.png"))),
+    unit="captions",
+    figures=figures,
+)

@@ -1,0 +1,226 @@
+"""From pictures and captions to batches: read once into the store, batches are cut from there.
+
+A prepared set is the tokeniser, one array of pictures and one file of records per split. Where a pre-trained encoder is
+used, its weights are a set of their own; where it is frozen as well, so are its annotations, which are computed once.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apps.captioning.decoder import IGNORE
+from apps.captioning.encoder import Backbone
+from apps.captioning.model import WEIGHTS
+from apps.captioning.sources import SPLITS, Picture, Source
+from core.app import Data
+from core.data import images
+from core.data.files import atomic_file, read_arrays, read_json, read_jsonl, write_json, write_jsonl
+from core.data.store import Prepared, Store
+from core.errors import UserError
+from core.sequence.batching import pad
+from core.sequence.epochs import EpochSampler, resumable
+from core.sequence.tokens import Tokeniser
+
+NAME = "captioning"
+WORD = re.compile(r"\w+(?:['’-]\w+)*")
+AT_ONCE = 64
+"""pictures that a frozen encoder sees at a time"""
+Key = tuple[int, int]
+"""(row of a split, epoch)"""
+
+
+class Batch(NamedTuple):
+    """Pictures and captions of each, those with the longest caption first."""
+
+    pictures: Tensor
+    """uint8 [B, H, W, 3]; of a frozen encoder its annotations, float16 [B, S, D]"""
+    tokens: Tensor
+    """captions with their ends, and IGNORE past them, [T, B x C]: those of a picture next to each other"""
+    records: list[dict[str, Any]]
+    """of each picture: id, all its captions, scene"""
+    epoch: int
+
+
+def words(caption: str) -> str:
+    """Lower case, no punctuation, one form of every character (NFKC), single spaces between words."""
+    return " ".join(WORD.findall(unicodedata.normalize("NFKC", caption).lower()))
+
+
+def prepare(store: Store, source: Source, *, side: int, vocabulary: int) -> Prepared:
+    """Read, fit into a square and number everything.
+
+    Args:
+        side: of the square, in pixels; see `core.data.images.pixels`.
+        vocabulary: words known at most, by falling frequency in the training captions.
+
+    Raises:
+        UserError: a picture that cannot be read, by its row and file, or a split without pictures.
+    """
+
+    def write(folder: Path) -> None:
+        splits, notes = _by_split(source)
+        texts = (f"{caption}\n" for picture in splits["train"] for caption in picture.captions)
+        tokeniser = Tokeniser.fit(texts, "words", vocabulary)
+        for split, pictures in splits.items():
+            shown = (images.pixels(picture.load(), (side, side)) for picture in pictures)
+            _write_rows(folder / f"{split}.npy", shown, (len(pictures), side, side, 3), np.uint8)
+            write_jsonl(folder / f"{split}.jsonl", (_record(picture, tokeniser) for picture in pictures))
+        write_json(folder / "facts.json", {"tokeniser": tokeniser.to_json(), "notes": notes})
+
+    return store.prepare(NAME, {"source": source.spec, "side": side, "vocabulary": vocabulary}, write)
+
+
+def backbone(store: Store, name: str) -> Prepared:
+    """The published weights of a backbone, fetched by timm once, as safetensors. Raises UserError as `Backbone`."""
+
+    def write(folder: Path) -> None:
+        encoder = Backbone(name, pretrained=True)
+        save_file({key: value.contiguous() for key, value in encoder.state_dict().items()}, folder / WEIGHTS)
+
+    return store.prepare(f"{NAME}.backbone", {"name": name}, write)
+
+
+def annotate(store: Store, prepared: Prepared, make: Callable[[], torch.nn.Module], spec: dict[str, Any]) -> Prepared:
+    """What a frozen encoder sees in each picture, float16 [N, S, D] per split: computed once.
+
+    Args:
+        make: the encoder; called only when there is something to compute.
+        spec: what it is, as plain JSON values.
+    """
+
+    @torch.no_grad()
+    def rows(encoder: torch.nn.Module, pictures: NDArray[np.uint8]) -> Iterator[NDArray[np.float16]]:
+        for start in range(0, len(pictures), AT_ONCE):
+            yield from (
+                encoder(torch.from_numpy(pictures[start : start + AT_ONCE].copy())).transpose(0, 1).half().numpy()
+            )
+
+    def write(folder: Path) -> None:
+        encoder = make().eval()
+        for split, pictures in read_arrays(prepared.folder).items():
+            shape = next(rows(encoder, pictures[:1])).shape
+            _write_rows(folder / f"{split}.npy", rows(encoder, pictures), (len(pictures), *shape), np.float16)
+
+    return store.prepare(f"{NAME}.annotations", {"pictures": prepared.digest, "encoder": spec}, write)
+
+
+def batches(prepared: Prepared, *, size: int, captions: int, seed: int, annotations: Prepared | None = None) -> Data:
+    """Loaders of the three splits.
+
+    Args:
+        size: pictures of a batch.
+        captions: of each picture in a batch; drawn anew in every epoch where it has more.
+        seed: of the order, and of the drawing.
+        annotations: of a frozen encoder, in place of the pictures.
+    """
+    facts = read_json(prepared.folder / "facts.json")
+    arrays = read_arrays((annotations or prepared).folder)
+    splits = {}
+    for split in SPLITS:
+        rows = _Pictures(arrays[split], list(read_jsonl(prepared.folder / f"{split}.jsonl")), captions, seed)
+        sampler = _Order(len(rows), size, seed, shuffle=split == "train")
+        end = Tokeniser.from_json(facts["tokeniser"]).first
+        splits[split] = resumable(rows, sampler, partial(collate, end=end), seed=seed)
+    notes = tuple(facts.pop("notes"))
+    # Self-critical training counts phrases in the training captions; a saved model does without them.
+    return Data(**splits, facts=facts | {"folder": str(prepared.folder)}, digest=prepared.digest, notes=notes)
+
+
+def training_captions(folder: Path) -> Iterator[Sequence[str]]:
+    """The captions of each training picture of the set prepared in `folder`."""
+    return (record["captions"] for record in read_jsonl(folder / "train.jsonl"))
+
+
+class _Order(EpochSampler[list[Key]]):
+    """Batches of so many pictures in a random order; the last may be smaller."""
+
+    def __init__(self, pictures: int, size: int, seed: int, *, shuffle: bool) -> None:
+        super().__init__(seed)
+        self.pictures, self.size, self.shuffle = pictures, size, shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(self.pictures / self.size)
+
+    def batches(self, start: int) -> Iterable[list[Key]]:
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = (random.permutation(self.pictures) if self.shuffle else np.arange(self.pictures)).tolist()
+        chosen = [(row, self.epoch) for row in order]
+        return (chosen[i : i + self.size] for i in range(start * self.size, self.pictures, self.size))
+
+
+class _Pictures(Dataset[dict[str, Any]]):
+    """The pictures of a split, each with `captions` of its captions, drawn by (seed, epoch, row)."""
+
+    def __init__(self, arrays: NDArray[Any], records: list[dict[str, Any]], captions: int, seed: int) -> None:
+        self._arrays, self._records, self._captions, self._seed = arrays, records, captions, seed
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        row, epoch = key
+        record = self._records[row]
+        random = np.random.default_rng([self._seed, epoch, row])
+        there = len(record["tokens"])
+        # All in a new order, again and again until there are enough: none twice while another has not been.
+        order = [i for _ in range(-(-self._captions // there)) for i in random.permutation(there).tolist()]
+        tokens = [record["tokens"][i] for i in order[: self._captions]]
+        return record | {"picture": self._arrays[row], "tokens": tokens, "epoch": epoch}
+
+
+def collate(rows: list[dict[str, Any]], end: int) -> Batch:
+    """Pictures with the longest caption first; `end` is put behind each caption."""
+    rows = sorted(rows, key=lambda row: -max(map(len, row["tokens"])))
+    tokens, _ = pad([torch.tensor([*caption, end]) for row in rows for caption in row["tokens"]], IGNORE)
+    pictures = torch.from_numpy(np.stack([row["picture"] for row in rows]))
+    records = [{key: row[key] for key in ("id", "captions", "scene")} for row in rows]
+    return Batch(pictures, tokens, records, rows[0]["epoch"])
+
+
+def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
+    """The pictures that have a caption, and what is to be told of the others."""
+    splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
+    empty, without = 0, []
+    for picture in source.read():
+        texts = [words(caption) for caption in picture.captions]
+        empty += texts.count("")
+        captions = tuple(text for text in texts if text)
+        if captions:
+            splits[picture.split].append(picture._replace(captions=captions))
+        else:
+            without.append(picture.id)
+    for split, pictures in splits.items():
+        if not pictures:
+            raise UserError(f"data.source={source.spec['source']}: the {split} split has no pictures; add some")
+    notes = list(source.notes)
+    if empty:
+        named = (
+            f"; pictures left without any: {', '.join(without[:3])}{', ...' * (len(without) > 3)}" if without else ""
+        )
+        notes.append(f"{empty} captions have no words and are left out{named}")
+    return splits, notes
+
+
+def _record(picture: Picture, tokeniser: Tokeniser) -> dict[str, Any]:
+    tokens = [tokeniser.encode(caption) for caption in picture.captions]
+    return {"id": picture.id, "captions": list(picture.captions), "tokens": tokens, "scene": picture.scene}
+
+
+def _write_rows(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    """An .npy file of any size, row by row."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with atomic_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            file.write(np.ascontiguousarray(row, dtype=dtype).tobytes())

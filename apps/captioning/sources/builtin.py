@@ -1,0 +1,33 @@
+"""Rendered scenes, described. No download; a function of (pictures, seed)."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from apps.captioning.grammar import describe
+from apps.captioning.scenes import SIDE, compose, draw
+from apps.captioning.sources import SPLITS, Picture, Source, Split
+
+VERSION = 1
+"""part of the specification: raise it when the same settings give other pictures"""
+CAPTIONS = 5
+"""of each picture"""
+OTHERS: dict[Split, tuple[float, int]] = {"val": (0.05, 200), "test": (0.125, 500)}
+"""pictures of val and test: share of those of train, and how many at most"""
+
+
+def source(pictures: int, seed: int) -> Source:
+    """`pictures` pictures to train on, and fewer for val and test, each of which shows a held-out combination."""
+    spec = {"source": "builtin", "version": VERSION, "pictures": pictures, "seed": seed, "side": SIDE}
+    return Source(spec, partial(_read, pictures, seed))
+
+
+def _read(pictures: int, seed: int) -> Iterator[Picture]:
+    for number, split in enumerate(SPLITS):
+        share, most = OTHERS.get(split, (1.0, pictures))
+        for index in range(min(most, max(2, round(share * pictures)))):
+            random = np.random.default_rng((seed, number, index))
+            scene = compose(split, random)
+            captions = tuple(describe(scene, random) for _ in range(CAPTIONS))
+            yield Picture(f"{split}-{index:05d}", split, captions, partial(draw, scene, random), [*map(list, scene)])

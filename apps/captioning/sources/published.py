@@ -1,0 +1,147 @@
+"""Flickr8k, Flickr30k and COCO, by the annotation files of their publishers. Nothing is downloaded: the terms of use of
+the pictures ask for it.
+
+In the folder data.path one of:
+    dataset_NAME.json                 Karpathy and Fei-Fei's file (2015), whose splits most papers use, for all three
+    flickr8k: Flickr8k.token.txt, Flickr_8k.trainImages.txt, Flickr_8k.devImages.txt, Flickr_8k.testImages.txt
+    flickr30k: results_20130124.token, and train.txt, val.txt, test.txt (of Flickr30k Entities)
+    coco: captions_train2017.json, captions_val2017.json (or 2014), also in a subfolder annotations
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from apps.captioning.sources import SPLITS, Picture, Source, Split
+from core.data.files import read_json, sha256
+from core.errors import UserError
+
+Name = Literal["flickr8k", "flickr30k", "coco"]
+FLICKR: dict[str, tuple[str, dict[Split, str]]] = {
+    "flickr8k": (
+        "Flickr8k.token.txt",
+        {"train": "Flickr_8k.trainImages.txt", "val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"},
+    ),
+    "flickr30k": ("results_20130124.token", {"train": "train.txt", "val": "val.txt", "test": "test.txt"}),
+}
+"""(file of captions, lists of the pictures of each split)"""
+COCO_VAL = 5000
+"""pictures of COCO's train that become val, because its val, whose captions are public, is test; a tenth where fewer"""
+Read = Callable[[], Iterator[tuple[str, Split, tuple[str, ...]]]]
+"""-> (file of the picture, split, captions)"""
+
+
+def source(name: Name, path: Path | None, images: Path | None) -> Source:
+    """The pictures that the annotation files in `path` name, from the folder `images` (None: `path`).
+
+    Raises:
+        UserError: a folder or an annotation file is missing. The rest is found as the pictures are read.
+    """
+    if path is None or not path.is_dir():
+        raise UserError(f"data.path={path}: no such folder; data.source={name} needs the one with its annotation files")
+    images = images or path
+    if not images.is_dir():
+        raise UserError(f"data.images={images}: no such folder; name the one with the pictures of {name}")
+    files, read = _reader(name, path)
+    spec: dict[str, Any] = {"source": name, "annotations": {file.name: sha256(file) for file in files}}
+    return Source(spec, partial(_pictures, read, images, files[0]))
+
+
+def _pictures(read: Read, images: Path, table: Path) -> Iterator[Picture]:
+    for name, split, captions in read():
+        # COCO's pictures lie in a folder for each of its splits.
+        found = next((path for path in (images / name, images / Path(name).name) if path.is_file()), None)
+        if found is None:
+            raise UserError(f"{table}: its picture {name} is not in {images}; complete it, or set data.images")
+        yield Picture(Path(name).name, split, captions, found, where=str(table))
+
+
+def _reader(name: Name, path: Path) -> tuple[list[Path], Read]:
+    """(files read, what reads them)."""
+    karpathy = path / f"dataset_{name}.json"
+    if karpathy.is_file():
+        return [karpathy], partial(_karpathy, karpathy)
+    if name == "coco":
+        train, val = (_coco_file(path, split) for split in ("train", "val"))
+        return [train, val], partial(_coco, train, val)
+    tokens, lists = FLICKR[name]
+    files = [path / file for file in (tokens, *lists.values())]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{path}: has neither {karpathy.name} nor {file.name}; data.path names their folder")
+    return files, partial(_flickr, files[0], dict(zip(lists, files[1:], strict=True)))
+
+
+def _flickr(tokens: Path, lists: dict[Split, Path]) -> Iterator[tuple[str, Split, tuple[str, ...]]]:
+    """Lines "picture.jpg#0<tab>caption", and a list of pictures for each split, with or without ".jpg"."""
+    captions: dict[str, list[str]] = defaultdict(list)
+    for number, line in enumerate(_lines(tokens), start=1):
+        name, tab, caption = line.partition("\t")
+        if not tab:
+            raise UserError(f"{tokens}, line {number}: has no tab between picture and caption")
+        captions[name.rpartition("#")[0]].append(caption)
+    for split, file in lists.items():
+        for number, line in enumerate(_lines(file), start=1):
+            name = line if Path(line).suffix else f"{line}.jpg"
+            if name not in captions:
+                raise UserError(f"{file}, line {number}: {name} has no caption in {tokens.name}")
+            yield name, split, tuple(captions[name])
+
+
+def _karpathy(file: Path) -> Iterator[tuple[str, Split, tuple[str, ...]]]:
+    """`restval` is the part of COCO's val that is trained on."""
+    with_fields = _fields(file, "images", "filename", "split", "sentences")
+    for number, image in enumerate(with_fields):
+        split = "train" if image["split"] == "restval" else image["split"]
+        if split not in SPLITS:
+            raise UserError(f"{file}, image {number}: split {split!r} is none of {', '.join(SPLITS)}, restval")
+        name = str(Path(image.get("filepath", "")) / image["filename"])
+        yield name, split, tuple(sentence["raw"] for sentence in image["sentences"])
+
+
+def _coco(train: Path, val: Path) -> Iterator[tuple[str, Split, tuple[str, ...]]]:
+    for file in (train, val):
+        captions: dict[int, list[str]] = defaultdict(list)
+        for annotation in _fields(file, "annotations", "image_id", "caption"):
+            captions[annotation["image_id"]].append(annotation["caption"])
+        names = [
+            (image["file_name"], tuple(captions[image["id"]])) for image in _fields(file, "images", "id", "file_name")
+        ]
+        ranked = sorted(names, key=lambda entry: hashlib.sha256(entry[0].encode()).digest())
+        held = {name for name, _ in ranked[: min(COCO_VAL, len(ranked) // 10 or 1)]} if file == train else set()
+        for name, texts in names:
+            yield name, "test" if file == val else "val" if name in held else "train", texts
+
+
+def _coco_file(path: Path, split: str) -> Path:
+    names = [f"captions_{split}{year}.json" for year in (2017, 2014)]
+    for file in (folder / name for folder in (path, path / "annotations") for name in names):
+        if file.is_file():
+            return file
+    raise UserError(f"{path}: has neither dataset_coco.json nor {names[0]}; data.path names their folder")
+
+
+def _fields(file: Path, key: str, *fields: str) -> list[dict[str, Any]]:
+    """The list under `key`, each entry with these fields."""
+    content = read_json(file)
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise UserError(f"{file}: has no list {key!r}; is it the publisher's file of captions?")
+    for number, entry in enumerate(entries):
+        missing = [field for field in fields if field not in entry]
+        if missing:
+            raise UserError(f"{file}: entry {number} of {key!r} has no {missing[0]!r}")
+    return entries
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}, byte {error.start:,}: is not UTF-8 text; convert it") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    return [line for line in text.splitlines() if line.strip()]

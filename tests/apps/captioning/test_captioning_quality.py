@@ -1,0 +1,13 @@
+"""Quality, trained for real through the loop: minutes, `invoke test --slow`."""
+
+import pytest
+
+from apps.captioning import APP
+from tests.apps.quality import train_and_test
+
+
+@pytest.mark.slow
+def test_what_is_stated_of_unseen_combinations_is_true(tmp_path):
+    _, report = train_and_test(APP, tmp_path, "default")
+    assert report.metrics["facts_true"] >= 0.95
+    assert report.metrics["sentences"] >= 0.99
