@@ -140,6 +140,16 @@ def test_moving_mnist_in_the_users_own_file(tmp_path):
     assert smaller.frames.shape == (6, 1, 8, 8)
 
 
+def test_the_preset_of_moving_mnist_trains_on_it(tmp_path):
+    sequences(tmp_path / "own.npy", (20, 10, 64, 64))
+    chosen = APP.config("moving-mnist", [f"data.path={tmp_path / 'own.npy'}", "model.hidden=4", "train.batch=20"])
+    store = Store(tmp_path / "store")
+    APP.prepare(chosen, store)
+    found = APP.data(chosen, store)
+    assert next(iter(found.train)).frames.shape == (20, 1, 1, 64, 64)
+    assert APP.step(APP.model(chosen, found.facts), next(iter(found.train)), None).loss.isfinite()
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((20, 16, 16), np.uint8), ((6, 20, 16, 16), np.float32), ((6, 4, 16, 16), np.uint8)]
 )
