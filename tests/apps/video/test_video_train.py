@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from apps.video import APP, baselines, train
-from core.conformance import Subject, loss_falls, resume_is_exact
+from core.conformance import Subject, resume_is_exact
 from core.data.store import Store
 from core.errors import UserError
 from core.training.evaluation import evaluate
@@ -150,12 +150,11 @@ def test_settings_that_do_not_fit_are_one_line(made):
         config.override(["data.source=moving-mnist"])
 
 
-def test_predicting_frames_resumes_exactly_and_its_loss_falls(tmp_path):
-    config = APP.config("smoke", ["data.clips=40", *FRAMES, "train.batch=56", "optimizer.lr=0.01"])
+def test_predicting_frames_resumes_exactly(tmp_path):
+    config = APP.config("smoke", ["data.clips=40", *FRAMES, "train.batch=70"])
     subject = Subject(replace(APP, name="video").judging(config), config, Store(tmp_path / "data"), tmp_path)
     subject.app.prepare(config, subject.store)
     resume_is_exact(subject)
-    loss_falls(subject)
 
 
 def test_an_empty_input_is_named(made):
