@@ -121,6 +121,8 @@ class App:
     """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
     scores: "Callable[[nn.Module, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
     """(model, file) -> a row for each piece of the file, and pictures by name, for `invoke predict --score FILE`"""
+    ensemble: "Callable[[Sequence[nn.Module]], nn.Module] | None" = None
+    """(models of several runs) -> one for `evaluate` and `predict` that joins them, for --run A --run B"""
     score_of: "Callable[[Any], Score] | None" = None
     """(config) -> the score of an application whose tasks are measured in different ways; `score` is the default's"""
     name: str = ""

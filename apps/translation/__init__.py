@@ -6,8 +6,7 @@ from apps.translation import data, train
 from apps.translation.config import PRESETS, DecodeConfig, TranslationConfig
 from apps.translation.decode import Decoding
 from apps.translation.figures import figures, scores
-from apps.translation.model import Translator
-from apps.translation.model import ensemble as ensemble
+from apps.translation.model import Translator, ensemble
 from apps.translation.sources import Source, builtin, own, published
 from apps.translation.sources.locales import locale
 from core.app import App, Data, Score
@@ -103,6 +102,7 @@ APP = App(
     predict=train.predict,
     score=Score("exact_match", "max"),
     score_of=score_of,
+    ensemble=ensemble,
     examples=(
         "Tuesday, March 3, 2026",
         "1,234.50 Swiss francs",

@@ -19,7 +19,7 @@ from core.training.records import write_csv
 SPLITS = ("train", "val", "test")
 
 
-def evaluate(name: str, reference: str, split: str = "test", settings: Sequence[str] = ()) -> dict[str, Any]:
+def evaluate(name: str, references: Sequence[str], split: str = "test", settings: Sequence[str] = ()) -> dict[str, Any]:
     """Evaluate a run's model again, with `settings` that leave the weights as they are (`decode.beam=8`).
 
     Raises:
@@ -27,7 +27,7 @@ def evaluate(name: str, reference: str, split: str = "test", settings: Sequence[
     """
     if split not in SPLITS:
         raise UserError(f"--split {split}: no such split; known: {', '.join(SPLITS)}")
-    model = trained(name, reference, settings)
+    model = trained(name, references, settings)
     data = prepared(model.app, model.config)
     if data.digest != model.digest:
         say(f"note: these are not the data of that run (digest {data.digest[:12]}, was {model.digest[:12]})")
@@ -36,41 +36,42 @@ def evaluate(name: str, reference: str, split: str = "test", settings: Sequence[
     show_metrics(name, {split: report.metrics})
     say(f"signature: {report.signature}")
     show_predictions(report.records[:3])
-    return {"app": name, "run": reference, "status": "FINISHED", "metrics": metrics, "signature": report.signature}
+    run = ", ".join(references)
+    return {"app": name, "run": run, "status": "FINISHED", "metrics": metrics, "signature": report.signature}
 
 
 def predict(
-    name: str, reference: str, inputs: Sequence[str], file: str | None = None, settings: Sequence[str] = ()
+    name: str, references: Sequence[str], inputs: Sequence[str], file: str | None = None, settings: Sequence[str] = ()
 ) -> dict[str, Any]:
     """One output line per input, in their order; without inputs, the application's own examples.
 
     Args:
         name: application.
-        reference: run or registered model.
+        references: runs or registered models; several make an ensemble, where the application has such.
         inputs: as typed.
-        file: further inputs, read as the application reads them: one per line, unless it knows better.
+        file: further inputs, read as the application reads them: one per line, unless it knows better; "-": stdin.
         settings: `key=value` changes that leave the weights as they are.
     """
-    model = trained(name, reference, settings)
-    chosen = [*inputs, *(_read(model.app, Path(file)) if file else [])]
+    model = trained(name, references, settings)
+    chosen = [*inputs, *(_read(model.app, Path("/dev/stdin" if file == "-" else file)) if file else [])]
     if not chosen:
         say("no input given; the application's own examples:")
         chosen = list(model.app.examples)
     if model.app.stream and len(chosen) == 1:
-        return {"app": name, "run": reference, "outputs": [_streamed(model, chosen[0])]}
+        return {"app": name, "run": ", ".join(references), "outputs": [_streamed(model, chosen[0])]}
     outputs = model.predict(chosen)
     for output in outputs:
         say(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False))
-    return {"app": name, "run": reference, "outputs": outputs}
+    return {"app": name, "run": ", ".join(references), "outputs": outputs}
 
 
-def score(name: str, reference: str, file: str, settings: Sequence[str] = ()) -> dict[str, Any]:
+def score(name: str, references: Sequence[str], file: str, settings: Sequence[str] = ()) -> dict[str, Any]:
     """How well a model foresees each piece of a file: a table and pictures, beside each other in the current folder.
 
     Raises:
         UserError: the application has no such scores, the file cannot be read, or the folder cannot be written to.
     """
-    model = trained(name, reference, settings)
+    model = trained(name, references, settings)
     if model.app.scores is None:
         raise UserError(f"--score {file}: {name} has no scores for the pieces of a file")
     with torch.inference_mode():
@@ -82,7 +83,8 @@ def score(name: str, reference: str, file: str, settings: Sequence[str] = ()) ->
         with writing(written[-1]):
             figure.savefig(written[-1], dpi=110)
     say(f"{len(rows):,} rows; written: {', '.join(map(str, written))}")
-    return {"app": name, "run": reference, "rows": len(rows), "files": [str(path.resolve()) for path in written]}
+    files = [str(path.resolve()) for path in written]
+    return {"app": name, "run": ", ".join(references), "rows": len(rows), "files": files}
 
 
 def _read(app: App, path: Path) -> list[Any]:

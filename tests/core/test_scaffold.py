@@ -6,6 +6,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,29 +105,53 @@ def test_an_installed_unroll_asks_for_a_folder(tmp_path: Path, monkeypatch: pyte
         scaffold.new_cell("gru", tmp_path)
 
 
-def test_a_package_of_ones_own_in_a_fresh_environment(tmp_path: Path) -> None:
-    """Outside the repository: made, installed by pip, trained, evaluated, compared and diagnosed."""
-    scaffold.new_app("stranger", "classify", tmp_path / "stranger")
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel of this checkout; its python."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
     # The dependencies, gigabytes of them, are those of the environment that runs this test.
-    [packages] = (tmp_path / "env" / "lib").glob("python*/site-packages")
-    (packages / "dependencies.pth").write_text(
-        "\n".join([*(p for p in sys.path if p.endswith("site-packages")), str(ROOT)])
-    )
-    install = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(tmp_path / "stranger")]
-    subprocess.run([python, *install], check=True, capture_output=True)
-    env = os.environ | {
-        "UNROLL_DATA": str(tmp_path / "data"), "UNROLL_RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "1",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
-    }  # fmt: skip
+    [packages] = (folder / "env" / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    pip(python, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT))
+    [wheel] = folder.glob("*.whl")
+    pip(python, "install", "--no-deps", str(wheel))
+    return python
 
-    def invoke(*words: str) -> dict[str, object]:
-        command = [python, "-m", "invoke", *words, "--app", "stranger", "--json"]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-        return answer
+
+def pip(python: Path, *words: str) -> None:
+    done = subprocess.run([python, "-m", "pip", "-q", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def unroll(python: Path, folder: Path, *words: str) -> dict[str, Any]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("UNROLL", "MLFLOW", "PYTHONPATH"))}
+    command = [python.parent / "unroll", *words, "--json"]
+    done = subprocess.run(
+        command, cwd=folder, env=env | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+@pytest.mark.xdist_group("fresh environment")
+def test_a_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = [installed, "-c", "import core; print(core.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert str(installed.parent.parent) in found
+    assert unroll(installed, tmp_path, "train", "--app", "speech", "--preset", "smoke")["status"] == "FINISHED"
+
+
+@pytest.mark.xdist_group("fresh environment")
+def test_a_package_of_ones_own_in_a_fresh_environment(installed: Path, tmp_path: Path) -> None:
+    """Outside the repository: made, installed by pip, trained, evaluated, compared and diagnosed."""
+    unroll(installed, tmp_path, "new-app", "--name", "stranger", "--kind", "classify", "--path", "stranger")
+    pip(installed, "install", "--no-deps", "--no-build-isolation", "-e", str(tmp_path / "stranger"))
+
+    def invoke(task: str, *words: str) -> dict[str, Any]:
+        return unroll(installed, tmp_path, task, "--app", "stranger", *words)
 
     trained = invoke("train", "--preset", "smoke")
     assert invoke("evaluate")["metrics"] == trained["metrics"]
