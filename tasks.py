@@ -17,6 +17,7 @@ HELP = {
     "json": "end with one line of JSON for programs",
     "debug": "show the traceback of an error",
 }
+SEVERAL = HELP["run"] + "; several make an ensemble, where the application has such"
 
 
 def _help(*names: str, **more: str) -> dict[str, str]:
@@ -73,14 +74,18 @@ def prepare(_: Context, app=None, preset=None, set_=None, force=False, json=Fals
 
 @task(
     positional=[], iterable=["set_"],
-    help=_help("apps", "preset", "set", resume="go on with a run that was stopped: latest, or a run id"),
+    help=_help(
+        "apps", "preset", "set", resume="go on with a run that was stopped: latest, or a run id",
+        seeds="train so many times, from train.seed on", jobs="trainings of a grid that run side by side (default: 1)",
+    ),
 )  # fmt: skip
-def train(_: Context, app=None, preset=None, set_=None, resume=None, json=False, debug=False):
+def train(_: Context, app=None, preset=None, set_=None, resume=None, seeds=0, jobs=1, json=False, debug=False):
     """Prepare, train, evaluate and track: everything that the first look needs.
 
     invoke train --app speech
     invoke train --app speech --set model.cell=gru --set train.epochs=5
     invoke train --app speech --resume latest
+    invoke train --app speech,image --set model.cell=elman,lstm,gru --seeds 5 --jobs 2
     """
     from core.commands import chosen, run
 
@@ -88,16 +93,16 @@ def train(_: Context, app=None, preset=None, set_=None, resume=None, json=False,
         names = chosen(app)
         from core.commands.train import train
 
-        return train(names, preset, set_, resume)
+        return train(names, preset, set_, resume, seeds=seeds, jobs=jobs)
 
     run(command, as_json=json, debug=debug)
 
 
 @task(
-    positional=[], iterable=["set_"],
-    help=_help("app", "run", "set", split="train, val or test (default: test)"),
+    positional=[], iterable=["set_", "run"],
+    help=_help("app", "set", run=SEVERAL, split="train, val or test (default: test)"),
 )  # fmt: skip
-def evaluate(_: Context, app=None, run="latest", split="test", set_=None, json=False, debug=False):
+def evaluate(_: Context, app=None, run=None, split="test", set_=None, json=False, debug=False):
     """Evaluate a trained model again, also with other decoding settings.
 
     invoke evaluate --app speech --run latest --set decode.beam=16
@@ -108,7 +113,7 @@ def evaluate(_: Context, app=None, run="latest", split="test", set_=None, json=F
         name = commands.one(app)
         from core.commands.evaluate import evaluate
 
-        return evaluate(name, run, split, set_)
+        return evaluate(name, run or ["latest"], split, set_)
 
     commands.run(command, as_json=json, debug=debug)
 
@@ -116,16 +121,16 @@ def evaluate(_: Context, app=None, run="latest", split="test", set_=None, json=F
 @task(
     klass=Inputs,
     positional=[],
-    iterable=["set_", "prompt", "history"],
+    iterable=["set_", "run", "prompt", "history"],
     help=_help(
-        "app", "run", "set", file="inputs from a file", prompt="a text to go on from",
+        "app", "set", run=SEVERAL, file="inputs from a file; -: from standard input", prompt="a text to go on from",
         history="items seen: 50,181,258", score="a file to score piece by piece: a table and pictures",
     ),
 )  # fmt: skip
 def predict(
     _: Context,
     app=None,
-    run="latest",
+    run=None,
     set_=None,
     file=None,
     prompt=None,
@@ -141,6 +146,7 @@ def predict(
     invoke predict --app language --prompt "Once upon" --set generate.temperature=0.7
     invoke predict --app language --score FILE.txt
     invoke predict --app recommend --history 50,181,258
+    invoke predict --app translation --run RUN --run RUN --file - < FILE.txt
     """
     from core import commands
 
@@ -149,9 +155,9 @@ def predict(
         from core.commands import evaluate as command
 
         if score:
-            return command.score(name, run, score, set_)
+            return command.score(name, run or ["latest"], score, set_)
         given = [*inputs.values(), *prompt, *history, *_after_double_dash()]
-        return command.predict(name, run, given, file, set_)
+        return command.predict(name, run or ["latest"], given, file, set_)
 
     commands.run(command, as_json=json, debug=debug)
 
@@ -187,6 +193,23 @@ def compare(
     run(command, as_json=json, debug=debug)
 
 
+@task(positional=[], help=_help("app", "run", alias="name that it gets in the registry (default: champion)"))
+def promote(_: Context, app=None, run="latest", alias="champion", json=False, debug=False):
+    """Register a run's model, evaluate it again from the registry, and make it the champion if it is as good.
+
+    invoke promote --app speech --run latest
+    """
+    from core import commands
+
+    def command():
+        name = commands.one(app)
+        from core.commands.promote import promote
+
+        return promote(name, run, alias)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
 @task(
     positional=[], iterable=["set_"],
     help=_help(
@@ -219,6 +242,22 @@ def diagnose(
         return diagnose(name, run, preset, set_, fix=fix, steps=steps or 200, seeds=seeds, replay=replay)
 
     commands.run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help=_help())
+def doctor(_: Context, json=False, debug=False):
+    """Is all well here? Torch, threads, gradients of every cell, fast paths, disk, data, tracking store.
+
+    invoke doctor
+    """
+    from core.commands import run
+
+    def command():
+        from core.commands.doctor import doctor
+
+        return doctor()
+
+    run(command, as_json=json, debug=debug)
 
 
 @task(positional=[], help=_help())
@@ -279,6 +318,14 @@ def ui(c: Context, port=5000):
     """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     c.run(f"mlflow ui --backend-store-uri {store} --host 127.0.0.1 --port {int(port)}", pty=sys.stdout.isatty())
+
+
+@task
+def docs(c: Context):
+    """Build the documentation into site/; it needs no network, neither to build nor to read."""
+    # The theme announces its successor on every build.
+    c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
+    print("open site/index.html")
 
 
 @task(positional=[], help={"slow": "the quality checks on real data instead", "k": "only tests whose name matches"})

@@ -1,12 +1,13 @@
 """What several commands begin with: an application's data, and a trained model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from core.app import App, Data
 from core.config import Config
 from core.data.store import Store
 from core.errors import UserError
-from core.training import saved, tracking
+from core.training import registry, saved, tracking
 
 
 def prepared(app: App, config: Config) -> Data:
@@ -16,13 +17,23 @@ def prepared(app: App, config: Config) -> Data:
     return app.data(config, store)
 
 
-def trained(name: str, reference: str, settings: Sequence[str] = ()) -> saved.Saved:
-    """The model of a run (`latest`, an id) or of the registry (`models:/name@alias`).
+def trained(name: str, references: Sequence[str], settings: Sequence[str] = ()) -> saved.Saved:
+    """The model of a run (`latest`, an id) or of the registry (`models:/name@alias`); of several, their ensemble.
 
     Raises:
-        UserError: there is none, it does not fit the settings, or it belongs to another application.
+        UserError: there is none, it does not fit the settings, or it belongs to another application, or this
+            application has no ensembles.
     """
-    model = saved.load(tracking.model_folder(tracking.connect(), name, reference), settings)
+    first, *others = (_trained(name, reference, settings) for reference in references)
+    if not others:
+        return first
+    if first.app.ensemble is None:
+        raise UserError(f"--run {references[1]}: {name} has no ensembles of several runs; give one --run")
+    return replace(first, model=first.app.ensemble([first.model, *(other.model for other in others)]).eval())
+
+
+def _trained(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:
+    model = saved.load(registry.model_folder(tracking.connect(), name, reference), settings)
     if model.app.name != name:
         raise UserError(f"--run {reference}: that model belongs to {model.app.name}, not to {name}")
     return model

@@ -1,7 +1,7 @@
 """`invoke train`: prepare, train, evaluate, track; or go on with a run that was stopped."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,31 +24,37 @@ from core.training import saved, tracking
 from core.training.costs import Throughput, peak_memory
 from core.training.diagnosis import watching
 from core.training.evaluation import evaluate
-from core.training.loop import Fitted, fit
+from core.training.grid import values
+from core.training.loop import Fitted, Observer, fit
 
 UNFINISHED = ("RUNNING", "KILLED", "FAILED")
 
 
 def train(
-    names: Sequence[str], preset: str | None = None, settings: Sequence[str] = (), resume: str | None = None
+    names: Sequence[str],
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    resume: str | None = None,
+    *,
+    seeds: int = 0,
+    jobs: int = 1,
 ) -> dict[str, Any]:
-    """Train one application or several, one after the other.
+    """Train one application, or a grid: several applications, settings of several values, several seeds.
 
     Returns:
-        for one application its run as in `Outcome`; for several `{"runs": [...]}`, with the error of those that failed.
+        of one training its run; of a grid as `core.commands.grid.train_grid`.
     """
-    if resume and (preset or settings):
-        raise UsageError("--resume goes on with the run's own configuration; leave --preset and --set out")
-    if len(names) == 1:
-        return _train(names[0], preset, settings, resume)
-    results = []
-    for name in names:
-        try:
-            results.append(_train(name, preset, settings, resume))
-        except UserError as error:
-            say(f"error: {error}")
-            results.append({"app": name, "status": "FAILED", "error": str(error)})
-    return {"runs": results, "exit_code": int(any(result["status"] != "FINISHED" for result in results))}
+    if seeds < 0 or jobs < 1:
+        raise UsageError("--seeds wants a number from 1 on, and so does --jobs")
+    if resume and (preset or settings or seeds):
+        raise UsageError("--resume goes on with the run's own configuration; leave --preset, --set and --seeds out")
+    if resume and len(names) > 1:
+        raise UsageError(f"--resume {resume}: a run is of one application")
+    if len(names) == 1 and not seeds and not any(len(values(setting)) > 1 for setting in settings):
+        return train_one(names[0], preset, settings, resume)
+    from core.commands.grid import train_grid
+
+    return train_grid(names, preset, settings, seeds, jobs)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,16 @@ class _Job:
     folder: Path
 
 
-def _train(name: str, preset: str | None, settings: Sequence[str], resume: str | None) -> dict[str, Any]:
+def train_one(
+    name: str,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    resume: str | None = None,
+    *,
+    tags: Mapping[str, str] | None = None,
+    observers: Sequence[Observer] = (),
+) -> dict[str, Any]:
+    """One training, in this process, with further tags and observers; what became of it."""
     app, client = apps.load(name), tracking.connect()
     id, config, digest = (
         _stopped(client, app, resume) if resume else (None, app.config(preset or "default", settings), "")
@@ -78,14 +93,14 @@ def _train(name: str, preset: str | None, settings: Sequence[str], resume: str |
         )
     with writing(runs_folder()):
         runs_folder().mkdir(parents=True, exist_ok=True)
-    id = id or tracking.start(client, app, config, data.digest)
+    id = id or tracking.start(client, app, config, data.digest, tags)
     folder = runs_folder() / id
     with _alone(folder), _outcome(app, client, id) as run:
         write_json(folder / "run.json", {"config": config.model_dump(mode="json"), "digest": data.digest})
-        return _run(_Job(app, config, data, run, folder), bool(resume))
+        return _run(_Job(app, config, data, run, folder), bool(resume), observers)
 
 
-def _run(job: _Job, resume: bool) -> dict[str, Any]:
+def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, Any]:
     app, config, data, run = job.app, job.config, job.data, job.run
     seed_everything(config.train.seed, verbose=False)
     model = app.model(config, data.facts)
@@ -93,13 +108,12 @@ def _run(job: _Job, resume: bool) -> dict[str, Any]:
     say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
     speed = Throughput()
     with ProgressLine(app) as progress:
-        fitted = fit(
-            app, config, data, model, job.folder, [run, progress, speed], resume=resume, probe=watching(app, run)
-        )
+        told: list[Observer] = [run, progress, speed, *observers]
+        fitted = fit(app, config, data, model, job.folder, told, resume=resume, probe=watching(app, run))
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))
-    baselines = app.baselines(config, data) if app.baselines else {}
     costs = {"parameters": parameters, "train/peak_memory_mb": peak_memory(), **speed.metrics()}
+    baselines = app.baselines(config, data) if app.baselines else {}
     _keep(job, model, fitted, report, baselines, costs)
     _tell(app, run, fitted, report, baselines)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}

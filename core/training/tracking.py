@@ -8,6 +8,7 @@ import gc
 import hashlib
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -35,7 +36,6 @@ from core.app import App, Report
 from core.config import Config, flat
 from core.data.files import sha256
 from core.errors import UserError
-from core.training import saved
 from core.training.loop import Position
 from core.training.records import write_records
 
@@ -63,7 +63,7 @@ def store_errors() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         cure = LOCKED if "database is locked" in str(error) else "check MLFLOW_TRACKING_URI and the disk's free space"
-        raise UserError(f"tracking store {mlflow.get_tracking_uri()}: {reason}; {cure}") from error
+        raise UserError(f"tracking store {where()}: {reason}; {cure}") from error
 
 
 def connect() -> MlflowClient:
@@ -75,11 +75,32 @@ def connect() -> MlflowClient:
         return MlflowClient()
 
 
+def where() -> str:
+    """The tracking store's URI, without a password."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", mlflow.get_tracking_uri())
+
+
+def experiment(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, which is made when it is missing.
+
+    Two first runs at once may both try to make it: the second takes the first one's.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
 def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Mapping[str, str] | None = None) -> str:
     """The id of a new run of `app`, with its whole configuration, data digest, score, commit and code."""
     with store_errors():
         tags = {**_tags(app, digest), **(tags or {})}
-        id = str(client.create_run(_experiment(client, app.name), tags=tags).info.run_id)
+        id = str(client.create_run(experiment(client, app.name), tags=tags).info.run_id)
         client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
         client.log_text(id, config.model_dump_json(indent=2), "config.json")
     return id
@@ -168,10 +189,10 @@ class Run:
                 self.client.set_terminated(self.id, status)
 
 
-def publish(client: MlflowClient, experiment: str, file: Path, tags: Mapping[str, str]) -> str:
-    """Keep a file that is about several runs, as a run of an experiment of its own. Returns its id."""
+def publish(client: MlflowClient, topic: str, file: Path, tags: Mapping[str, str]) -> str:
+    """Keep a file that is about several runs, as a run of the experiment of this topic. Returns its id."""
     with store_errors():
-        id = str(client.create_run(_experiment(client, experiment), tags=dict(tags)).info.run_id)
+        id = str(client.create_run(experiment(client, topic), tags=dict(tags)).info.run_id)
         client.log_artifact(id, str(file))
         client.set_terminated(id, "FINISHED")
     return id
@@ -198,14 +219,14 @@ class Logged:
 def runs(client: MlflowClient, app: str) -> list[Logged]:
     """The trainings of an application, newest first; none when it never ran."""
     with store_errors(), _no_garbage_collection():
-        experiment = client.get_experiment_by_name(app)
-        if experiment is None:
+        own = client.get_experiment_by_name(app)
+        if own is None:
             return []
         found: list[MlflowRun] = []
         token: str | None = ""
         while token is not None:
             page = client.search_runs(
-                [experiment.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
+                [own.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
             )
             found += page
             token = page.token or None
@@ -265,31 +286,6 @@ def find(client: MlflowClient, app: str, reference: str, latest: Callable[[Logge
     return fitting[0]
 
 
-def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
-    """The saved model of a run (`latest`, an id) or of the registry (`models:/name@alias`), as a local folder.
-
-    Raises:
-        UserError: there is no such run or model, or the run ended without one.
-    """
-    with store_errors():
-        if reference.startswith("models:/"):
-            return _downloaded(reference)
-    run = find(client, app, reference, lambda run: run.status == "FINISHED")
-    with store_errors():
-        outputs = client.get_run(run.id).outputs
-        models = outputs.model_outputs if outputs else []
-        if not models:
-            raise UserError(
-                f"run {run.id[:8]} of {app} is {run.status} and holds no model; --resume it, or name another"
-            )
-        return _downloaded(f"models:/{models[-1].model_id}")
-
-
-def _downloaded(uri: str) -> Path:
-    [found] = Path(mlflow.artifacts.download_artifacts(uri)).glob(f"data/*/{saved.DESCRIPTION}")
-    return found.parent
-
-
 def _logged(run: MlflowRun) -> Logged:
     info, data = run.info, run.data
     seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
@@ -307,19 +303,6 @@ def _stored(metric: str) -> str:
 
 def _spoken(metric: str) -> str:
     return metric.replace(":", "@")
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    """The experiment's id. Two first runs at once may both try to make it: the second takes the first one's."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)
 
 
 def _tags(app: App, digest: str) -> dict[str, str]:

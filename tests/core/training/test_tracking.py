@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from core.app import Report
 from core.errors import UserError
-from core.training import tracking
+from core.training import registry, tracking
 from core.training.loop import Position
 from core.training.records import read_records
 from tests.core.training.toy import APP
@@ -108,8 +108,8 @@ def test_runs_are_found_by_latest_by_id_and_by_its_beginning(client: Any) -> Non
 def test_a_run_without_a_model_says_what_to_do(client: Any) -> None:
     run = begin(client)
     run.finish("KILLED")
-    with pytest.raises(UserError, match=rf"run {run.id[:8]} of toy is KILLED and holds no model; --resume it"):
-        tracking.model_folder(client, "toy", run.id)
+    with pytest.raises(UserError, match=rf"run {run.id[:8]} is KILLED and holds no model; --resume it"):
+        registry.model_folder(client, "toy", run.id)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""What of a grid is there already: finished, stopped, under way elsewhere, or not."""
+
+import json
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from core import app as apps
+from core.commands import grid
+from core.commands.train import runs_folder
+from core.training import tracking
+from core.training.grid import expand
+
+DIGEST = "d" * 64
+
+
+@pytest.fixture
+def planned(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """Makes a run of the given status and says what becomes of its cell."""
+    app = apps.load("speech")
+    [cell] = expand(app, "smoke", ["model.hidden=9"])
+    monkeypatch.setattr(grid, "_digest", lambda name, config: DIGEST)
+
+    def plan(*runs: dict[str, Any]) -> grid.Planned:
+        for made in runs:
+            config = app.config("smoke", made.get("settings", ["model.hidden=9"]))
+            id = tracking.start(client, app, config, made.get("digest", DIGEST), made.get("tags"))
+            folder = runs_folder() / id
+            folder.mkdir(parents=True)
+            (folder / "run.json").write_text(json.dumps({}))
+            if made.get("checkpoint", True):
+                (folder / "last.safetensors").touch()
+            if made["status"] != "RUNNING":
+                client.set_terminated(id, made["status"])
+        return grid._plan(cell, tracking.runs(client, "speech"))
+
+    return plan
+
+
+def test_a_finished_run_of_the_same_configuration_data_and_code_is_skipped(planned) -> None:
+    assert planned().state == "new"
+    assert planned({"status": "FINISHED"}).state == "finished"
+    assert planned({"status": "KILLED"}).state == "finished"
+
+
+@pytest.mark.parametrize(
+    "other", [{"settings": ["model.hidden=10"]}, {"digest": "e" * 64}, {"tags": {"code.digest": "old"}}]
+)
+def test_one_of_another_configuration_data_or_code_is_not(planned, other: dict[str, Any]) -> None:
+    assert planned({"status": "FINISHED", **other}).state == "new"
+
+
+@pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
+def test_a_stopped_run_goes_on_where_its_checkpoint_is(planned, status: str) -> None:
+    assert planned({"status": status, "checkpoint": False}).state == "new"
+    found = planned({"status": status})
+    assert found.state == "stopped" and found.run is not None
+    assert list(grid._words(found))[-2:] == ["--resume", found.run.id]
+
+
+def test_a_failed_run_is_begun_anew(planned) -> None:
+    found = planned({"status": "FAILED"})
+    assert found.state == "new"
+    assert list(grid._words(found)) == [
+        "train", "--app", "speech", "--json", "--preset", "smoke", "--set", "model.hidden=9",
+    ]  # fmt: skip
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(planned, client: Any) -> None:
+    planned({"status": "RUNNING"})
+    [run] = tracking.runs(client, "speech")
+    with FileLock(runs_folder() / run.id / "lock"):
+        assert planned().state == "under way"
+    assert planned().state == "stopped"
+
+
+def test_data_that_cannot_be_had_are_told_by_the_training() -> None:
+    config = apps.load("speech").config("smoke", ["data.path=/no/such/folder", "data.source=folder"])
+    assert grid._digest("speech", config.model_dump_json()) == ""

@@ -1,0 +1,224 @@
+"""Grids, comparisons, promotion, sweeps and the doctor as a user types them."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests import test_tasks
+from tests.test_tasks import INVOKE, Done
+
+invoke = test_tasks.invoke  # the fixture
+GRID = "train --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --set model.cell=gru,elman"
+
+pytestmark = pytest.mark.xdist_group("compare")
+Invoke = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> dict[str, str]:
+    """Folders that the tests below share, in the order in which a user would come to them."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+    return {
+        "UNROLL_DATA": str(folder / "data"),
+        "UNROLL_RUNS": str(folder / "runs"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def at_work(workplace: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    for name, value in workplace.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(Path(workplace["UNROLL_DATA"]).parent)
+    return MlflowClient(workplace["MLFLOW_TRACKING_URI"])
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_grid_is_trained_and_one_failure_ends_nothing_else(invoke: Invoke, at_work: MlflowClient) -> None:
+    done = invoke(*GRID.replace("gru,elman", "gru,grou,elman").split(), "--jobs", "2", "--json")
+    assert done.code == 1
+    results = json.loads(done.out.strip().splitlines()[-1])["runs"]
+    assert [result["status"] for result in results] == ["FINISHED", "FAILED", "FINISHED"]
+    assert "model.cell=grou" in results[1]["settings"] and "grou: no such cell" in results[1]["error"]
+    assert "2 trained, 0 skipped, 1 failed" in done.out and "[3/3] speech model.cell=" in done.out
+
+
+def test_what_is_finished_is_skipped(invoke: Invoke, at_work: MlflowClient) -> None:
+    results = invoke(*GRID.split(), "--seeds", "1", "--json").result["runs"]
+    assert [result["skipped"] for result in results] == [True, True]
+    assert all("test/wer" in result["metrics"] for result in results)
+
+
+def test_the_grid_is_compared(invoke: Invoke, at_work: MlflowClient) -> None:
+    done = invoke("compare", "--app", "speech", "--by", "model.cell", "--json")
+    found = done.result
+    assert found["metric"] == "test/wer" and found["by"] == ["model.cell"]
+    assert {group["by"]["model.cell"]: group["n"] for group in found["groups"]} == {"gru": 1, "elman": 1}
+    assert [one["why"] for one in found["left_out"]] == ["ended as FAILED"]
+    assert all(group["parameters"] > 0 and group["per_second"] > 0 for group in found["groups"])
+    assert all(50 < group["memory_mb"] < 50_000 for group in found["groups"])
+    [other] = [group for group in found["groups"] if group["difference"] is not None]
+    assert other["p"] is None and other["low"] is None
+    assert "one seed, so no interval and no test can be given; 6 seeds each would be needed" in done.out
+    assert found["how"].endswith("examples: sum(score) / sum(words)")
+
+
+def test_comma_separated_values_are_nothing_but_that(invoke: Invoke, at_work: MlflowClient) -> None:
+    done = invoke("compare", "--app", "speech", "--by", "model.cell", "--csv")
+    rows = table(done.out)
+    assert done.err == "" and {row["model.cell"] for row in rows} == {"gru", "elman"}
+    assert all(float(row["mean"]) >= 0 for row in rows)
+
+
+def test_a_page_is_written_and_logged(invoke: Invoke, at_work: MlflowClient) -> None:
+    report = Path(invoke("compare", "--app", "speech", "--by", "model.cell", "--html", "--json").result["report"])
+    text = report.read_text(encoding="utf-8")
+    assert text.count("<img") == 3 and "http" not in text and "left" in text.lower()
+    experiment = at_work.get_experiment_by_name("comparisons")
+    assert experiment is not None
+    [run] = at_work.search_runs([experiment.experiment_id])
+    assert [file.path for file in at_work.list_artifacts(run.info.run_id)] == [report.name]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--metric test/wers", 1, "--metric test/wers: no run of speech has it; did you mean test/wer"),
+        ("--by model.cel", 1, "--by model.cel: no run has this key; did you mean model.cell"),
+        ("--by model.cell --baseline grou", 1, "--baseline grou: is the value of no group; did you mean gru"),
+        ("--where model.cell", 2, "--where model.cell: write it as key=value"),
+        ("--where model.cel=gru", 1, "--where model.cel: no run has this key; did you mean model.cell"),
+        ("--where model.cell=xyz", 1, "--where model.cell=xyz: no run has this value; known: elman, grou, gru"),
+        ("--equal speed", 2, "--equal speed: write parameters or seconds"),
+        ("--equal seconds --metric test/wer", 2, "--equal seconds: is about the validation score"),
+    ],
+)
+def test_wrong_questions_are_one_line(invoke: Invoke, at_work: MlflowClient, words: str, code: int, said: str) -> None:
+    done = invoke("compare", "--app", "speech", *words.split())
+    assert said in done.error and done.code == code
+
+
+def test_other_data_are_refused_with_the_reason(invoke: Invoke, at_work: MlflowClient) -> None:
+    one = "train --app speech --preset smoke --set train.epochs=1 --set model.cell=gru --set data.utterances=48"
+    assert invoke(*one.split(), "--json").result["status"] == "FINISHED"
+    found = invoke("compare", "--app", "speech", "--json").result
+    assert [why["why"] for why in found["left_out"]][-1].startswith("other data or another split: digest")
+    where = ("--where", "model.cell=gru", "--by", "data.utterances")
+    refused = invoke("compare", "--app", "speech", *where)
+    assert "runs that differ in data.utterances cannot be compared" in refused.error and refused.code == 1
+
+
+def test_equal_costs(invoke: Invoke, at_work: MlflowClient) -> None:
+    by = ("compare", "--app", "speech", "--by", "model.cell", "--json")
+    found = invoke(*by, "--equal", "parameters").result
+    assert len(found["groups"]) == 1 and "more than 10% from" in found["left_out"][-1]["why"]
+    timed = invoke(*by, "--equal", "seconds").result
+    assert timed["metric"] == "val/wer" and "the time of the shortest training" in timed["notes"][-1]
+
+
+def test_an_interrupted_grid_stops_its_trainings_and_goes_on_later(
+    invoke: Invoke, workplace: dict[str, str], at_work: MlflowClient
+) -> None:
+    long = GRID.replace("train.epochs=1", "train.epochs=3000").replace("gru,elman", "gru").split()
+    words = [*long, "--set", "train.minutes=60", "--seeds", "2"]
+    process = subprocess.Popen(
+        [*INVOKE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace}
+    )
+    id = _wait_for_an_epoch(at_work)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM and err.strip() == "error: interrupted"
+    assert "stopping; the same command goes on from here" in out
+    assert at_work.get_run(id).info.status == "KILLED"
+
+    from core import app as apps
+    from core.commands.grid import _plan
+    from core.training import tracking
+    from core.training.grid import expand
+
+    cells = expand(apps.load("speech"), "smoke", [words[i + 1] for i, w in enumerate(words) if w == "--set"], 2)
+    plans = [_plan(cell, tracking.runs(at_work, "speech")) for cell in cells]
+    assert [plan.state for plan in plans] == ["stopped", "new"]
+    assert plans[0].run is not None and plans[0].run.id == id
+
+
+def _wait_for_an_epoch(client: MlflowClient) -> str:
+    """The id of the run under way that has been evaluated."""
+    import time
+
+    experiment = client.get_experiment_by_name("speech")
+    assert experiment is not None
+    for _ in range(600):
+        for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+            if "val/wer" in run.data.metrics:
+                return str(run.info.run_id)
+        time.sleep(0.2)
+    raise AssertionError(f"no run came to an evaluation within two minutes ({sys.executable})")
+
+
+def test_a_model_is_promoted_and_used_by_its_alias(invoke: Invoke, at_work: MlflowClient) -> None:
+    missing = invoke("predict", "--app", "speech", "--run", "models:/speech@champion")
+    assert "--run models:/speech@champion: " in missing.error and "register one: invoke promote" in missing.error
+    promoted = invoke("promote", "--app", "speech", "--json").result
+    assert promoted["model"] == "models:/speech@champion" and promoted["version"] == 1
+    again = invoke("evaluate", "--app", "speech", "--run", "models:/speech@champion", "--json").result
+    assert again["metrics"] == promoted["metrics"]
+    assert invoke("predict", "--app", "speech", "--run", "models:/speech@champion", "--json").result["outputs"]
+    assert at_work.get_model_version_by_alias("speech", "champion").run_id == promoted["run"]
+
+
+def test_a_model_that_is_not_what_it_was_is_not_promoted(invoke: Invoke, at_work: MlflowClient) -> None:
+    experiment = at_work.get_experiment_by_name("speech")
+    assert experiment is not None
+    [run] = at_work.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'", max_results=1)
+    was = run.data.metrics["test/wer"]
+    at_work.log_metric(run.info.run_id, "test/wer", was + 1e-4, step=10_000)
+    refused = invoke("promote", "--app", "speech", "--run", run.info.run_id)
+    assert f"its test/wer was {was + 1e-4:.8g}, its stored model gives {was:.8g}; not promoted" in refused.error
+    assert len(at_work.search_model_versions("name = 'speech'")) == 1
+
+
+def test_the_doctor_finds_nothing_here(invoke: Invoke, at_work: MlflowClient) -> None:
+    done = invoke("doctor", "--json")
+    found = {one["check"]: one for one in done.result["checks"]}
+    assert done.result["failed"] == [] and "all is well" in done.out
+    assert {"torch", "threads", "device", "disk: data", "tracking store", "prepared data"} <= found.keys()
+    assert "cells against finite differences" in found["gradients, float64"]["detail"]
+    assert "sets have their checksums" in found["prepared data"]["detail"]
+
+
+def test_the_doctor_finds_a_damaged_set_and_a_broken_store(
+    invoke: Invoke, at_work: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNROLL_MIRROR", str(tmp_path))
+    (tmp_path / "a.txt").write_text("not what it was")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  a.txt\n")
+    monkeypatch.setenv("UNROLL_DATA", str(tmp_path / "data"))
+    prepared = tmp_path / "data/prepared/speech-000000000000"
+    prepared.mkdir(parents=True)
+    (prepared / "manifest.json").write_text("{}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/no/such/folder.db")
+    done = invoke("doctor", "--json")
+    assert done.code == 1
+    failed = {
+        one["check"]: one["detail"]
+        for one in json.loads(done.out.splitlines()[-1])["checks"]
+        if one["status"] == "FAILED"
+    }
+    assert list(failed) == ["published data", "prepared data", "tracking store"]
+    assert "a.txt: its checksum is not the one in SHA256SUMS" in failed["published data"]
+    assert "--force" in failed["prepared data"] and "check MLFLOW_TRACKING_URI" in failed["tracking store"]
