@@ -58,7 +58,7 @@ def _network(config: ImageConfig, facts: dict[str, Any]) -> Network:
     match config.train.task:
         case "classify":
             options = wanted.model_dump(exclude={"maps"})
-            return Classifier(shape, shift=config.train.shift, asked=asked, **options)
+            return Classifier(shape, distort=config.train.distort, asked=asked, **options)
         case "complete":
             return PixelRNN(shape, maps=wanted.maps, asked=asked, **shared)
         case "denoise":

@@ -60,12 +60,12 @@ class ImageTrain(TrainConfig):
 
     task: Literal["classify", "complete", "denoise"] = "classify"
     """classify: name the class; complete: the probability of every pixel given those before it; denoise"""
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(80, ge=1)
     """passes over the training split"""
     batch: int = Field(64, ge=1)
     """pictures in a batch"""
-    shift: int = Field(1, ge=0)
-    """classify: pictures are moved by up to so many pixels each way, anew in every step"""
+    distort: float = Field(0.15, ge=0, lt=1)
+    """classify: pictures are moved, turned, stretched and slanted by up to this share, anew in every step"""
     noise: float = Field(0.3, gt=0)
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
 
@@ -73,7 +73,7 @@ class ImageTrain(TrainConfig):
 class ImageOptimizer(OptimizerConfig):
     """The optimiser, its schedule and the bound on the gradient."""
 
-    lr: float = Field(6e-3, gt=0)
+    lr: float = Field(5e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
@@ -122,6 +122,7 @@ PIXELS = [
     "model.pooling=last",
     "model.layers=1",
     "model.hidden=128",
+    "train.distort=0.1",
 ]
 PUBLISHED = ["model.hidden=128", "train.batch=128", "train.epochs=8"]
 PRESETS = {

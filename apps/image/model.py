@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from apps.image.reading import Order, Sequence, Sweeps, patches, shifted
+from apps.image.reading import Order, Sequence, Sweeps, distorted, patches
 from core.recurrence import Recurrent
 from core.sequence.pooling import Kind, Pooling
 
@@ -65,15 +65,16 @@ class Classifier(Network):
         cell, hidden, layers, bidirectional, init: of the recurrent network; sweeps always have two directions.
         pooling: from the states to one vector.
         dropout: share of features dropped, between layers and before the output.
-        shift: pixels by which a picture is moved at most, in training.
+        distort: how far pictures are distorted in training, see `reading.distorted`.
     """
 
     def __init__(
         self, shape: Shape, *, order: Order, patch: int, permutation: int, cell: str, hidden: int, layers: int,
-        bidirectional: bool, init: str | None, pooling: Kind, dropout: float, shift: int = 0, asked: Asked = ASKED,
+        bidirectional: bool, init: str | None, pooling: Kind, dropout: float, distort: float = 0.0,
+        asked: Asked = ASKED,
     ) -> None:  # fmt: skip
         super().__init__(shape, asked)
-        self.shift, self.patch = shift, patch
+        self.distort, self.patch = distort, patch
         options: dict[str, Any] = {"init": init}
         self.sequence: Sequence | None = None
         self.network: Sweeps | Recurrent
@@ -90,8 +91,8 @@ class Classifier(Network):
     def forward(self, pixels: Tensor) -> Tensor:
         """Levels [B, H, W, C] -> logits [B, classes]."""
         values = self.scaled(pixels)
-        if self.training and self.shift:
-            values = shifted(values, self.shift)
+        if self.training and self.distort:
+            values = distorted(values, self.distort)
         if self.sequence is None:
             states = self.network(patches(values, self.patch)).flatten(1, 2).transpose(0, 1)
         else:

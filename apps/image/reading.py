@@ -85,16 +85,18 @@ class Sweeps(nn.Module):
         return grid
 
 
-def shifted(pixels: Tensor, most: int) -> Tensor:
-    """[B, H, W, C], each picture moved by up to `most` pixels each way, at random; black comes in at the edges."""
-    batch, height, width, _ = pixels.shape
-    moves = torch.randint(0, 2 * most + 1, (2, batch, 1), device=pixels.device)
-    down, right = (
-        move + torch.arange(size, device=pixels.device) for move, size in zip(moves, (height, width), strict=True)
-    )
-    padded = F.pad(pixels, (0, 0, most, most, most, most))
-    rows = torch.arange(batch, device=pixels.device)[:, None, None]
-    return padded[rows, down[:, :, None], right[:, None, :]]
+def distorted(pixels: Tensor, most: float) -> Tensor:
+    """[B, H, W, C], each picture moved, turned, stretched and slanted a little, at random; black comes in at the edges.
+
+    Args:
+        most: every entry of the affine map that is drawn for a picture differs by at most so much from doing nothing;
+            a move of one is half the picture.
+    """
+    nothing = torch.eye(2, 3, device=pixels.device)
+    maps = nothing + most * (2 * torch.rand(len(pixels), 2, 3, device=pixels.device) - 1)
+    images = pixels.permute(0, 3, 1, 2)
+    places = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, places, align_corners=False).permute(0, 2, 3, 1)
 
 
 def noisy(values: Tensor, deviation: float, rows: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from apps.image.reading import Sequence, Sweeps, noisy, patches, shifted
+from apps.image.reading import Sequence, Sweeps, distorted, noisy, patches
 
 PIXELS = torch.arange(2 * 4 * 6 * 3.0).view(2, 4, 6, 3)
 
@@ -63,18 +63,17 @@ def test_sweeps_keep_pictures_apart():
     assert torch.allclose(network(grid)[1], network(grid[1:])[0], atol=1e-6)
 
 
-def test_shifts_move_whole_pictures_and_reach_every_place():
-    one = torch.zeros(200, 5, 5, 1)
-    one[:, 2, 2] = 1
+def test_distortions_are_each_pictures_own_and_small():
+    grey = torch.zeros(100, 9, 9, 1)
+    grey[:, 4, 4] = 1
     torch.manual_seed(0)
-    moved = shifted(one, 1)
-    assert (moved.sum((1, 2, 3)) == 1).all()
-    assert {tuple(place.tolist()) for place in moved[..., 0].nonzero()[:, 1:]} == {
-        (down, right) for down in (1, 2, 3) for right in (1, 2, 3)
-    }
-    corner = torch.zeros(50, 5, 5, 1)
-    corner[:, 0, 0] = 1
-    assert 0 < shifted(corner, 1).sum() < 50  # some leave the picture, none comes back at the other side
+    moved = distorted(grey, 0.2)
+    places = moved.flatten(1).argmax(1)
+    down, right = places // 9 - 4, places % 9 - 4
+    assert down.unique().tolist() == right.unique().tolist() == [-1, 0, 1]  # 0.2 of 4.5 pixels
+    assert len({tuple(row.tolist()) for row in moved.flatten(1).round(decimals=3)}) > 90
+    assert torch.allclose(distorted(grey, 0.0), grey, atol=1e-6)
+    assert distorted(torch.ones(50, 8, 6, 3), 0.3).amin((1, 2, 3)).min() == 0  # what comes in is black
 
 
 def test_noise_is_each_pictures_own_and_always_the_same_where_rows_are_given():

@@ -39,7 +39,7 @@ def made(store, *settings, preset="default"):
 
 @pytest.mark.parametrize("settings", [[f"train.task={t}"] for t in TASKS] + [[f"model.order={o}"] for o in ORDERS])
 def test_a_step_gives_a_finite_loss_and_reaches_every_parameter(store, settings):
-    app, _, data, network = made(store, *settings, "train.shift=1", "model.layers=2")
+    app, _, data, network = made(store, *settings, "train.distort=0.1", "model.layers=2")
     step = app.step(network.train(), next(iter(data.train)), None)
     step.loss.backward()
     assert step.loss.isfinite() and step.size == 32
