@@ -42,7 +42,7 @@ def test_a_step_gives_a_finite_loss_and_reaches_every_parameter(store, settings)
     app, _, data, network = made(store, *settings, "train.distort=0.1", "model.layers=2")
     step = app.step(network.train(), next(iter(data.train)), None)
     step.loss.backward()
-    assert step.loss.isfinite() and step.size == 32
+    assert step.loss.isfinite() and step.size == 64
     assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
 
