@@ -131,14 +131,16 @@ PRESETS = {
     "multi30k": DEFAULT.override(
         [
             "data.source=multi30k",
-            "data.vocabulary=6000",
+            "data.vocabulary=4000",
             "model.hidden=256",
             "model.embedding=256",
-            "model.dropout=0.4",
+            "model.dropout=0.3",
             "model.word_dropout=0.1",
             "train.smoothing=0.1",
-            "train.epochs=20",
-            "train.batch=2000",
+            "train.epochs=24",
+            "train.minutes=50",
+            "train.batch=1200",
+            "train.precision=bf16-mixed",
             "optimizer.lr=0.002",
             "optimizer.average=0.998",
         ]
