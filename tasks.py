@@ -193,6 +193,31 @@ def compare(
     run(command, as_json=json, debug=debug)
 
 
+@task(
+    positional=[], iterable=["set_", "search"],
+    help=_help(
+        "app", "preset", "set", search="key=low..high, key=low..high:log or key=a,b,c; may be repeated",
+        trials="how many to try now (default: 20)", study="its name; a study of that name is gone on with",
+    ),
+)  # fmt: skip
+def sweep(
+    _: Context, app=None, preset=None, set_=None, search=None, trials=20, study="sweep", json=False, debug=False
+):
+    """Search settings on the validation score with Optuna; hopeless trainings are ended early.
+
+    invoke sweep --app speech --search optimizer.lr=1e-4..1e-2:log --search model.hidden=64..256 --trials 20
+    """
+    from core import commands
+
+    def command():
+        name = commands.one(app)
+        from core.commands.sweep import sweep
+
+        return sweep(name, preset, set_, search, trials=trials, study_name=study)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
 @task(positional=[], help=_help("app", "run", alias="name that it gets in the registry (default: champion)"))
 def promote(_: Context, app=None, run="latest", alias="champion", json=False, debug=False):
     """Register a run's model, evaluate it again from the registry, and make it the champion if it is as good.

@@ -192,6 +192,29 @@ def test_a_model_that_is_not_what_it_was_is_not_promoted(invoke: Invoke, at_work
     assert len(at_work.search_model_versions("name = 'speech'")) == 1
 
 
+def test_a_sweep_is_a_run_with_children_and_goes_on(invoke: Invoke, at_work: MlflowClient) -> None:
+    words = (
+        "sweep --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --trials 2 --study s --json"
+    )
+    search = ["--search", "optimizer.lr=1e-3..1e-2:log", "--search", "model.hidden=8..12"]
+    first = invoke(*words.split(), *search).result
+    assert first["trials"] == {"complete": 2} and first["study"] == "speech/s"
+    again = invoke(*words.replace("--trials 2", "--trials 1").split(), *search).result
+    assert again["trials"] == {"complete": 3} and again["run"] == first["run"]
+    values = [trial["val/wer"] for trial in again["best"]]
+    assert values == sorted(values) and 8 <= again["best"][0]["settings"]["model.hidden"] <= 12
+    parent = at_work.get_run(again["run"])
+    children = at_work.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert len(children) == 3 and parent.info.status == "FINISHED"
+    assert parent.data.tags["best_run"] == again["best"][0]["run"] and parent.data.metrics["best/wer"] == values[0]
+
+    from core.training import tracking
+
+    assert parent.info.run_id not in [run.id for run in tracking.runs(at_work, "speech")]
+    wrong = invoke(*words.split(), "--search", "model.hiden=8..12")
+    assert "model.hiden: unknown key; did you mean model.hidden" in wrong.error
+
+
 def test_the_doctor_finds_nothing_here(invoke: Invoke, at_work: MlflowClient) -> None:
     done = invoke("doctor", "--json")
     found = {one["check"]: one for one in done.result["checks"]}

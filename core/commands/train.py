@@ -26,6 +26,7 @@ from core.training.diagnosis import watching
 from core.training.evaluation import evaluate
 from core.training.grid import values
 from core.training.loop import Fitted, Observer, fit
+from core.training.progress import Pruned
 
 UNFINISHED = ("RUNNING", "KILLED", "FAILED")
 
@@ -126,6 +127,7 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
         "seconds": round(fitted.position.seconds, 2),
         "epochs": fitted.position.epoch,
         "steps": fitted.position.step,
+        "best": fitted.best,
         "best_epoch": fitted.best_epoch,
         "parameters": parameters,
         "data_wait": round(fitted.data_wait, 4),
@@ -215,6 +217,9 @@ def _outcome(app: App, client: MlflowClient, id: str) -> Iterator[tracking.Run]:
     except (Interrupted, KeyboardInterrupt):
         run.finish("KILLED")
         say(f"stopped; go on with: invoke train --app {app.name} --resume {id[:8]}")
+        raise
+    except Pruned:
+        run.finish("KILLED")
         raise
     except BaseException:
         run.finish("FAILED")

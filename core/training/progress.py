@@ -34,6 +34,10 @@ class Observer(Protocol):
         """After each checkpoint: what was observed up to here will not come again on a resume."""
 
 
+class Pruned(Exception):  # noqa: N818  (it is no error)
+    """Raised by an observer: this training is not worth going on with."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """How a training ended."""

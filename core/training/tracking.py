@@ -75,9 +75,14 @@ def connect() -> MlflowClient:
         return MlflowClient()
 
 
+def uri() -> str:
+    """The tracking store's."""
+    return mlflow.get_tracking_uri()
+
+
 def where() -> str:
-    """The tracking store's URI, without a password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", mlflow.get_tracking_uri())
+    """The tracking store's URI without its password, for people."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri())
 
 
 def experiment(client: MlflowClient, name: str) -> str:
