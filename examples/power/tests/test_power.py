@@ -1,0 +1,56 @@
+"""power refuses what it cannot use in one line. That it keeps the contract is tested by core.conformance."""
+
+import json
+
+import pytest
+
+from core import app as apps
+from core.data.store import Store
+from core.errors import UserError
+
+RECORD = json.loads('{"hours": [8, 8.5, 9.2], "kilowatts": [1.9, 2.3, 3.1]}')
+
+
+def settings(path):
+    return [f"data.path={json.dumps(str(path))}", "data.source=file"]
+
+
+def prepared(path, tmp_path):
+    app = apps.load("power")
+    config = app.config("smoke", settings(path))
+    app.prepare(config, Store(tmp_path))
+    return app.data(config, Store(tmp_path))
+
+
+def test_records_of_ones_own(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps(RECORD) for _ in range(20)))
+    data = prepared(path, tmp_path)
+    assert sum(len(batch.records) for batch in data.test) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("{", r"own\.jsonl"),
+        ("3\n" * 20, r"record 1: is no object; write one line"),
+        ("{}\n" * 20, r"record 1: its '[a-z]+' must be a (str|list) that is not empty"),
+        ('{"hours": [8, 7], "kilowatts": [1, 2]}\n' * 20, r"record-1: needs as many kilowatts as hours"),
+        ('{"hours": [8], "kilowatts": [1, 2]}\n' * 20, r"record-1: needs as many kilowatts as hours"),
+        (json.dumps(RECORD), r"has 1 records, and 10 are needed"),
+    ],
+)
+def test_bad_records_are_one_line(lines, message, tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text(lines)
+    with pytest.raises(UserError, match=message) as error:
+        prepared(path, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "8:1", "8:1 x", "8:1 7", "8 9", "8:1:2 9"])
+def test_inputs_that_are_no_readings_are_one_line(text):
+    app = apps.load("power")
+    model = app.model(app.config("smoke"), {"scale": 1.0})
+    with pytest.raises(UserError, match="input 1: "):
+        app.predict(model, [text])

@@ -1,0 +1,33 @@
+"""Power at the next reading of a sensor. This file and config.py are the only ones that know the configuration."""
+
+from typing import Any
+
+from core.app import App
+from core.records import Records, RecordsConfig
+
+from . import data, train
+from .config import PRESETS
+from .model import Power
+
+RECORDS = Records("power", data.example, data.FIELDS, data.facts, data.length, data.collate)
+
+
+def model(config: RecordsConfig, facts: dict[str, Any]) -> Power:
+    """The network for data of these facts, with fresh weights."""
+    return Power(facts, **config.model.model_dump())
+
+
+APP = App(
+    about="power at the next reading of a sensor that reports when it likes",
+    presets=PRESETS,
+    prepare=RECORDS.prepare,
+    data=RECORDS.batches,
+    model=model,
+    step=train.step,
+    evaluate=train.evaluate,
+    predict=train.predict,
+    score=train.SCORE,
+    examples=data.EXAMPLES,
+    unit="readings",
+    baselines=train.baselines,
+)
