@@ -22,7 +22,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def model(name: str, reference: str, settings: Any) -> Saved:
         app, one = apps.load(name), nn.Linear(1, 1)
         nn.init.constant_(one.weight, numbers[reference])
-        ensemble = None if settings else lambda models: Mean(models)
+        ensemble = None if settings else Mean
         return Saved(replace(app, ensemble=ensemble), app.config(), {}, "", one)
 
     monkeypatch.setattr(loading, "_trained", model)
@@ -31,7 +31,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> None:
 class Mean(nn.Module):
     def __init__(self, models: list[nn.Module]) -> None:
         super().__init__()
-        self.number = sum(float(next(one.parameters())) for one in models) / len(models)
+        self.number = sum(next(one.parameters()).item() for one in models) / len(models)
 
 
 def test_one_run_is_that_model(runs: None) -> None:
