@@ -16,7 +16,7 @@ class CaptioningData(DataConfig):
     """builtin: rendered scenes; flickr8k, flickr30k, coco: their own annotation files (see path); folder: your own"""
     images: Path | None = None
     """flickr8k, flickr30k, coco: folder with the pictures; default: data.path"""
-    pictures: int = Field(6000, ge=10)
+    pictures: int = Field(8000, ge=10)
     """builtin: scenes to train on; val and test are a twentieth and an eighth of it, at most 200 and 500"""
     seed: int = Field(0, ge=0)
     """builtin: of everything that is drawn in making the scenes"""
@@ -33,11 +33,11 @@ class CaptioningModel(ModelConfig):
     """features of a word"""
     attention: Literal["additive", "dot", "general", "multihead", "none"] = "general"
     """how the decoder looks at places (show-attend-and-tell); none: only at their mean (show-and-tell)"""
-    feedback: bool = True
-    """whether what it looked at is part of the next input; without, training takes all words at once"""
+    feedback: bool = False
+    """whether what it looked at is part of the next input (Xu et al.); without, training takes all words at once"""
     dropout: float = Field(0.0, ge=0, lt=1)
     """share of features dropped: of words, between layers, before the output layer"""
-    word_dropout: float = Field(0.3, ge=0, lt=1)
+    word_dropout: float = Field(0.1, ge=0, lt=1)
     """share of the words read in training that are hidden, so that what is seen counts for more than what was said"""
     width: int = Field(24, ge=1)
     """our own encoder: channels of its first layer"""
@@ -52,11 +52,11 @@ class CaptioningModel(ModelConfig):
 class CaptioningTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(8, ge=1)
+    epochs: int = Field(12, ge=1)
     """passes over the training split"""
-    batch: int = Field(64, ge=1)
+    batch: int = Field(32, ge=1)
     """pictures in a batch"""
-    captions: int = Field(2, ge=1)
+    captions: int = Field(1, ge=1)
     """captions of each picture in a batch, drawn anew in every epoch"""
     coverage: float = Field(0.0, ge=0)
     """weight of the doubly stochastic term: every place should be looked at once"""
@@ -71,7 +71,7 @@ class CaptioningTrain(TrainConfig):
 class CaptioningOptimizer(OptimizerConfig):
     """The optimiser, its schedule and the bound on the gradient."""
 
-    lr: float = Field(3e-3, gt=0)
+    lr: float = Field(4e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""

@@ -35,8 +35,12 @@ SAID: dict[str, dict[str, tuple[str, ...]]] = {
 MEANING = {kind: {words: value for value, several in said.items() for words in several} for kind, said in SAID.items()}
 SAID_OF = {"size": 0.85, "plain": 0.4, "texture": 0.9}
 """how often these are said at all; the rest always is"""
-RELATED = 0.35
+RELATED = 0.2
 """share of the captions of two or three things that tell how one stands to the others"""
+PLACE_FIRST = 0.6
+"""share of lists that name the place before the thing"""
+OPENED = 0.3
+"""share of the other lists that begin with "there is" """
 
 
 class Claims(NamedTuple):
@@ -65,12 +69,12 @@ def describe(scene: Scene, random: np.random.Generator) -> str:
     """One caption of a scene; all that it says is true."""
     if len(scene) > 1 and random.random() < RELATED:
         return _related(scene, random)
-    first = random.random() < 0.25  # the place, then the thing
+    first = random.random() < PLACE_FIRST
     parts = []
     for thing in scene:
         named, place = _named(thing, random), _words("place", f"{thing.row} {thing.column}", random)
         parts.append(f"{place} {named}" if first else f"{named} {place}")
-    opening = "there is " if not first and random.random() < 0.3 else ""
+    opening = "there is " if not first and random.random() < OPENED else ""
     return opening + " and ".join(parts)
 
 
