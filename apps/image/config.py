@@ -121,8 +121,9 @@ PIXELS = [
     "model.bidirectional=false",
     "model.pooling=last",
     "model.layers=1",
-    "model.hidden=128",
-    "train.distort=0.1",
+    "model.cell=gru",
+    "model.hidden=64",
+    "train.distort=0.05",
 ]
 PUBLISHED = ["model.hidden=128", "train.batch=128", "train.epochs=8"]
 PRESETS = {
