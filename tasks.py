@@ -194,6 +194,35 @@ def compare(
 
 
 @task(
+    positional=[],
+    help=_help(
+        "apps", "preset", cells="names as a,b,c; the others are compared with the first", seeds="of each cell",
+        jobs="trainings that run side by side", out="folder to write to (default: docs)",
+    ),
+)  # fmt: skip
+def results(
+    _: Context, app="all", preset=None, cells="elman,lstm,gru,mingru", seeds=3, jobs=1, out="docs",
+    json=False, debug=False,
+):  # fmt: skip
+    """Train the same cells in every application and write docs/results.md; what is trained already is skipped.
+
+    invoke results --jobs 2
+    """
+    from core.commands import chosen, run
+
+    def command():
+        names = chosen(app)
+        from pathlib import Path
+
+        from core.commands.results import results
+
+        words = _quoted(["invoke", *sys.argv[sys.argv.index("results") :]])
+        return results(names, preset, cells=cells, seeds=seeds, jobs=jobs, folder=Path(out), command=words)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
     positional=[], iterable=["set_", "search"],
     help=_help(
         "app", "preset", "set", search="key=low..high, key=low..high:log or key=a,b,c; may be repeated",

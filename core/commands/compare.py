@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,9 +76,10 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     return result
 
 
-def ask(client: MlflowClient, app: App, question: Question) -> Comparison:
-    """The comparison of one application's runs."""
-    runs = _where(tracking.runs(client, app.name), question.where)
+def ask(client: MlflowClient, app: App, question: Question, only: Container[str] | None = None) -> Comparison:
+    """The comparison of one application's runs, or of those with these ids."""
+    runs = [run for run in tracking.runs(client, app.name) if only is None or run.id in only]
+    runs = _where(runs, question.where)
     score, modes = _scores(app, runs)
     metric = question.metric or f"{'val' if question.equal == 'seconds' else 'test'}/{score}"
     known = {name for run in runs for name in run.metrics}

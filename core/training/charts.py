@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito; every group has a marker and a line style of
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,7 +35,7 @@ def differences(found: Comparison) -> Figure:
     axes = figure.subplots()
     for y, group in enumerate(found.groups):
         against = group.against
-        colour = _verdict(group, found)[1]
+        colour = verdict(group, found)[1]
         if against is None:
             axes.plot(0, y, "D", color=COLOURS[6])
         elif against.low is None or against.high is None:
@@ -113,18 +114,21 @@ def against_cost(found: Comparison, unit: str) -> Figure | None:
 def matrix(comparisons: Sequence[Comparison]) -> Figure:
     """A row for each group, a column for each application: mean and standard deviation, coloured by the test's word."""
     names = list(dict.fromkeys(group.name for found in comparisons for group in found.groups))
-    figure = Figure(figsize=(1.6 + 1.35 * len(comparisons), 1.5 + 0.62 * len(names)), layout="constrained")
+    figure = Figure(figsize=(1.3 + 1.05 * len(comparisons), 1.6 + 0.6 * len(names)), layout="constrained")
     axes = figure.subplots()
     for x, found in enumerate(comparisons):
         for group in found.groups:
-            y, (word, _), colour = names.index(group.name), _verdict(group, found), _background(group, found)
+            y, (word, _), colour = names.index(group.name), verdict(group, found), _background(group, found)
             axes.add_patch(_square(x, y, colour))
             deviation = "" if group.std is None else f"± {group.std:.2g}"
             axes.text(x, y - 0.12, f"{group.mean:.4g}", ha="center", va="center", fontsize=9,
                       weight="bold" if group is found.groups[0] and found.mode else "normal")  # fmt: skip
             axes.text(x, y + 0.22, f"{deviation} {word}", ha="center", va="center", fontsize=7)
     arrows = {"min": "↓", "max": "↑", None: ""}
-    labels = [f"{found.app}\n{found.metric.partition('/')[2]} {arrows[found.mode]}" for found in comparisons]
+    labels = [
+        f"{found.app}\n{textwrap.fill(found.metric.partition('/')[2].replace('_', ' '), 12)} {arrows[found.mode]}"
+        for found in comparisons
+    ]
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_xlim(-0.5, len(labels) - 0.5)
@@ -132,12 +136,14 @@ def matrix(comparisons: Sequence[Comparison]) -> Figure:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("blue +: better than the baseline (=); orange -: worse; grey: not shown (Holm, 5 %)", fontsize=8)
+    axes.set_xlabel(
+        "blue +: better than the baseline (=); orange -: worse; grey: no difference shown (Holm, 5 %)", fontsize=8
+    )
     return figure
 
 
-def _verdict(group: Group, found: Comparison) -> tuple[str, str]:
-    """(a sign, its colour)."""
+def verdict(group: Group, found: Comparison) -> tuple[str, str]:
+    """(+ better than the baseline, - worse, = the baseline itself, or empty where nothing is shown; its colour)."""
     if group.against is None:
         return "=", COLOURS[6]
     if group.p_holm is None or group.p_holm >= 0.05 or found.mode is None:
@@ -147,7 +153,7 @@ def _verdict(group: Group, found: Comparison) -> tuple[str, str]:
 
 
 def _background(group: Group, found: Comparison) -> str:
-    return {"=": BASE, "": UNCLEAR, "+": BETTER, "-": WORSE}[_verdict(group, found)[0]]
+    return {"=": BASE, "": UNCLEAR, "+": BETTER, "-": WORSE}[verdict(group, found)[0]]
 
 
 def _square(x: int, y: int, colour: str) -> Rectangle:

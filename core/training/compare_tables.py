@@ -75,7 +75,7 @@ def _tested(group: Group) -> dict[str, str]:
     if against is None:
         return {"difference": "baseline", "95 % interval": "", "p": "", "p Holm": "", "effect": "", "seeds needed": ""}
     known = against.low is not None and against.high is not None
-    shown = group.p_holm is not None and group.p_holm < 0.05
+    shown = against.p is not None and against.p < 0.05
     return {
         "difference": f"{against.value:+.4g}",
         "95 % interval": f"{against.low:+.4g} to {against.high:+.4g}" if known else "",

@@ -62,7 +62,11 @@ def store_errors() -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        cure = LOCKED if "database is locked" in str(error) else "check MLFLOW_TRACKING_URI and the disk's free space"
+        cure = "check MLFLOW_TRACKING_URI and the disk's free space"
+        if "database is locked" in str(error):
+            cure = LOCKED
+        if isinstance(error, ModuleNotFoundError):
+            cure = f"check MLFLOW_TRACKING_URI, or install the driver: pip install {error.name}[binary]"
         raise UserError(f"tracking store {where()}: {reason}; {cure}") from error
 
 
