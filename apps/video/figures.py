@@ -44,9 +44,11 @@ def sheet(model: Forecaster, batch: Batch) -> Figure:
             for step in range(steps):
                 _draw(axes := grid[2 * clip + row, step], shown[step, clip], seen=step < model.context)
                 if clip == row == 0:
-                    axes.set_title(f"{step - model.context + 1:+d}", fontsize=9)
+                    axes.set_title(f"{step - model.context + 1}", fontsize=9)
             grid[2 * clip + row, 0].set_ylabel(name, fontsize=9)
-    figure.suptitle("frames after the last one seen (up to +0 seen; bright edges: to be predicted)", fontsize=10)
+    figure.suptitle(
+        "frames after the last one seen (number 0); within bright edges: those to be predicted", fontsize=10
+    )
     return figure
 
 
