@@ -48,7 +48,7 @@ def tsv(path: Path | None, languages: tuple[str, str]) -> Source:
 
 
 def _read_parallel(source: Path, target: Path) -> Iterator[Pair]:
-    yield from divided(list(aligned(source, target)))
+    yield from divided(list(aligned(source, target)), source)
 
 
 def _read_tsv(path: Path) -> Iterator[Pair]:
@@ -62,7 +62,7 @@ def _read_tsv(path: Path) -> Iterator[Pair]:
         pairs.append(_pair(str(number), *(parts if line.strip() else ("", ""))))
     if pairs and all(pair.source == pair.target for pair in pairs):
         raise UserError(f"{path}: both columns are the same text; put the translation into the second one")
-    yield from divided(pairs)
+    yield from divided(pairs, path)
 
 
 def aligned(source: Path, target: Path) -> Iterator[Pair]:
@@ -107,7 +107,7 @@ def read_lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
-def divided(pairs: Sequence[Pair]) -> list[Pair]:
+def divided(pairs: Sequence[Pair], path: Path) -> list[Pair]:
     """A twentieth of the distinct source sentences each to val and test: those with the smallest hashes, at least one.
 
     Raises:
@@ -117,7 +117,7 @@ def divided(pairs: Sequence[Pair]) -> list[Pair]:
         {pair.source for pair in pairs if pair.source}, key=lambda text: hashlib.sha256(text.encode()).digest()
     )
     if len(distinct) < 3:
-        raise UserError(f"the data have {len(distinct)} different source sentences; at least three are needed")
+        raise UserError(f"{path}: has {len(distinct)} different source sentences; at least three are needed")
     count = max(1, round(SHARE * len(distinct)))
     split: dict[str, Split] = dict.fromkeys(distinct[:count], "test")
     split |= dict.fromkeys(distinct[count : 2 * count], "val")

@@ -1,5 +1,6 @@
 """Decoding: greedy, beam, penalties, sampling, forced scoring, order and empty lines."""
 
+import itertools
 import warnings
 
 import pytest
@@ -82,7 +83,7 @@ def test_blocked_repetitions(make):
     for size in (0, 2):
         found = translate(model, SENTENCES, Decoding(no_repeat=size, beam=1, length_penalty=0.0))
         words = [texts[0][0].split() for texts in found]
-        pairs = [list(zip(row, row[1:], strict=False)) for row in words]
+        pairs = [list(itertools.pairwise(row)) for row in words]
         repeats[size] = any(len(set(row)) < len(row) for row in pairs)
     assert repeats == {0: True, 2: False}
 
