@@ -75,7 +75,8 @@ def prepare(_: Context, app=None, preset=None, set_=None, force=False, json=Fals
 @task(
     positional=[], iterable=["set_"],
     help=_help(
-        "apps", "preset", "set", resume="go on with a run that was stopped: latest, or a run id",
+        "apps", "preset", set=f"{HELP['set']}; several values as key=a,b,c",
+        resume="go on with a run that was stopped: latest, or a run id",
         seeds="train so many times, from train.seed on", jobs="trainings of a grid that run side by side (default: 1)",
     ),
 )  # fmt: skip

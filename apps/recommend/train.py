@@ -84,6 +84,7 @@ class Results:
                 "reference": titles[targets[own[-1]]],
                 "prediction": " | ".join(titles[item] for item in top[own[-1]]),
                 **{key: values[own].mean().item() for key, values in scores.items()},
+                "clicks": len(own),  # the weight of a session in every metric
                 "ranks": ranks[own].tolist(),
                 "best_ranks": best[own].tolist(),
             }

@@ -14,6 +14,7 @@ from core.data.files import writing
 from core.errors import UserError
 from core.training import saved
 from core.training.evaluation import evaluate as evaluate_model
+from core.training.evaluation import signature
 from core.training.records import write_csv
 
 SPLITS = ("train", "val", "test")
@@ -34,10 +35,11 @@ def evaluate(name: str, references: Sequence[str], split: str = "test", settings
     report: Report = evaluate_model(model.app, model.model, getattr(data, split))
     metrics = {f"{split}/{metric}": value for metric, value in report.metrics.items()}
     show_metrics(name, {split: report.metrics})
-    say(f"signature: {report.signature}")
+    how = signature(report, split, data.digest)
+    say(f"signature: {how}")
     show_predictions(report.records[:3])
     run = ", ".join(references)
-    return {"app": name, "run": run, "status": "FINISHED", "metrics": metrics, "signature": report.signature}
+    return {"app": name, "run": run, "status": "FINISHED", "metrics": metrics, "signature": how}
 
 
 def predict(

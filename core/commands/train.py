@@ -23,7 +23,7 @@ from core.interrupt import Interrupted, StopRequest
 from core.training import saved, tracking
 from core.training.costs import Throughput, peak_memory
 from core.training.diagnosis import watching
-from core.training.evaluation import evaluate
+from core.training.evaluation import evaluate, signature
 from core.training.grid import values
 from core.training.loop import Fitted, Observer, fit
 from core.training.progress import Pruned
@@ -104,7 +104,7 @@ def train_one(
 def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, Any]:
     app, config, data, run = job.app, job.config, job.data, job.run
     seed_everything(config.train.seed, verbose=False)
-    model = app.model(config, data.facts)
+    model = app.network(config, data.facts)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
     speed = Throughput()
@@ -116,14 +116,14 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
     costs = {"parameters": parameters, "train/peak_memory_mb": peak_memory(), **speed.metrics()}
     baselines = app.baselines(config, data) if app.baselines else {}
     _keep(job, model, fitted, report, baselines, costs)
-    _tell(app, run, fitted, report, baselines)
+    _tell(app, run, fitted, report, baselines, data.digest)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}
     return {
         "app": app.name,
         "run": run.id,
         "status": "FINISHED",
         "metrics": metrics,
-        "signature": report.signature,
+        "signature": signature(report, "test", data.digest),
         "seconds": round(fitted.position.seconds, 2),
         "epochs": fitted.position.epoch,
         "steps": fitted.position.step,
@@ -153,14 +153,14 @@ def _keep(
     run.model(job.folder / "model")
 
 
-def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines: Baselines) -> None:
+def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines: Baselines, digest: str) -> None:
     at = fitted.position
     say(
         f"stopped after {at.epoch} epochs, {duration(at.seconds)} (limit: {fitted.stopped}); weights of epoch "
         f"{fitted.best_epoch}; {100 * fitted.data_wait:.1f} % of the time spent waiting for data"
     )
     show_metrics("held-out test split", {"test": report.metrics, **baselines})
-    say(f"signature: {report.signature}")
+    say(f"signature: {signature(report, 'test', digest)}")
     show_predictions(report.records[:3])
     say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")
     say(f"      invoke compare --app {app.name}      invoke ui")

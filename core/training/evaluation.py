@@ -33,6 +33,14 @@ def evaluate(app: App, model: nn.Module, batches: Iterable[Any]) -> Report:
     return report
 
 
+def signature(report: Report, split: str, digest: str) -> str:
+    """All that a figure depends on but the model: how it was computed, on which split of which data.
+
+    The digest covers the rule by which the data were split, too.
+    """
+    return f"{report.signature}|split:{split}|data:{digest[:12]}"
+
+
 @contextmanager
 def isolated_randomness() -> Iterator[None]:
     """Whatever draws random numbers inside does not change what is drawn after."""

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -56,8 +57,8 @@ def server() -> Iterator[str]:
         _wait(port, process)
         yield f"postgresql://unroll:secret@127.0.0.1:{port}/postgres"
     finally:
-        process.terminate()
-        process.wait(30)
+        process.send_signal(signal.SIGINT)  # SIGTERM would wait for the clients, of which we are one
+        process.wait(60)
         shutil.rmtree(folder)
 
 

@@ -127,3 +127,63 @@ def test_a_store_that_is_no_database_is_one_line(tmp_path: Path, monkeypatch: py
     (tmp_path / "mlflow.db").write_text("this is no database" * 100)
     with pytest.raises(UserError, match="tracking store sqlite:"):
         tracking.runs(tracking.connect(), "toy")
+
+
+def test_a_locked_store_says_what_to_do() -> None:
+    from sqlalchemy.exc import OperationalError
+
+    with (
+        pytest.raises(UserError, match="another process is writing to it: run again") as caught,
+        tracking.store_errors(),
+    ):
+        raise OperationalError("INSERT", {}, Exception("database is locked"))
+    assert "docs/compare.md" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "uri", lambda: "postgresql://me:secret@host:5432/runs")
+    assert tracking.where() == "postgresql://me:***@host:5432/runs"
+
+
+def test_curves_and_records_come_back(client: Any) -> None:
+    run, other = begin(client), begin(client)
+    for step in range(1, 5):
+        run.step(at(step), 1.0, {"val/recall@20": step / 10})
+    run.report("test", Report({"mse": 0.5}, [{"id": "a", "score": 0.5}], "mse"), step=4)
+    run.finish("FINISHED")
+    other.finish("FINISHED")
+    runs = tracking.runs(client, "toy")
+    assert tracking.curves(client, runs, "val/recall@20") == {run.id: {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}}
+    files = {one.id: tracking.records(client, one, "test") for one in runs}
+    assert files[other.id] is None and files[run.id] is not None
+    assert read_records(files[run.id]) == [{"id": "a", "score": 0.5}]
+
+
+def test_parents_of_sweeps_are_no_trainings(client: Any) -> None:
+    run = begin(client)
+    client.create_run(tracking.experiment(client, "toy"), tags={tracking.SWEEP: "s"})
+    assert [one.id for one in tracking.runs(client, "toy")] == [run.id]
+
+
+def test_a_changed_file_is_another_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "core/training/tracking.py"))
+    for name in ("core/a.py", "apps/speech/b.py", "apps/image/c.py", "docs/d.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+
+    def digest() -> str:
+        tracking.code_digest.cache_clear()
+        return tracking.code_digest("speech")
+
+    first = digest()
+    for name, same in (
+        ("docs/d.md", True),
+        ("apps/image/c.py", True),
+        ("core/a.py", False),
+        ("apps/speech/b.py", False),
+    ):
+        before = digest()
+        (tmp_path / name).write_text("2")
+        assert (digest() == before) == same, name
+    assert digest() != first
+    tracking.code_digest.cache_clear()
