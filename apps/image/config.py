@@ -115,11 +115,10 @@ class ImageConfig(Config):
 
 
 DEFAULT = ImageConfig()
-# One direction and the last state: the first pixel is 64 steps away from the answer.
+# One direction; with model.pooling=last the first pixel is 64 steps away from the answer (see the README).
 PIXELS = [
     "model.order=pixels",
     "model.bidirectional=false",
-    "model.pooling=last",
     "model.layers=1",
     "model.cell=gru",
     "model.hidden=64",
