@@ -58,9 +58,9 @@ def _read(root: Path, split: dict[Split, list[_Listed]], size: int, channels: in
 
 
 def _split(root: Path, labelled: bool) -> dict[Split, list[_Listed]]:
-    given = {name: _listed(root / name, labelled) for name in SPLITS if (root / name).is_dir()}
-    if "train" not in given or "test" not in given:
+    if not ((root / "train").is_dir() and (root / "test").is_dir()):
         return _dealt(root, _listed(root, labelled))
+    given = {name: _listed(root / name, labelled) for name in SPLITS if (root / name).is_dir()}
     if "val" not in given:
         # One part for val, none for test: that is given.
         dealt = _dealt(root / "train", given["train"])

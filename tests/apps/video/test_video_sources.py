@@ -55,6 +55,11 @@ def test_given_splits_are_kept(tmp_path, square, pictures):
     assert sum(split == "train" for split in found.values()) == 6
 
 
+def test_a_class_may_be_called_train(clips):
+    (clips / "run").rename(clips / "train")
+    assert {clip.label for clip in read(clips)} == {"jump", "train"}
+
+
 def test_without_classes_clips_lie_anywhere(clips):
     found = read(clips, labelled=False)
     assert len(found) == 11 and {clip.label for clip in found} == {""}
