@@ -50,6 +50,8 @@ class Translator(nn.Module):
         embedding: E, features of a token's vector and of r.
         attention_kind, heads, coverage: see `core.sequence.attention`.
         feeding: whether r is an input of the next step.
+        scaled: embeddings enter the recurrence times sqrt(E) (Vaswani et al. 2017): a table that is small enough for an
+            output layer then still speaks loud enough, and the weights of rare tokens need not grow first.
         tied: "target": the output layer's weights are the target embedding; "all": and the source embedding is too.
         dropout: share of features dropped, the same in all steps: of embeddings, of the memory, of r; between layers.
         word_dropout: share of tokens whose embedding is dropped as a whole.
@@ -75,6 +77,7 @@ class Translator(nn.Module):
         heads: int = 4,
         coverage: bool = False,
         feeding: bool = False,
+        scaled: bool = True,
         tied: str = "target",
         dropout: float = 0.0,
         word_dropout: float = 0.0,
@@ -89,6 +92,7 @@ class Translator(nn.Module):
         self.longest, self.decoding, self.headline = longest, decoding, headline
         self.feeding, self.coverage = feeding, coverage
         self.word_dropout, self.smoothing, self.scheduled = word_dropout, smoothing, scheduled
+        self.scale = embedding**0.5 if scaled else 1.0
         self.embed_target = _embedding(len(target), embedding)
         self.embed_source = self.embed_target if tied == "all" else _embedding(len(source), embedding)
         locked = (dropout, 0.0, 0.0)
@@ -148,7 +152,7 @@ class Translator(nn.Module):
 
     def advance(self, tokens: Tensor, state: Writing, memory: Memory) -> tuple[Tensor, Writing]:
         """Log probabilities [R, V] of what follows tokens [R]; R texts, R / B of each of the memory's B sentences."""
-        embedded = self.embed_target(tokens)
+        embedded = self._embedded(self.embed_target, tokens)
         if self.feeding:
             embedded = torch.cat((embedded, state.joined[0]), 1)
         hidden, recurrent = self.decoder.step(embedded, state.recurrent)
@@ -201,7 +205,7 @@ class Translator(nn.Module):
         return torch.tanh(self.join(torch.cat((hidden, context), -1)))
 
     def _embedded(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
-        vectors: Tensor = table(tokens)
+        vectors: Tensor = table(tokens) * self.scale
         if self.training and self.word_dropout:
             vectors = nn.functional.dropout(torch.ones_like(vectors[..., :1]), self.word_dropout) * vectors
         return vectors

@@ -41,7 +41,7 @@ NO_PLACES = {"XA", "XB", "ZZ"}
 """codes of no region: two for testing, and the unknown one"""
 STYLES = ("full", "long", "medium")
 """of dates; a short one leaves the century open"""
-SHARES: dict[Split, float] = {"train": 1.0, "val": 0.05, "test": 0.1}
+SHARES: dict[Split, float] = {"train": 1.0, "val": 0.025, "test": 0.05}
 """sentences of each split, relative to train"""
 TRIES = 200
 """draws per sentence wanted before it is said that there are not so many"""
@@ -58,7 +58,7 @@ class Fact(NamedTuple):
 
 
 def source(source_locale: str, target_locale: str, sentences: int, seed: int) -> Source:
-    """`sentences` pairs to train on; a twentieth and a tenth as many for val and test.
+    """`sentences` pairs to train on; 1 in 40 and 1 in 20 as many for val and test.
 
     Raises:
         UserError: an unknown locale, or twice the same.

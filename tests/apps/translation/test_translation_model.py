@@ -97,7 +97,7 @@ def test_any_cell_on_both_sides(make, batch, cell):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_the_decoder_starts_where_the_encoder_ended(make, batch, cell):
     model = make(cell=cell, layers=2)
-    _, last = model.encoder(model.embed_source(batch.source), lengths=batch.lengths)
+    _, last = model.encoder(model.scale * model.embed_source(batch.source), lengths=batch.lengths)
     _, state = model.begin(batch.source, batch.lengths)
     for mine, encoders in zip(state.recurrent, last, strict=True):
         for layer in range(2):
