@@ -129,14 +129,37 @@ class App:
     """set on loading, to the folder's or the entry point's name"""
 
     def config(self, preset: str = "default", settings: Iterable[str] = ()) -> Config:
-        """The named preset with `key=value` settings applied. Raises UserError for an unknown preset or key."""
+        """The named preset with `key=value` settings applied.
+
+        Raises:
+            UserError: an unknown preset, key or cell.
+        """
         if preset not in self.presets:
             raise UserError(f"--preset {preset}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}")
-        return self.presets[preset].override(settings)
+        config = self.presets[preset].override(settings)
+        _check_cell(config)
+        return config
+
+    def network(self, config: Any, facts: dict[str, Any]) -> "nn.Module":
+        """`model`, with one line for what cannot be built: a cell that is gone, sizes that do not fit together."""
+        _check_cell(config)
+        try:
+            return self.model(config, facts)
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.name}: no model can be built from these settings: {reason}") from error
 
     def judging(self, config: Any) -> "App":
         """This application with the score that runs of `config` are judged by."""
         return replace(self, score=self.score_of(config)) if self.score_of else self
+
+
+def _check_cell(config: Any) -> None:
+    from core.recurrence import CELLS  # not at the top: listing applications shall not wait for torch
+
+    cell = getattr(config.model, "cell", None)
+    if isinstance(cell, str) and cell not in CELLS:
+        raise UserError(f"model.cell={cell}: no such cell; {did_you_mean(cell, CELLS)}")
 
 
 def names() -> list[str]:

@@ -59,7 +59,7 @@ class Subject:
     def model(self, data: Data) -> nn.Module:
         """A fresh model, the same every time."""
         seed_everything(0, verbose=False)
-        return self.app.model(self.config, data.facts)
+        return self.app.network(self.config, data.facts)
 
 
 def presets_round_trip(subject: Subject) -> None:

@@ -12,8 +12,6 @@ from apps.speech.model import Recogniser
 from apps.speech.sources import Source, builtin, folder, fsdd
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
-from core.errors import UserError, did_you_mean
-from core.recurrence import CELLS
 from core.sequence.text import Vocabulary
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -37,9 +35,7 @@ def batches(config: SpeechConfig, store: Store) -> Data:
 
 
 def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
-    """The network for data of these facts. Raises UserError for an unknown cell."""
-    if config.model.cell not in CELLS:
-        raise UserError(f"model.cell={config.model.cell}: no such cell; {did_you_mean(config.model.cell, CELLS)}")
+    """The network for data of these facts."""
     return Recogniser(
         Vocabulary.from_json(facts["vocabulary"]),
         LogMel(**facts["features"]),

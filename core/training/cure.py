@@ -106,7 +106,7 @@ def _train(app: App, config: Config, load: Callable[[Config], Data], remedy: Rem
     config = config.override([f"train.epochs={epochs}"])
     held_out = list(islice(data.val, 8))
     seed_everything(config.train.seed, verbose=False)
-    model = app.model(config, data.facts)
+    model = app.network(config, data.facts)
     if remedy and remedy.change:
         remedy.change(model)
     judged = replace(app, score=Score("loss", "min"), evaluate=lambda model, _: _loss(app, model, held_out))

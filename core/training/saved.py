@@ -68,7 +68,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
     app = apps.load(description["app"])
     config = type(app.presets["default"]).parse(description["config"]).override(settings)
     try:
-        model = app.model(config, description["facts"])
+        model = app.network(config, description["facts"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder}: saved by another version of {app.name} ({error!r}); train it again") from error
     try:

@@ -17,6 +17,6 @@ def train_and_test(app: App, folder: Path, preset: str, *settings: str) -> tuple
     app.prepare(config, store)
     data = app.data(config, store)
     seed_everything(config.train.seed, verbose=False)
-    model = app.model(config, data.facts)
+    model = app.network(config, data.facts)
     fit(app, config, data, model, folder / "run")
     return data, evaluate(app, model, data.test)

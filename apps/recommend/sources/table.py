@@ -200,8 +200,11 @@ def _open(path: Path) -> Any:
 
 def _header(path: Path) -> str:
     with _open(path) as file:
-        text: str = file.read(65_536).removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace")
-    return (text.splitlines() or [""])[0]
+        first = file.read(65_536).removeprefix(codecs.BOM_UTF8).partition(b"\n")[0]
+    try:
+        return str(first, "utf-8").rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, byte {error.start}: is not UTF-8; convert the file") from None
 
 
 def _delimiter(header: str) -> str:

@@ -104,7 +104,7 @@ def test_the_saved_model_needs_no_data(model, made):
 
 def test_an_unknown_cell_is_named(made):
     with pytest.raises(UserError, match=r"model.cell=gur: .*did you mean .*gru"):
-        APP.model(CONFIG.override(["model.cell=gur"]), made.facts)
+        APP.network(CONFIG.override(["model.cell=gur"]), made.facts)
 
 
 @pytest.mark.parametrize("units", ["characters", "words"])
