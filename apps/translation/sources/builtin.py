@@ -1,9 +1,9 @@
 """Dates, times, quantities, prices and places in two languages, written by CLDR's rules (through Babel). No download.
 
-A sentence says one or two pairs of contents: a day and a year, a number and a unit, a number and a currency, two
-places, a place and one of the others. The split goes by the pairs: the hash of a pair says whether it belongs to train,
-val or test, and a sentence of train has pairs of train only. So each name and each month has been seen in training, but
-never beside that number, year or place. Numbers of up to four digits before the point are drawn freely: they must be copied.
+A sentence says pairs of contents: a day and a year, a number and a unit, a number and a currency, two places, a place
+and one of the others. The split goes by the pairs: the hash of a pair says whether it belongs to train, val or test,
+and a sentence of train has pairs of train only. So each name and each month has been seen in training, but never beside
+that number, year or place. Numbers of up to four digits before the point are drawn freely: they must be copied.
 """
 
 import datetime
