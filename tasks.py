@@ -230,9 +230,7 @@ def results(
         trials="how many to try now (default: 20)", study="its name; a study of that name is gone on with",
     ),
 )  # fmt: skip
-def sweep(
-    _: Context, app=None, preset=None, set_=None, search=None, trials=20, study="sweep", json=False, debug=False
-):
+def sweep(_: Context, app=None, preset=None, set_=None, search=None, trials=20, study="sweep", json=False, debug=False):
     """Search settings on the validation score with Optuna; hopeless trainings are ended early.
 
     invoke sweep --app speech --search optimizer.lr=1e-4..1e-2:log --search model.hidden=64..256 --trials 20

@@ -31,6 +31,8 @@ from core.training.grid import Cell, expand
 from core.training.tracking import Logged
 
 ROOT = Path(__file__).parents[2]
+LONGEST = 200
+"""letters of a file's name"""
 State = Literal["finished", "under way", "stopped", "new"]
 
 
@@ -136,7 +138,7 @@ class _Jobs:
 
     planned: Sequence[Planned]
     jobs: int
-    processes: set[subprocess.Popen[str]] = field(default_factory=set)
+    processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
     stopping: bool = False
 
     def run(self) -> list[dict[str, Any]]:
@@ -164,23 +166,21 @@ class _Jobs:
         return result or {"app": app, "status": "FAILED", "error": error, "settings": list(planned.cell.settings)}
 
     def _process(self, planned: Planned) -> tuple[dict[str, Any] | None, str]:
-        """(what the process gave, the error that it ended with)."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *_words(planned)], env=self._environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-        self.processes.add(process)
-        if self.stopping:  # between the start and the line above
-            process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
+        """(what the process gave, the error that it ended with). What it says goes to a file, as it says it."""
+        words, path = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *_words(planned)], _log_path(planned)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            log = path.open("w", encoding="utf-8")
+        with log:
+            process = subprocess.Popen(
+                words, env=self._environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            self.processes.add(process)
+            if self.stopping:  # between the start and the line above
+                process.send_signal(signal.SIGINT)
+            process.wait()
         self.processes.discard(process)
-        _log(planned, out + err)
-        errors = [line.removeprefix("error: ") for line in err.splitlines() if line.startswith("error: ")]
-        lines = out.strip().splitlines()
-        if process.returncode == 0 and lines:
-            result: dict[str, Any] = json.loads(lines[-1])
-            return result, ""
-        return None, (errors or [f"ended with code {process.returncode}; see {_log_path(planned)}"])[-1]
+        return _ended(process.returncode, path)
 
     def _environment(self) -> dict[str, str]:
         """Several trainings share the processor's cores, unless told otherwise."""
@@ -215,12 +215,14 @@ def _words(planned: Planned) -> Iterator[str]:
         yield from ("--set", setting)
 
 
+def _ended(code: int, log: Path) -> tuple[dict[str, Any] | None, str]:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if code == 0:
+        result: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
+        return result, ""
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return None, (errors or [f"ended with code {code}; see {log}"])[-1]
+
+
 def _log_path(planned: Planned) -> Path:
-    return runs_folder() / "grid" / f"{planned.cell.label.replace(' ', '-').replace('/', '_')}.log"
-
-
-def _log(planned: Planned, text: str) -> None:
-    path = _log_path(planned)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    return runs_folder() / "grid" / f"{planned.cell.label.replace(' ', '-').replace('/', '_')[:LONGEST]}.log"

@@ -20,6 +20,9 @@ from core.training.evidence import Evidence, evidence
 from core.training.statistics import Difference, Spread, difference, holm, seeds_needed
 from core.training.tracking import Logged
 
+SINGLE = 3
+"""groups of one seed up to which each gets a note of its own"""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -186,6 +189,8 @@ def _baseline(groups: Sequence[Group], wanted: str | None, usual: Mapping[str, s
 
     fitting = [group for group in groups if has(group)]
     if len(fitting) != 1:
+        if not groups[0].by:
+            raise UserError(f"--baseline {wanted}: these runs differ in nothing; they are one group")
         what = f"is in {len(fitting)} groups; write key=value" if fitting else "is the value of no group"
         values = {value for group in groups for value in group.by.values()}
         raise UserError(f"--baseline {wanted}: {what}; {did_you_mean(wanted, values)}")
@@ -234,11 +239,12 @@ def _codes(runs: Sequence[Logged]) -> list[str]:
 
 def _single(groups: Sequence[Group], app: str) -> list[str]:
     """What groups of one seed cannot tell, and how many seeds would."""
-    notes = []
-    for group in groups:
-        if len(group.values) == 1:
-            notes.append(f"{group.name}: one seed, so no interval and no test can be given; {_enough(group, app)}")
-    return notes
+    single = [group for group in groups if len(group.values) == 1]
+    notes = [
+        f"{group.name}: one seed, so no interval and no test can be given; {_enough(group, app)}"
+        for group in single[:SINGLE]
+    ]
+    return notes + [f"{len(single) - SINGLE} more groups have one seed"] * (len(single) > SINGLE)
 
 
 def _enough(group: Group, app: str) -> str:

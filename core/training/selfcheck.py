@@ -38,9 +38,9 @@ def cells(device: torch.device) -> Iterator[Checked]:
     """Every cell that there is, in float64 where the device has it and in float32."""
     dtypes = (torch.float32,) if device.type == "mps" else (torch.float64, torch.float32)
     with torch.random.fork_rng():
-        for name in CELLS:
+        for name, cell in CELLS.items():
             torch.manual_seed(0)
-            network = Recurrent(name, INPUT, HIDDEN).double().eval()
+            network = Recurrent(cell, INPUT, HIDDEN).double().eval()
             extent = EXTENT[: int(getattr(network.cells[0], "extent_dims", 0))]
             x = torch.randn(STEPS, BATCH, INPUT, *extent, dtype=torch.float64)
             weights = torch.randn_like(network(x)[0])
