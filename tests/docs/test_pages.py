@@ -36,3 +36,23 @@ def test_the_site_is_built_without_network_and_without_a_warning(tmp_path: Path)
     pages = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.html")}
     assert {"index.html", "new-app.html", "apps/speech.html", "reference/recurrence.html"} <= pages
     assert "check_cell" in (tmp_path / "reference" / "recurrence.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_written_for_a_shell(shell: str) -> None:
+    written = subprocess.run(
+        [sys.executable, "-m", "invoke", "--print-completion-script", shell], cwd=ROOT, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
+    assert "--complete" in written
+
+
+def test_bash_completes_tasks_and_their_options() -> None:
+    line = "invoke train --se"
+    script = f"""
+    source <({sys.executable} -m invoke --print-completion-script bash)
+    invoke() {{ {sys.executable} -m invoke "$@"; }}
+    COMP_WORDS=({line}); COMP_CWORD=2; _complete_invoke invoke --se train; echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == {"--set", "--seeds"}, done.stderr
