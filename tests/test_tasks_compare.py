@@ -49,11 +49,11 @@ def table(text: str) -> list[dict[str, str]]:
 
 
 def test_a_grid_is_trained_and_one_failure_ends_nothing_else(invoke: Invoke, at_work: MlflowClient) -> None:
-    done = invoke(*GRID.replace("gru,elman", "gru,grou,elman").split(), "--jobs", "2", "--json")
+    done = invoke(*GRID.replace("gru,elman", "gru,convgru,elman").split(), "--jobs", "2", "--json")
     assert done.code == 1
     results = json.loads(done.out.strip().splitlines()[-1])["runs"]
     assert [result["status"] for result in results] == ["FINISHED", "FAILED", "FINISHED"]
-    assert "model.cell=grou" in results[1]["settings"] and "grou: no such cell" in results[1]["error"]
+    assert "model.cell=convgru" in results[1]["settings"] and results[1]["error"]
     assert "2 trained, 0 skipped, 1 failed" in done.out and "[3/3] speech model.cell=" in done.out
 
 
@@ -102,7 +102,7 @@ def test_a_page_is_written_and_logged(invoke: Invoke, at_work: MlflowClient) -> 
         ("--by model.cell --baseline grou", 1, "--baseline grou: is the value of no group; did you mean gru"),
         ("--where model.cell", 2, "--where model.cell: write it as key=value"),
         ("--where model.cel=gru", 1, "--where model.cel: no run has this key; did you mean model.cell"),
-        ("--where model.cell=xyz", 1, "--where model.cell=xyz: no run has this value; known: elman, grou, gru"),
+        ("--where model.cell=xyz", 1, "--where model.cell=xyz: no run has this value; known: convgru, elman, gru"),
         ("--equal speed", 2, "--equal speed: write parameters or seconds"),
         ("--equal seconds --metric test/wer", 2, "--equal seconds: is about the validation score"),
     ],

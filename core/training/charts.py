@@ -114,7 +114,7 @@ def against_cost(found: Comparison, unit: str) -> Figure | None:
 def matrix(comparisons: Sequence[Comparison]) -> Figure:
     """A row for each group, a column for each application: mean and standard deviation, coloured by the test's word."""
     names = list(dict.fromkeys(group.name for found in comparisons for group in found.groups))
-    figure = Figure(figsize=(1.3 + 1.05 * len(comparisons), 1.6 + 0.6 * len(names)), layout="constrained")
+    figure = Figure(figsize=(max(4.6, 1.3 + 1.05 * len(comparisons)), 1.8 + 0.6 * len(names)), layout="constrained")
     axes = figure.subplots()
     for x, found in enumerate(comparisons):
         for group in found.groups:
@@ -137,7 +137,7 @@ def matrix(comparisons: Sequence[Comparison]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(
-        "blue +: better than the baseline (=); orange -: worse; grey: no difference shown (Holm, 5 %)", fontsize=8
+        "blue +: better than the baseline (=); orange -: worse\ngrey: no difference shown (Holm, 5 %)", fontsize=8
     )
     return figure
 

@@ -14,6 +14,7 @@ from invoke import Collection
 from invoke.parser import Parser
 
 from core import app as apps
+from core.training.grid import expand
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [
@@ -59,4 +60,4 @@ def test_the_command_exists(page: str, command: str, monkeypatch: pytest.MonkeyP
     made = re.findall(r"new-app --name (\w+)", (ROOT / page).read_text(encoding="utf-8"))
     for name in (given.get("app") or "").split(","):
         if name and name != "all" and name not in made:  # tests/core/test_scaffold.py trains such ones
-            apps.load(name).config(given.get("preset") or "default", given.get("set") or [])
+            expand(apps.load(name), given.get("preset") or "default", given.get("set") or [])
