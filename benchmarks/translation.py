@@ -64,7 +64,7 @@ class Plain(nn.Module):
 def ours(cell: str) -> Translator:
     """The application's model of the same sizes, over made-up words."""
     words = Tokeniser("words", ("<eos>", "<unk>", *(f"w{n}" for n in range(WORDS - 2))))
-    options = {"cell": cell, "hidden": HIDDEN, "embedding": EMBEDDING, "smoothing": SMOOTHING}
+    options = {"cell": cell, "hidden": HIDDEN, "embedding": EMBEDDING, "smoothing": SMOOTHING, "scaled": False}
     return Translator(words, words, ("en", "de"), decoding=Decoding(), **options)  # type: ignore[arg-type]
 
 

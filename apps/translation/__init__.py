@@ -11,8 +11,7 @@ from apps.translation.sources import Source, builtin, own, published
 from apps.translation.sources.locales import locale
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
-from core.errors import UserError, did_you_mean
-from core.recurrence import CELLS
+from core.errors import UserError
 from core.sequence.decoding import Sampling
 
 
@@ -27,9 +26,7 @@ def batches(config: TranslationConfig, store: Store) -> Data:
 
 
 def model(config: TranslationConfig, facts: dict[str, Any]) -> Translator:
-    """The network for data of these facts. Raises UserError for an unknown cell, or another pair of languages."""
-    if config.model.cell not in CELLS:
-        raise UserError(f"model.cell={config.model.cell}: no such cell; {did_you_mean(config.model.cell, CELLS)}")
+    """The network for data of these facts. Raises UserError for another pair of languages."""
     asked, known = _languages(config), tuple(facts["languages"])
     if asked != known:
         raise UserError(

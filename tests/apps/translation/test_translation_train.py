@@ -138,7 +138,6 @@ def test_the_score_goes_by_the_data():
     ("settings", "words"),
     [
         (["data.target_locale=fr"], ["en to fr", "translates en to de"]),
-        (["model.cell=grru"], ["model.cell=grru", "gru"]),
         (["data.source_locale=enn"], ["data.source_locale=enn"]),
     ],
 )
