@@ -62,7 +62,7 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     if question.equal not in (None, "parameters", "seconds"):
         raise UsageError(f"--equal {question.equal}: write parameters or seconds")
     client = tracking.connect()
-    found = corrected([ask(client, apps.load(name), question) for name in names])
+    found = ask_all(client, names, question)
     if as_csv:
         _print_csv([row for one in found for row in exact(one)])
     else:
@@ -76,6 +76,25 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     return result
 
 
+def ask_all(
+    client: MlflowClient, names: Sequence[str], question: Question, only: Container[str] | None = None
+) -> list[Comparison]:
+    """The comparisons of several applications, corrected together. One that has no answer does not hide the others.
+
+    Raises:
+        UserError: as `ask`, where none has an answer.
+    """
+    found = []
+    for number, name in enumerate(names, start=1):
+        try:
+            found.append(ask(client, apps.load(name), question, only))
+        except UserError as error:
+            if isinstance(error, UsageError) or (number == len(names) and not found):
+                raise
+            print(f"note: {name} is left out: {error}", file=sys.stderr)
+    return corrected(found)
+
+
 def ask(client: MlflowClient, app: App, question: Question, only: Container[str] | None = None) -> Comparison:
     """The comparison of one application's runs, or of those with these ids."""
     runs = [run for run in tracking.runs(client, app.name) if only is None or run.id in only]
@@ -83,7 +102,7 @@ def ask(client: MlflowClient, app: App, question: Question, only: Container[str]
     score, modes = _scores(app, runs)
     metric = question.metric or f"{'val' if question.equal == 'seconds' else 'test'}/{score}"
     known = {name for run in runs for name in run.metrics}
-    if runs and metric not in known:
+    if runs and question.metric and metric not in known:
         raise UserError(f"--metric {metric}: no run of {app.name} has it; {did_you_mean(metric, known)}")
     split, _, name = metric.partition("/")
     good, left = usable(runs, metric)

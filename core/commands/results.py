@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from core import app as apps
-from core.commands.compare import Question, ask
+from core.commands.compare import Question, ask_all
 from core.commands.grid import train_grid
 from core.console import number, say
 from core.data.files import atomic_write, writing
 from core.training import charts, tracking
-from core.training.compare import Comparison, corrected
+from core.training.compare import Comparison
 from core.training.compare_tables import explained, table, title
 
 CELLS = "elman,lstm,gru,mingru"
@@ -45,7 +45,7 @@ def results(
     made = {result["run"] for result in done["runs"] if result["status"] == "FINISHED"}
     question = Question(by=("model.cell",), baseline=cells.split(",")[0].strip())
     with_runs = [name for name in names if any(run.id in made for run in tracking.runs(client, name))]
-    found = corrected([ask(client, apps.load(name), question, only=made) for name in with_runs])
+    found = ask_all(client, with_runs, question, only=made) if with_runs else []
     failed = [result for result in done["runs"] if result["status"] != "FINISHED"]
     if found:
         with writing(folder / PICTURE):

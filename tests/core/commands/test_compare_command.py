@@ -1,0 +1,60 @@
+"""`compare` over runs as they are found in a store: some failed, some under way, some of other applications."""
+
+import math
+from typing import Any
+
+import pytest
+
+from core import app as apps
+from core.commands.compare import Question, compare
+from core.errors import UserError
+from core.training import tracking
+
+
+@pytest.fixture
+def make(client: Any):
+    """A run of an application with a cell, a seed and the score on the test split."""
+
+    def run(app: str, cell: str, seed: int, value: float | None, status: str = "FINISHED") -> str:
+        loaded = apps.load(app)
+        config = loaded.config("smoke", [f"model.cell={cell}", f"train.seed={seed}"])
+        made = tracking.Run(client, tracking.start(client, loaded, config, "d" * 64), system_metrics=False)
+        made.log({} if value is None else {f"test/{loaded.score.name}": value}, 1)
+        if status == "RUNNING":
+            made.flush()
+        else:
+            made.finish(status)
+        return made.id
+
+    return run
+
+
+def test_runs_that_came_to_nothing_are_listed_and_are_no_error(make, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [
+        make("speech", "gru", 0, None, "FAILED"),
+        make("speech", "gru", 1, None, "RUNNING"),
+        make("speech", "gru", 2, math.nan),
+    ]
+    found = compare(["speech"], Question())
+    assert found["groups"] == []
+    assert {one["run"]: one["why"] for one in found["left_out"]} == {
+        ids[0]: "ended as FAILED",
+        ids[1]: "still going, or killed without a word",
+        ids[2]: "its test/wer is nan",
+    }
+    said = capsys.readouterr().out
+    assert said.count("left out: ") == 3 and "no finished run to compare; train one" in said
+
+
+def test_an_application_without_an_answer_does_not_hide_the_others(make, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(3):
+        make("speech", "gru", seed, 0.1 + seed / 100)
+        make("speech", "elman", seed, 0.5 + seed / 100)
+        make("recommend", "gru", seed, 0.2)
+    question = Question(by=("model.cell",), baseline="elman")
+    [found] = [compare(["speech", "recommend"], question)]
+    assert found["app"] == "speech" and [group["by"]["model.cell"] for group in found["groups"]] == ["gru", "elman"]
+    assert found["groups"][0]["p"] < 0.01 and found["groups"][0]["high"] < 0
+    assert "note: recommend is left out: --baseline elman: is the value of no group" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--baseline elman: is the value of no group"):
+        compare(["recommend"], question)
