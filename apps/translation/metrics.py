@@ -14,8 +14,9 @@ def measure(
 ) -> tuple[dict[str, float], str]:
     """Metrics of detokenised texts, and sacrebleu's signatures.
 
-    bleu, chrf and nltk_bleu are in percent; the others are shares. NLTK's is over the same tokens as sacrebleu's: they
-    differ in how they count n-grams that never match, and here it shows that both agree.
+    bleu, chrf and nltk_bleu are in percent; the others are shares. NLTK's is over the same tokens as sacrebleu's. Both
+    agree where all sentences have four tokens or more; for a shorter one NLTK counts an n-gram that is not there and
+    does not match, so that even perfect translations of short sentences stay below 100.
 
     Args:
         language: of the references, as CLDR names it; it decides how BLEU finds words.

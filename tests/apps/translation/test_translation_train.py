@@ -1,7 +1,9 @@
 """Metrics, the trainer, the application from its settings to its pictures."""
 
 import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from apps.translation import APP, train
 from apps.translation.config import PRESETS, TranslationConfig
 from apps.translation.decode import Decoding, translate
-from apps.translation.figures import figures, scores
+from apps.translation.figures import _shown, figures, scores
 from apps.translation.metrics import measure, sentence_scores
 from apps.translation.sources import own
 from core.errors import UserError
@@ -45,6 +47,11 @@ def test_scripts_without_spaces_have_words_too(language, tokeniser):
     metrics, signature = measure(["x"], ["两个人在街上走"], ["两个人在路上走"], language)
     assert f"tok:{tokeniser}" in signature
     assert (metrics["bleu"] > 1) == (tokeniser != "13a")
+
+
+def test_short_sentences_cost_only_nltk():
+    metrics, _ = measure(["x", "y"], [REFERENCES[0], "zwei Hunde"], [REFERENCES[0], "zwei Hunde"], "de")
+    assert metrics["bleu"] == pytest.approx(100) and metrics["nltk_bleu"] < 99
 
 
 def test_nothing_in_common_is_zero_without_a_warning():
@@ -112,20 +119,18 @@ def test_pictures_and_forced_scores(make, loaders, tmp_path, monkeypatch):
         scores(model, path)
 
 
-def test_labels_that_the_font_lacks_are_boxes(make, tmp_path, loaders):
-    from apps.translation.figures import _shown
-
+def test_labels_that_the_font_lacks_are_boxes():
     assert _shown(" ab", "DejaVu Sans") == "ab"
     assert _shown(" ", "DejaVu Sans") == "␣"
     assert _shown("街a", "DejaVu Sans") == "□a"
 
 
-def test_lines_from_standard_input(monkeypatch, tmp_path):
+def test_lines_from_standard_input(monkeypatch):
     class Input:
         buffer = io.BytesIO("eins\n\nzwei\u2028drei\r\n".encode())
 
     monkeypatch.setattr(sys, "stdin", Input)
-    assert own.read_lines(tmp_path.__class__("-")) == ["eins", "", "zwei\u2028drei"]
+    assert own.read_lines(Path("-")) == ["eins", "", "zwei\u2028drei"]
     assert APP.read is own.read_lines
 
 
@@ -167,3 +172,13 @@ def test_settings_reach_the_model(loaders):
 def test_builtin_on_unseen_combinations(tmp_path):
     _, report = train_and_test(APP, tmp_path, "default")
     assert report.metrics["exact_match"] >= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (Path(os.environ.get("UNROLL_MIRROR", "")) / "multi30k").is_dir(),
+    reason="UNROLL_MIRROR does not name a folder with multi30k/",
+)
+def test_multi30k_english_to_german(tmp_path):
+    _, report = train_and_test(APP, tmp_path, "multi30k")
+    assert report.metrics["bleu"] >= 33
