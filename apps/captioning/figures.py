@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from apps.captioning.data import Batch
-from apps.captioning.model import Captioner
+from apps.captioning.model import Captioner, as_used
 from core.app import Report
 
 SHOWN = 9
@@ -46,19 +46,21 @@ def overview(batch: Batch, report: Report) -> Figure:
     return _without_empty(figure)
 
 
-@torch.no_grad()
 def attention(model: Captioner, batch: Batch, row: int) -> Figure:
-    """Where the decoder looked when it wrote each word: bright is a weight above the even share, dark below."""
-    picture, [[caption]] = batch.pictures[row], [model.write(batch.pictures[[row]])[0][:1]]
+    """Where the decoder looked when it wrote each word: bright where it looked."""
+    picture = batch.pictures[row]
+    # After a training the model is still in training mode, in which batch normalisation would learn from this picture.
+    with as_used(model), torch.no_grad():
+        caption = model.write(picture[None])[0][0]
+        weights = looked(model, picture[None], caption)[:MOST_WORDS]
     words = [*caption.split(), "(end)"][:MOST_WORDS]
-    weights = looked(model, batch.pictures[[row]], caption)[: len(words)]
     figure = Figure(figsize=(10, 0.6 + 1.5 * -(-len(words) // COLUMNS)), layout="constrained")
     grid = figure.subplots(-(-len(words) // COLUMNS), COLUMNS, squeeze=False).flat
     for axes, word, places in zip(grid, words, weights, strict=False):
         _show(axes, picture.cpu().numpy())
         side = model.side
         image = axes.imshow(
-            places, cmap="viridis", alpha=0.65, extent=(-0.5, side - 0.5, side - 0.5, -0.5), vmin=0, vmax=weights.max(),
+            places, cmap="viridis", alpha=0.5, extent=(-0.5, side - 0.5, side - 0.5, -0.5), vmin=0, vmax=weights.max(),
             interpolation="bilinear",
         )  # fmt: skip
         axes.set_title(word, fontsize=10)

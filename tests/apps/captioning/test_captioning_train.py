@@ -233,7 +233,10 @@ def test_a_saved_model_needs_no_data(tmp_path):
 def test_pictures_of_captions_and_of_attention(prepared):
     model, found = trained(prepared, 4)
     written = report(model, found.test)
-    made_ = APP.figures(model, found.test, written)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    made_ = APP.figures(model.train(), found.test, written)
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.eval()
     assert set(made_) == {"captions", "attention"}
     titles = [axes.get_title() for axes in made_["attention"].axes]
     words = written.records[0]["prediction"].split()
