@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,14 +38,18 @@ class Decoding:
     """draw translations, instead of searching for the best"""
     seed: int = 0
     """of what is drawn"""
-    signature: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         if self.n_best > self.beam and self.sampling is None:
             raise UserError(f"decode.n_best={self.n_best}: is more than decode.beam={self.beam}; raise that as well")
+
+    @property
+    def signature(self) -> str:
+        """For reports: how texts were chosen."""
+        if self.sampling:
+            return "sampled"
         found = f"beam{self.beam}|length:{self.length_penalty:g}|coverage:{self.coverage_penalty:g}"
-        drawn = f"|no_repeat:{self.no_repeat}" if self.no_repeat else ""
-        object.__setattr__(self, "signature", "sampled" if self.sampling else found + drawn)
+        return found + (f"|no_repeat:{self.no_repeat}" if self.no_repeat else "")
 
 
 GREEDY = Decoding(beam=1, length_penalty=0.0)
