@@ -1,7 +1,7 @@
 """What tracking costs a training, and how long a comparison of many runs takes.
 
-    python benchmarks/tracking.py
-    python benchmarks/tracking.py --runs 1000 --examples 500 --steps 2000
+    python -m benchmarks.tracking
+    python -m benchmarks.tracking --runs 1000 --examples 500 --steps 2000
 
 Prints the processor seconds that logging every step takes, as a share of a training of 20 steps a second, and the
 seconds of `compare` over a store of so many finished runs with records. Times are those of this process: wall-clock and
