@@ -105,6 +105,8 @@ def _video(path: Path, every: int) -> Iterator[Image.Image]:
             stream = next((one for one in container.streams.video if not one.disposition & cover), None)
             if stream is None:
                 raise _without_pictures(path, sorted({one.type for one in container.streams} - {"video"}))
+            if stream.codec_context is None:
+                raise UserError(f"{path}: no decoder for its pictures, or its header is damaged; convert it to MPEG-4")
             declared = _declared(stream, container.duration)
             _check_declared(path, declared, stream.codec_context, every)
             yield from _decoded(path, container.decode(stream), declared, every)
