@@ -203,7 +203,7 @@ def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
     for split, pictures in splits.items():
         if not pictures:
             raise UserError(f"data.source={source.spec['source']}: the {split} split has no pictures; add some")
-    notes = list(source.notes)
+    notes = []
     if empty:
         named = (
             f"; pictures left without any: {', '.join(without[:3])}{', ...' * (len(without) > 3)}" if without else ""

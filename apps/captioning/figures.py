@@ -6,6 +6,7 @@ from textwrap import fill
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -18,6 +19,8 @@ SHOWN = 9
 COLUMNS = 8
 """words in a row of the attention picture"""
 MOST_WORDS = 40
+SHADE = LinearSegmentedColormap.from_list("shade", [(0.1, 0.1, 0.1, 0.75), (0.1, 0.1, 0.1, 0.0)])
+"""darkens where nothing was looked at, and leaves the colours of the rest as they are"""
 
 
 def figures(model: Captioner, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
@@ -60,7 +63,7 @@ def attention(model: Captioner, batch: Batch, row: int) -> Figure:
         _show(axes, picture.cpu().numpy())
         side = model.side
         image = axes.imshow(
-            places, cmap="viridis", alpha=0.5, extent=(-0.5, side - 0.5, side - 0.5, -0.5), vmin=0, vmax=weights.max(),
+            places, cmap=SHADE, extent=(-0.5, side - 0.5, side - 0.5, -0.5), vmin=0, vmax=weights.max(),
             interpolation="bilinear",
         )  # fmt: skip
         axes.set_title(word, fontsize=10)

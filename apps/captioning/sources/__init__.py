@@ -1,7 +1,7 @@
 """Where pictures and their captions come from: builtin, flickr8k, flickr30k, coco, folder."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -50,5 +50,3 @@ class Source:
     """plain JSON values that determine every picture and caption"""
     read: Callable[[], Iterator[Picture]]
     """raises UserError naming the record that is at fault"""
-    notes: list[str] = field(default_factory=list)
-    """what was left out, and why"""
