@@ -148,7 +148,7 @@ def _keep(
     simple = {f"baseline/{method}/{name}": v for method, row in baselines.items() for name, v in row.items()}
     run.log({**costs, **best, **simple}, at.step)
     if app.figures:
-        run.figures(app.figures(model, job.data.test, report))
+        run.figures(app.figures(model.eval(), job.data.test, report))
     saved.save(job.folder / "model", app, job.config, job.data.facts, job.data.digest, model)
     run.model(job.folder / "model")
 

@@ -142,7 +142,10 @@ def load(path: str | Path, model: nn.Module, device: str | torch.device = "cpu")
     for key, tensor in arrays.items():
         if tensor.isnan().any():
             raise ValueError(f"{path}: state tensor {key} holds NaN")
-    return _restore(json.loads(metadata["nesting"]), arrays)
+    try:
+        return _restore(json.loads(metadata["nesting"]), arrays)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: it does not say how its state is nested ({error!r})") from None
 
 
 def _rows(mask: Tensor, like: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ the dimension. Only the rows of the wanted words are ever held, in one array tha
 """
 
 import gzip
-import math
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,9 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 
+WIDEST = 100_000
+"""numbers of a vector; a header that says more is damaged"""
+LARGEST = float(np.finfo(np.float32).max)
 GZIP = b"\x1f\x8b"
 
 
@@ -47,7 +49,7 @@ def read_vectors(path: Path, wanted: Collection[str], dimension: int | None = No
     rows = np.empty((0, 0), dtype=np.float32)
     lines = _lines(path)
     for number, line in lines:
-        if number == 1:
+        if not rows.shape[1]:  # the first line that holds anything
             header, size = _dimension(path, line, dimension)
             rows = np.empty((len(wanted), size), dtype=np.float32)
             if header:
@@ -64,10 +66,11 @@ def read_vectors(path: Path, wanted: Collection[str], dimension: int | None = No
 def _dimension(path: Path, line: bytes, wanted: int | None) -> tuple[bool, int]:
     """(whether the first line is word2vec's header, the numbers of a row)."""
     fields = line.split()
-    header = len(fields) == 2 and all(field.isdigit() for field in fields)
+    header = len(fields) == 2 and all(field.isdigit() and len(field) < 10 for field in fields)
     size = int(fields[1]) if header else len(fields) - 1
-    if size < 1:
-        raise UserError(f"{path}, line 1: has no numbers; expected a word and its vector, or word2vec's header")
+    if not 1 <= size <= WIDEST:
+        many = "no" if size < 1 else "too many"
+        raise UserError(f"{path}, line 1: has {many} numbers; expected a word and its vector, or word2vec's header")
     if wanted is not None and size != wanted:
         raise UserError(f"{path}, line 1: vectors of {size} numbers, wanted {wanted}; set the dimension to {size}")
     return header, size
@@ -76,7 +79,8 @@ def _dimension(path: Path, line: bytes, wanted: int | None) -> tuple[bool, int]:
 def _row(path: Path, number: int, line: bytes, size: int) -> tuple[str, Sequence[bytes]]:
     fields = line.rstrip(b" ").split(b" ")
     # A few words of GloVe's largest file hold spaces: ". . .". A number among them is a row that is too long instead.
-    word, values = fields[: len(fields) - size], fields[len(fields) - size :]
+    cut = max(len(fields) - size, 0)
+    word, values = fields[:cut], fields[cut:]
     if not word or any(_is_number(part) for part in word[1:]):
         came = sum(_is_number(field) for field in fields[1:])
         raise UserError(f"{path}, line {number}: has {came} numbers instead of {size}; correct or remove that line")
@@ -90,8 +94,10 @@ def _numbers(path: Path, number: int, word: str, values: Sequence[bytes]) -> lis
     except ValueError:
         bad = next(value for value in values if not _is_number(value)).decode("utf-8", errors="replace")
         raise UserError(f"{path}, line {number}: {bad!r} in the vector of {word!r} is no number; correct it") from None
-    if not all(map(math.isfinite, row)):
-        raise UserError(f"{path}, line {number}: the vector of {word!r} holds NaN or infinity; remove that line")
+    if not all(abs(value) <= LARGEST for value in row):
+        raise UserError(
+            f"{path}, line {number}: the vector of {word!r} holds NaN or infinity (float32); remove that line"
+        )
     return row
 
 

@@ -55,9 +55,10 @@ def load(path: Path) -> Any:
         raise UserError(f"{path}: truncated or not a checkpoint ({error})") from None
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this version ({FORMAT})")
-    if metadata.get("digest") != _digest(metadata["tree"], tensors):
+    header = metadata.get("tree", "")
+    if metadata.get("digest") != _digest(header, tensors):
         raise UserError(f"{path}: corrupt: its digest does not match its content")
-    return _decode(json.loads(metadata["tree"]), tensors)
+    return _decode(json.loads(header), tensors)
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:

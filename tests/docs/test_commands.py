@@ -57,7 +57,10 @@ def test_the_command_exists(page: str, command: str, monkeypatch: pytest.MonkeyP
         return
     [context] = parser(monkeypatch, words).parse_argv(words)
     given = {name: argument.value for name, argument in context.args.items()}
-    made = re.findall(r"new-app --name (\w+)", (ROOT / page).read_text(encoding="utf-8"))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    made = re.findall(r"new-app --name (\w+)", text)  # tests/core/test_scaffold.py trains such ones
+    cells = {f"model.cell={name}" for name in re.findall(r"new-cell --name (\w+)", text)}
     for name in (given.get("app") or "").split(","):
-        if name and name != "all" and name not in made:  # tests/core/test_scaffold.py trains such ones
-            expand(apps.load(name), given.get("preset") or "default", given.get("set") or [])
+        if name and name != "all" and name not in made:
+            settings = [setting for setting in given.get("set") or [] if setting not in cells]
+            expand(apps.load(name), given.get("preset") or "default", settings)

@@ -77,6 +77,9 @@ def load(path: Path, columns: dict[str, str]) -> pa.Table:
                     column_types={theirs: CATEGORIES for ours, theirs in columns.items() if ours != "time"},
                 ),
             )
+            for name, column in zip(table.column_names, table.columns, strict=True):
+                if pa.types.is_binary(column.type):  # what Arrow makes of text that is not UTF-8
+                    raise UserError(f"{path}: its column {name} is not UTF-8; convert the file")
             return table.rename_columns(list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read ({_reason(error)})") from None
@@ -90,9 +93,10 @@ def histories(path: Path) -> list[dict[str, Any]]:
     """
     found = names(path)
     columns = _columns(path, found, timed=False)
-    rows = load(path, columns).to_pandas().astype({name: str for name in columns if name != "time"})
+    table = load(path, columns)
+    rows = table.select([name for name in columns if name != "time"]).to_pandas().astype(str)
     if "time" in columns:
-        rows["time"] = _times(path, pa.chunked_array([pa.array(rows["time"])]), columns["time"])
+        rows["time"] = _times(path, table["time"], columns["time"])
         rows = rows.sort_values("time", kind="stable")
     key = next(name for name in ("session", "user") if name in columns)
     grouped = rows.groupby(key, sort=False)["item"].apply(list).items()
