@@ -6,6 +6,27 @@ from typing import Any
 
 import pytest
 
+TOGETHER = ("tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/core/test_scaffold.py")
+"""files whose tests share what is dear to make, or go on from each other: they run in one process, in their order"""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests run in one process: those of a file in TOGETHER, and the conformance checks of an application.
+
+    pytest-xdist 3.8 has marks for that, which do nothing under pytest 9.2: it renames tests, and pytest keeps the name.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            if file == "tests/apps/test_conformance.py":
+                return nodeid.rpartition("-")[2]
+            return file if file in TOGETHER else nodeid
+
+    return Together(config, log)
+
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,6 @@ def at_work(workplace: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.xdist_group("tasks")
 def test_nothing_trained_yet(invoke: Callable[..., Done], at_work: None) -> None:
     assert (
         "run latest: no such run of speech; newest runs: none; train one first"
@@ -135,7 +134,6 @@ def test_nothing_trained_yet(invoke: Callable[..., Done], at_work: None) -> None
     assert invoke("compare", "--app", "speech", "--json").result["runs"] == []
 
 
-@pytest.mark.xdist_group("tasks")
 def test_train_evaluate_predict_and_compare(invoke: Callable[..., Done], at_work: None) -> None:
     trained = invoke("train", "--app", "speech", "--preset", "smoke", "--json")
     run = trained.result
@@ -160,7 +158,6 @@ def test_train_evaluate_predict_and_compare(invoke: Callable[..., Done], at_work
     assert "--metric test/wert: no run of speech has it; did you mean test/wer" in unknown
 
 
-@pytest.mark.xdist_group("tasks")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_and_resumed_in_the_same_run(
     invoke: Callable[..., Done], workplace: dict[str, str], at_work: None, number: int

@@ -19,7 +19,6 @@ from tests.test_tasks import INVOKE, Done
 invoke = test_tasks.invoke  # the fixture
 GRID = "train --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --set model.cell=gru,elman"
 
-pytestmark = pytest.mark.xdist_group("compare")
 Invoke = Callable[..., Done]
 
 

@@ -8,6 +8,7 @@ from core import app as apps
 from core.conformance import CHECKS, Subject
 
 _subjects: dict[str, Subject] = {}
+"""the checks of one application run in one process (see conftest.py), where its data are prepared once"""
 
 
 @pytest.fixture
@@ -18,8 +19,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return _subjects[name]
 
 
-# The checks of one application run in one process, where its data are prepared once.
-NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in apps.names()]
+NAMES = apps.names()
 
 
 @pytest.mark.parametrize("subject", NAMES, indirect=True)

@@ -136,7 +136,6 @@ def unroll(python: Path, folder: Path, *words: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.xdist_group("fresh environment")
 def test_a_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = [installed, "-c", "import core; print(core.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
@@ -144,7 +143,6 @@ def test_a_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> N
     assert unroll(installed, tmp_path, "train", "--app", "speech", "--preset", "smoke")["status"] == "FINISHED"
 
 
-@pytest.mark.xdist_group("fresh environment")
 def test_a_package_of_ones_own_in_a_fresh_environment(installed: Path, tmp_path: Path) -> None:
     """Outside the repository: made, installed by pip, trained, evaluated, compared and diagnosed."""
     unroll(installed, tmp_path, "new-app", "--name", "stranger", "--kind", "classify", "--path", "stranger")
