@@ -6,8 +6,8 @@ Training: the network of the Multi30k preset (bidirectional encoder and decoder 
 input feeding, 4,000 pieces) and the same network from torch.nn with packed sequences and a Python loop over the
 target's steps: same sizes, same tied weights, same label smoothing, and, as a check, the same loss from the same
 weights. Beam: 1,000 sentences in batches against one sentence after the other, same model, same search, same
-translations; the weights are fresh, so every text runs to its longest length. All ways take turns in this process;
-times are processor seconds; a ratio is the median over the rounds.
+translations; the weights are fresh, so every text runs to its longest length. The trainings take turns in this process,
+the beams run one after the other; times are processor seconds; a ratio is the median over the rounds.
 """
 
 import argparse
