@@ -16,23 +16,10 @@ from mlflow.tracking import MlflowClient
 from tests import test_tasks
 from tests.test_tasks import INVOKE, Done
 
-invoke = test_tasks.invoke  # the fixture
+invoke, workplace = test_tasks.invoke, test_tasks.workplace  # the fixtures
 GRID = "train --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --set model.cell=gru,elman"
 
 Invoke = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> dict[str, str]:
-    """Folders that the tests below share, in the order in which a user would come to them."""
-    folder = tmp_path_factory.mktemp("workplace")
-    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
-    return {
-        "UNROLL_DATA": str(folder / "data"),
-        "UNROLL_RUNS": str(folder / "runs"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "OMP_NUM_THREADS": "1",
-    }
 
 
 @pytest.fixture

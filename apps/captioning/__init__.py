@@ -12,8 +12,7 @@ from apps.captioning.reward import CiderReward
 from apps.captioning.sources import Source, builtin, folder, published
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
-from core.errors import UserError, did_you_mean
-from core.recurrence import CELLS
+from core.errors import UserError
 from core.sequence.tokens import Tokeniser
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -38,9 +37,7 @@ def batches(config: CaptioningConfig, store: Store) -> Data:
 
 
 def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
-    """The network for data of these facts. Raises UserError for an unknown cell, or sizes that do not fit together."""
-    if config.model.cell not in CELLS:
-        raise UserError(f"model.cell={config.model.cell}: no such cell; {did_you_mean(config.model.cell, CELLS)}")
+    """The network for data of these facts. Raises UserError for sizes that do not fit together."""
     wanted, train = config.model.model_dump(), config.train
     if wanted["attention"] == "none":
         wanted["attention"] = None

@@ -10,7 +10,7 @@ from apps.video.model import Classifier, Forecaster
 from apps.video.sources import Source, builtin, folder, moving_mnist
 from core.app import App, Data, Score
 from core.data.store import Prepared, Store
-from core.errors import UserError, did_you_mean
+from core.errors import UserError
 from core.recurrence import CELLS
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -29,7 +29,7 @@ def batches(config: VideoConfig, store: Store) -> Data:
 
 
 def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster:
-    """The network for data of these facts. Raises UserError for an unknown cell, or one that does not suit the task."""
+    """The network for data of these facts. Raises UserError for a cell that does not suit the task."""
     wanted, predicts = config.model, config.train.task == "predict_frames"
     _check_cell(wanted.cell, predicts)
     shared: dict[str, Any] = {
@@ -55,8 +55,6 @@ def compare(config: VideoConfig, data: Data) -> dict[str, dict[str, float]]:
 
 
 def _check_cell(name: str, predicts: bool) -> None:
-    if name not in CELLS:
-        raise UserError(f"model.cell={name}: no such cell; {did_you_mean(name, CELLS)}")
     over_maps = getattr(CELLS[name], "extent_dims", 0) == 2
     if predicts and not over_maps:
         raise UserError(f"model.cell={name}: train.task=predict_frames needs a cell over maps: convlstm or convgru")

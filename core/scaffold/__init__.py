@@ -80,11 +80,11 @@ def new_app(name: str, kind: str, path: Path | None = None) -> list[Path]:
         code, tests, root = path / package, path / "tests", path
         fields["module"] = package
     common, own = TEMPLATES / "common", TEMPLATES / kind
-    files = {code / source.name: source for source in (*common.glob("*.py"), *own.glob("*.py"))}
-    files |= {root / "README.md": common / "README.md.txt", tests / f"test_{name}.py": common / "test_app.py.txt"}
+    files = {code / source.stem: source for source in (*common.glob("*.py.txt"), *own.glob("*.py.txt"))}
+    files |= {root / "README.md": common / "README.md.txt", tests / f"test_{name}.py": common / "test_of_app.txt"}
     if path is not None:
         files |= {path / "pyproject.toml": common / "pyproject.toml.txt"}
-        files |= {path / "tests" / f"test_{name}_conformance.py": common / "test_conformance.py.txt"}
+        files |= {path / "tests" / f"test_{name}_conformance.py": common / "test_conformance.txt"}
     return _write(files, fields)
 
 
@@ -104,13 +104,13 @@ def new_cell(name: str, path: Path | None = None) -> list[Path]:
     if path is None:
         _check_checkout()
         files = {
-            ROOT / "core" / "recurrence" / "contributed" / f"{name}.py": common / "cell.py",
-            ROOT / "tests" / "core" / "recurrence" / f"test_cell_{name}.py": common / "test_cell.py.txt",
+            ROOT / "core" / "recurrence" / "contributed" / f"{name}.py": common / "cell.py.txt",
+            ROOT / "tests" / "core" / "recurrence" / f"test_cell_{name}.py": common / "test_cell.txt",
         }
     else:
         files = {
-            path / package / "__init__.py": common / "cell.py",
-            path / "tests" / f"test_cell_{name}.py": common / "test_cell.py.txt",
+            path / package / "__init__.py": common / "cell.py.txt",
+            path / "tests" / f"test_cell_{name}.py": common / "test_cell.txt",
             path / "pyproject.toml": common / "pyproject.toml.txt",
         }
     return _write(files, fields)

@@ -143,7 +143,7 @@ def test_settings_that_do_not_fit_are_one_line(made):
         ("train.task=predict_frames",): "predict_frames needs a cell over maps: convlstm or convgru",
     }.items():
         with pytest.raises(UserError, match=message):
-            APP.model(config.override(settings), data.facts)
+            APP.network(config.override(settings), data.facts)
     with pytest.raises(UserError, match=r"model\.patch=3 must divide data\.size=16"):
         config.override([*FRAMES, "model.patch=3"])
     with pytest.raises(UserError, match="has no classes; use --preset moving-mnist"):
