@@ -199,11 +199,12 @@ def compare(
     help=_help(
         "apps", "preset", cells="names as a,b,c; the others are compared with the first", seeds="of each cell",
         jobs="trainings that run side by side", out="folder to write to (default: docs)",
+        share="of the epochs of each preset, for example 0.4 (default: all)",
     ),
 )  # fmt: skip
 def results(
-    _: Context, app="all", preset=None, cells="elman,lstm,gru,mingru", seeds=3, jobs=1, out="docs",
-    json=False, debug=False,
+    _: Context, app="all", preset=None, cells="elman,lstm,gru,mingru", seeds=3, jobs=1, share=1.0,
+    out="docs", json=False, debug=False,
 ):  # fmt: skip
     """Train the same cells in every application and write docs/results.md; what is trained already is skipped.
 
@@ -218,7 +219,7 @@ def results(
         from core.commands.results import results
 
         words = _quoted(["invoke", *sys.argv[sys.argv.index("results") :]])
-        return results(names, preset, cells=cells, seeds=seeds, jobs=jobs, folder=Path(out), command=words)
+        return results(names, preset, cells=cells, seeds=seeds, jobs=jobs, share=share, folder=Path(out), command=words)
 
     run(command, as_json=json, debug=debug)
 

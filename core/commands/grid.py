@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,15 +37,23 @@ State = Literal["finished", "under way", "stopped", "new"]
 
 
 def train_grid(
-    names: Sequence[str], preset: str | None, settings: Sequence[str], seeds: int = 0, jobs: int = 1
+    names: Sequence[str],
+    preset: str | None,
+    settings: Sequence[str],
+    seeds: int = 0,
+    jobs: int = 1,
+    own: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """Train every cell of the grid that is not trained yet, `jobs` at a time.
+    """Train every cell of the grid that is not trained yet, `jobs` at a time; `own`: further settings of single
+    applications, by name.
 
     Returns:
         `{"runs": [...]}`: what each training gave, in the order of the grid, with "skipped" where it was there already,
         and the error of those that failed.
     """
-    cells = [cell for name in names for cell in _cells(apps.load(name), preset or "default", settings, seeds)]
+    own, cells = own or {}, []
+    for name in names:
+        cells += _cells(apps.load(name), preset or "default", [*settings, *own.get(name, ())], seeds)
     client = tracking.connect()
     done = {name: tracking.runs(client, name) for name in names}
     planned = [_plan(cell, done[cell.app.name]) for cell in cells]

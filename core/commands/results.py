@@ -11,6 +11,7 @@ from core.commands.compare import Question, ask_all
 from core.commands.grid import train_grid
 from core.console import number, say
 from core.data.files import atomic_write, writing
+from core.errors import UsageError
 from core.training import charts, tracking
 from core.training.compare import Comparison
 from core.training.compare_tables import explained, table, title
@@ -26,6 +27,7 @@ def results(
     cells: str = CELLS,
     seeds: int = 3,
     jobs: int = 1,
+    share: float = 1.0,
     folder: Path = Path("docs"),
     command: str = "",
 ) -> dict[str, Any]:
@@ -37,10 +39,15 @@ def results(
         cells: names as a,b,c; the first is what the others are compared with.
         seeds: of each cell.
         jobs: trainings side by side.
+        share: of the preset's epochs that each training gets, rounded, at least 1; the learning rate's schedule is as
+            much shorter.
         folder: to write to.
         command: that makes the page again; it stands on it.
     """
-    done = train_grid(names, preset, [f"model.cell={cells}"], seeds, jobs)
+    if not 0 < share <= 1:
+        raise UsageError(f"--share {share:g}: write a number above 0, up to 1")
+    shorter = {name: [f"train.epochs={epochs}"] for name, epochs in _epochs(names, preset, share).items()}
+    done = train_grid(names, preset, [f"model.cell={cells}"], seeds, jobs, shorter if share < 1 else {})
     client = tracking.connect()
     made = {result["run"] for result in done["runs"] if result["status"] == "FINISHED"}
     question = Question(by=("model.cell",), baseline=cells.split(",")[0].strip())
@@ -54,6 +61,12 @@ def results(
     atomic_write(folder / "results.md", _page(found, failed, command).encode())
     say(f"written: {folder / 'results.md'}" + (f", {folder / PICTURE}" if found else ""))
     return {"page": str(folder / "results.md"), "failed": failed, "exit_code": done["exit_code"]}
+
+
+def _epochs(names: Sequence[str], preset: str | None, share: float) -> dict[str, int]:
+    """Of each application's trainings."""
+    whole = {name: apps.load(name).config(preset or "default").train.epochs for name in names}
+    return {name: max(1, round(share * epochs)) for name, epochs in whole.items()}
 
 
 def _page(found: Sequence[Comparison], failed: Sequence[dict[str, Any]], command: str) -> str:
