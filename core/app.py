@@ -41,6 +41,9 @@ class Data:
     """vocabulary, sizes, normalisation: plain JSON values, saved with every model; with the config it rebuilds one"""
     digest: str
     """SHA-256 of the prepared data; runs with different digests are not comparable"""
+    split: str
+    """the rule that says which split an example belongs to, in a few words: "by voice", "publisher's"; it stands in the
+    signature of every metric, and runs of different rules are not comparable"""
     notes: tuple[str, ...] = ()
     """what the user should be told once, for example "3 utterances are too short for their transcript: ..." """
 
@@ -68,7 +71,7 @@ class Report:
     records: list[dict[str, Any]]
     """one row per example: "id", "reference", "prediction", "score", and whatever else helps to read it"""
     signature: str = ""
-    """how the metrics were computed (tokenisation, decoding, version), in sacrebleu's manner"""
+    """how the metrics were computed (tokenisation, decoding, version), as sacrebleu does; split and data are added"""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,9 @@ def evaluation_tells_what_and_how(subject: Subject) -> None:
     first, second = (evaluate(subject.app, model, data.val) for _ in range(2))
     assert subject.app.score.name in first.metrics
     assert first.signature and first.records
+    assert data.split and len(data.split) <= 80 and not set(data.split) & set("|\n"), (
+        "Data.split is a rule in a few words"
+    )
     assert len({record["id"] for record in first.records}) == len(first.records)
     assert first == second
 

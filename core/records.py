@@ -88,16 +88,19 @@ class Records:
             **{split: self._loader(split, some, facts, config.train) for split, some in rows.items()},
             facts=facts,
             digest=prepared.digest,
+            split=prepared.spec["split"],
         )
 
     def _prepared(self, config: Any, store: Store) -> Prepared:
         wanted = config.data
         if wanted.source == "builtin":
-            spec, read = {"examples": wanted.examples}, partial(drawn, self.example, wanted.examples)
+            spec: dict[str, Any] = {"examples": wanted.examples, "split": "drawn, no record twice"}
+            read = partial(drawn, self.example, wanted.examples)
         elif wanted.path is None:
             raise UserError("data.source=file: name your file of records, --set data.path=FILE.jsonl")
         else:
-            spec, read = {"sha256": sha256(wanted.path)}, partial(own, wanted.path, self.fields)
+            spec = {"sha256": sha256(wanted.path), "split": "by number of the record, modulo ten"}
+            read = partial(own, wanted.path, self.fields)
 
         def write(folder: Path) -> None:
             for split, rows in read().items():

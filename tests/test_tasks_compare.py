@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from tests import test_tasks
@@ -102,10 +103,34 @@ def test_other_data_are_refused_with_the_reason(invoke: Invoke, at_work: MlflowC
     one = "train --app speech --preset smoke --set train.epochs=1 --set model.cell=gru --set data.utterances=48"
     assert invoke(*one.split(), "--json").result["status"] == "FINISHED"
     found = invoke("compare", "--app", "speech", "--json").result
-    assert [why["why"] for why in found["left_out"]][-1].startswith("other data or another split: digest")
+    assert [why["why"] for why in found["left_out"]][-1].startswith("other data: digest")
     where = ("--where", "model.cell=gru", "--by", "data.utterances")
     refused = invoke("compare", "--app", "speech", *where)
     assert "runs that differ in data.utterances cannot be compared" in refused.error and refused.code == 1
+
+
+def test_another_split_rule_is_refused_by_its_name(invoke: Invoke, at_work: MlflowClient) -> None:
+    experiment = at_work.get_experiment_by_name("speech")
+    assert experiment is not None
+    [run] = at_work.search_runs([experiment.experiment_id], "params.`model.cell` = 'elman'", max_results=1)
+    signed = run.data.tags["signature.test"]
+    assert "|split:test, by voice|data:" in signed
+    tags = {**run.data.tags, "signature.test": signed.replace("by voice", "by hash of the name")}
+    other = at_work.create_run(experiment.experiment_id, tags=tags).info.run_id
+    params = [Param(key, "rnn" if key == "model.cell" else value) for key, value in run.data.params.items()]
+    at_work.log_batch(other, [Metric("test/wer", 0.5, 0, 0)], params)
+    at_work.set_terminated(other, "FINISHED")
+    try:
+        refused = invoke("compare", "--app", "speech", "--by", "model.cell", "--json").result["left_out"]
+        assert {
+            "run": other,
+            "status": "FINISHED",
+            "why": "other split rule: by hash of the name against by voice",
+        } in refused
+        alone = invoke("compare", "--app", "speech", "--by", "model.cell", "--where", "data.utterances=60", "--json")
+        assert other not in [one["run"] for one in alone.result["runs"]]
+    finally:
+        at_work.delete_run(other)
 
 
 def test_equal_costs(invoke: Invoke, at_work: MlflowClient) -> None:

@@ -134,7 +134,8 @@ def batches(prepared: Prepared, *, size: int, captions: int, seed: int, annotati
         splits[split] = resumable(rows, sampler, partial(collate, end=end), seed=seed)
     notes = tuple(facts.pop("notes"))
     # Self-critical training counts phrases in the training captions; a saved model does without them.
-    return Data(**splits, facts=facts | {"folder": str(prepared.folder)}, digest=prepared.digest, notes=notes)
+    facts["folder"] = str(prepared.folder)
+    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
 
 
 def training_captions(folder: Path) -> Iterator[Sequence[str]]:

@@ -126,4 +126,5 @@ def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data
             dataset = Rows(pixels[rows], labels[rows], [names[split][row] for row in rows])
         sampler = Shuffled(len(dataset), size, seed if split == "train" else None)
         loaders[split] = resumable(dataset, sampler, lambda batch: batch, seed=seed)
-    return Data(**loaders, facts=read_json(prepared.folder / "facts.json"), digest=prepared.digest)
+    facts, rule = read_json(prepared.folder / "facts.json"), prepared.spec["source"]["split"]
+    return Data(**loaders, facts=facts, digest=prepared.digest, split=rule)

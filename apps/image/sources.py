@@ -23,6 +23,7 @@ CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 HELD_OUT: dict[int, Split] = {1: "val", 2: "test", 7: "test"}
 """where the publisher has no splits: of every ten pictures of a class, in their order, the second is for val, the third
 and the eighth for test"""
+BY_NUMBER = "by number within the class, modulo ten"
 LAST = 5000
 """pictures at the end of MNIST's training files that are the val split"""
 PARTS = {"images": 3, "labels": 1}
@@ -89,7 +90,7 @@ def builtin() -> Source:
         pixels = digits.images.astype(np.uint8)[..., None]
         return Pictures(pixels, labels, held_out(labels), [f"digit {number}" for number in range(len(labels))])
 
-    return Source({"source": "builtin", "version": 1}, DIGITS, 17, read)
+    return Source({"source": "builtin", "version": 1, "split": BY_NUMBER}, DIGITS, 17, read)
 
 
 def published(name: str, store: Store) -> Source:
@@ -103,7 +104,8 @@ def published(name: str, store: Store) -> Source:
         paths = dict(zip(sums, store.fetch_all(remote, label=name), strict=True))
         return from_idx(paths)
 
-    return Source({"source": name, "sha256": list(sums.values())}, DIGITS if name == "mnist" else CLOTHES, 256, read)
+    spec = {"source": name, "sha256": list(sums.values()), "split": "publisher's, the end of train is val"}
+    return Source(spec, DIGITS if name == "mnist" else CLOTHES, 256, read)
 
 
 def from_idx(paths: dict[str, Path]) -> Pictures:
@@ -147,6 +149,7 @@ def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
     for file, label, split in found:
         content.update(repr((str(file.relative_to(path)), label, split, sha256(file))).encode())
     spec = {"source": "folder", "size": list(size), "colour": colour, "content": content.hexdigest()}
+    spec["split"] = f"by folder, else {BY_NUMBER}"
     return Source(spec, classes, 256, partial(_load, path, found, classes, size, colour))
 
 

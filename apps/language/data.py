@@ -70,6 +70,7 @@ def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, se
         test=stream_loader(streams["test"], batch=1, steps=STEPS, first=tokeniser.first, name="the test split"),
         facts={"tokeniser": facts["tokeniser"]},
         digest=prepared.digest,
+        split=prepared.spec["split"],
         notes=tuple(_notes(facts["counts"])),
     )  # fmt: skip
 

@@ -82,7 +82,7 @@ def prepare(
             write_arrays(folder / name, _arrays(replace(part, item=numbers[part.item]), log.sessions))
         write_json(folder / "facts.json", {"catalogue": catalogue.to_json(), "notes": [*log.notes, *notes]})
 
-    options = {"protocol": protocol, "days": days if protocol == "time" else None}
+    options = {"protocol": protocol, "days": days if protocol == "time" else None, "split": events.rule(protocol, days)}
     return store.prepare(NAME, {**source.spec, **options, "support": support, "features": features}, write)
 
 
@@ -202,4 +202,5 @@ def batches(prepared: Prepared, *, mode: Mode, rows: int, steps: int, seed: int)
     }
     if mode == "sessions":
         loaders["train"] = sessions.loader(train.window, train.offsets, rows, steps, seed=seed)
-    return Data(**loaders, facts=facts, digest=prepared.digest, notes=tuple(facts["notes"]))
+    rule = prepared.spec["split"]
+    return Data(**loaders, facts=facts, digest=prepared.digest, split=rule, notes=tuple(facts["notes"]))

@@ -105,6 +105,15 @@ def _duplicates(log: Log) -> NDArray[np.bool_]:
     return again
 
 
+def rule(protocol: Protocol, days: float) -> str:
+    """The way of splitting, in words."""
+    return {
+        "leave-one-out": "the last click of each",
+        "time": f"sessions of the last {days:g} days",
+        "given": "sessions drawn for each split",
+    }[protocol]
+
+
 def split(log: Log, protocol: Protocol, days: float) -> dict[str, Sessions]:
     """The splits of a log in order.
 

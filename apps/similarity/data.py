@@ -122,7 +122,8 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data:
     if VECTORS in facts:
         # Only a fresh model reads them; a saved one brings its own.
         facts[VECTORS]["folder"] = str(prepared.folder)
-    return Data(**splits, facts=facts, digest=prepared.digest, notes=(_note(left_out),) if left_out else ())
+    notes = (_note(left_out),) if left_out else ()
+    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
 
 
 class _Pairs(Dataset[dict[str, Any]]):

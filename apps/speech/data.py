@@ -157,6 +157,7 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
         **splits,
         facts=facts | {"vocabulary": vocabulary.to_json(), "words": sorted(words)},
         digest=prepared.digest,
+        split=prepared.spec["source"]["split"],
         notes=(*_short_note(short), *_unheard_note(_words(records, ["val", "test"]) - words)),
     )
 

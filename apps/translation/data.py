@@ -113,7 +113,8 @@ def batches(prepared: Prepared, *, budget: int, seed: int) -> Data:
         pairs = _Pairs(list(read_jsonl(prepared.folder / f"{split}.jsonl")))
         together = partial(collate, end=end, greedy=split == "val")
         splits[split] = loader(pairs, pairs.lengths, budget, together, seed=seed, shuffle=split == "train")
-    return Data(**splits, facts=facts, digest=prepared.digest, notes=tuple(_notes(counts, facts["longest"])))
+    notes = tuple(_notes(counts, facts["longest"]))
+    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["split"], notes=notes)
 
 
 def tokenisers(facts: dict[str, Any]) -> tuple[Tokeniser, Tokeniser]:

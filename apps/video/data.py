@@ -90,7 +90,8 @@ def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int) -
         lengths = [row["frames"] for row in rows]
         splits[split] = loader(clips, lengths, frames, collate, seed=seed, shuffle=split == "train")
     facts = {"classes": classes, "channels": channels, "size": size}
-    return Data(**splits, facts=facts, digest=prepared.digest, notes=tuple(_short_note(short, window)))
+    notes = tuple(_short_note(short, window))
+    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["split"], notes=notes)
 
 
 def _classes(records: Sequence[Record]) -> list[str]:

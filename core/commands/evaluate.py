@@ -35,7 +35,7 @@ def evaluate(name: str, references: Sequence[str], split: str = "test", settings
     report: Report = evaluate_model(model.app, model.model, getattr(data, split))
     metrics = {f"{split}/{metric}": value for metric, value in report.metrics.items()}
     show_metrics(name, {split: report.metrics})
-    how = signature(report, split, data.digest)
+    how = signature(report, split, data)
     say(f"signature: {how}")
     show_predictions(report.records[:3])
     run = ", ".join(references)

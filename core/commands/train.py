@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +115,16 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
         report = evaluate(app, model, stop.watch(data.test))
     costs = {"parameters": parameters, "train/peak_memory_mb": peak_memory(), **speed.metrics()}
     baselines = app.baselines(config, data) if app.baselines else {}
-    _keep(job, model, fitted, report, baselines, costs)
-    _tell(app, run, fitted, report, baselines, data.digest)
+    how = signature(report, "test", data)
+    _keep(job, model, fitted, replace(report, signature=how), baselines, costs)
+    _tell(app, run, fitted, report, baselines, how)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}
     return {
         "app": app.name,
         "run": run.id,
         "status": "FINISHED",
         "metrics": metrics,
-        "signature": signature(report, "test", data.digest),
+        "signature": how,
         "seconds": round(fitted.position.seconds, 2),
         "epochs": fitted.position.epoch,
         "steps": fitted.position.step,
@@ -153,14 +154,14 @@ def _keep(
     run.model(job.folder / "model")
 
 
-def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines: Baselines, digest: str) -> None:
+def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines: Baselines, how: str) -> None:
     at = fitted.position
     say(
         f"stopped after {at.epoch} epochs, {duration(at.seconds)} (limit: {fitted.stopped}); weights of epoch "
         f"{fitted.best_epoch}; {100 * fitted.data_wait:.1f} % of the time spent waiting for data"
     )
     show_metrics("held-out test split", {"test": report.metrics, **baselines})
-    say(f"signature: {signature(report, 'test', digest)}")
+    say(f"signature: {how}")
     show_predictions(report.records[:3])
     say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")
     say(f"      invoke compare --app {app.name}      invoke ui")

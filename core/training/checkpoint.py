@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from core.data.files import atomic_write
+from core.data.files import atomic_write, writing
 from core.errors import UserError
 
 FORMAT = "unroll.checkpoint.1"
@@ -133,26 +133,26 @@ class Checkpoints:
         self.last = folder / "last.safetensors"
         self.previous = folder / "previous.safetensors"
         self.best = folder / "best.safetensors"
+        self._new = folder / "new.safetensors"
 
     def save(self, tree: Any) -> None:
-        """Make `tree` the last checkpoint; the one that was the last stays as the one before."""
+        """Make `tree` the last checkpoint; the one that was the last stays as the one before.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written to; the checkpoints are as they were.
+        """
         self._tidy()
-        new = self.folder / "new.safetensors"
-        save(new, tree)
-        if self.last.exists():
-            self.last.replace(self.previous)
-        new.replace(self.last)
+        save(self._new, tree)
+        self._shift()
 
     def save_best(self, tree: Any) -> None:
-        """Keep the best weights so far."""
+        """Keep the best weights so far. Raises UserError as `save`."""
         self._tidy()
         save(self.best, tree)
 
-    def _tidy(self) -> None:
-        """Make the folder, without what a killed process left half written. The run's lock keeps others out."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".*.safetensors.*.tmp"):
-            leftover.unlink()
+    def any(self) -> bool:
+        """Whether there is one to resume from, whole or not."""
+        return any(path.exists() for path in (self._new, self.last, self.previous))
 
     def newest(self) -> tuple[Path, Any, str | None]:
         """(path, tree, warning) of the newest checkpoint that is whole; a damaged one is passed over and named.
@@ -160,6 +160,7 @@ class Checkpoints:
         Raises:
             UserError: there is none.
         """
+        self._tidy()
         problems: list[str] = []
         for path in (self.last, self.previous):
             try:
@@ -167,3 +168,18 @@ class Checkpoints:
             except UserError as error:
                 problems.append(str(error))
         raise UserError(f"{self.folder}: no checkpoint to resume from ({'; '.join(problems)})")
+
+    def _tidy(self) -> None:
+        """Make the folder, and do what a killed process left undone. The run's lock keeps others out."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp"):
+                leftover.unlink()
+        if self._new.exists():  # it is whole: that name is given when everything is written
+            self._shift()
+
+    def _shift(self) -> None:
+        with writing(self.last):
+            if self.last.exists():
+                self.last.replace(self.previous)
+            self._new.replace(self.last)

@@ -1,7 +1,7 @@
 """Which runs may be compared with each other, and which may not and why.
 
-Runs are comparable when they were evaluated on the same data, split by the same rule (one digest says both), by a
-metric of the same signature. Two runs of the same seed count once.
+Runs are comparable when they were evaluated on the same data, split by the same rule, by a metric of the same
+signature. Two runs of the same seed count once.
 """
 
 import math
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
+from core.training.evaluation import parts
 from core.training.tracking import Curve, Logged
 
 Mode = Literal["min", "max"]
@@ -61,19 +62,22 @@ def usable(runs: Sequence[Logged], metric: str) -> tuple[list[Logged], list[Left
 def comparable(runs: Sequence[Logged], split: str) -> tuple[list[Logged], list[Left]]:
     """(the largest set of runs with the same data and signature, of equals the newest; the others with the reason)."""
 
-    def marks(run: Logged) -> tuple[str, str]:
-        return run.tags.get("data.digest", ""), run.tags.get(f"signature.{split}", "")
+    def marks(run: Logged) -> tuple[str, str, str]:
+        way, rule = parts(run.tags.get(f"signature.{split}", ""))
+        return rule, run.tags.get("data.digest", ""), way
 
     if not runs:
         return [], []
-    (digest, signature), _ = Counter(map(marks, runs)).most_common(1)[0]
+    (rule, digest, way), _ = Counter(map(marks, runs)).most_common(1)[0]
     left = []
     for run in runs:
-        data, way = marks(run)
-        if data != digest:
-            left.append(Left(run, f"other data or another split: digest {data[:12]}, not {digest[:12]}"))
-        elif way != signature:
-            left.append(Left(run, f"the metric was computed in another way: {way or 'unsigned'}, not {signature}"))
+        own_rule, own_digest, own_way = marks(run)
+        if own_rule != rule:
+            left.append(Left(run, f"other split rule: {own_rule or 'unsigned'} against {rule or 'unsigned'}"))
+        elif own_digest != digest:
+            left.append(Left(run, f"other data: digest {own_digest[:12]}, not {digest[:12]}"))
+        elif own_way != way:
+            left.append(Left(run, f"the metric was computed in another way: {own_way or 'unsigned'}, not {way}"))
     out = {one.run.id for one in left}
     return [run for run in runs if run.id not in out], left
 

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 
-from core.app import App, Report
+from core.app import App, Data, Report
 from core.errors import UserError
 
 
@@ -33,12 +33,15 @@ def evaluate(app: App, model: nn.Module, batches: Iterable[Any]) -> Report:
     return report
 
 
-def signature(report: Report, split: str, digest: str) -> str:
-    """All that a figure depends on but the model: how it was computed, on which split of which data.
+def signature(report: Report, split: str, data: Data) -> str:
+    """All that a figure depends on but the model: how it was computed, on which split of which data, split by what."""
+    return f"{report.signature}|split:{split}, {data.split}|data:{data.digest[:12]}"
 
-    The digest covers the rule by which the data were split, too.
-    """
-    return f"{report.signature}|split:{split}|data:{digest[:12]}"
+
+def parts(signature: str) -> tuple[str, str]:
+    """What `signature` says: (how the metric was computed, the rule of the split); empty where it does not say so."""
+    way, _, rest = signature.partition("|split:")
+    return way, rest.rpartition("|data:")[0].partition(", ")[2]
 
 
 @contextmanager

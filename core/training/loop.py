@@ -55,14 +55,14 @@ def fit(
         model: fresh from `app.model`; seeded by the caller.
         folder: where checkpoints are kept.
         observers: told of every step, evaluation and checkpoint.
-        resume: go on from the newest checkpoint in `folder`.
+        resume: go on from the newest checkpoint in `folder`; from the beginning if none was written yet.
         probe: called every `train.probe_every` optimiser steps with the model, the batch, the state that it was given
             and the step; its numbers go to the observers with those of the step. It changes nothing.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
-        UserError: `train.bad_steps` steps in a row that could not be taken (see `health`); no usable checkpoint to
-            resume from; the disk is full.
+        UserError: `train.bad_steps` steps in a row that could not be taken (see `health`); all checkpoints to resume
+            from are damaged; the disk is full.
     """
     checkpoints = Checkpoints(folder)
     path = _resumable(checkpoints) if resume else None
@@ -156,12 +156,12 @@ class _Watch(pl.Callback):
         return {
             "best": self.best, "best_epoch": self.best_epoch, "evaluated_epochs": self.evaluated_epochs,
             "evaluations_without_gain": self.evaluations_without_gain, "seconds": self._elapsed(),
-            "random": random_states(),
+            "stopped": self.stopped, "random": random_states(),
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed_randomness = state_dict["random"]
-        for name in ("best", "best_epoch", "evaluated_epochs", "evaluations_without_gain", "seconds"):
+        for name in ("best", "best_epoch", "evaluated_epochs", "evaluations_without_gain", "seconds", "stopped"):
             setattr(self, name, state_dict[name])
 
     # The Trainer's hooks.
@@ -171,6 +171,9 @@ class _Watch(pl.Callback):
         self._began = self._last_save = time.monotonic()
         self._set_epoch(trainer)
         self.evaluate_if_due(trainer)
+        # The training had come to its end, and the process was killed in what follows it.
+        if self.stopped != "epochs" and not trainer.fit_loop.restarted_mid_epoch:
+            trainer.should_stop = True
         if self._resumed_randomness is not None:
             restore_random_states(self._resumed_randomness)
 
@@ -265,10 +268,11 @@ class _Watch(pl.Callback):
         trainer.should_stop = True
 
     def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.checkpoints.last)
-        self._last_save = time.monotonic()
+        # The observers first: what they lost after the checkpoint was there would not be observed again.
         for observer in self.observers:
             observer.saved()
+        trainer.save_checkpoint(self.checkpoints.last)
+        self._last_save = time.monotonic()
 
     def _skip_step(self, trainer: pl.Trainer, batch: Any) -> None:
         adapter = self.adapter
@@ -360,7 +364,11 @@ def _steps(data: Data, config: Config) -> int:
     return config.train.epochs * math.ceil(batches / config.train.accumulate)
 
 
-def _resumable(checkpoints: Checkpoints) -> Path:
+def _resumable(checkpoints: Checkpoints) -> Path | None:
+    if not checkpoints.any():
+        text = f"{checkpoints.folder}: stopped before its first checkpoint; the training begins anew"
+        warnings.warn(text, Notice, stacklevel=3)
+        return None
     path, _, warning = checkpoints.newest()
     if warning:
         warnings.warn(warning, Notice, stacklevel=3)

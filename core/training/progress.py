@@ -31,7 +31,7 @@ class Observer(Protocol):
         """After each evaluation on the validation split."""
 
     def saved(self) -> None:
-        """After each checkpoint: what was observed up to here will not come again on a resume."""
+        """Just before each checkpoint: what was observed up to here will not come again on a resume from it."""
 
 
 class Pruned(Exception):  # noqa: N818  (it is no error)

@@ -11,6 +11,7 @@ from apps.captioning.sources import SPLITS, Picture, Source, Split
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other pictures"""
+SPLIT = "by combination of shape, colour and texture"
 CAPTIONS = 5
 """of each picture"""
 OTHERS: dict[Split, tuple[float, int]] = {"val": (0.05, 200), "test": (0.125, 500)}
@@ -19,7 +20,7 @@ OTHERS: dict[Split, tuple[float, int]] = {"val": (0.05, 200), "test": (0.125, 50
 
 def source(pictures: int, seed: int) -> Source:
     """`pictures` pictures to train on, and fewer for val and test, each of which shows a held-out combination."""
-    spec = {"source": "builtin", "version": VERSION, "pictures": pictures, "seed": seed, "side": SIDE}
+    spec = {"source": "builtin", "version": VERSION, "pictures": pictures, "seed": seed, "side": SIDE, "split": SPLIT}
     return Source(spec, partial(_read, pictures, seed))
 
 

@@ -29,7 +29,12 @@ def source(path: Path | None) -> Source:
     content = hashlib.sha256()
     for picture in pictures:
         content.update(repr((picture.id, picture.split, picture.captions, sha256(cast(Path, picture.image)))).encode())
-    return Source({"source": "folder", "content": content.hexdigest()}, partial(iter, pictures))
+    spec = {
+        "source": "folder",
+        "content": content.hexdigest(),
+        "split": "by its column split, else by hash of the name",
+    }
+    return Source(spec, partial(iter, pictures))
 
 
 def _find(path: Path | None) -> Path:

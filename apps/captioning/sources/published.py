@@ -45,8 +45,8 @@ def source(name: Name, path: Path | None, images: Path | None) -> Source:
     images = images or path
     if not images.is_dir():
         raise UserError(f"data.images={images}: no such folder; name the one with the pictures of {name}")
-    files, read = _reader(name, path)
-    spec: dict[str, Any] = {"source": name, "annotations": {file.name: sha256(file) for file in files}}
+    files, read, rule = _reader(name, path)
+    spec: dict[str, Any] = {"source": name, "annotations": {file.name: sha256(file) for file in files}, "split": rule}
     return Source(spec, partial(_pictures, read, images, files[0]))
 
 
@@ -59,20 +59,20 @@ def _pictures(read: Read, images: Path, table: Path) -> Iterator[Picture]:
         yield Picture(Path(name).name, split, captions, found, where=str(table))
 
 
-def _reader(name: Name, path: Path) -> tuple[list[Path], Read]:
-    """(files read, what reads them)."""
+def _reader(name: Name, path: Path) -> tuple[list[Path], Read, str]:
+    """(files read, what reads them, the rule of their splits)."""
     karpathy = path / f"dataset_{name}.json"
     if karpathy.is_file():
-        return [karpathy], partial(_karpathy, karpathy)
+        return [karpathy], partial(_karpathy, karpathy), "Karpathy's"
     if name == "coco":
         train, val = (_coco_file(path, split) for split in ("train", "val"))
-        return [train, val], partial(_coco, train, val)
+        return [train, val], partial(_coco, train, val), "publisher's, val by hash of the name"
     tokens, lists = FLICKR[name]
     files = [path / file for file in (tokens, *lists.values())]
     for file in files:
         if not file.is_file():
             raise UserError(f"{path}: has neither {karpathy.name} nor {file.name}; data.path names their folder")
-    return files, partial(_flickr, files[0], dict(zip(lists, files[1:], strict=True)))
+    return files, partial(_flickr, files[0], dict(zip(lists, files[1:], strict=True))), "publisher's"
 
 
 def _flickr(tokens: Path, lists: dict[Split, Path]) -> Iterator[tuple[str, Split, tuple[str, ...]]]:

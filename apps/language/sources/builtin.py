@@ -21,7 +21,7 @@ def source() -> Source:
     def read(split: Split) -> Iterator[str]:
         yield texts[split]
 
-    return Source({"source": "builtin", "content": content}, read)
+    return Source({"source": "builtin", "content": content, "split": "by hash of the topic"}, read)
 
 
 def _splits() -> dict[str, str]:

@@ -27,7 +27,8 @@ def source(path: Path | None, held_out: float) -> Source:
         length += len(block)
     shares = (0.0, 1 - held_out, 1 - held_out / 2, 1.0)
     cuts = _at_lines(paths, [round(length * share) for share in shares], length)
-    spec = {"source": "file", "content": digest.hexdigest(), "cuts": cuts}
+    rule = f"the last {held_out:g} of the text"
+    spec = {"source": "file", "content": digest.hexdigest(), "cuts": cuts, "split": rule}
     return Source(spec, partial(_read, paths, cuts))
 
 

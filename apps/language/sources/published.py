@@ -46,7 +46,8 @@ def ptb(store: Store) -> Source:
     def read(split: Split) -> Iterator[str]:
         return read_blocks(store.fetch(PTB[split]))
 
-    return Source({"source": "ptb", "sha256": [PTB[split].sha256 for split in SPLITS]}, read)
+    sums = [PTB[split].sha256 for split in SPLITS]
+    return Source({"source": "ptb", "sha256": sums, "split": "publisher's"}, read)
 
 
 def wikitext2(store: Store) -> Source:
@@ -62,4 +63,4 @@ def wikitext2(store: Store) -> Source:
                 f"{path}: has no {MEMBERS[split]} ({error}); remove it, so that it is fetched anew"
             ) from None
 
-    return Source({"source": "wikitext2", "sha256": WIKITEXT2.sha256}, read)
+    return Source({"source": "wikitext2", "sha256": WIKITEXT2.sha256, "split": "publisher's"}, read)

@@ -24,6 +24,7 @@ SIZES = (("small", "little", "tiny"), ("large", "big", "huge"))
 RELATIONS = (("left of", "right of"), ("above", "below"))
 """by axis, how the first stands to the second, and the second to the first"""
 VERBS = ("is", "stands", "lies")
+SPLIT = "no description in two splits"
 SHARES: dict[Split, float] = {"train": 1.0, "val": 0.1, "test": 0.2}
 """pairs of each split, relative to train"""
 
@@ -47,7 +48,7 @@ class Scene(NamedTuple):
 
 def source(pairs: int, seed: int) -> Source:
     """`pairs` pairs to train on; a tenth and a fifth as many for val and test. No description is in two splits."""
-    spec = {"source": "builtin", "version": VERSION, "pairs": pairs, "seed": seed}
+    spec = {"source": "builtin", "version": VERSION, "pairs": pairs, "seed": seed, "split": SPLIT}
     return Source(spec, 0.0, 1.0, partial(_read, pairs, seed))
 
 

@@ -26,7 +26,8 @@ def sick(store: Store, path: Path | None) -> Source:
         path: the user's SICK.txt, or the folder that holds it.
     """
     file = _own(path, "SICK.txt") if path else store.fetch(SICK)
-    return Source({"source": "sick", "sha256": sha256(file)}, 1.0, 5.0, partial(_read_sick, file))
+    spec = {"source": "sick", "sha256": sha256(file), "split": "publisher's"}
+    return Source(spec, 1.0, 5.0, partial(_read_sick, file))
 
 
 def _read_sick(file: Path) -> Iterator[Pair]:
@@ -56,7 +57,7 @@ def stsb(path: Path | None) -> Source:
             "ixa2.si.ehu.eus/stswiki (sts-train.csv, sts-dev.csv, sts-test.csv)"
         )
     files = {_own(path, name, folder=True): split for name, split in STSB_SPLITS.items()}
-    spec = {"source": "stsb", "sha256": [sha256(file) for file in files]}
+    spec = {"source": "stsb", "sha256": [sha256(file) for file in files], "split": "publisher's"}
     return Source(spec, 0.0, 5.0, partial(_read_stsb, files))
 
 
@@ -80,7 +81,7 @@ def quora(path: Path | None) -> Source:
             "data.source=quora: add --set data.path=FILE, the quora_duplicate_questions.tsv of qim.fs.quoracdn.net"
         )
     file = _own(path, "quora_duplicate_questions.tsv")
-    spec = {"source": "quora", "sha256": sha256(file)}
+    spec = {"source": "quora", "sha256": sha256(file), "split": "by hash of the sentence"}
     return Source(spec, 0.0, 1.0, partial(_read_quora, file))
 
 

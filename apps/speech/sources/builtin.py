@@ -38,7 +38,9 @@ SHARES: dict[Split, float] = {"train": 1.0, "val": 0.1, "test": 0.2}
 
 def source(count: int, seed: int, rate: int) -> Source:
     """`count` utterances to train on, and a tenth and a fifth as many in other voices for val and test."""
-    spec = {"source": "builtin", "version": VERSION, "utterances": count, "seed": seed, "rate": rate}
+    spec = {
+        "source": "builtin", "version": VERSION, "utterances": count, "seed": seed, "rate": rate, "split": "by voice",
+    }  # fmt: skip
     return Source(spec, partial(_read, count, seed, rate))
 
 

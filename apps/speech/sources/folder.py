@@ -43,7 +43,9 @@ def source(path: Path | None, rate: int) -> Source:
     content = hashlib.sha256()
     for row in rows:
         content.update(repr((row.name, row.text, row.speaker, row.split, sha256(row.path))).encode())
-    return Source({"source": "folder", "rate": rate, "content": content.hexdigest()}, partial(_read, rows, rate))
+    rule = "by its column split, else by hash of the name"
+    spec = {"source": "folder", "rate": rate, "content": content.hexdigest(), "split": rule}
+    return Source(spec, partial(_read, rows, rate))
 
 
 def _read(rows: list[_Row], rate: int) -> Iterator[Utterance]:

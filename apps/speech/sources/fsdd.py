@@ -50,6 +50,7 @@ def source(store: Store, rate: int, *, held_out: str = "", join: int = 1, seed: 
     if held_out and held_out not in SPEAKERS:
         raise UserError(f"data.held_out={held_out}: no such speaker; {did_you_mean(held_out, SPEAKERS)}")
     spec = {"source": "fsdd", "commit": COMMIT, "rate": rate, "held_out": held_out, "join": join}
+    spec["split"] = f"by speaker, {held_out} is test" if held_out else "publisher's"
     if join > 1:
         spec |= {"seed": seed, "times_joined": TIMES_JOINED, "gap": list(GAP)}
     return Source(spec, partial(_read, store, rate, held_out, join, seed))

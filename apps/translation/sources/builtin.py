@@ -69,7 +69,7 @@ def source(source_locale: str, target_locale: str, sentences: int, seed: int) ->
     names = (str(locales[0]), str(locales[1]))
     spec = {
         "source": "builtin", "version": VERSION, "babel": babel.__version__, "locales": list(names),
-        "sentences": sentences, "seed": seed,
+        "sentences": sentences, "seed": seed, "split": "by hash of the pair of contents",
     }  # fmt: skip
     return Source(spec, names, partial(_read, locales, sentences, seed))
 

@@ -12,6 +12,7 @@ from apps.translation.sources import Pair, Source, Split
 from core.data.files import sha256
 from core.errors import UserError
 
+RULE = "by hash of the source sentence"
 SHARE = 0.05
 """of the distinct source sentences that go to val, and as many to test"""
 
@@ -31,7 +32,7 @@ def parallel(source: Path | None, target: Path | None, languages: tuple[str, str
     digests = [sha256(source), sha256(target)]
     if digests[0] == digests[1]:
         raise UserError(f"{source} and {target}: are the same text; give the translation as data.target_path")
-    spec = {"source": "parallel", "languages": list(languages), "sha256": digests}
+    spec = {"source": "parallel", "languages": list(languages), "sha256": digests, "split": RULE}
     return Source(spec, languages, partial(_read_parallel, source, target))
 
 
@@ -43,7 +44,7 @@ def tsv(path: Path | None, languages: tuple[str, str]) -> Source:
     """
     if path is None or not path.is_file():
         raise UserError(f"data.path={path}: no such file; data.source=tsv needs --set data.path=FILE, two columns")
-    spec = {"source": "tsv", "languages": list(languages), "sha256": sha256(path)}
+    spec = {"source": "tsv", "languages": list(languages), "sha256": sha256(path), "split": RULE}
     return Source(spec, languages, partial(_read_tsv, path))
 
 

@@ -54,6 +54,7 @@ def multi30k(store: Store, languages: tuple[str, str], test: str, path: Path | N
         "source": "multi30k",
         "languages": list(languages),
         "sha256": [sha256(f) for pair in files.values() for f in pair],
+        "split": f"publisher's, {test}",
     }
     return Source(spec, languages, partial(_read, files))
 

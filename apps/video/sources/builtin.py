@@ -56,6 +56,7 @@ def source(task: Literal["motions", "bouncing"], clips: int, seed: int, size: in
         length: frames of a clip of two bouncing digits.
     """
     spec = {"source": "builtin", "task": task, "clips": clips, "seed": seed, "size": size, "version": 1}
+    spec["split"] = "by image of a digit"
     if task == "bouncing":
         spec["length"] = length
     return Source(spec, partial(_read, task, clips, seed, size, length))

@@ -48,6 +48,7 @@ def source(path: Path | None, size: int, channels: int, every: int, *, labelled:
             sums = [(str(file.relative_to(path)), sha256(file)) for file in files]
             content.update(repr((name, clip.label, sums)).encode())
     spec = {"source": "folder", "size": size, "channels": channels, "every": every, "content": content.hexdigest()}
+    spec["split"] = "by folder, else by hash of the name"
     return Source(spec, partial(_read, path, split, size, channels, every))
 
 

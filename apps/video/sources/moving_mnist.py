@@ -36,7 +36,8 @@ def source(store: Store, path: Path | None, size: int) -> Source:
     """
     file = path or store.fetch(FILE)
     sequences = _open(file)
-    spec = {"source": "moving-mnist", "size": size, "content": FILE.sha256 if path is None else sha256(file)}
+    content = FILE.sha256 if path is None else sha256(file)
+    spec = {"source": "moving-mnist", "size": size, "content": content, "split": "by number of the sequence"}
     return Source(spec, partial(_read, sequences, size))
 
 

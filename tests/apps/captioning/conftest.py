@@ -27,7 +27,7 @@ def colours(counts, spec="colours"):
                 captions = (f"it is {colour}", f"a picture that is all {colour}", f"A {colour.title()} one!")
                 yield Picture(f"{split}-{number}", split, captions, partial(plain, colour))
 
-    return Source({"source": spec, "counts": counts}, read)
+    return Source({"source": spec, "split": "given", "counts": counts}, read)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def file_source(paths, captions=("a thing",)):
         Picture(str(path.name), split, tuple(captions), path, where=f"t.csv, row {number}")
         for number, (path, split) in enumerate(zip(paths, ("train", "val", "test"), strict=False), start=2)
     ]
-    return Source({"source": "files", "names": [p.id for p in pictures]}, partial(iter, pictures))
+    return Source({"source": "files", "split": "given", "names": [p.id for p in pictures]}, partial(iter, pictures))
 
 
 def stored(store, *paths):
@@ -171,7 +171,7 @@ def test_captions_without_words_are_left_out_and_told(store):
             yield Picture(f"{split}-0", split, ("red", "", " . "), partial(plain, "red"))
         yield Picture("train-1", "train", ("",), partial(plain, "blue"))
 
-    made = batches(data.prepare(store, Source({"source": "gaps"}, read), side=SIDE, vocabulary=10))
+    made = batches(data.prepare(store, Source({"source": "gaps", "split": "given"}, read), side=SIDE, vocabulary=10))
     assert made.notes == ("7 captions have no words and are left out; pictures left without any: train-1",)
     assert [r["captions"] for b in made.train for r in b.records] == [["red"]]
 

@@ -20,7 +20,7 @@ def tones(texts, *, seconds=0.5, rate=8000, spec="tones"):
             noise = np.random.default_rng(number).standard_normal(len(words) * len(time)) / 50
             yield Utterance(f"u{number}", text, "nobody", split, (np.concatenate(parts) / 3 + noise).astype(np.float32))
 
-    return Source({"source": spec, "texts": [list(pair) for pair in texts]}, read)
+    return Source({"source": spec, "split": "given", "texts": [list(pair) for pair in texts]}, read)
 
 
 WORDS = ("one", "two", "three")

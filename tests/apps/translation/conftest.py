@@ -18,7 +18,11 @@ def sentences(*, extra=()):
     splits = ["val", "test", *["train"] * (len(texts) - 2)]
     pairs = [Pair(f"p{n}", *text, split) for n, (text, split) in enumerate(zip(texts, splits, strict=True))]
     pairs += [Pair(f"e{n}", *text, "train") for n, text in enumerate(extra)]
-    return Source({"source": "small", "pairs": [list(pair) for pair in pairs]}, ("en", "de"), lambda: iter(pairs))
+    return Source(
+        {"source": "small", "split": "given", "pairs": [list(pair) for pair in pairs]},
+        ("en", "de"),
+        lambda: iter(pairs),
+    )
 
 
 @pytest.fixture

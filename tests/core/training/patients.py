@@ -47,7 +47,7 @@ def data(config: Any, store: Any = None) -> Data:
             x = torch.randn(30, 8, D, generator=generator)
             yield x, (x.roll(5, 0).argmax(2)).clamp(max=K - 1)
 
-    return Data(list(batches(24, config.train.seed)), list(batches(4, 99)), [], {}, "0" * 64)
+    return Data(list(batches(24, config.train.seed)), list(batches(4, 99)), [], {}, "0" * 64, "drawn")
 
 
 def evaluate(model: Net, batches: Any) -> Report:

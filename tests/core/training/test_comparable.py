@@ -4,7 +4,10 @@ import math
 
 import pytest
 
+from core.app import Data, Report
 from core.training.comparable import comparable, differing, middle_size, of_equal_size, one_per_seed, usable, within
+from core.training.evaluation import signature
+from core.training.tracking import Logged
 from tests.core.training.made import logged
 
 
@@ -33,12 +36,27 @@ def test_unfinished_runs_and_runs_without_a_finite_value_are_left_out() -> None:
 
 
 def test_other_data_and_other_signatures_are_refused_with_the_reason() -> None:
-    runs = [logged(1, 1.0, digest="e" * 64), logged(2, 1.0), logged(3, 1.0), logged(4, 1.0, signature="wer|v2")]
+    def signed(number: int, rule: str, **more: str) -> Logged:
+        data = Data([], [], [], {}, more.get("digest", "d" * 64), rule)
+        report = Report({"wer": 1.0}, [], more.get("way", "wer|case:kept"))
+        return logged(number, 1.0, digest=data.digest, signature=signature(report, "test", data))
+
+    runs = [
+        signed(1, "by record, in tenths", digest="f" * 64),
+        signed(2, "by voice"),
+        signed(3, "by voice"),
+        signed(4, "by voice", digest="e" * 64),
+        signed(5, "by voice", way="wer|case:lower"),
+        logged(6, 1.0, signature="wer|case:kept"),
+    ]
+    assert runs[0].tags["signature.test"] == f"wer|case:kept|split:test, by record, in tenths|data:{'f' * 12}"
     found, left = comparable(runs, "test")
     assert found == runs[1:3]
     assert why(left) == {
-        1: f"other data or another split: digest {'e' * 12}, not {'d' * 12}",
-        4: "the metric was computed in another way: wer|v2, not wer|v1",
+        1: "other split rule: by record, in tenths against by voice",
+        4: f"other data: digest {'e' * 12}, not {'d' * 12}",
+        5: "the metric was computed in another way: wer|case:lower, not wer|case:kept",
+        6: "other split rule: unsigned against by voice",
     }
     assert comparable([], "test") == ([], [])
 

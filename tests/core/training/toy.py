@@ -50,7 +50,8 @@ def data(config: Any, store: Any, rows: int = 48) -> Data:
     loader = StatefulDataLoader(
         pairs, batch_sampler=Shuffled(rows, 8), collate_fn=_collate, generator=torch.Generator().manual_seed(0)
     )
-    return Data(loader, [_collate(pairs[:8]), _collate(pairs[8:16])], [_collate(pairs[16:32])], {"size": 10}, "0" * 64)
+    val, test = [_collate(pairs[:8]), _collate(pairs[8:16])], [_collate(pairs[16:32])]
+    return Data(loader, val, test, {"size": 10}, "0" * 64, "by row")
 
 
 def _collate(pairs: Any) -> tuple[torch.Tensor, torch.Tensor]:
