@@ -2,10 +2,10 @@
 
     python -m benchmarks.soak --minutes 120 --out /tmp/soak
 
-One real `invoke train`, with epochs without end, is watched from outside and ended with Ctrl-C when the time is over. Its
-data, checkpoints and tracking store are folders in `--out`; so are samples.jsonl (one line every half minute, written at
-once), soak.json (what it comes to) and soak.png. `--only-sum-up` makes the latter two from the samples of a soak that is
-still going on.
+One real `invoke train`, with epochs without end, is watched from outside and ended with Ctrl-C when the time is over.
+Its data, checkpoints and tracking store are folders in `--out`; so are samples.jsonl (one line every half minute,
+written at once), soak.json (what it comes to) and soak.png. `--only-sum-up` makes the latter two from the samples of a
+soak that is still going on.
 """
 
 import argparse

@@ -26,7 +26,6 @@ from core.data.files import writing
 from core.errors import UserError
 from core.interrupt import Interrupted
 from core.training import tracking
-from core.training.checkpoint import Checkpoints
 from core.training.grid import Cell, expand
 from core.training.tracking import Logged
 
@@ -124,8 +123,7 @@ def _locked(folder: Path) -> bool:
 
 
 def _resumable(folder: Path) -> bool:
-    checkpoints = Checkpoints(folder)
-    return (folder / "run.json").exists() and (checkpoints.last.exists() or checkpoints.previous.exists())
+    return (folder / "run.json").exists()
 
 
 def _announce(planned: Sequence[Planned]) -> None:

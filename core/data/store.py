@@ -23,7 +23,7 @@ from typing import Any
 from pooch import file_hash
 
 from core.data.fetch import RemoteFile, fetch, fetch_all
-from core.data.files import JSON, disk_full, locked, read_json, write_json, writing
+from core.data.files import JSON, disk_full, locked, read_json, sync_folder, write_json, writing
 from core.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -167,6 +167,7 @@ def _swap(temporary: Path, folder: Path) -> None:
     if folder.exists():
         folder.rename(old)
     temporary.rename(folder)
+    sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from core.data.files import atomic_write, writing
+from core.data.files import atomic_write, sync_folder, writing
 from core.errors import UserError
 
 FORMAT = "unroll.checkpoint.1"
@@ -150,7 +150,7 @@ class Checkpoints:
         self._tidy()
         save(self.best, tree)
 
-    def any(self) -> bool:
+    def exist(self) -> bool:
         """Whether there is one to resume from, whole or not."""
         return any(path.exists() for path in (self._new, self.last, self.previous))
 
@@ -183,3 +183,4 @@ class Checkpoints:
             if self.last.exists():
                 self.last.replace(self.previous)
             self._new.replace(self.last)
+            sync_folder(self.folder)

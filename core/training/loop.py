@@ -365,7 +365,7 @@ def _steps(data: Data, config: Config) -> int:
 
 
 def _resumable(checkpoints: Checkpoints) -> Path | None:
-    if not checkpoints.any():
+    if not checkpoints.exist():
         text = f"{checkpoints.folder}: stopped before its first checkpoint; the training begins anew"
         warnings.warn(text, Notice, stacklevel=3)
         return None

@@ -98,3 +98,16 @@ def test_leftovers_of_a_killed_write_are_cleared(tmp_path: Path) -> None:
     leftover.write_bytes(b"half")
     Checkpoints(tmp_path).save({"step": 1})
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_killed_between_the_renames_the_newest_is_used(done: int, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save({"step": step})
+    save(tmp_path / "new.safetensors", {"step": 3})
+    if done:
+        checkpoints.last.replace(checkpoints.previous)
+    assert checkpoints.exist() and checkpoints.newest() == (checkpoints.last, {"step": 3}, None)
+    assert load(checkpoints.previous) == {"step": 2}
+    assert not (tmp_path / "new.safetensors").exists()

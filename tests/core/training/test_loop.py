@@ -189,9 +189,43 @@ def test_a_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
         train(tmp_path, ("train.bad_steps=1",), app=replace(APP, step=step))
 
 
-def test_nothing_to_resume_from(tmp_path: Path) -> None:
+def test_stopped_before_the_first_checkpoint_it_begins_anew(undisturbed: Any, tmp_path: Path) -> None:
+    with pytest.warns(Notice, match=r"stopped before its first checkpoint; the training begins anew"):
+        _, model, log = train(tmp_path, resume=True)
+    assert log.losses == undisturbed[2].losses and same(model, undisturbed[1])
+
+
+def test_no_checkpoint_is_whole(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).last.write_bytes(b"nothing")
     with pytest.raises(UserError, match="no checkpoint to resume from"):
         train(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "settings", [("train.epochs=9", "train.patience=1"), ("train.epochs=100000", "train.minutes=0.01")]
+)
+def test_what_had_ended_does_not_go_on(settings: tuple[str, ...], tmp_path: Path) -> None:
+    """Killed after the training, while what follows it is under way: nothing more is trained on a resume."""
+    scores = iter(range(1000))
+    app = replace(APP, evaluate=lambda model, batches: Report({"mse": float(next(scores))}, [], "mse"))
+    fitted, model, _ = train(tmp_path, settings, app=app)
+    again, model_again, log = train(tmp_path, settings, app=app, resume=True)
+    assert fitted.stopped == again.stopped != "epochs"
+    assert not log.losses and not log.evaluations
+    assert (again.position.step, again.best) == (fitted.position.step, fitted.best) and same(model, model_again)
+
+
+def test_the_observers_are_told_before_the_checkpoint_is_there(tmp_path: Path) -> None:
+    """Killed in between, the steps are observed again; the other way round they would be lost."""
+    last, seen = Checkpoints(tmp_path).last, []
+
+    class Looks(Log):
+        def saved(self) -> None:
+            seen.append(last.read_bytes() if last.exists() else None)
+
+    train(tmp_path, log=Looks())
+    assert seen[0] is None and len(set(seen)) == len(seen) == 3
+    assert last.read_bytes() not in seen
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_notice(undisturbed: Any, tmp_path: Path) -> None:
