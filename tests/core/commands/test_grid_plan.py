@@ -28,9 +28,8 @@ def planned(client: Any, monkeypatch: pytest.MonkeyPatch):
             id = tracking.start(client, app, config, made.get("digest", DIGEST), made.get("tags"))
             folder = runs_folder() / id
             folder.mkdir(parents=True)
-            (folder / "run.json").write_text(json.dumps({}))
-            if made.get("checkpoint", True):
-                (folder / "last.safetensors").touch()
+            if made.get("kept", True):
+                (folder / "run.json").write_text(json.dumps({}))
             if made["status"] != "RUNNING":
                 client.set_terminated(id, made["status"])
         return grid._plan(cell, tracking.runs(client, "speech"))
@@ -52,8 +51,8 @@ def test_one_of_another_configuration_data_or_code_is_not(planned, other: dict[s
 
 
 @pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
-def test_a_stopped_run_goes_on_where_its_checkpoint_is(planned, status: str) -> None:
-    assert planned({"status": status, "checkpoint": False}).state == "new"
+def test_a_stopped_run_goes_on_where_its_folder_is(planned, status: str) -> None:
+    assert planned({"status": status, "kept": False}).state == "new"
     found = planned({"status": status})
     assert found.state == "stopped" and found.run is not None
     assert list(grid._words(found))[-2:] == ["--resume", found.run.id]
