@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
 
 from tests import test_tasks
@@ -19,6 +20,9 @@ from tests.test_tasks import INVOKE, Done
 
 invoke, workplace = test_tasks.invoke, test_tasks.workplace  # the fixtures
 GRID = "train --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --set model.cell=gru,elman"
+THREE = (
+    "train --app recommend --preset smoke --set data.sessions=100 --set model.hidden=8 --set train.epochs=40 --seeds 3"
+)
 
 Invoke = Callable[..., Done]
 
@@ -141,42 +145,54 @@ def test_equal_costs(invoke: Invoke, at_work: MlflowClient) -> None:
     assert timed["metric"] == "val/wer" and "the time of the shortest training" in timed["notes"][-1]
 
 
-def test_an_interrupted_grid_stops_its_trainings_and_goes_on_later(
+def test_an_interrupted_grid_goes_on_where_it_was(
     invoke: Invoke, workplace: dict[str, str], at_work: MlflowClient
 ) -> None:
-    long = GRID.replace("train.epochs=1", "train.epochs=3000").replace("gru,elman", "gru").split()
-    words = [*long, "--set", "train.minutes=60", "--seeds", "2"]
+    words = [*THREE.split(), "--json"]
     process = subprocess.Popen(
         [*INVOKE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace}
     )
-    id = _wait_for_an_epoch(at_work, process)
-    process.send_signal(signal.SIGTERM)
+    second = _under_way(at_work, process, seed=1)
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM and err.strip() == "error: interrupted"
+    assert process.returncode == 128 + signal.SIGINT and err.strip() == "error: interrupted"
+    assert "[1/3] recommend train.seed=0: test/recall@20" in out
     assert "stopping; the same command goes on from here" in out
-    assert at_work.get_run(id).info.status == "KILLED"
+    [first] = _runs(at_work, 0)
+    assert first.info.status == "FINISHED" and at_work.get_run(second).info.status == "KILLED"
+    assert _runs(at_work, 2) == []
 
-    from core import app as apps
-    from core.commands.grid import _plan
-    from core.training import tracking
-    from core.training.grid import expand
+    again = invoke(*words)
+    results = again.result["runs"]
+    assert [one["status"] for one in results] == ["FINISHED"] * 3
+    assert [one.get("skipped", False) for one in results] == [True, False, False]
+    assert [one["run"] for one in results[:2]] == [first.info.run_id, second]
+    assert "2 trained, 1 skipped, 0 failed" in again.out
+    log = Path(workplace["UNROLL_RUNS"]) / "grid/recommend-train.seed=1.log"
+    epochs = [int(number) for number in re.findall(r"epoch +(\d+)/40 ", log.read_text())]
+    assert epochs[0] > 1 and epochs[-1] == 40  # what it printed after the interruption
+    steps = [metric.step for metric in at_work.get_metric_history(second, "train/loss")]
+    assert steps == list(range(1, results[1]["steps"] + 1))
 
-    cells = expand(apps.load("speech"), "smoke", [words[i + 1] for i, w in enumerate(words) if w == "--set"], 2)
-    plans = [_plan(cell, tracking.runs(at_work, "speech")) for cell in cells]
-    assert [plan.state for plan in plans] == ["stopped", "new"]
-    assert plans[0].run is not None and plans[0].run.id == id
+    [group] = invoke("compare", "--app", "recommend", "--json").result["groups"]
+    assert group["n"] == 3 and group["runs"] == [one["run"] for one in reversed(results)]
 
 
-def _wait_for_an_epoch(client: MlflowClient, process: "subprocess.Popen[str]") -> str:
-    """The id of the run under way that has been evaluated."""
-    experiment = client.get_experiment_by_name("speech")
-    assert experiment is not None
+def _under_way(client: MlflowClient, process: "subprocess.Popen[str]", seed: int) -> str:
+    """The id of the run of that seed, once it has been evaluated and while it goes on."""
     while process.poll() is None:
-        for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
-            if "val/wer" in run.data.metrics:
+        for run in _runs(client, seed):
+            if run.info.status == "RUNNING" and "val/recall:20" in run.data.metrics:
                 return str(run.info.run_id)
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError(process.communicate())
+
+
+def _runs(client: MlflowClient, seed: int) -> list[Run]:
+    experiment = client.get_experiment_by_name("recommend")
+    if experiment is None:
+        return []
+    return list(client.search_runs([experiment.experiment_id], f"params.`train.seed` = '{seed}'"))
 
 
 def test_a_model_is_promoted_and_used_by_its_alias(invoke: Invoke, at_work: MlflowClient) -> None:
