@@ -228,7 +228,8 @@ def results(
     positional=[], iterable=["set_", "search"],
     help=_help(
         "app", "preset", "set", search="key=low..high, key=low..high:log or key=a,b,c; may be repeated",
-        trials="how many to try now (default: 20)", study="its name; a study of that name is gone on with",
+        trials="how many the study shall have in all (default: 20)",
+        study="its name; a study of that name is gone on with",
     ),
 )  # fmt: skip
 def sweep(_: Context, app=None, preset=None, set_=None, search=None, trials=20, study="sweep", json=False, debug=False):

@@ -8,13 +8,17 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
 
+from core.training import sweep, tracking
 from tests import test_tasks
 from tests.test_tasks import INVOKE, Done
 
@@ -217,27 +221,92 @@ def test_a_model_that_is_not_what_it_was_is_not_promoted(invoke: Invoke, at_work
     assert len(at_work.search_model_versions("name = 'speech'")) == 1
 
 
-def test_a_sweep_is_a_run_with_children_and_goes_on(invoke: Invoke, at_work: MlflowClient) -> None:
-    words = (
-        "sweep --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --trials 2 --study s --json"
-    )
-    search = ["--search", "optimizer.lr=1e-3..1e-2:log", "--search", "model.hidden=8..12"]
-    first = invoke(*words.split(), *search).result
-    assert first["trials"] == {"complete": 2} and first["study"] == "speech/s"
-    again = invoke(*words.replace("--trials 2", "--trials 1").split(), *search).result
-    assert again["trials"] == {"complete": 3} and again["run"] == first["run"]
-    values = [trial["val/wer"] for trial in again["best"]]
-    assert values == sorted(values) and 8 <= again["best"][0]["settings"]["model.hidden"] <= 12
-    parent = at_work.get_run(again["run"])
+SEARCH = ["--search", "optimizer.lr=1e-7..1e-1:log", "--search", "model.hidden=8..12", "--study", "s", "--json"]
+
+
+@pytest.fixture
+def text(at_work: MlflowClient) -> list[str]:
+    """The words of a sweep over little text of one's own."""
+    path = Path("text.txt")
+    path.write_text("".join(f"{number} times {number} is {number**2}\n" for number in range(300)))
+    settings = f"data.source=file data.path={path.absolute()} train.batch=8 train.window=16 train.epochs=2".split()
+    options = [word for setting in settings for word in ("--set", setting)]
+    return ["sweep", "--app", "language", "--preset", "smoke", *options, *SEARCH]
+
+
+def test_a_sweep_that_is_stopped_goes_on_and_ends_what_is_hopeless(
+    invoke: Invoke, at_work: MlflowClient, text: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "STARTUP", 1)
+    evaluated, seen = sweep.Watcher.evaluated, []
+
+    def stopping(watcher: sweep.Watcher, at: Any, metrics: Any, best: bool) -> None:
+        seen.append(watcher.trial.number)
+        if seen.count(1) == 1 and seen[-1] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        evaluated(watcher, at, metrics, best)
+
+    monkeypatch.setattr(sweep.Watcher, "evaluated", stopping)
+    stopped = invoke(*text, "--trials", "5")
+    assert stopped.code == 128 + signal.SIGINT and stopped.error == "error: interrupted"
+    assert "1 of 5 trials are done; the same command goes on from here" in stopped.out
+    assert _parent(at_work).info.status == "KILLED"
+
+    done = invoke(*text, "--trials", "5")
+    trials = done.result["trials"]
+    assert trials["stopped"] == 1 and trials["pruned"] >= 1 and trials["complete"] + trials["pruned"] == 5
+    assert "--- trial 2/5: " in done.out and "--- trial 1/5: " not in done.out
+    assert _tried(stopped)[1] == _tried(done)[0]  # what was stopped comes first
+    assert done.out.count("pruned: epoch") == trials["pruned"]
+    values = [trial["val/bits_per_character"] for trial in done.result["best"]]
+    assert values == sorted(values) and len(values) == trials["complete"]
+
+    parent = _parent(at_work)
+    assert parent.info.run_id == done.result["run"] and parent.info.status == "FINISHED"
+    assert parent.data.tags["best_run"] == done.result["best"][0]["run"]
     children = at_work.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    assert len(children) == 3 and parent.info.status == "FINISHED"
-    assert parent.data.tags["best_run"] == again["best"][0]["run"] and parent.data.metrics["best/wer"] == values[0]
+    ended = Counter((child.info.status, tracking.PRUNED in child.data.tags) for child in children)
+    assert ended == {
+        ("FINISHED", False): trials["complete"],
+        ("KILLED", True): trials["pruned"],
+        ("KILLED", False): 1,
+    }
+    left = [one["why"] for one in invoke("compare", "--app", "language", "--json").result["left_out"]]
+    assert sum(why.startswith("pruned by a search: epoch ") for why in left) == trials["pruned"]
+    assert left.count("ended as KILLED") == 1
+    storage = optuna.storages.RDBStorage(os.environ["MLFLOW_TRACKING_URI"], skip_compatibility_check=True)
+    assert len(optuna.load_study(study_name="language/s", storage=storage).trials) == 6
 
-    from core.training import tracking
 
-    assert parent.info.run_id not in [run.id for run in tracking.runs(at_work, "speech")]
-    wrong = invoke(*words.split(), "--search", "model.hiden=8..12")
+def test_a_sweep_of_as_many_trials_has_nothing_to_do(invoke: Invoke, at_work: MlflowClient, text: list[str]) -> None:
+    done = invoke(*text, "--trials", "5")
+    assert "--- trial" not in done.out and len(done.result["best"]) >= 1
+    assert _parent(at_work).info.run_id not in [run.id for run in tracking.runs(at_work, "language")]
+
+
+def test_wrong_searches_are_one_line(invoke: Invoke, at_work: MlflowClient, text: list[str]) -> None:
+    wrong = invoke(*text, "--search", "model.hiden=8..12")
     assert "model.hiden: unknown key; did you mean model.hidden" in wrong.error
+
+
+def test_a_sweep_of_which_nothing_could_be_trained_is_a_failure(
+    invoke: Invoke, at_work: MlflowClient, text: list[str]
+) -> None:
+    settings = text[: text.index("--search")]
+    done = invoke(*settings, "--search", "train.window=90000..99999", "--study", "none", "--trials", "1", "--json")
+    assert done.code == 1 and "error: " in done.out and '"trials": {"fail": 1}, "best": []' in done.out
+
+
+def _parent(client: MlflowClient) -> Run:
+    experiment = client.get_experiment_by_name("language")
+    assert experiment is not None
+    [parent] = client.search_runs([experiment.experiment_id], f"tags.`{tracking.SWEEP}` = 's'")
+    return parent
+
+
+def _tried(done: Done) -> list[str]:
+    """The settings of each trial."""
+    return re.findall(r"--- trial \d/\d: (.*)", done.out)
 
 
 def test_the_doctor_finds_nothing_here(invoke: Invoke, at_work: MlflowClient) -> None:

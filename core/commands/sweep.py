@@ -13,11 +13,14 @@ from core.app import App
 from core.commands.train import runs_folder, train_one
 from core.console import say, show_table
 from core.errors import UsageError, UserError
+from core.interrupt import Interrupted
 from core.training import tracking
 from core.training.progress import Pruned
 from core.training.sweep import DATABASES, Space, Watcher, best, study
 
 SHOWN = 5
+ERROR = "error"
+"""attribute of a trial whose settings could not be trained"""
 
 
 def sweep(
@@ -29,13 +32,14 @@ def sweep(
     trials: int = 20,
     study_name: str = "sweep",
 ) -> dict[str, Any]:
-    """Try `trials` settings; a study of the same name is gone on with.
+    """Try settings until the study of that name has `trials` of them: the same command goes on with one that was
+    stopped, and a larger number makes one longer.
 
     Args:
         name: application.
         preset, settings: that all trials share.
         search: spaces, see `core.training.sweep.Space`.
-        trials: to try now.
+        trials: of the study, in all.
         study_name: of the study.
 
     Raises:
@@ -51,14 +55,18 @@ def sweep(
         found = study(_storage(), f"{name}/{study_name}", app.score)
         parent = _parent(client, app, study_name, search)
     try:
-        for number in range(1, trials + 1):
+        failed = 0
+        while (number := _tried(found) + failed + 1) <= trials:
             trial = found.ask()
             chosen = [space.suggest(trial) for space in spaces]
             say(f"--- trial {number}/{trials}: {' '.join(chosen)}")
-            _try(found, trial, app, preset, [*settings, *chosen], parent)
-    except BaseException:
+            failed += not _try(found, trial, app, preset, [*settings, *chosen], parent)
+    except BaseException as error:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         with tracking.store_errors():
-            client.set_terminated(parent, "KILLED")
+            client.set_terminated(parent, "KILLED" if stopped else "FAILED")
+        if stopped:
+            say(f"{_tried(found)} of {trials} trials are done; the same command goes on from here")
         raise
     return _outcome(client, found, app, parent)
 
@@ -92,7 +100,8 @@ def _parent(client: MlflowClient, app: App, name: str, search: Sequence[str]) ->
     return str(client.create_run(experiment, tags=tags, run_name=f"sweep {name}").info.run_id)
 
 
-def _try(found: optuna.Study, trial: Trial, app: App, preset: str | None, settings: Sequence[str], parent: str) -> None:
+def _try(found: optuna.Study, trial: Trial, app: App, preset: str | None, settings: Sequence[str], parent: str) -> bool:
+    """Whether it could be trained."""
     tags = {"mlflow.parentRunId": parent, "trial": str(trial.number)}
     try:
         result = train_one(app.name, preset, settings, tags=tags, observers=[Watcher(trial, app.score)])
@@ -101,32 +110,47 @@ def _try(found: optuna.Study, trial: Trial, app: App, preset: str | None, settin
         found.tell(trial, state=TrialState.PRUNED)
     except UserError as error:
         say(f"error: {error}")
+        trial.set_user_attr(ERROR, str(error))
         found.tell(trial, state=TrialState.FAIL)
+        return False
     except BaseException:
         found.tell(trial, state=TrialState.FAIL)
+        found.enqueue_trial(trial.params)  # is not counted, and is what is tried next
         raise
     else:
         trial.set_user_attr("run", result["run"])
         found.tell(trial, result["best"])
+    return True
+
+
+def _tried(found: optuna.Study) -> int:
+    """Trials that need not be tried again."""
+    return len(found.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
 
 
 def _outcome(client: MlflowClient, found: optuna.Study, app: App, parent: str) -> dict[str, Any]:
     good, score = best(found, SHOWN), f"val/{app.score.name}"
-    counts = Counter(trial.state.name.lower() for trial in found.trials)
+    counts = Counter(map(_state, found.trials))
     say(", ".join(f"{count} {state}" for state, count in counts.items()))
     show_table("best trials", [{"trial": t.number, score: t.value, **t.params, "run": _run(t)[:8]} for t in good])
     with tracking.store_errors():
         if good:
             client.log_metric(parent, f"best/{app.score.name}".replace("@", ":"), good[0].value or 0.0)
             client.set_tag(parent, "best_run", _run(good[0]))
-        client.set_terminated(parent, "FINISHED")
+        client.set_terminated(parent, "FINISHED" if good else "FAILED")
     if good:
         settings = " ".join(f"--set {key}={value}" for key, value in good[0].params.items())
         say(f"chosen on the validation split, by one seed; next: invoke train --app {app.name} {settings} --seeds 5")
     return {
-        "app": app.name, "run": parent, "status": "FINISHED", "study": found.study_name, "trials": dict(counts),
+        "app": app.name, "run": parent, "status": "FINISHED" if good else "FAILED", "exit_code": int(not good),
+        "study": found.study_name, "trials": dict(counts),
         "best": [{"trial": t.number, score: t.value, "settings": t.params, "run": _run(t)} for t in good],
     }  # fmt: skip
+
+
+def _state(trial: FrozenTrial) -> str:
+    stopped = trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
+    return "stopped" if stopped else trial.state.name.lower()
 
 
 def _run(trial: FrozenTrial) -> str:

@@ -219,8 +219,8 @@ def _outcome(app: App, client: MlflowClient, id: str) -> Iterator[tracking.Run]:
         run.finish("KILLED")
         say(f"stopped; go on with: invoke train --app {app.name} --resume {id[:8]}")
         raise
-    except Pruned:
-        run.finish("KILLED")
+    except Pruned as reason:
+        run.pruned(str(reason))
         raise
     except BaseException:
         run.finish("FAILED")

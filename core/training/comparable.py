@@ -12,7 +12,7 @@ from statistics import median
 from typing import Literal
 
 from core.training.evaluation import parts
-from core.training.tracking import Curve, Logged
+from core.training.tracking import PRUNED, Curve, Logged
 
 Mode = Literal["min", "max"]
 
@@ -49,6 +49,8 @@ def usable(runs: Sequence[Logged], metric: str) -> tuple[list[Logged], list[Left
     for run in runs:
         if run.status == "RUNNING":
             left.append(Left(run, "still going, or killed without a word"))
+        elif PRUNED in run.tags and run.status == "KILLED":
+            left.append(Left(run, f"pruned by a search: {run.tags[PRUNED]}"))
         elif run.status != "FINISHED":
             left.append(Left(run, f"ended as {run.status}"))
         elif metric not in run.metrics:

@@ -48,6 +48,8 @@ PAGE = 500
 """runs that are asked for at once"""
 MOST_POINTS = 10_000_000
 """of all curves together"""
+PRUNED = "unroll.pruned"
+"""tag of a run that a search ended early: why"""
 SWEEP = "unroll.sweep"
 """tag of a run that is no training, but the parent of some"""
 
@@ -186,6 +188,12 @@ class Run:
                 name="model", loader_module="core.training.saved", data_path=str(folder), signature=signature,
                 pip_requirements=["unroll"],
             )  # fmt: skip
+
+    def pruned(self, reason: str) -> None:
+        """End the run as KILLED, with a tag that says by whom: a search, which had seen enough."""
+        with store_errors():
+            self.client.set_tag(self.id, PRUNED, reason)
+        self.finish("KILLED")
 
     def finish(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; what is buffered is written first."""
