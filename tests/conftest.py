@@ -23,6 +23,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             if file == "tests/apps/test_conformance.py":
                 return nodeid.rpartition("-")[2]
+            if file.startswith("tests/survival/"):  # they share a server of processes
+                return "tests/survival"
             return file if file in TOGETHER else nodeid
 
     return Together(config, log)

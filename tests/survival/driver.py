@@ -1,0 +1,162 @@
+"""Tasks in processes of their own that are struck at an exact point. Nothing in the code under test knows of it.
+
+The processes are forked from a server that has imported everything and trained once: starting one anew costs ten
+seconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from invoke import main
+
+from core import app as apps
+
+ROOT = Path(__file__).parents[2]
+COUNTS = "counts.json"
+"""how often a process has passed each kind of point, and the seconds that it took"""
+
+
+class Point(NamedTuple):
+    """Where a process is struck, and with what."""
+
+    kind: str
+    """a kind of KINDS; "" strikes never, and only counts"""
+    number: float = 0
+    """at the so many-th time that it comes there; of "moment": seconds after the beginning"""
+    signal: int = signal.SIGKILL
+
+
+NEVER = Point("")
+
+
+class Striker:
+    """Counts how often each kind of point is passed, and sends the signal at the chosen one."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self.counts: Counter[str] = Counter()
+
+    def passes(self, kind: str, before: Callable[[], object] = lambda: None) -> None:
+        """A point is passed. `before`: what else is done if it is the one."""
+        self.counts[kind] += 1
+        if (kind, self.counts[kind]) == self.point[:2]:
+            before()
+            os.kill(os.getpid(), self.point.signal)
+
+    def install(self) -> None:
+        """Patch the places that are passed."""
+        load = apps.load
+        apps.load = lambda name: self._watched(load(name))
+        os.fsync = self._fsync(os.fsync)
+        Path.replace = self._replace(Path.replace)  # type: ignore[method-assign]
+        if self.point.kind == "moment":
+            strike = threading.Timer(self.point.number, os.kill, (os.getpid(), self.point.signal))
+            strike.daemon = True
+            strike.start()
+
+    def _watched(self, app: Any) -> Any:
+        def step(model: Any, batch: Any, state: Any) -> Any:
+            done = app.step(model, batch, state)
+            self.passes("step")
+            return done
+
+        def passed(batches: Iterable[Any]) -> Iterator[Any]:
+            for number, batch in enumerate(batches):
+                if number < 2:
+                    self.passes("evaluation")
+                yield batch
+
+        return replace(app, step=step, evaluate=lambda model, batches: app.evaluate(model, passed(batches)))
+
+    def _fsync(self, flush: Callable[[int], None]) -> Callable[[int], None]:
+        def fsync(file: int) -> None:
+            path = Path(os.readlink(f"/proc/self/fd/{file}"))
+            if path.name.endswith(".tmp") and ".safetensors." in path.name:
+                # Half of it is on the disk.
+                self.passes("writing", lambda: os.truncate(path, path.stat().st_size // 2))
+            if "prepared" in path.parts:
+                self.passes("prepare")
+            flush(file)
+
+        return fsync
+
+    def _replace(self, rename: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def replace(source: Path, target: Path) -> Path:
+            if target.suffix == ".safetensors":
+                self.passes("renaming")
+            return rename(source, target)
+
+        return replace
+
+
+TINY = {
+    "captioning": ["data.pictures=100", "model.hidden=16"],
+    "image": ["data.limit=100"],
+    "language": ["train.batch=512", "model.hidden=16"],
+    "recommend": ["data.sessions=400", "model.hidden=16"],
+    "similarity": ["data.pairs=200"],
+    "speech": ["data.utterances=40"],
+    "translation": ["data.sentences=200", "data.vocabulary=300"],
+    "video": ["data.clips=64"],
+}
+"""what makes the smoke presets smaller still; another application is trained as its preset has it"""
+
+KINDS = ("step", "writing", "renaming", "evaluation", "prepare", "moment")
+
+
+def places(folder: Path, data: Path) -> dict[str, str]:
+    """The environment of a training that has everything in `folder`, but for its data."""
+    return {
+        "UNROLL_DATA": str(data), "UNROLL_RUNS": str(folder / "runs"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+    }  # fmt: skip
+
+
+def attempt(words: list[str], folder: Path, environment: Mapping[str, str], point: Point) -> None:
+    """In a process of its own: `invoke WORDS`, struck at `point`; what it prints goes to a file."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    torch.set_num_threads(1)
+    striker, began = Striker(point), time.monotonic()
+    striker.install()
+    sys.argv = ["invoke", "--search-root", str(ROOT), *words]
+    try:
+        main.program.run(sys.argv)
+    finally:
+        (folder / COUNTS).write_text(json.dumps({**striker.counts, "seconds": time.monotonic() - began}))
+
+
+class Server:
+    """Starts such processes."""
+
+    def __init__(self) -> None:
+        self.context = get_context("forkserver")
+        self.context.set_forkserver_preload(["tests.survival.warm"])
+
+    def run(self, words: str, folder: Path, data: Path, point: Point = NEVER) -> int:
+        """The exit code of `invoke WORDS`; minus the signal that ended it."""
+        process = self.start(words, folder, data, point)
+        process.join()
+        assert process.exitcode is not None
+        return process.exitcode
+
+    def start(self, words: str, folder: Path, data: Path, point: Point = NEVER) -> Any:
+        """The process of `invoke WORDS`."""
+        process = self.context.Process(target=attempt, args=(words.split(), folder, places(folder, data), point))
+        process.start()
+        return process

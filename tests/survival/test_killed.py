@@ -1,0 +1,77 @@
+"""Killed at any moment and resumed, every application's training ends as if nothing had been; no list skips one.
+
+One point for each application in the default suite, so that together they are of every kind; the others are slow tests.
+"""
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import app as apps
+from tests.survival.conftest import chance, command
+from tests.survival.driver import KINDS, Point, Server
+from tests.survival.remains import Remains
+
+NAMES = apps.names()
+WAYS = [(kind, signal.SIGKILL) for kind in KINDS] + [("step", signal.SIGTERM), ("step", signal.SIGINT)]
+SOME = [(name, *WAYS[i % len(WAYS)]) for i, name in enumerate(NAMES)]
+ALL = [(name, kind, number) for name in NAMES for kind, number in WAYS if (name, kind, number) not in SOME]
+CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
+
+
+def ids(cases: list[tuple[str, str, signal.Signals]]) -> list[str]:
+    return [f"{name}-{kind}-{number.name}" for name, kind, number in cases]
+
+
+def test_the_default_points_are_of_every_kind() -> None:
+    assert {case[1:] for case in SOME} == set(WAYS)
+
+
+@pytest.mark.parametrize(("app", "kind", "number"), SOME, ids=ids(SOME))
+def test_resumed_it_ends_with_the_same_bits(
+    app: str, kind: str, number: signal.Signals, server: Server, whole: Callable[[str], Remains],
+    place: Callable[[str], Path],
+) -> None:  # fmt: skip
+    survives(app, kind, number, server, whole(app), place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("app", "kind", "number"), ALL, ids=ids(ALL))
+def test_wherever_it_is_killed(
+    app: str, kind: str, number: signal.Signals, server: Server, whole: Callable[[str], Remains],
+    place: Callable[[str], Path],
+) -> None:  # fmt: skip
+    survives(app, kind, number, server, whole(app), place)
+
+
+def survives(
+    app: str, kind: str, number: signal.Signals, server: Server, wanted: Remains, place: Callable[[str], Path]
+) -> None:
+    folder = place("killed")
+    data = folder / "data" if kind == "prepare" else wanted.data
+    point = chosen(app, kind, number, wanted)
+    while (code := server.run(command(app), folder, data, point)) == 0 and kind == "moment":
+        # Faster than the undisturbed one: it had ended before.
+        point, folder = point._replace(number=point.number / 2), place(f"killed-{point.number:g}")
+    said = (folder / "output.txt").read_text()
+    assert code == CODES[number], said
+    if number != signal.SIGKILL:
+        assert said.endswith("error: interrupted\n") and "go on with: invoke train" in said
+    begun = list(folder.glob("runs/*/run.json"))
+    again = f"train --app {app} --resume latest" if begun else command(app)
+    assert server.run(again, folder, data) == 0, (folder / "output.txt").read_text()
+    found = Remains.of(folder, data)
+    found.assert_same(wanted)
+    assert not found.leftovers()
+    shutil.rmtree(folder)
+
+
+def chosen(app: str, kind: str, number: signal.Signals, wanted: Remains) -> Point:
+    """A random point of its kind, the same one every time."""
+    dice = chance(app, kind, number.name)
+    if kind == "moment":
+        return Point(kind, dice.uniform(0.05, 0.9) * wanted.seconds, number)
+    return Point(kind, dice.randint(1, wanted.counts[kind]), number)
