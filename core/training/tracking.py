@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -129,7 +130,10 @@ class Run:
     def __init__(self, client: MlflowClient, id: str, system_metrics: bool = True) -> None:
         self.client, self.id = client, id
         self._buffer: list[Metric] = []
-        self._flushed = time.monotonic()
+        self._sent = time.monotonic()
+        # A thread of its own: training does not wait for the disk.
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         with store_errors():
             client.update_run(id, status="RUNNING")
             # What a resumed run does again it has logged already.
@@ -156,16 +160,29 @@ class Run:
         now = int(time.time() * 1000)
         named = ((_stored(name), float(value)) for name, value in metrics.items())
         self._buffer += [Metric(k, v, now, step) for k, v in named if step > self._known.get(k, -1)]
-        if len(self._buffer) > FLUSH_METRICS // 2 or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+        if len(self._buffer) >= FLUSH_METRICS or time.monotonic() - self._sent > FLUSH_SECONDS:
+            self._send()
 
     def flush(self) -> None:
-        """Write the buffered metrics to the store."""
+        """Write the buffered metrics to the store, and wait until they are there."""
+        self._send()
+        self._wait()
+
+    def _send(self) -> None:
+        """Hand the buffer to the writer. Raises what writing the one before it met."""
+        self._wait()
+        self._writing = self._writer.submit(self._write, self._buffer)
+        self._buffer, self._sent = [], time.monotonic()
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _write(self, metrics: Sequence[Metric]) -> None:
         with store_errors():
-            while self._buffer:
-                self.client.log_batch(self.id, metrics=self._buffer[:FLUSH_METRICS])
-                del self._buffer[:FLUSH_METRICS]
-        self._flushed = time.monotonic()
+            for first in range(0, len(metrics), FLUSH_METRICS):
+                self.client.log_batch(self.id, metrics=metrics[first : first + FLUSH_METRICS])
 
     def report(self, split: str, report: Report, step: int) -> None:
         """Metrics of a split under `split/name`, its signature as a tag, and one row per example as Parquet."""
@@ -202,6 +219,7 @@ class Run:
         try:
             self.flush()
         finally:
+            self._writer.shutdown()
             with store_errors():
                 self.client.set_terminated(self.id, status)
 

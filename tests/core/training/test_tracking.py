@@ -45,6 +45,26 @@ def test_metrics_go_out_in_batches(client: Any, monkeypatch: pytest.MonkeyPatch)
     assert sorted(metric.step for metric in history) == list(range(1, 1301))
 
 
+def test_what_a_checkpoint_covers_is_in_the_store_before_it(client: Any) -> None:
+    run = begin(client)
+    run.step(at(1), 1.0, {"train/loss": 1.0})
+    run.saved()
+    assert [metric.step for metric in client.get_metric_history(run.id, "train/loss")] == [1]
+    run.finish("FINISHED")
+
+
+def test_a_store_that_fails_while_training_goes_on_ends_it_at_the_next_write(client: Any, monkeypatch: Any) -> None:
+    run = begin(client)
+    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left on device")))
+        run.step(at(1), 1.0, {"train/loss": 1.0})
+        with pytest.raises(UserError, match=r"tracking store .*: no space left on device; check MLFLOW_TRACKING_URI"):
+            run.step(at(2), 1.0, {"train/loss": 1.0})
+    run.finish("FAILED")
+    assert tracking.runs(client, "toy")[0].status == "FAILED"
+
+
 def test_a_resumed_run_doubles_no_step_and_loses_none(client: Any) -> None:
     run = begin(client)
     for step in range(1, 11):
