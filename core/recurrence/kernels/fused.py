@@ -1,0 +1,361 @@
+"""The fused CPU path of any cell whose step can be traced: one thread team, one pass, no padding.
+
+    output, state = advance(cell, u, layout, state)
+
+The rows of a batch are independent of each other, so each thread takes its own and walks the whole sequence without
+waiting for another: the product of a few rows with weights that were packed once, then everything pointwise while the
+state is in the cache. The gradients by the weights are large products after the loop. Only where a thread would have
+fewer than four rows do all of them share each step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.recurrence.cell import Cell, State, where
+from core.recurrence.kernels import native
+from core.recurrence.kernels.emit import Packed, Program, WeightGradient, program
+from core.recurrence.kernels.native import Call, CannotCompile, address
+from core.recurrence.kernels.trace import CannotFuse, shadow, trace
+
+FEW = 4
+"""rows per thread below which all threads work on the same rows"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows of a batch stand, time first and without padding, as in torch's PackedSequence.
+
+    Attributes:
+        counts: int64 [T], how many rows reach step t. Rows are sorted by falling length.
+        offsets: int64 [T], where the rows of step t begin.
+        last: int64 [B], where each row's last step stands; None where all rows have T steps.
+        reset: uint8 [N] or None: the row starts anew before this step.
+    """
+
+    counts: Tensor
+    offsets: Tensor
+    last: Tensor | None = None
+    reset: Tensor | None = None
+
+    @staticmethod
+    def full(steps: int, batch: int, reset: Tensor | None = None) -> Layout:
+        """All rows have T steps."""
+        offsets = torch.arange(steps) * batch
+        return Layout(torch.full((steps,), batch), offsets, None, _bytes(reset))
+
+    @staticmethod
+    def packed(counts: Tensor, batch: int, reset: Tensor | None = None) -> Layout:
+        """From the rows of each step, with `batch` rows of which some may have no step at all."""
+        offsets = counts.cumsum(0) - counts
+        lengths = (counts.unsqueeze(0) > torch.arange(batch).unsqueeze(1)).sum(1)
+        last = torch.where(lengths > 0, offsets[(lengths - 1).clamp(min=0)] + torch.arange(batch), -1)
+        return Layout(counts, offsets, last, _bytes(reset))
+
+    @property
+    def total(self) -> int:
+        """N, steps of all rows together."""
+        return int(self.offsets[-1] + self.counts[-1])
+
+    def before(self, batch: int) -> Tensor | None:
+        """int64 [N]: where the state before each step stands in [states; initial; fresh]; None where it is one step up."""
+        if self.last is None and self.reset is None:
+            return None
+        steps, total = len(self.counts), self.total
+        time = torch.repeat_interleave(torch.arange(steps), self.counts)
+        row = torch.arange(total) - self.offsets[time]
+        index = torch.where(time > 0, self.offsets[(time - 1).clamp(min=0)] + row, total + row)
+        return index if self.reset is None else torch.where(self.reset.bool(), total + batch + row, index)
+
+
+def _bytes(reset: Tensor | None) -> Tensor | None:
+    return None if reset is None else reset.to(torch.uint8).contiguous()
+
+
+class Kernel:
+    """The compiled steps of one kind of cell.
+
+    Raises:
+        CannotFuse, CannotCompile: why there is none.
+    """
+
+    def __init__(self, cell: Cell, inputs: int, masked: bool) -> None:
+        self.base = native.base()
+        self.program: Program = program(trace(cell, inputs, masked=masked))
+        if max(len(self.program.params), len(self.program.forward), len(self.program.backward)) > 48:
+            raise CannotFuse("it has more weights than a call can hold")
+        library = native.load(self.program.source)
+        self.forward_keep, self.forward_bare, self.backward = library.forward_keep, library.forward_bare, library.backward
+        names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
+        self.names = list(dict.fromkeys(names))
+
+    def scratch(self, batch: int, threads: int, shared: bool) -> tuple[Tensor, int]:
+        """(floats, floats per thread): a part for the values of the thread's rows, a part for rounded operands."""
+        rows = batch if shared else -(-batch // threads)
+        size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + 2) // 2) + 64
+        size = -(-size // 16) * 16
+        return torch.empty(size * ((1 + threads) if shared else 2 * threads)), size
+
+    def pack(self, wanted: Sequence[Packed], weights: dict[str, Tensor], halved: bool) -> list[Tensor]:
+        """The weights in the order in which the products read them."""
+        packed = []
+        for one in wanted:
+            weight = weights[one.param]
+            width = weight.shape[1]
+            size = self.base.packed_size(one.depth, one.columns, halved)
+            to = torch.empty(size, dtype=torch.int16 if halved else torch.float32)
+            start = address(weight) + 4 * (one.row * width + one.column)  # type: ignore[operator]
+            strides = (width, 1) if one.transposed else (1, width)
+            self.base.pack(start, one.depth, one.columns, *strides, address(to), halved, torch.get_num_threads())
+            packed.append(to)
+        return packed
+
+
+_kernels: weakref.WeakKeyDictionary[Cell, dict[tuple[Any, ...], Kernel | str]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def kernel_of(cell: Cell, inputs: int, masked: bool = False) -> Kernel | str:
+    """The cell's kernel, or one line that says why it has none."""
+    key = (inputs, masked, type(cell).step, cell.extra_repr())
+    with _lock:
+        known = _kernels.setdefault(cell, {})
+        if key not in known:
+            try:
+                known[key] = Kernel(cell, inputs, masked)
+            except (CannotFuse, CannotCompile) as error:
+                known[key] = str(error)
+        return known[key]
+
+
+def advance(
+    cell: Cell,
+    kernel: Kernel,
+    u: Tensor,
+    state: State,
+    layout: Layout,
+    *,
+    fresh: State | None = None,
+    mask: Tensor | None = None,
+    halved: bool = False,
+) -> tuple[Tensor, State]:
+    """All steps of a packed batch.
+
+    Args:
+        cell: whose weights are used.
+        kernel: its kernel.
+        u: [N, P] from `project`, float32.
+        state: [B, n] each, before the first step.
+        layout: which rows stand where.
+        fresh: the state of a row that is reset; given whenever the layout has resets.
+        mask: [B, H], multiplied onto the hidden state on its way into the products.
+        halved: products of bfloat16 operands; sums and states stay float32.
+
+    Returns:
+        output [N, O] and the state of each row after its own last step.
+    """
+    weights = dict(cell.named_parameters(remove_duplicate=False))
+    given = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
+    tensors = [u, *given, *(weights[name] for name in kernel.names)]
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    run = _Run(cell, kernel, layout, mask, halved, keep)
+    output, *after = _Fused.apply(run, *tensors)  # type: ignore[no-untyped-call]
+    return output, tuple(after)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call: all that is no tensor of the graph."""
+
+    cell: Cell
+    kernel: Kernel
+    layout: Layout
+    mask: Tensor | None
+    halved: bool
+    keep: bool
+
+    def parted(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+        """The tensors after u: states, fresh states (none without resets), weights by name."""
+        count = len(self.kernel.program.states)
+        given = 2 * count if self.layout.reset is not None else count
+        weights = dict(zip(self.kernel.names, tensors[given:], strict=True))
+        return list(tensors[:count]), list(tensors[count:given]), weights
+
+    def call(self, batch: int, weights: dict[str, Tensor], packed: Sequence[Packed]) -> tuple[Call, list[Tensor]]:
+        """What forward and backward have in common, and the tensors that must outlive it."""
+        threads = torch.get_num_threads()
+        shared = batch < FEW * threads
+        threads = threads if shared else min(threads, batch)
+        scratch, size = self.kernel.scratch(batch, threads, shared)
+        layout, base = self.layout, self.kernel.base
+        holds = [scratch, *self.kernel.pack(packed, weights, self.halved)]
+        call = Call(len(layout.counts), batch, threads, shared, address(layout.counts), address(layout.offsets))
+        call.reset, call.mask, call.scratch, call.scratch_size = address(layout.reset), address(self.mask), address(scratch), size
+        for k, (name, offset, _) in enumerate(self.kernel.program.params):
+            call.param[k] = address(weights[name]) + 4 * offset  # type: ignore[operator]
+        for k, tensor in enumerate(holds[1:]):
+            call.packed[k] = address(tensor)
+        call.product = ctypes.cast(base.half_product if self.halved else base.product, ctypes.c_void_p)
+        return call, holds
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: _Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        made, layout = run.kernel.program, run.layout
+        u, *contiguous = (tensor.detach().contiguous() for tensor in (u, *tensors))
+        state, fresh, weights = run.parted(contiguous)
+        batch, total = len(state[0]), len(u)
+        call, holds = run.call(batch, weights, made.forward)
+        out = u.new_empty(total, made.outputs)
+        after = [
+            out if k == 0 and made.aliased else u.new_empty(total if run.keep else 2 * batch, width)
+            for k, width in enumerate(made.states)
+        ]
+        saved = u.new_empty(total if run.keep else 0, made.saved)
+        call.u, call.out, call.saved = address(u), address(out), address(saved)
+        for k, tensor in enumerate(after):
+            call.state[k], call.initial[k] = address(tensor), address(state[k])
+            call.fresh[k] = address(fresh[k]) if fresh else None
+        (run.kernel.forward_keep if run.keep else run.kernel.forward_bare)(ctypes.byref(call))
+        del holds
+        if run.keep:
+            ctx.run = run
+            ctx.save_for_backward(u, *tensors, saved, *after, out)
+        rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(after))]
+        final = (_final(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True))
+        return (out, *final)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor, *d_after: Tensor) -> tuple[Tensor | None, ...]:
+        run: _Run = ctx.run
+        count = len(run.kernel.program.states)
+        everything = ctx.saved_tensors
+        u, *tensors = everything[: -count - 2]
+        if torch.is_grad_enabled():
+            return (None, *_twice(run, [u, *tensors], [d_out, *d_after]))
+        saved, *after, _ = everything[-count - 2 :]
+        state, fresh, weights = run.parted([tensor.contiguous() for tensor in tensors])
+        return (None, *_gradients(run, u, state, fresh, weights, saved, after, d_out.contiguous(), d_after))
+
+
+def _final(layout: Layout, states: Tensor, initial: Tensor, ring: bool) -> Tensor:
+    """Each row's state after its own last step: from all states [N, n], or from the last two [2 B, n]."""
+    batch = len(initial)
+    if layout.last is None:
+        steps = len(layout.counts)
+        begin = (steps - 1) % 2 * batch if ring else (steps - 1) * batch
+        return states[begin : begin + batch].clone()
+    row = torch.arange(batch)
+    if ring:
+        lengths = (layout.counts.unsqueeze(0) > row.unsqueeze(1)).sum(1)
+        index = (lengths - 1).clamp(min=0) % 2 * batch + row
+    else:
+        index = layout.last.clamp(min=0)
+    return torch.where((layout.last >= 0).unsqueeze(1), states[index], initial)
+
+
+def _gradients(
+    run: _Run,
+    u: Tensor,
+    state: Sequence[Tensor],
+    fresh: Sequence[Tensor],
+    weights: dict[str, Tensor],
+    saved: Tensor,
+    after: Sequence[Tensor],
+    d_out: Tensor,
+    d_after: Sequence[Tensor],
+) -> list[Tensor]:
+    """By u, the states, the fresh states and the weights, in the order of `_Fused.forward`'s arguments."""
+    made = run.kernel.program
+    batch, total = len(state[0]), len(u)
+    call, holds = run.call(batch, weights, made.backward)
+    d_u = u.new_empty(total, made.inputs)
+    d_state = [gradient.contiguous().clone() for gradient in d_after]
+    d_fresh = [torch.zeros_like(tensor) for tensor in fresh]
+    d_product = [u.new_empty(total, rows) for rows in made.products]
+    d_param = u.new_zeros(call.threads, sum(width for _, _, width in made.d_params))
+    call.u, call.saved, call.out = address(u), address(saved), None
+    call.d_out, call.d_u, call.d_param = address(d_out), address(d_u), address(d_param)
+    for k, tensor in enumerate(after):
+        call.state[k], call.initial[k], call.d_state[k] = address(tensor), address(state[k]), address(d_state[k])
+    for k, tensor in enumerate(fresh):
+        call.fresh[k], call.d_fresh[k] = address(tensor), address(d_fresh[k])
+    for k, tensor in enumerate(d_product):
+        call.d_product[k] = address(tensor)
+    run.kernel.backward(ctypes.byref(call))
+    del holds
+    d_weights = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    buffers = {"d_u": d_u, "saved": saved}
+    buffers |= {f"d_product{k}": tensor for k, tensor in enumerate(d_product)}
+    buffers |= {f"after{k}": tensor for k, tensor in enumerate(after)}
+    for one in made.weights:
+        for gradient, operand in _pairs(run.layout, one, buffers, after, state, fresh):
+            _outer(run, one, gradient, operand, d_weights[one.param])
+    at = 0
+    for name, offset, width in made.d_params:
+        d_weights[name].view(-1)[offset : offset + width] += d_param[:, at : at + width].sum(0)
+        at += width
+    return [d_u, *d_state, *d_fresh, *d_weights.values()]
+
+
+def _pairs(
+    layout: Layout,
+    one: WeightGradient,
+    buffers: dict[str, Tensor],
+    after: Sequence[Tensor],
+    state: Sequence[Tensor],
+    fresh: Sequence[Tensor],
+) -> list[tuple[Tensor, Tensor]]:
+    """(gradients of the product's result, operands), row by row, in as few matrices as there are."""
+    gradient = buffers[one.gradient.buffer][:, one.gradient.offset :]
+    if not one.operand.buffer.startswith("before"):
+        return [(gradient, buffers[one.operand.buffer][:, one.operand.offset :])]
+    k = int(one.operand.buffer.removeprefix("before"))
+    batch = len(state[k])
+    index = layout.before(batch)
+    if index is None:
+        rest = len(gradient) - batch
+        pairs = [(gradient[:batch], state[k]), (gradient[batch:], after[k][:rest])]
+    else:
+        pairs = [(gradient, torch.cat([after[k], state[k], *fresh[k : k + 1]]).index_select(0, index))]
+    return [(left, right[:, one.operand.offset :]) for left, right in pairs]
+
+
+def _outer(run: _Run, one: WeightGradient, gradient: Tensor, operand: Tensor, into: Tensor) -> None:
+    """Adds gradient' operand to the part of a weight's gradient."""
+    start = address(into) + 4 * (one.row * into.shape[1] + one.column)  # type: ignore[operator]
+    left, right = (address(gradient), gradient.stride(0)), (address(operand), operand.stride(0))
+    threads = torch.get_num_threads()
+    run.kernel.base.outer(
+        *left, *right, len(gradient), one.rows, one.columns, start, into.shape[1], run.halved, threads
+    )
+
+
+def _twice(run: _Run, tensors: list[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
+    """The gradients as differentiable functions: through the loop over `step`, the oracle."""
+    outputs = _loop(run, *tensors)
+    return list(torch.autograd.grad(outputs, tensors, gradients, create_graph=True, allow_unused=True))
+
+
+def _loop(run: _Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    given, anew, weights = run.parted(tensors)
+    cell = shadow(run.cell, lambda name, weight: weights.get(name, weight))
+    state, outputs, layout = tuple(given), [], run.layout
+    masks = () if run.mask is None else (run.mask,)
+    for begin, count in zip(layout.offsets.tolist(), layout.counts.tolist(), strict=True):
+        now = tuple(tensor[:count] for tensor in state)
+        if layout.reset is not None:
+            now = where(layout.reset[begin : begin + count].bool(), tuple(t[:count] for t in anew), now)
+        output, new = cell.step(u[begin : begin + count], now, *(mask[:count] for mask in masks))
+        outputs.append(output)
+        state = tuple(torch.cat([a, b[count:]]) for a, b in zip(new, state, strict=True))
+    return torch.cat(outputs), *state

@@ -1,0 +1,241 @@
+"""One time step as a graph: what is computed per unit, what needs the whole row, and the derivative of all of it.
+
+A node is a vector per row of the batch: [R, width]. Most are pointwise (unit j of the result needs unit j of the
+arguments). Three kinds need a whole row: "dot" (a recurrent product), "tdot" (its transpose, in the backward step) and
+"sum". Equal nodes are one object, and every node is younger than its arguments, so creation order is a valid order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+CONST, SCALAR = 0, -1
+"""Widths that are no vector: one number for all rows, and one number per row."""
+
+LEAVES = frozenset({"u", "state", "param", "mask", "const", "d_output", "d_state"})
+WHOLE_ROW = frozenset({"dot", "tdot", "sum"})
+DEAR = frozenset({"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logsigmoid", "softplus", "sqrt", "div", "relu"})
+"""Pointwise functions whose values are kept for the backward step rather than computed again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One vector per row.
+
+    Attributes:
+        op: what it is.
+        args: what it is computed from.
+        data: what else says which it is: leaf: (name or number, offset); const: the number; part: the offset;
+            dot and tdot: (parameter, first row, rows).
+        width: units per row, or CONST or SCALAR.
+        index: order of creation.
+    """
+
+    op: str
+    args: tuple[Node, ...]
+    data: object
+    width: int
+    index: int
+
+
+class Graph:
+    """Makes nodes, each once, and simplifies on the way."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[object, ...], Node] = {}
+
+    def make(self, op: str, *args: Node, data: object = None, width: int | None = None) -> Node:
+        """The node; the width of a pointwise one follows from its arguments."""
+        width = broadcast([arg.width for arg in args]) if width is None else width
+        key = (op, *(arg.index for arg in args), data, width)
+        if key not in self._nodes:
+            self._nodes[key] = Node(op, args, data, width, len(self._nodes))
+        return self._nodes[key]
+
+    def leaf(self, op: str, name: object, offset: int, width: int) -> Node:
+        """Something that is there before the step: a segment of u, of a state, of a parameter, of a gradient."""
+        return self.make(op, data=(name, offset), width=width)
+
+    def const(self, value: float) -> Node:
+        """The same number everywhere."""
+        return self.make("const", data=float(value), width=CONST)
+
+    def part(self, whole: Node, offset: int, width: int) -> Node:
+        """Units offset to offset + width of a product."""
+        return self.make("part", whole, data=offset, width=width)
+
+    def point(self, op: str, *args: Node) -> Node:
+        """A pointwise function, folded where its arguments are constants that make it trivial."""
+        return self._folded(op, args) or self.make(op, *args)
+
+    def _folded(self, op: str, args: tuple[Node, ...]) -> Node | None:
+        values = [arg.data if arg.op == "const" else None for arg in args]
+        if op in _ARITHMETIC and all(isinstance(value, float) for value in values):
+            return self.const(_ARITHMETIC[op](*values))
+        if op == "neg" and args[0].op == "neg":
+            return args[0].args[0]
+        if op in ("add", "sub", "mul", "div"):
+            return self._neutral(op, args[0], args[1], values)
+        return None
+
+    def _neutral(self, op: str, a: Node, b: Node, values: Sequence[object]) -> Node | None:
+        """x + 0, x - 0, 0 - x, x * 1, x * 0, x * -1, x / 1."""
+        if op == "mul" and 0.0 in values:
+            return self.const(0)
+        if op == "mul" and -1.0 in values:
+            return self.point("neg", b if values[0] == -1.0 else a)
+        if op == "sub" and values[0] == 0.0:
+            return self.point("neg", b)
+        neutral = 0.0 if op in ("add", "sub") else 1.0
+        if values[1] == neutral:
+            return a
+        if values[0] == neutral and op in ("add", "mul"):
+            return b
+        return None
+
+
+_ARITHMETIC = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b if b else math.copysign(math.inf, a) if a else math.nan,
+    "neg": lambda a: -a,
+}
+
+
+def broadcast(widths: Sequence[int]) -> int:
+    """The width of a pointwise result.
+
+    Raises:
+        ValueError: two vectors of different widths.
+    """
+    vectors = {width for width in widths if width > 0}
+    if len(vectors) > 1:
+        raise ValueError(f"vectors of {sorted(vectors)} units do not fit each other")
+    return vectors.pop() if vectors else min(widths, default=CONST)
+
+
+def reachable(roots: Sequence[Node], known: Sequence[Node] = ()) -> list[Node]:
+    """All nodes that the roots are computed from, oldest first; what is known is not looked into."""
+    stop = set(known)
+    found: set[Node] = set()
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.args if node not in stop else ())
+    return sorted(found, key=lambda node: node.index)
+
+
+@dataclass
+class Derivatives:
+    """What one backward step computes.
+
+    Attributes:
+        leaves: gradient by u, state and mask segments, summed over nothing: one per row.
+        params: gradient by parameter segments; still to be summed over rows and steps.
+        products: of each recurrent product: the gradient segments of its result.
+    """
+
+    leaves: dict[Node, Node]
+    params: dict[Node, Node]
+    products: dict[Node, list[Node]]
+
+
+def differentiate(graph: Graph, seeds: Sequence[tuple[Node, Node]]) -> Derivatives:
+    """Reverse mode: from (node, gradient by it) to the gradients by all leaves. Source: Griewank and Walther 2008, ch. 3."""
+    adjoint: dict[Node, Node] = {}
+    result = Derivatives({}, {}, {})
+
+    def collect(node: Node, gradient: Node) -> None:
+        """Adds to a node's gradient; what was broadcast over units is summed over them."""
+        if node.width == CONST:
+            return
+        if node.width == SCALAR and gradient.width > 0:
+            gradient = graph.make("sum", gradient, width=SCALAR)
+        adjoint[node] = graph.point("add", adjoint[node], gradient) if node in adjoint else gradient
+
+    for node, seed in seeds:
+        collect(node, seed)
+    for node in reversed(reachable([node for node, _ in seeds])):
+        if node.op == "dot":
+            _product(graph, node, adjoint, collect, result)
+        elif node in adjoint and node.op == "param":
+            result.params[node] = adjoint[node]
+        elif node in adjoint and node.op in LEAVES:
+            result.leaves[node] = adjoint[node]
+        elif node in adjoint and node.op == "sum":
+            for arg in node.args:
+                collect(arg, adjoint[node])
+        elif node in adjoint and node.op != "part":
+            for arg, gradient in zip(node.args, _rule(graph, node, adjoint[node]), strict=True):
+                collect(arg, gradient)
+    return result
+
+
+def _product(graph: Graph, dot: Node, adjoint: dict[Node, Node], collect, result: Derivatives) -> None:  # type: ignore[no-untyped-def]
+    """dE/d(operand) = dE/d(result) W. The gradient by W itself is one large product after the loop over time."""
+    parts = sorted((node for node in adjoint if node.op == "part" and node.args[0] is dot), key=lambda n: n.data)  # type: ignore[arg-type,return-value]
+    gradients = list(_covering(graph, dot, parts, adjoint))
+    if not parts:
+        return
+    result.products[dot] = gradients
+    back = graph.make("tdot", *gradients, data=dot.data, width=sum(arg.width for arg in dot.args))
+    offset = 0
+    for arg in dot.args:
+        collect(arg, graph.part(back, offset, arg.width))
+        offset += arg.width
+
+
+def _covering(graph: Graph, dot: Node, parts: Sequence[Node], adjoint: dict[Node, Node]) -> Iterator[Node]:
+    """The gradient segments in the order of the product's rows; a part that nothing depends on has gradient zero."""
+    end = 0
+    for part in parts:
+        if part.data != end:
+            raise ValueError(f"units {end} to {part.data} of a recurrent product have no gradient")
+        yield adjoint[part]
+        end += part.width
+    if parts and end != dot.width:
+        raise ValueError(f"units {end} to {dot.width} of a recurrent product have no gradient")
+
+
+def _rule(graph: Graph, node: Node, gradient: Node) -> list[Node]:
+    """The gradients by a pointwise node's arguments."""
+    p = graph.point
+    one = graph.const(1)
+    a = node.args[0]
+    match node.op:
+        case "add":
+            return [gradient, gradient]
+        case "sub":
+            return [gradient, p("neg", gradient)]
+        case "mul":
+            return [p("mul", gradient, node.args[1]), p("mul", gradient, a)]
+        case "div":
+            by = p("div", gradient, node.args[1])
+            return [by, p("neg", p("mul", by, node))]
+        case "neg":
+            return [p("neg", gradient)]
+        case "maximum":
+            b = node.args[1]
+            return [p("mul", gradient, p("ahead", a, b)), p("mul", gradient, p("ahead", b, a))]
+        case "select":
+            return [graph.const(0), p("mul", gradient, a), p("mul", gradient, p("sub", one, a))]
+        case "ge" | "gt" | "ahead":
+            return [graph.const(0), graph.const(0)]
+    slopes = {
+        "sigmoid": lambda: p("mul", node, p("sub", one, node)),
+        "tanh": lambda: p("sub", one, p("mul", node, node)),
+        "relu": lambda: p("gt", node, graph.const(0)),
+        "exp": lambda: node,
+        "expm1": lambda: p("add", node, one),
+        "log": lambda: p("div", one, a),
+        "log1p": lambda: p("div", one, p("add", one, a)),
+        "logsigmoid": lambda: p("sigmoid", p("neg", a)),
+        "softplus": lambda: p("sigmoid", a),
+        "sqrt": lambda: p("div", graph.const(0.5), node),
+    }
+    return [p("mul", gradient, slopes[node.op]())]

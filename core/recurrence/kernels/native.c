@@ -1,0 +1,302 @@
+/* Matrix products: the recurrent one (few rows, weights packed once, called each step) and the large ones. */
+#include "native.h"
+#include <omp.h>
+#include <stdlib.h>
+
+typedef uint16_t half; /* bfloat16 */
+static inline half to_half(float x) { /* to nearest, ties to even; NaN stays NaN */
+  uint32_t b; memcpy(&b, &x, 4);
+  if (x != x) return (half)((b >> 16) | 64);
+  return (half)((b + 0x7fff + ((b >> 16) & 1)) >> 16);
+}
+
+static inline void put(float *p, vec x, long n) {
+  if (n >= V) store(p, x); else if (n > 0) store_part(p, x, n);
+}
+static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 ? load_part(p, n) : all(0); }
+
+/* A register tile c[m][j] (+)= sum_k a(m, k) w[k][j]. `columns` of its NV * V are real. */
+#define TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                        \
+  static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int add) {                   \
+    vec s[MR][NV];                                                                                                   \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++) s[m][n] = add ? get(c[m] + n * V, columns - n * V) : all(0);                      \
+    for (long k = 0; k < depth; k++) {                                                                               \
+      vec b[NV];                                                                                                     \
+      for (int n = 0; n < NV; n++) b[n] = load(w + k * NV * V + n * V);                                              \
+      for (int m = 0; m < MR; m++)                                                                                   \
+        for (int n = 0; n < NV; n++) s[m][n] += all(ELEMENT) * b[n];                                                 \
+    }                                                                                                                \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++) put(c[m] + n * V, s[m][n], columns - n * V);                                      \
+  }
+#define BY_ROW const float *const *a
+#define TILES(MR)                                                                                                    \
+  TILE(rows_##MR##_1, MR, 1, BY_ROW, a[m][k]) TILE(rows_##MR##_2, MR, 2, BY_ROW, a[m][k]) TILE(rows_##MR##_3, MR, 3, BY_ROW, a[m][k])
+TILES(1) TILES(2) TILES(4)
+#if ROWS == 8
+TILES(8)
+#endif
+#define BY_STRIP const float *a
+TILE(strip_1, ROWS, 1, BY_STRIP, a[k * ROWS + m])
+TILE(strip_2, ROWS, 2, BY_STRIP, a[k * ROWS + m])
+TILE(strip_3, ROWS, 3, BY_STRIP, a[k * ROWS + m])
+
+#ifdef __AVX512BF16__
+/* The same for bfloat16 pairs: two products per lane and instruction, sums in float32. depth counts pairs. */
+#define HALF_TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                   \
+  static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int add) {                    \
+    __m512 s[MR][NV];                                                                                                \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++) s[m][n] = (__m512)(add ? get(c[m] + n * V, columns - n * V) : all(0));            \
+    for (long k = 0; k < depth; k++) {                                                                               \
+      __m512bh b[NV];                                                                                                \
+      for (int n = 0; n < NV; n++) b[n] = (__m512bh)_mm512_loadu_si512(w + (k * NV + n) * 2 * V);                    \
+      for (int m = 0; m < MR; m++) {                                                                                 \
+        int pair; memcpy(&pair, ELEMENT, 4);                                                                         \
+        __m512bh x = (__m512bh)_mm512_set1_epi32(pair);                                                              \
+        for (int n = 0; n < NV; n++) s[m][n] = _mm512_dpbf16_ps(s[m][n], x, b[n]);                                   \
+      }                                                                                                              \
+    }                                                                                                                \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++) put(c[m] + n * V, (vec)s[m][n], columns - n * V);                                 \
+  }
+#define HALF_TILES(MR)                                                                                               \
+  HALF_TILE(half_##MR##_1, MR, 1, const half *const *a, a[m] + 2 * k)                                                \
+  HALF_TILE(half_##MR##_2, MR, 2, const half *const *a, a[m] + 2 * k)                                                \
+  HALF_TILE(half_##MR##_3, MR, 3, const half *const *a, a[m] + 2 * k)
+HALF_TILES(1) HALF_TILES(2) HALF_TILES(4) HALF_TILES(8)
+HALF_TILE(half_strip_1, ROWS, 1, const half *a, a + (k * ROWS + m) * 2)
+HALF_TILE(half_strip_2, ROWS, 2, const half *a, a + (k * ROWS + m) * 2)
+HALF_TILE(half_strip_3, ROWS, 3, const half *a, a + (k * ROWS + m) * 2)
+#endif
+
+int has_bfloat16(void) {
+#ifdef __AVX512BF16__
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+static inline long least(long a, long b) { return a < b ? a : b; }
+static inline long vectors(long columns) { return (least(columns, PANEL) + V - 1) / V; }
+
+/* All rows of one panel: tiles of ROWS rows, then of 4, 2 and 1. `row` turns a row number into the tile's argument. */
+#define DOWN(TYPE, STEM, PACKED)                                                                                     \
+  for (long r = 0; r < rows;) {                                                                                      \
+    long left = rows - r, n = vectors(columns);                                                                      \
+    IF8(STEM, left, n, PACKED)                                                                                       \
+    if (left >= 4) { CALL(STEM, 4, n, PACKED) r += 4; }                                                              \
+    else if (left >= 2) { CALL(STEM, 2, n, PACKED) r += 2; }                                                         \
+    else { CALL(STEM, 1, n, PACKED) r += 1; }                                                                        \
+  }
+#define CALL(STEM, MR, n, PACKED)                                                                                    \
+  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, add);                                            \
+  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, add);                                       \
+  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, add);
+#if ROWS == 8
+#define IF8(STEM, left, n, PACKED) if (left >= 8) { CALL(STEM, 8, n, PACKED) r += 8; } else
+#else
+#define IF8(STEM, left, n, PACKED)
+#endif
+
+static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long columns, int add) {
+  DOWN(float, rows, w)
+}
+#ifdef __AVX512BF16__
+static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long columns, int add) {
+  DOWN(half, half, w)
+}
+#endif
+
+#define MOST 512 /* rows whose pointers are kept on the stack */
+
+/* product_fn for float32. Panels of `depth` x PANEL; the last one is as many vectors wide as it needs. */
+void product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+             long first, long last, void *scratch) {
+  (void)scratch;
+  float *to[MOST];
+  for (long begin = 0; begin < rows; begin += MOST) {
+    long some = least(MOST, rows - begin);
+    for (long p = first; p < last; p++) {
+      for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
+      panel(a + begin, some, (const float *)packed + p * PANEL * depth, depth, to, columns - p * PANEL, add);
+    }
+  }
+}
+
+static void halve(const float *from, half *to, long n) {
+  long i = 0;
+#ifdef __AVX512BF16__
+  for (; i + V <= n; i += V) _mm256_storeu_si256((__m256i *)(to + i), (__m256i)_mm512_cvtneps_pbh((__m512)load(from + i)));
+#endif
+  for (; i < n; i++) to[i] = to_half(from[i]);
+}
+
+/* product_fn for bfloat16: the rows are rounded into scratch first; depth is padded to pairs. */
+void half_product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+                  long first, long last, void *scratch) {
+#ifdef __AVX512BF16__
+  const half *from[MOST]; float *to[MOST];
+  long padded = (depth + 1) / 2 * 2;
+  for (long begin = 0; begin < rows; begin += MOST) {
+    long some = least(MOST, rows - begin);
+    for (long r = 0; r < some; r++) {
+      half *row = (half *)scratch + r * padded;
+      halve(a[begin + r], row, depth);
+      if (padded > depth) row[depth] = 0;
+      from[r] = row;
+    }
+    for (long p = first; p < last; p++) {
+      for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
+      half_panel(from, some, (const half *)packed + p * PANEL * padded, padded / 2, to, columns - p * PANEL, add);
+    }
+  }
+#else
+  product(a, rows, packed, depth, columns, c, add, first, last, scratch);
+#endif
+}
+
+long panel_columns(void) { return PANEL; }
+static long panels(long columns) { return (columns + PANEL - 1) / PANEL; }
+
+/* How many floats (or halves) `pack` writes. */
+long packed_size(long depth, long columns, int halved) {
+  return panels(columns) * PANEL * (halved ? (depth + 1) / 2 * 2 : depth);
+}
+
+static void pack_panel(const float *w, long depth, long columns, long by_depth, long by_column, float *to) {
+  long wide = vectors(columns) * V;
+  for (long k = 0; k < depth; k++, to += wide) {
+    const float *from = w + k * by_depth;
+    if (by_column == 1 && columns >= wide) memcpy(to, from, 4 * wide);
+    else for (long j = 0; j < wide; j++) to[j] = j < columns ? from[j * by_column] : 0;
+  }
+}
+static void pack_half_panel(const float *w, long depth, long columns, long by_depth, long by_column, half *to) {
+  long wide = vectors(columns) * V;
+  for (long k = 0; k < depth; k += 2, to += 2 * wide)
+    for (long j = 0; j < wide; j++)
+      for (long i = 0; i < 2; i++)
+        to[2 * j + i] = j < columns && k + i < depth ? to_half(w[(k + i) * by_depth + j * by_column]) : 0;
+}
+
+/* Packs the matrix of which element (k, j) stands at w[k * by_depth + j * by_column]. */
+void pack(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int halved, long threads) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (depth * columns > 16384)
+  for (long p = 0; p < panels(columns); p++) {
+    const float *from = w + p * PANEL * by_column;
+    if (halved) pack_half_panel(from, depth, columns - p * PANEL, by_depth, by_column, (half *)to + p * PANEL * ((depth + 1) / 2 * 2));
+    else pack_panel(from, depth, columns - p * PANEL, by_depth, by_column, (float *)to + p * PANEL * depth);
+  }
+}
+
+#define BLOCK 96 /* rows of a large product that stay in the cache while all panels pass */
+#define DEPTH 512 /* columns of a that are worked off at a time, so that block and panel stay in the cache */
+
+/* One block of rows of `large`, and panels first..last of its columns. */
+static void block_of(const float *a, long lda, long rows, long depth, const void *packed, long columns, const float *bias,
+                     float *c, long ldc, long first, long last, half *rounded) {
+  const float *from[BLOCK]; float *to[BLOCK];
+  for (long r = 0; r < rows; r++) {
+    from[r] = a + r * lda;
+    to[r] = c + r * ldc;
+    long end = least(columns, last * PANEL) - first * PANEL;
+    if (bias) memcpy(to[r] + first * PANEL, bias + first * PANEL, 4 * end);
+  }
+  if (rounded) { half_product(from, rows, packed, depth, columns, to, bias != NULL, first, last, rounded); return; }
+  for (long k = 0; k < depth; k += DEPTH) {
+    long deep = least(DEPTH, depth - k);
+    const float *part[BLOCK]; float *shifted[BLOCK];
+    for (long r = 0; r < rows; r++) part[r] = from[r] + k;
+    for (long p = first; p < last; p++) {
+      long wide = columns - p * PANEL;
+      for (long r = 0; r < rows; r++) shifted[r] = to[r] + p * PANEL;
+      panel(part, rows, (const float *)packed + p * PANEL * depth + k * vectors(wide) * V, deep, shifted, wide, k > 0 || bias);
+    }
+  }
+}
+
+/* c[m][n] = a [m, depth] times a packed matrix, + bias. Threads share the rows; the panels too where rows are few. */
+void large(const float *a, long lda, long m, long depth, const void *packed, long columns, const float *bias, float *c,
+           long ldc, int halved, long threads) {
+  long blocks = (m + BLOCK - 1) / BLOCK, all = panels(columns), groups = least(all, (2 * threads + blocks - 1) / blocks);
+  if (blocks >= 4 * threads) groups = 1;
+#pragma omp parallel num_threads(threads) if (m * depth * columns > 100000)
+  {
+    half *rounded = halved ? malloc(sizeof(half) * BLOCK * ((depth + 1) / 2 * 2)) : NULL;
+#pragma omp for schedule(dynamic, 1)
+    for (long item = 0; item < blocks * groups; item++) {
+      long b = item / groups, g = item % groups;
+      block_of(a + b * BLOCK * lda, lda, least(BLOCK, m - b * BLOCK), depth, packed, columns, bias, c + b * BLOCK * ldc,
+               ldc, g * all / groups, (g + 1) * all / groups, rounded);
+    }
+    free(rounded);
+  }
+}
+
+#define LONG 256   /* rows (the summed dimension) that are packed at a time */
+#define BROAD 384  /* columns of b that are packed at a time */
+
+static void pack_strips(const float *a, long lda, long deep, long m, float *to) { /* [deep][m] -> strips [deep][ROWS] */
+  for (long s = 0; s < m; s += ROWS, to += deep * ROWS)
+    for (long k = 0; k < deep; k++)
+      for (long i = 0; i < ROWS; i++) to[k * ROWS + i] = s + i < m ? a[k * lda + s + i] : 0;
+}
+static void pack_half_strips(const float *a, long lda, long deep, long m, half *to) {
+  long pairs = (deep + 1) / 2;
+  for (long s = 0; s < m; s += ROWS, to += pairs * 2 * ROWS)
+    for (long k = 0; k < 2 * pairs; k++)
+      for (long i = 0; i < ROWS; i++)
+        to[(k / 2 * ROWS + i) * 2 + k % 2] = s + i < m && k < deep ? to_half(a[k * lda + s + i]) : 0;
+}
+
+/* c[i][j] += sum_r a[r][i] b[r][j] for r < rows: a weight's gradient. Threads share the rows of c. */
+void outer(const float *a, long lda, const float *b, long ldb, long rows, long m, long columns, float *c, long ldc,
+           int halved, long threads) {
+  const long tall = 12 * ROWS; /* rows of c that are worked on at a time */
+#pragma omp parallel num_threads(threads) if (rows * m * columns > 100000)
+  {
+    long share = (m + threads * ROWS - 1) / (threads * ROWS) * ROWS, id = omp_get_thread_num();
+    if (omp_get_num_threads() == 1) { share = m; id = 0; }
+    long from = least(m, id * share), until = least(m, from + share);
+    float *strips = aligned_alloc(64, 4 * LONG * tall), *wide = aligned_alloc(64, 4 * LONG * (BROAD + PANEL)), nothing[PANEL] = {0};
+    for (long j = 0; from < until && j < columns; j += BROAD) {
+      long broad = least(BROAD, columns - j);
+      for (long k = 0; k < rows; k += LONG) {
+        long deep = least(LONG, rows - k), pairs = (deep + 1) / 2;
+        for (long p = 0; p < panels(broad); p++) {
+          const float *source = b + k * ldb + j + p * PANEL;
+          if (halved) pack_half_panel(source, deep, broad - p * PANEL, ldb, 1, (half *)wide + p * PANEL * 2 * pairs);
+          else pack_panel(source, deep, broad - p * PANEL, ldb, 1, wide + p * PANEL * deep);
+        }
+        for (long i = from; i < until; i += tall) {
+          long here = least(tall, until - i);
+          if (halved) pack_half_strips(a + k * lda + i, lda, deep, here, (half *)strips);
+          else pack_strips(a + k * lda + i, lda, deep, here, strips);
+          for (long p = 0; p < panels(broad); p++)
+            for (long s = 0; s < here; s += ROWS) {
+              float *to[ROWS];
+              for (long r = 0; r < ROWS; r++) to[r] = s + r < here ? c + (i + s + r) * ldc + j + p * PANEL : nothing;
+              long n = vectors(broad - p * PANEL), valid = broad - p * PANEL;
+#ifdef __AVX512BF16__
+              if (halved) {
+                const half *x = (half *)strips + s * 2 * pairs, *w = (half *)wide + p * PANEL * 2 * pairs;
+                if (n == 3) half_strip_3(x, w, pairs, to, valid, 1);
+                else if (n == 2) half_strip_2(x, w, pairs, to, valid, 1);
+                else half_strip_1(x, w, pairs, to, valid, 1);
+                continue;
+              }
+#endif
+              const float *x = strips + s * deep, *w = wide + p * PANEL * deep;
+              if (n == 3) strip_3(x, w, deep, to, valid, 1);
+              else if (n == 2) strip_2(x, w, deep, to, valid, 1);
+              else strip_1(x, w, deep, to, valid, 1);
+            }
+        }
+      }
+    }
+    free(strips); free(wide);
+  }
+}

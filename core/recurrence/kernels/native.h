@@ -1,0 +1,143 @@
+/* What the fused kernels share: vectors, their functions, and the matrix product of a few rows with packed weights.
+ *
+ * Plain C with GCC's vector extensions (GCC and Clang), so that one text serves AVX-512, AVX2 and NEON. Nothing here
+ * knows torch: buffers come as pointers, float32, rows of the batch contiguous.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define V 16
+#define ROWS 8  /* rows of a register tile */
+#elif defined(__AVX__)
+#define V 8
+#define ROWS 4
+#else
+#define V 4
+#define ROWS 8
+#endif
+#define WIDE 3                /* vectors of a register tile: ROWS * WIDE accumulators fill the register file */
+#define PANEL (WIDE * V)      /* columns of a packed panel */
+
+typedef float vec __attribute__((vector_size(4 * V)));
+typedef float vec_at __attribute__((vector_size(4 * V), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * V)));
+
+static inline vec load(const float *p) { return *(const vec_at *)p; }
+static inline void store(float *p, vec x) { *(vec_at *)p = x; }
+#if defined(__AVX512F__)
+static inline vec load_part(const float *p, long n) { return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+static inline void store_part(float *p, vec x, long n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x); }
+#else
+static inline vec load_part(const float *p, long n) { vec x = {0}; memcpy(&x, p, 4 * n); return x; }
+static inline void store_part(float *p, vec x, long n) { memcpy(p, &x, 4 * n); }
+#endif
+static inline vec all(float x) { return (vec){0} + x; }
+static inline vec pick(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
+static inline float total(vec x) { float sum = 0; for (int i = 0; i < V; i++) sum += x[i]; return sum; }
+
+/* exp to 1 ulp: 2^n e^r, |r| <= log(2)/2, polynomial of Cephes' expf. NaN stays NaN, overflow is inf. */
+static inline vec v_exp(vec x) {
+  x = pick(x > all(104.f), all(104.f), x);
+  x = pick(x < all(-104.f), all(-104.f), x);
+  const vec magic = all(12582912.f); /* adding 1.5 * 2^23 rounds to a whole number */
+  vec n = (x * all(1.44269504f) + magic) - magic;
+  vec r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
+  vec p = all(1.9875691500e-4f);
+  p = p * r + all(1.3981999507e-3f);
+  p = p * r + all(8.3334519073e-3f);
+  p = p * r + all(4.1665795894e-2f);
+  p = p * r + all(1.6666665459e-1f);
+  p = p * r + all(5.0000001201e-1f);
+  vec y = p * r * r + r + all(1.f);
+  ints whole = __builtin_convertvector(n, ints), half = whole >> 1; /* in two factors: 2^128 alone is not a float */
+  return y * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
+}
+
+/* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. */
+static inline vec v_tanh(vec x) {
+  x = pick(x > all(7.90531111f), all(7.90531111f), x);
+  x = pick(x < all(-7.90531111f), all(-7.90531111f), x);
+  vec s = x * x;
+  vec p = all(-2.76076847742355e-16f);
+  p = p * s + all(2.00018790482477e-13f);
+  p = p * s + all(-8.60467152213735e-11f);
+  p = p * s + all(5.12229709037114e-08f);
+  p = p * s + all(1.48572235717979e-05f);
+  p = p * s + all(6.37261928875436e-04f);
+  p = p * s + all(4.89352455891786e-03f);
+  vec q = all(1.19825839466702e-06f);
+  q = q * s + all(1.18534705686654e-04f);
+  q = q * s + all(2.26843463243900e-03f);
+  q = q * s + all(4.89352518554385e-03f);
+  return x * p / q;
+}
+
+/* log to 1 ulp for positive x, Cephes' logf; log(0) = -inf, of negative numbers NaN. */
+static inline vec v_log(vec x) {
+  ints bits = (ints)x;
+  ints exponent = (bits >> 23) - 126;
+  vec m = (vec)((bits & 0x007fffff) | 0x3f000000); /* in [0.5, 1) */
+  ints low = m < all(0.707106781f);
+  exponent += low; /* -1 where true */
+  m = pick(low, m + m, m) - all(1.f);
+  vec e = __builtin_convertvector(exponent, vec), z = m * m;
+  vec p = all(7.0376836292e-2f);
+  p = p * m + all(-1.1514610310e-1f);
+  p = p * m + all(1.1676998740e-1f);
+  p = p * m + all(-1.2420140846e-1f);
+  p = p * m + all(1.4249322787e-1f);
+  p = p * m + all(-1.6668057665e-1f);
+  p = p * m + all(2.0000714765e-1f);
+  p = p * m + all(-2.4999993993e-1f);
+  p = p * m + all(3.3333331174e-1f);
+  vec y = m * (z * p) + e * all(-2.12194440e-4f) - all(.5f) * z;
+  y = m + y + e * all(0.693359375f);
+  y = pick(x > all(3.4e38f), x, y);
+  y = pick(x == all(0.f), all(-INFINITY), y);
+  return pick(x >= all(0.f), y, all(NAN));
+}
+
+static inline vec v_sigmoid(vec x) { return all(1.f) / (all(1.f) + v_exp(-x)); }
+static inline vec v_relu(vec x) { return pick(x < all(0.f), all(0.f), x); }
+static inline vec v_expm1(vec x) { return v_tanh(all(.5f) * x) * (v_exp(x) + all(1.f)); }
+static inline vec v_log1p(vec x) { /* Kahan: log(u) x / (u - 1) with u = 1 + x rounded */
+  vec u = all(1.f) + x, d = u - all(1.f);
+  return pick(d == all(0.f), x, v_log(u) * x / pick(d == all(0.f), all(1.f), d));
+}
+static inline vec v_maximum(vec a, vec b) { return pick((a > b) | (a != a), a, b); }
+static inline vec v_softplus(vec x) { return v_relu(x) + v_log1p(v_exp(pick(x > all(0.f), -x, x))); }
+static inline vec v_logsigmoid(vec x) { return -v_softplus(-x); }
+static inline vec v_sqrt(vec x) { vec y; for (int i = 0; i < V; i++) y[i] = __builtin_sqrtf(x[i]); return y; }
+static inline vec v_gt(vec a, vec b) { return pick(a > b, all(1.f), all(0.f)); }
+static inline vec v_ge(vec a, vec b) { return pick(a >= b, all(1.f), all(0.f)); }
+/* The share of a maximum's gradient that is a's: torch halves it where both are equal. */
+static inline vec v_ahead(vec a, vec b) { return pick(a > b, all(1.f), pick(a == b, all(.5f), all(0.f))); }
+static inline vec v_select(vec c, vec a, vec b) { return pick(c != all(0.f), a, b); }
+
+/* A recurrent product c[r][0..columns) (+)= a[r] W' of a team member's rows; the member takes panels first..last. */
+typedef void product_fn(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c,
+                        int add, long first, long last, void *scratch);
+
+/* What one call works on. Rows are sorted by falling length, so that step t has rows 0..count[t) at offset[t]. */
+typedef struct {
+  long steps, batch, threads, shared;  /* shared: all threads work on the same rows, and on parts of each product */
+  const long *count, *offset;          /* [T] */
+  const unsigned char *reset;          /* [N] or NULL: the row starts anew before the step */
+  const float *u;                      /* [N, P] */
+  float *out, *saved;                  /* [N, O]; [N, S] or NULL where no gradient will be asked for */
+  float *state[8];                     /* [N, n] each, or [2, B, n] where nothing is kept */
+  const float *initial[8], *fresh[8];  /* [B, n] each */
+  const float *param[48];              /* vectors */
+  const void *packed[48];              /* weights, packed for the products of this direction */
+  const float *mask;                   /* [B, H] or NULL */
+  const float *d_out;                  /* backward: [N, O] */
+  float *d_u, *d_product[16], *d_state[8], *d_fresh[8]; /* [N, P]; [N, rows]; [B, n]: final on entry, initial on exit */
+  float *d_param;                      /* [threads, sum of widths], zero on entry */
+  float *scratch;                      /* [threads, scratch_size] floats, or one where shared */
+  long scratch_size;
+  product_fn *product;
+} Call;

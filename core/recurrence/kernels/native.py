@@ -1,0 +1,141 @@
+"""Compiles C at its first use, keeps what came out, and hands buffers over. No compiler, no harm: `missing` says why."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FOLDER = "UNROLL_KERNELS"
+"""environment variable: where compiled kernels are kept, by default ~/.cache/unroll/kernels; "off" compiles nothing"""
+
+_HERE = Path(__file__).parent
+_FLAGS = (
+    "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC",
+)  # fmt: skip
+_STATES, _PARAMS, _PRODUCTS = 8, 48, 16
+_pointer = ctypes.c_void_p
+
+
+class CannotCompile(Exception):
+    """There is no working C compiler here; the message says what was tried."""
+
+
+class Call(ctypes.Structure):
+    """`Call` of native.h, field by field."""
+
+    _fields_ = [
+        ("steps", ctypes.c_long), ("batch", ctypes.c_long), ("threads", ctypes.c_long), ("shared", ctypes.c_long),
+        ("count", _pointer), ("offset", _pointer), ("reset", _pointer), ("u", _pointer), ("out", _pointer),
+        ("saved", _pointer), ("state", _pointer * _STATES), ("initial", _pointer * _STATES), ("fresh", _pointer * _STATES),
+        ("param", _pointer * _PARAMS), ("packed", _pointer * _PARAMS), ("mask", _pointer), ("d_out", _pointer),
+        ("d_u", _pointer), ("d_product", _pointer * _PRODUCTS), ("d_state", _pointer * _STATES),
+        ("d_fresh", _pointer * _STATES), ("d_param", _pointer), ("scratch", _pointer), ("scratch_size", ctypes.c_long),
+        ("product", _pointer),
+    ]  # fmt: skip
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """What C gets of a tensor."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why there are no compiled kernels on this machine; None where there are."""
+    try:
+        base()
+    except CannotCompile as error:
+        return str(error)
+    return None
+
+
+@functools.cache
+def base() -> ctypes.CDLL:
+    """The matrix products.
+
+    Raises:
+        CannotCompile: no compiler, or it refuses.
+    """
+    library = load((_HERE / "native.c").read_text())
+    long, data = ctypes.c_long, _pointer
+    library.packed_size.restype = library.has_bfloat16.restype = long
+    library.packed_size.argtypes = [long, long, ctypes.c_int]
+    library.pack.argtypes = [data, long, long, long, long, data, ctypes.c_int, long]
+    library.large.argtypes = [data, long, long, long, data, long, data, data, long, ctypes.c_int, long]
+    library.outer.argtypes = [data, long, data, long, long, long, long, data, long, ctypes.c_int, long]
+    return library
+
+
+def load(source: str) -> ctypes.CDLL:
+    """The library that this C text compiles to; from the cache where the same text met the same compiler and machine.
+
+    Raises:
+        CannotCompile: no compiler, or it refuses.
+    """
+    folder, compiler, identity = _toolchain()
+    text = "\0".join([(_HERE / "native.h").read_text(), source, identity])
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    if not path.exists():
+        _compile(compiler, source, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise CannotCompile(f"{path}: {error}; delete it, and it is made anew") from error
+
+
+def _compile(compiler: str, source: str, path: Path) -> None:
+    # Two processes may compile the same text; each writes its own file, and the rename makes either of them the one.
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        text, made = Path(scratch) / "kernel.c", Path(scratch) / "kernel.so"
+        text.write_text(source)
+        command = [compiler, *_FLAGS, f"-I{_HERE}", str(text), "-o", str(made), "-lm"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CannotCompile(f"{compiler}: {error}") from error
+        if done.returncode:
+            said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+            raise CannotCompile(f"{compiler} refuses: {said}")
+        os.replace(made, path)
+
+
+@functools.cache
+def _toolchain() -> tuple[Path, str, str]:
+    """(cache folder, compiler, what makes a compiled file valid: compiler, processor, libraries)."""
+    wanted = os.environ.get(FOLDER, "")
+    if wanted == "off":
+        raise CannotCompile(f"{FOLDER} is off")
+    if sys.platform not in ("linux", "darwin"):
+        raise CannotCompile(f"compiled kernels are not built on {sys.platform}")
+    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
+    if compiler is None:
+        raise CannotCompile("no C compiler (gcc or clang) was found")
+    folder = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    except (OSError, RuntimeError) as error:
+        raise CannotCompile(f"{folder}: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise CannotCompile(f"{folder} cannot be written to; set {FOLDER} to a folder that can")
+    return folder, compiler, "\0".join([version, _processor(), torch.__version__, *_FLAGS])
+
+
+def _processor() -> str:
+    """The instruction set, as far as it decides whether compiled code runs here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.platform()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.platform())
