@@ -33,7 +33,7 @@ class Question:
     """What the user wants to know.
 
     Attributes:
-        metric: split/name; None: the score on the test split.
+        metric: split/name, or a name for that on the test split; None: the score there.
         by: keys to group by; none: those that differ.
         baseline: value of the group to compare with.
         where: key=value conditions on the runs.
@@ -102,6 +102,8 @@ def ask(client: MlflowClient, app: App, question: Question, only: Container[str]
     score, modes = _scores(app, runs)
     metric = question.metric or f"{'val' if question.equal == 'seconds' else 'test'}/{score}"
     known = {name for run in runs for name in run.metrics}
+    if metric not in known and f"test/{metric}" in known:
+        metric = f"test/{metric}"
     if runs and question.metric and metric not in known:
         raise UserError(f"--metric {metric}: no run of {app.name} has it; {did_you_mean(metric, known)}")
     split, _, name = metric.partition("/")

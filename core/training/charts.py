@@ -111,10 +111,16 @@ def against_cost(found: Comparison, unit: str) -> Figure | None:
     return figure
 
 
-def matrix(comparisons: Sequence[Comparison]) -> Figure:
-    """A row for each group, a column for each application: mean and standard deviation, coloured by the test's word."""
-    names = list(dict.fromkeys(group.name for found in comparisons for group in found.groups))
-    figure = Figure(figsize=(max(4.6, 1.3 + 1.05 * len(comparisons)), 1.8 + 0.6 * len(names)), layout="constrained")
+def matrix(comparisons: Sequence[Comparison], order: Sequence[str] = ()) -> Figure:
+    """A row for each group, a column for each application: mean and standard deviation, coloured by the test's word.
+
+    Args:
+        comparisons: of each application.
+        order: of the groups, by name; the others come after these, as they are found.
+    """
+    there = dict.fromkeys(group.name for found in comparisons for group in found.groups)
+    names = list(dict.fromkeys([*(name for name in order if name in there), *there]))
+    figure = Figure(figsize=(max(4.6, 1 + 0.98 * len(comparisons)), 1.5 + 0.56 * len(names)), layout="constrained")
     axes = figure.subplots()
     for x, found in enumerate(comparisons):
         for group in found.groups:
@@ -123,7 +129,7 @@ def matrix(comparisons: Sequence[Comparison]) -> Figure:
             deviation = "" if group.std is None else f"± {group.std:.2g}"
             axes.text(x, y - 0.12, f"{group.mean:.4g}", ha="center", va="center", fontsize=9,
                       weight="bold" if group is found.groups[0] and found.mode else "normal")  # fmt: skip
-            axes.text(x, y + 0.22, f"{deviation} {word}", ha="center", va="center", fontsize=7)
+            axes.text(x, y + 0.22, f"{deviation} {word}", ha="center", va="center", fontsize=8)
     arrows = {"min": "↓", "max": "↑", None: ""}
     labels = [
         f"{found.app}\n{textwrap.fill(found.metric.partition('/')[2].replace('_', ' '), 12)} {arrows[found.mode]}"
@@ -137,7 +143,8 @@ def matrix(comparisons: Sequence[Comparison]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(
-        "blue +: better than the baseline (=); orange -: worse\ngrey: no difference shown (Holm, 5 %)", fontsize=8
+        "blue +: better than the baseline (=); orange -: worse\ngrey: no difference shown (Holm, 5 %); bold: best mean",
+        fontsize=8,
     )
     return figure
 

@@ -21,7 +21,7 @@ from core.training.statistics import Difference, Spread, difference, holm, seeds
 from core.training.tracking import Logged
 
 SINGLE = 3
-"""groups of one seed up to which each gets a note of its own"""
+"""notes on groups of one seed at most"""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,11 @@ def _groups(runs: Sequence[Logged], keys: Sequence[str], metric: str, left: Sequ
     members: dict[tuple[str, ...], list[Logged]] = {}
     for run in runs:
         members.setdefault(values(run), []).append(run)
-    lost = Counter(values(one.run) for one in left if one.run.status == "FAILED" or "is nan" in one.why)
+    lost = Counter(
+        values(one.run)
+        for one in left
+        if one.run.status == "FAILED" or not math.isfinite(one.run.metrics.get(metric, 0.0))
+    )
     return [
         Group(dict(zip(keys, value, strict=True)), own, [run.metrics[metric] for run in own], lost[value])
         for value, own in members.items()
@@ -239,12 +243,16 @@ def _codes(runs: Sequence[Logged]) -> list[str]:
 
 def _single(groups: Sequence[Group], app: str) -> list[str]:
     """What groups of one seed cannot tell, and how many seeds would."""
-    single = [group for group in groups if len(group.values) == 1]
+    alike: dict[str, list[str]] = {}
+    for group in groups:
+        if len(group.values) == 1:
+            alike.setdefault(_enough(group, app), []).append(group.name)
     notes = [
-        f"{group.name}: one seed, so no interval and no test can be given; {_enough(group, app)}"
-        for group in single[:SINGLE]
+        f"{', '.join(names)}: one seed, so no interval and no test can be given; {enough}"
+        for enough, names in alike.items()
     ]
-    return notes + [f"{len(single) - SINGLE} more groups have one seed"] * (len(single) > SINGLE)
+    rest = sum(map(len, list(alike.values())[SINGLE:]))
+    return notes[:SINGLE] + [f"{rest} more groups have one seed"] * bool(rest)
 
 
 def _enough(group: Group, app: str) -> str:

@@ -7,9 +7,11 @@ step; matrices and pictures are artifacts. Nothing is pickled: a model is safete
 import gc
 import hashlib
 import logging
+import math
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -326,7 +328,7 @@ def _logged(run: MlflowRun) -> Logged:
     seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
     return Logged(
         info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
-        dict(data.params), {_spoken(name): value for name, value in data.metrics.items()}, dict(data.tags),
+        dict(data.params), {_spoken(name): _as_logged(value) for name, value in data.metrics.items()}, dict(data.tags),
         info.artifact_uri,
     )  # fmt: skip
 
@@ -338,6 +340,11 @@ def _stored(metric: str) -> str:
 
 def _spoken(metric: str) -> str:
     return metric.replace(":", "@")
+
+
+def _as_logged(value: float) -> float:
+    """MLflow's databases hold the largest numbers that there are in place of infinity."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
 
 def _tags(app: App, digest: str) -> dict[str, str]:

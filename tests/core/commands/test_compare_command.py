@@ -34,6 +34,7 @@ def test_runs_that_came_to_nothing_are_listed_and_are_no_error(make, capsys: pyt
         make("speech", "gru", 0, None, "FAILED"),
         make("speech", "gru", 1, None, "RUNNING"),
         make("speech", "gru", 2, math.nan),
+        make("speech", "gru", 3, -math.inf),
     ]
     found = compare(["speech"], Question())
     assert found["groups"] == []
@@ -41,9 +42,19 @@ def test_runs_that_came_to_nothing_are_listed_and_are_no_error(make, capsys: pyt
         ids[0]: "ended as FAILED",
         ids[1]: "still going, or killed without a word",
         ids[2]: "its test/wer is nan",
+        ids[3]: "its test/wer is -inf",
     }
     said = capsys.readouterr().out
-    assert said.count("left out: ") == 3 and "no finished run to compare; train one" in said
+    assert said.count("left out: ") == 4 and "no finished run to compare; train one" in said
+
+
+def test_a_metric_without_a_split_is_that_of_the_test_split_and_what_diverged_is_counted_with_its_group(make) -> None:
+    for cell in ("gru", "elman"):
+        make("speech", cell, 0, 0.1)
+    make("speech", "gru", 1, math.inf)
+    found = compare(["speech"], Question(metric="wer", by=("model.cell",)))
+    assert found["metric"] == "test/wer"
+    assert {group["by"]["model.cell"]: group["failed"] for group in found["groups"]} == {"gru": 1, "elman": 0}
 
 
 def test_an_application_without_an_answer_does_not_hide_the_others(make, capsys: pytest.CaptureFixture[str]) -> None:

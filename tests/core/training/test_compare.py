@@ -92,7 +92,8 @@ def test_where_nothing_is_known_of_the_spread_the_number_is_in_units_of_it(store
         "6 seeds each would be needed to show a difference of two standard deviations between seeds, 17 for"
         in (found.notes[0])
     )
-    assert "invoke train --app speech --seeds 6" in found.notes[0]
+    assert found.notes[0].startswith(", ".join(group.name for group in found.groups) + ": one seed, so no interval")
+    assert "invoke train --app speech --seeds 6" in found.notes[0] and len(found.notes) == 1
 
 
 def test_failed_trainings_are_counted_with_their_group(store) -> None:
