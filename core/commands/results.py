@@ -161,8 +161,8 @@ def _budget(grid: _Grid) -> list[str]:
         lines.insert(
             2,
             f"- Each training has {100 * grid.share:g} % of its preset's epochs ({epochs}), its learning rate's "
-            "schedule with it. The page is about what a cell learns in that time: one that is slow to begin looks worse here "
-            "than it would in the end, and no figure is what the application reaches.",
+            "schedule with it. The page is about what a cell learns in that time: one that is slow to begin looks "
+            "worse here than it would in the end, and no figure is what the application reaches.",
         )
     return lines
 
