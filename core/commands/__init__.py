@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from core import app as apps
+from core.data.mapped import bus_errors_explained
 from core.errors import Notice, UsageError, UserError
 from core.interrupt import Interrupted
 
@@ -21,7 +22,7 @@ def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: boo
 
     A `UserError` is one line; so is a defect of ours, until `debug` asks for the traceback.
     """
-    with _sigterm_like_ctrl_c(), warnings.catch_warnings():
+    with _sigterm_like_ctrl_c(), bus_errors_explained(), warnings.catch_warnings():
         if not debug:
             _notices_only()
         try:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -92,8 +93,10 @@ def train_one(
             f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
             f"was {digest[:12]}); train anew"
         )
+    # Before there is a run: one that could not keep anything would not be one.
     with writing(runs_folder()):
         runs_folder().mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=runs_folder()).close()
     id = id or tracking.start(client, app, config, data.digest, tags)
     folder = runs_folder() / id
     with _alone(folder), _outcome(app, client, id) as run:

@@ -17,6 +17,7 @@ from torch import nn
 from core import app as apps
 from core.app import App
 from core.config import Config
+from core.data.files import atomic_write, writing
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,11 +45,15 @@ class Saved:
 
 
 def save(folder: Path, app: App, config: Config, facts: dict[str, Any], digest: str, model: nn.Module) -> None:
-    """Write the model to `folder`, which is made when missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the model to `folder`, which is made when missing. Raises UserError when the disk is full."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     description = {"app": app.name, "config": config.model_dump(mode="json"), "facts": facts, "digest": digest}
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
-    save_model(model, str(folder / WEIGHTS))  # keeps tied weights tied
+    atomic_write(folder / DESCRIPTION, json.dumps(description, indent=1, ensure_ascii=False).encode())
+    try:
+        save_model(model, str(folder / WEIGHTS))  # keeps tied weights tied
+    except SafetensorError as error:
+        raise UserError(f"{folder / WEIGHTS}: cannot be written ({error}); free some space and resume") from error
 
 
 def load(folder: Path, settings: Sequence[str] = ()) -> Saved:

@@ -4,6 +4,7 @@ The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Met
 step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
 """
 
+import errno
 import gc
 import hashlib
 import logging
@@ -30,6 +31,7 @@ from mlflow.entities import Metric, Param
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.db import utils as db_utils
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
@@ -37,7 +39,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.app import App, Report
 from core.config import Config, flat
-from core.data.files import sha256
+from core.data.files import DISK_FULL, disk_full, sha256, write_error
 from core.errors import UserError
 from core.training.loop import Position
 from core.training.records import write_records
@@ -51,6 +53,7 @@ PAGE = 500
 """runs that are asked for at once"""
 MOST_POINTS = 10_000_000
 """of all curves together"""
+NO_WRITING = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 PRUNED = "unroll.pruned"
 """tag of a run that a search ended early: why"""
 SWEEP = "unroll.sweep"
@@ -58,6 +61,10 @@ SWEEP = "unroll.sweep"
 
 for noisy in ("mlflow", "alembic"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
+# It logs each error of the database with its traceback, and raises it as well.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+# Its ten retries take two minutes to say that a database is not there; these take three seconds.
+db_utils.MAX_RETRY_COUNT = 5
 
 
 @contextmanager
@@ -66,7 +73,11 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+        if isinstance(error, OSError) and error.filename and error.errno in NO_WRITING:
+            raise write_error(Path(error.filename), error) from error
+        lines = str(error).strip().splitlines()
+        # SQLAlchemy may begin with a remark on when it happened.
+        reason = next((line for line in lines if not line.startswith("(raised as a result of")), type(error).__name__)
         cure = "check MLFLOW_TRACKING_URI and the disk's free space"
         if "database is locked" in str(error):
             cure = LOCKED
@@ -115,8 +126,12 @@ def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Map
     with store_errors():
         tags = {**_tags(app, digest), **(tags or {})}
         id = str(client.create_run(experiment(client, app.name), tags=tags).info.run_id)
-        client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
-        client.log_text(id, config.model_dump_json(indent=2), "config.json")
+        try:
+            client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
+            client.log_text(id, config.model_dump_json(indent=2), "config.json")
+        except BaseException:
+            client.set_terminated(id, "FAILED")
+            raise
     return id
 
 
@@ -138,8 +153,11 @@ class Run:
         self._writing: Future[None] | None = None
         with store_errors():
             client.update_run(id, status="RUNNING")
+            stored = client.get_run(id)
+            self._now, self._began = max(time.time(), stored.info.start_time / 1000), time.monotonic()
             # What a resumed run does again it has logged already.
-            self._known = {key: _last_step(client, id, key) for key in client.get_run(id).data.metrics}
+            self._known = {key: _last_step(client, id, key) for key in stored.data.metrics}
+        self._artifacts = _local(stored.info.artifact_uri)
         # The monitor's constructor and methods carry no types.
         self._monitor: Any = _MONITOR(id, resume_logging=True) if system_metrics else None
         if self._monitor:
@@ -159,7 +177,7 @@ class Run:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Buffer metrics; they reach the store within seconds, in one call for many."""
-        now = int(time.time() * 1000)
+        now = self._clock()
         named = ((_stored(name), float(value)) for name, value in metrics.items())
         self._buffer += [Metric(k, v, now, step) for k, v in named if step > self._known.get(k, -1)]
         if len(self._buffer) >= FLUSH_METRICS or time.monotonic() - self._sent > FLUSH_SECONDS:
@@ -189,20 +207,24 @@ class Run:
     def report(self, split: str, report: Report, step: int) -> None:
         """Metrics of a split under `split/name`, its signature as a tag, and one row per example as Parquet."""
         self.log({f"{split}/{name}": value for name, value in report.metrics.items()}, step)
-        with store_errors(), tempfile.TemporaryDirectory() as folder:
+        with self._writing_artifacts(), tempfile.TemporaryDirectory() as folder:
             self.client.set_tag(self.id, f"signature.{split}", report.signature)
             self.client.log_artifact(self.id, str(write_records(report.records, Path(folder), split)), "records")
 
     def figures(self, figures: Mapping[str, Figure]) -> None:
         """Pictures by name, as PNG under `figures/`."""
-        with store_errors():
+        with self._writing_artifacts():
             for name, figure in figures.items():
                 self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 110})
 
     def model(self, folder: Path) -> None:
         """A saved model (see `core.training.saved`) as MLflow's own LoggedModel behind a pyfunc."""
         signature = ModelSignature(Schema([ColSpec("string", "input")]), Schema([ColSpec("string", "output")]))
-        with store_errors(), _no_example_warning(), mlflow.start_run(run_id=self.id, log_system_metrics=False):
+        with (
+            self._writing_artifacts(),
+            _no_example_warning(),
+            mlflow.start_run(run_id=self.id, log_system_metrics=False),
+        ):
             mlflow.pyfunc.log_model(
                 name="model", loader_module="core.training.saved", data_path=str(folder), signature=signature,
                 pip_requirements=["unroll"],
@@ -214,6 +236,12 @@ class Run:
             self.client.set_tag(self.id, PRUNED, reason)
         self.finish("KILLED")
 
+    @contextmanager
+    def _writing_artifacts(self) -> Iterator[None]:
+        """Files are written elsewhere than the numbers, and their disk may be full when the store's is not."""
+        with store_errors(), disk_full(self._artifacts or Path(tempfile.gettempdir())):
+            yield
+
     def finish(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; what is buffered is written first."""
         if self._monitor:
@@ -223,7 +251,11 @@ class Run:
         finally:
             self._writer.shutdown()
             with store_errors():
-                self.client.set_terminated(self.id, status)
+                self.client.set_terminated(self.id, status, self._clock())
+
+    def _clock(self) -> int:
+        """Milliseconds since 1970; a clock that is set back meanwhile makes no run end before it began."""
+        return int(1000 * (self._now + time.monotonic() - self._began))
 
 
 def publish(client: MlflowClient, topic: str, file: Path, tags: Mapping[str, str]) -> str:
@@ -272,14 +304,19 @@ def runs(client: MlflowClient, app: str) -> list[Logged]:
 
 def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
     """The records of a run's evaluation of `split` as a local file; None where it has none."""
-    name, place = f"records/{split}.parquet", urlparse(run.artifacts)
-    if place.scheme in ("", "file"):
-        path = Path(unquote(place.path)) / name
-        return path if path.is_file() else None
+    name, place = f"records/{split}.parquet", _local(run.artifacts)
+    if place:
+        return place / name if (place / name).is_file() else None
     with store_errors():
         if name not in [item.path for item in client.list_artifacts(run.id, "records")]:
             return None
         return Path(client.download_artifacts(run.id, name))
+
+
+def _local(uri: str) -> Path | None:
+    """The folder that a URI means; None where it is on another machine."""
+    place = urlparse(uri)
+    return Path(unquote(place.path)) if place.scheme in ("", "file") else None
 
 
 Curve = dict[int, float]

@@ -47,11 +47,27 @@ def whole(server: Server, empty_store: Path, tmp_path_factory: pytest.TempPathFa
 
 def command(app: str) -> str:
     """The training of an application that is used here."""
-    return f"train --app {app} --preset smoke " + " ".join(
-        f"--set {one}" for one in ["train.epochs=2", *TINY.get(app, [])]
-    )
+    return f"train --app {app} --preset smoke --set train.epochs=2 {tiny(app)}"
+
+
+def prepare(app: str) -> str:
+    """The preparation of its data."""
+    return f"prepare --app {app} --preset smoke {tiny(app)}"
+
+
+def tiny(app: str) -> str:
+    """The options that make it small."""
+    return " ".join(f"--set {one}" for one in TINY.get(app, []))
 
 
 def chance(*names: str) -> random.Random:
     """Random numbers that are the same in every session."""
     return random.Random(" ".join(names))
+
+
+def said(folder: Path) -> str:
+    """The one line of the last command that went wrong."""
+    text = (folder / "output.txt").read_text()
+    assert "Traceback" not in text, text
+    [line] = [line for line in text.splitlines() if line.startswith("error: ")]
+    return line

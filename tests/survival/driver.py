@@ -12,11 +12,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from invoke import main
 
@@ -35,6 +37,7 @@ class Point(NamedTuple):
     number: float = 0
     """at the so many-th time that it comes there; of "moment": seconds after the beginning"""
     signal: int = signal.SIGKILL
+    """what it gets there; 0: its clock is set back instead"""
 
 
 NEVER = Point("")
@@ -52,7 +55,10 @@ class Striker:
         self.counts[kind] += 1
         if (kind, self.counts[kind]) == self.point[:2]:
             before()
-            os.kill(os.getpid(), self.point.signal)
+            if self.point.signal:
+                os.kill(os.getpid(), self.point.signal)
+            else:
+                set_clock_back()
 
     def install(self) -> None:
         """Patch the places that are passed."""
@@ -112,6 +118,13 @@ TINY = {
 }
 """what makes the smoke presets smaller still; another application is trained as its preset has it"""
 
+
+def set_clock_back() -> None:
+    """What the administrator, or the end of summer time on a badly set machine, does to the clock on the wall."""
+    now = time.time
+    time.time = lambda: now() - 3 * 3600
+
+
 KINDS = ("step", "writing", "renaming", "evaluation", "prepare", "moment")
 
 
@@ -160,3 +173,24 @@ class Server:
         process = self.context.Process(target=attempt, args=(words.split(), folder, places(folder, data), point))
         process.start()
         return process
+
+    @contextmanager
+    def paused(self, words: str, folder: Path, data: Path, kind: str, number: int) -> Iterator[Any]:
+        """The process of `invoke WORDS`, stopped at that point; it goes on with SIGCONT, see `ended`."""
+        process = self.start(words, folder, data, Point(kind, number, signal.SIGSTOP))
+        try:
+            while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+                assert process.is_alive(), (folder / "output.txt").read_text()
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
+            process.join()
+
+
+def ended(process: Any) -> int:
+    """The exit code of a paused process that goes on to its end."""
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    code: int = process.exitcode
+    return code

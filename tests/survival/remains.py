@@ -21,6 +21,12 @@ EACH_STEP = re.compile(r"seconds|train/data_wait")
 """of these, those that come with each step or evaluation, and not once in a while"""
 
 
+def statuses(folder: Path) -> dict[str, str]:
+    """Run -> FINISHED, FAILED, KILLED or RUNNING, of the tracking store in a folder."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        return dict(store.execute("SELECT run_uuid, status FROM runs").fetchall())
+
+
 @dataclass(frozen=True)
 class Remains:
     """Of the one training in a folder that got as far as having metrics."""
@@ -29,8 +35,10 @@ class Remains:
     data: Path
     run: str
     status: str
+    duration: float
+    """seconds, as MLflow has it"""
     model: dict[str, bytes]
-    """the files of the saved model by name"""
+    """the files of the saved model by name; the folder of the data, which some name, reads DATA"""
     last: Any
     """the last checkpoint"""
     metrics: dict[str, list[tuple[int, float]]]
@@ -42,27 +50,34 @@ class Remains:
 
     @classmethod
     def of(cls, folder: Path, data: Path) -> "Remains":
-        """Read them. Raises AssertionError when there is not exactly one such run."""
+        """Read them. Raises ValueError when there is not exactly one such run."""
+        [run] = cls.all(folder, data)
+        return run
+
+    @classmethod
+    def all(cls, folder: Path, data: Path) -> list["Remains"]:
+        """Of all trainings in a folder."""
+        metrics: dict[str, dict[str, list[tuple[int, float]]]] = {}
         with closing(sqlite3.connect(folder / "mlflow.db")) as store:
-            rows = store.execute("SELECT run_uuid, key, step, value FROM metrics").fetchall()
-            [(run, status)] = store.execute(
-                "SELECT run_uuid, status FROM runs WHERE run_uuid IN (SELECT run_uuid FROM metrics)"
-            ).fetchall()
-        metrics: dict[str, list[tuple[int, float]]] = {}
-        for _, key, step, value in sorted(rows):
-            metrics.setdefault(key, []).append((step, value))
+            for run, key, step, value in store.execute("SELECT run_uuid, key, step, value FROM metrics ORDER BY step"):
+                metrics.setdefault(run, {}).setdefault(key, []).append((step, value))
+            runs = store.execute("SELECT run_uuid, status, end_time - start_time FROM runs").fetchall()
+        return [cls._read(folder, data, *row, metrics[row[0]]) for row in runs if row[0] in metrics]
+
+    @classmethod
+    def _read(cls, folder: Path, data: Path, run: str, status: str, duration: int, metrics: Any) -> "Remains":
         model = folder / "runs" / run / "model"
+        counts = json.loads((folder / COUNTS).read_text())
         return cls(
-            folder, data, run, status,
-            {path.name: path.read_bytes() for path in sorted(model.iterdir())},
-            checkpoint.load(folder / "runs" / run / "last.safetensors"),
-            metrics, (counts := json.loads((folder / COUNTS).read_text())), counts.pop("seconds"),
+            folder, data, run, status, duration / 1000,
+            {path.name: path.read_bytes().replace(str(data).encode(), b"DATA") for path in sorted(model.iterdir())},
+            checkpoint.load(folder / "runs" / run / "last.safetensors"), metrics, counts, counts.pop("seconds"),
         )  # fmt: skip
 
     def assert_same(self, other: "Remains") -> None:
         """Weights and optimiser are the same bits to the end; no metric is lost, doubled or other."""
         assert self.status == other.status == "FINISHED"
-        assert self.model == other.model
+        assert [name for name, content in self.model.items() if content != other.model.get(name)] == []
         differences = list(unequal(self.last, other.last))
         assert not differences, differences
         for key, points in self.metrics.items():
