@@ -11,16 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.recurrence import fused
 from core.recurrence.cell import Cell, State, Step, loop, positive
 from core.recurrence.checks import check_input, check_lengths, check_reset, check_state
 from core.recurrence.dropout import mask_like, rate, rates, weights_dropped, zoned
 from core.recurrence.init import Initialiser, initialise
+from core.recurrence.kernels import dispatch
+from core.recurrence.kernels.dispatch import BACKENDS
 from core.recurrence.registry import CellFactory, make_cell
 from core.recurrence.span import Span
-
-BACKENDS = ("auto", "eager")
-
 
 class Watch(Protocol):
     """Who sees every step of every cell while the network runs: `Recurrent.watch = Watch`. See gradients.record."""
@@ -58,7 +56,8 @@ class Recurrent(nn.Module):
         skip: from the second layer on, a layer also reads the network's input x (Graves 2013).
         init: name(s) of initialisations or functions on a cell, applied in order; see core.recurrence.init.
         learn_initial: the initial state is a parameter, the same for every row.
-        backend: "auto" takes the fastest exact path, "eager" the loop over `step`, the oracle of the others.
+        backend: "auto" takes the fastest path, "eager" the loop over `step`, the oracle of the others; see
+            core.recurrence.kernels.dispatch. `ran` says which was taken in the last call.
         cell_options: passed on to each cell.
 
     Raises:
@@ -100,6 +99,7 @@ class Recurrent(nn.Module):
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         self.backend = backend
+        self.ran = ""
         self.name = cell if isinstance(cell, str) else getattr(cell, "__name__", type(cell).__name__)
         self.cells = nn.ModuleList(self._make_cells(cell, cell_options))
         for one in self._cells():
@@ -187,27 +187,26 @@ class Recurrent(nn.Module):
     def _unroll(
         self, cell: Cell, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
     ) -> tuple[Tensor, State]:
-        """The choice of the path: a fused kernel, the cell's own parallel path, or the loop over `step`."""
+        """A step that was asked for by itself or is watched or zoned out goes through the loop, all else by `backend`."""
         where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
         dropped = self.training and self.weight_drop > 0
+        mask = mask_like(state[0], self.variational[2]) if self.training and self.variational[2] else None
         with weights_dropped(cell, self.weight_drop) if dropped else nullcontext():
-            step = self._step_of(cell, state)
-            if self.watch is not None:
-                step = self.watch.step_of(cell, step or cell.step, x) or step
-            if stepwise or step is not None or self.backend == "eager":
-                return loop(step or cell.step, cell.project(x), state, **where)
-            if fused.serves(cell):
-                return fused.run(cell, x, state, **where)
-            return cell.sequence(cell.project(x), state, **where)
+            step = self._step_of(cell, mask)
+            watched = None if self.watch is None else self.watch.step_of(cell, step, x)
+            if stepwise or watched is not None or any(self.zoneout):
+                self.ran = "eager"
+                return loop(watched or step, cell.project(x), state, **where)
+            output, state, self.ran = dispatch.run(cell, x, state, fresh, span, backend=self.backend, mask=mask)
+            return output, state
 
-    def _step_of(self, cell: Cell, state: State) -> Step | None:
-        """`cell.step` under variational dropout and zoneout; None where neither changes it."""
-        step: Step | None = None
-        if self.training and self.variational[2]:
-            mask = mask_like(state[0], self.variational[2])
+    def _step_of(self, cell: Cell, mask: Tensor | None) -> Step:
+        """`cell.step` under variational dropout and zoneout."""
+        step: Step = cell.step
+        if mask is not None:
             step = lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]  # noqa: E731
         if any(self.zoneout):
-            step = zoned(step or cell.step, cell.state_shapes, self.zoneout, self.training)
+            step = zoned(step, cell.state_shapes, self.zoneout, self.training)
         return step
 
     def _dropped_input(self, x: Tensor) -> Tensor:

@@ -180,7 +180,9 @@ class _Writer:
     def _derivatives(self) -> tuple[Derivatives, list[tuple[Node, Place]]]:
         """The backward step: (node, where it goes) by u, by the states before, and by the products."""
         leaf = self.graph.leaf
-        seeds = [(node, leaf("d_output", 0, place.offset, node.width)) for node, place in _along(self.traced.output, "")]
+        seeds = [
+            (node, leaf("d_output", 0, place.offset, node.width)) for node, place in _along(self.traced.output, "")
+        ]
         for k, segments in enumerate(self.traced.states):
             seeds += [(node, leaf("d_state", k, place.offset, node.width)) for node, place in _along(segments, "")]
         result = differentiate(self.graph, seeds)
@@ -435,7 +437,10 @@ class _Steps:
     def _width(self, node: Node, place: Place) -> int:
         if node.width > 0:
             return node.width
-        widths = {"d_u": [self.writer.traced.inputs], **{f"d_state{k}": [w] for k, w in enumerate(self.writer.traced.widths)}}
+        widths = {
+            "d_u": [self.writer.traced.inputs],
+            **{f"d_state{k}": [w] for k, w in enumerate(self.writer.traced.widths)},
+        }
         width = widths[place.buffer][0]
         return self.writer.traced.units if width % self.writer.traced.units == 0 else width
 

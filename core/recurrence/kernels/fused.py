@@ -23,8 +23,10 @@ from torch import Tensor
 from core.recurrence.cell import Cell, State, where
 from core.recurrence.kernels import native
 from core.recurrence.kernels.emit import Packed, Program, WeightGradient, program
+from core.recurrence.kernels.linear import add_outer
 from core.recurrence.kernels.native import Call, CannotCompile, address
 from core.recurrence.kernels.trace import CannotFuse, shadow, trace
+from core.recurrence.kernels.workspace import WORKSPACE
 
 FEW = 4
 """rows per thread below which all threads work on the same rows"""
@@ -93,7 +95,11 @@ class Kernel:
         if max(len(self.program.params), len(self.program.forward), len(self.program.backward)) > 48:
             raise CannotFuse("it has more weights than a call can hold")
         library = native.load(self.program.source)
-        self.forward_keep, self.forward_bare, self.backward = library.forward_keep, library.forward_bare, library.backward
+        self.forward_keep, self.forward_bare, self.backward = (
+            library.forward_keep,
+            library.forward_bare,
+            library.backward,
+        )
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))
 
@@ -102,7 +108,7 @@ class Kernel:
         rows = batch if shared else -(-batch // threads)
         size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + 2) // 2) + 64
         size = -(-size // 16) * 16
-        return torch.empty(size * ((1 + threads) if shared else 2 * threads)), size
+        return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
 
     def pack(self, wanted: Sequence[Packed], weights: dict[str, Tensor], halved: bool) -> list[Tensor]:
         """The weights in the order in which the products read them."""
@@ -111,7 +117,7 @@ class Kernel:
             weight = weights[one.param]
             width = weight.shape[1]
             size = self.base.packed_size(one.depth, one.columns, halved)
-            to = torch.empty(size, dtype=torch.int16 if halved else torch.float32)
+            to = WORKSPACE.empty(size, dtype=torch.int16 if halved else torch.float32)
             start = address(weight) + 4 * (one.row * width + one.column)  # type: ignore[operator]
             strides = (width, 1) if one.transposed else (1, width)
             self.base.pack(start, one.depth, one.columns, *strides, address(to), halved, torch.get_num_threads())
@@ -123,17 +129,68 @@ _kernels: weakref.WeakKeyDictionary[Cell, dict[tuple[Any, ...], Kernel | str]] =
 _lock = threading.Lock()
 
 
-def kernel_of(cell: Cell, inputs: int, masked: bool = False) -> Kernel | str:
-    """The cell's kernel, or one line that says why it has none."""
-    key = (inputs, masked, type(cell).step, cell.extra_repr())
+def kernel_of(cell: Cell, masked: bool = False) -> Kernel | str:
+    """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second."""
+    key = (masked, cell.training, type(cell).step, cell.extra_repr())
     with _lock:
         known = _kernels.setdefault(cell, {})
         if key not in known:
             try:
-                known[key] = Kernel(cell, inputs, masked)
+                known[key] = Kernel(cell, _inputs(cell), masked)
             except (CannotFuse, CannotCompile) as error:
                 known[key] = str(error)
         return known[key]
+
+
+def _inputs(cell: Cell) -> int:
+    """P, the width of what `project` returns."""
+    if cell.extent_dims:
+        raise CannotFuse("its rows are maps, not vectors")
+    with torch.no_grad():
+        like = next(cell.parameters())
+        return cell.project(like.new_zeros(1, 1, cell.input_size)).shape[-1]
+
+
+def run(
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    *,
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+    fresh: State | None = None,
+    mask: Tensor | None = None,
+    halved: bool = False,
+) -> tuple[Tensor, State]:
+    """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
+
+    Rows are sorted by length and steps past their ends left out, so that no padding is ever computed.
+
+    Raises:
+        ValueError: the cell has no kernel; says why.
+    """
+    kernel = kernel_of(cell, mask is not None)
+    if isinstance(kernel, str):
+        raise ValueError(kernel)
+    steps, batch = x.shape[:2]
+    if batch == 0 or (lengths is not None and not bool(lengths.any())):
+        return x.new_zeros(steps, batch, cell.output_size), state
+    if lengths is None:
+        layout = Layout.full(steps, batch, None if reset is None else reset.flatten())
+        u = cell.project(x).flatten(0, 1)
+        output, after = advance(cell, kernel, u, state, layout, fresh=fresh, mask=mask, halved=halved)
+        return output.view(steps, batch, -1), after
+    order = lengths.argsort(descending=True, stable=True)
+    time, row = (torch.arange(steps).unsqueeze(1) < lengths[order]).nonzero(as_tuple=True)
+    tokens = time * batch + order[row]
+    counts = torch.bincount(time, minlength=1)
+    state, fresh = (None if part is None else tuple(t.index_select(0, order) for t in part) for part in (state, fresh))
+    layout = Layout.packed(counts, batch, None if reset is None else reset.flatten()[tokens])
+    u = cell.project(x.flatten(0, 1).index_select(0, tokens).unsqueeze(1)).squeeze(1)
+    mask = None if mask is None else mask.index_select(0, order)
+    output, after = advance(cell, kernel, u, state, layout, fresh=fresh, mask=mask, halved=halved)  # type: ignore[arg-type]
+    full = output.new_zeros(steps * batch, output.shape[1]).index_copy(0, tokens, output)
+    return full.view(steps, batch, -1), tuple(tensor.index_select(0, order.argsort()) for tensor in after)
 
 
 def advance(
@@ -198,7 +255,12 @@ class _Run:
         layout, base = self.layout, self.kernel.base
         holds = [scratch, *self.kernel.pack(packed, weights, self.halved)]
         call = Call(len(layout.counts), batch, threads, shared, address(layout.counts), address(layout.offsets))
-        call.reset, call.mask, call.scratch, call.scratch_size = address(layout.reset), address(self.mask), address(scratch), size
+        call.reset, call.mask, call.scratch, call.scratch_size = (
+            address(layout.reset),
+            address(self.mask),
+            address(scratch),
+            size,
+        )
         for k, (name, offset, _) in enumerate(self.kernel.program.params):
             call.param[k] = address(weights[name]) + 4 * offset  # type: ignore[operator]
         for k, tensor in enumerate(holds[1:]):
@@ -215,12 +277,12 @@ class _Fused(torch.autograd.Function):
         state, fresh, weights = run.parted(contiguous)
         batch, total = len(state[0]), len(u)
         call, holds = run.call(batch, weights, made.forward)
-        out = u.new_empty(total, made.outputs)
+        out = WORKSPACE.empty(total, made.outputs)
         after = [
-            out if k == 0 and made.aliased else u.new_empty(total if run.keep else 2 * batch, width)
+            out if k == 0 and made.aliased else WORKSPACE.empty(total if run.keep else 2 * batch, width)
             for k, width in enumerate(made.states)
         ]
-        saved = u.new_empty(total if run.keep else 0, made.saved)
+        saved = WORKSPACE.empty(total if run.keep else 0, made.saved)
         call.u, call.out, call.saved = address(u), address(out), address(saved)
         for k, tensor in enumerate(after):
             call.state[k], call.initial[k] = address(tensor), address(state[k])
@@ -278,10 +340,10 @@ def _gradients(
     made = run.kernel.program
     batch, total = len(state[0]), len(u)
     call, holds = run.call(batch, weights, made.backward)
-    d_u = u.new_empty(total, made.inputs)
+    d_u = WORKSPACE.empty(total, made.inputs)
     d_state = [gradient.contiguous().clone() for gradient in d_after]
     d_fresh = [torch.zeros_like(tensor) for tensor in fresh]
-    d_product = [u.new_empty(total, rows) for rows in made.products]
+    d_product = [WORKSPACE.empty(total, rows) for rows in made.products]
     d_param = u.new_zeros(call.threads, sum(width for _, _, width in made.d_params))
     call.u, call.saved, call.out = address(u), address(saved), None
     call.d_out, call.d_u, call.d_param = address(d_out), address(d_u), address(d_param)
@@ -299,7 +361,8 @@ def _gradients(
     buffers |= {f"after{k}": tensor for k, tensor in enumerate(after)}
     for one in made.weights:
         for gradient, operand in _pairs(run.layout, one, buffers, after, state, fresh):
-            _outer(run, one, gradient, operand, d_weights[one.param])
+            into = d_weights[one.param][one.row : one.row + one.rows, one.column : one.column + one.columns]
+            add_outer(gradient[:, : one.rows], operand[:, : one.columns], into, run.halved)
     at = 0
     for name, offset, width in made.d_params:
         d_weights[name].view(-1)[offset : offset + width] += d_param[:, at : at + width].sum(0)
@@ -328,16 +391,6 @@ def _pairs(
     else:
         pairs = [(gradient, torch.cat([after[k], state[k], *fresh[k : k + 1]]).index_select(0, index))]
     return [(left, right[:, one.operand.offset :]) for left, right in pairs]
-
-
-def _outer(run: _Run, one: WeightGradient, gradient: Tensor, operand: Tensor, into: Tensor) -> None:
-    """Adds gradient' operand to the part of a weight's gradient."""
-    start = address(into) + 4 * (one.row * into.shape[1] + one.column)  # type: ignore[operator]
-    left, right = (address(gradient), gradient.stride(0)), (address(operand), operand.stride(0))
-    threads = torch.get_num_threads()
-    run.kernel.base.outer(
-        *left, *right, len(gradient), one.rows, one.columns, start, into.shape[1], run.halved, threads
-    )
 
 
 def _twice(run: _Run, tensors: list[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from core.recurrence.kernels import native
 from core.recurrence.kernels.native import address
+from core.recurrence.kernels.workspace import WORKSPACE
 
 SMALL = 1 << 16
 """multiplications below which calling us costs more than it gains"""
@@ -76,7 +77,8 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_x = _product(rows, weight.contiguous(), True, None, ctx.halved).view(x.shape)
         if ctx.needs_input_grad[1]:
-            d_weight = _outer(rows, x.reshape(-1, x.shape[-1]).contiguous(), ctx.halved)
+            d_weight = torch.zeros_like(weight)
+            add_outer(rows, x.reshape(-1, x.shape[-1]).contiguous(), d_weight, ctx.halved)
         if bias is not None and ctx.needs_input_grad[2]:
             d_bias = rows.sum(0)
         return d_x, d_weight, d_bias, None
@@ -86,21 +88,22 @@ def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, h
     """a [N, D] weight' for weight [H, D], or a [N, H] weight if transposed."""
     base, threads, width = native.base(), torch.get_num_threads(), weight.shape[1]
     depth, columns = weight.shape if transposed else (width, len(weight))
-    packed = torch.empty(base.packed_size(depth, columns, halved), dtype=torch.int16 if halved else torch.float32)
+    packed = WORKSPACE.empty(base.packed_size(depth, columns, halved), dtype=torch.int16 if halved else torch.float32)
     strides = (width, 1) if transposed else (1, width)
     base.pack(address(weight), depth, columns, *strides, address(packed), halved, threads)
-    out = a.new_empty(len(a), columns)
+    out = WORKSPACE.empty(len(a), columns)
     base.large(
         address(a), a.stride(0), len(a), depth, address(packed), columns, address(bias), address(out), columns, halved, threads
     )  # fmt: skip
     return out
 
 
-def _outer(a: Tensor, b: Tensor, halved: bool) -> Tensor:
-    """a [N, H]' b [N, D] -> [H, D]."""
-    out = a.new_zeros(a.shape[1], b.shape[1])
-    left, right = (address(a), a.stride(0)), (address(b), b.stride(0))
-    native.base().outer(
-        *left, *right, len(a), a.shape[1], b.shape[1], address(out), b.shape[1], halved, torch.get_num_threads()
-    )
-    return out
+def add_outer(a: Tensor, b: Tensor, into: Tensor, halved: bool) -> None:
+    """Adds a [N, H]' b [N, D] to `into` [H, D]; all three may be windows of larger matrices.
+
+    Left to torch: of this shape, long in the summed dimension, its products are as fast as ours were.
+    """
+    if halved:
+        into += a.bfloat16().t() @ b.bfloat16()
+    else:
+        into.addmm_(a.t(), b)

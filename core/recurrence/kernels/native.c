@@ -15,12 +15,14 @@ static inline void put(float *p, vec x, long n) {
 }
 static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 ? load_part(p, n) : all(0); }
 
+#define BEGIN (add ? get(c[m] + n * V, columns - n * V) : bias ? get(bias + n * V, columns - n * V) : all(0))
+
 /* A register tile c[m][j] (+)= sum_k a(m, k) w[k][j]. `columns` of its NV * V are real. */
 #define TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                        \
-  static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int add) {                   \
+  static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int add, const float *bias) { \
     vec s[MR][NV];                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) s[m][n] = add ? get(c[m] + n * V, columns - n * V) : all(0);                      \
+      for (int n = 0; n < NV; n++) s[m][n] = BEGIN;                                                                  \
     for (long k = 0; k < depth; k++) {                                                                               \
       vec b[NV];                                                                                                     \
       for (int n = 0; n < NV; n++) b[n] = load(w + k * NV * V + n * V);                                              \
@@ -45,10 +47,10 @@ TILE(strip_3, ROWS, 3, BY_STRIP, a[k * ROWS + m])
 #ifdef __AVX512BF16__
 /* The same for bfloat16 pairs: two products per lane and instruction, sums in float32. depth counts pairs. */
 #define HALF_TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                   \
-  static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int add) {                    \
+  static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int add, const float *bias) {  \
     __m512 s[MR][NV];                                                                                                \
     for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) s[m][n] = (__m512)(add ? get(c[m] + n * V, columns - n * V) : all(0));            \
+      for (int n = 0; n < NV; n++) s[m][n] = (__m512)(BEGIN);                                                        \
     for (long k = 0; k < depth; k++) {                                                                               \
       __m512bh b[NV];                                                                                                \
       for (int n = 0; n < NV; n++) b[n] = (__m512bh)_mm512_loadu_si512(w + (k * NV + n) * 2 * V);                    \
@@ -92,20 +94,20 @@ static inline long vectors(long columns) { return (least(columns, PANEL) + V - 1
     else { CALL(STEM, 1, n, PACKED) r += 1; }                                                                        \
   }
 #define CALL(STEM, MR, n, PACKED)                                                                                    \
-  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, add);                                            \
-  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, add);                                       \
-  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, add);
+  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, add, bias);                                            \
+  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, add, bias);                                       \
+  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, add, bias);
 #if ROWS == 8
 #define IF8(STEM, left, n, PACKED) if (left >= 8) { CALL(STEM, 8, n, PACKED) r += 8; } else
 #else
 #define IF8(STEM, left, n, PACKED)
 #endif
 
-static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long columns, int add) {
+static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long columns, int add, const float *bias) {
   DOWN(float, rows, w)
 }
 #ifdef __AVX512BF16__
-static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long columns, int add) {
+static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long columns, int add, const float *bias) {
   DOWN(half, half, w)
 }
 #endif
@@ -121,7 +123,7 @@ void product(const float *const *a, long rows, const void *packed, long depth, l
     long some = least(MOST, rows - begin);
     for (long p = first; p < last; p++) {
       for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      panel(a + begin, some, (const float *)packed + p * PANEL * depth, depth, to, columns - p * PANEL, add);
+      panel(a + begin, some, (const float *)packed + p * PANEL * depth, depth, to, columns - p * PANEL, add, NULL);
     }
   }
 }
@@ -134,9 +136,9 @@ static void halve(const float *from, half *to, long n) {
   for (; i < n; i++) to[i] = to_half(from[i]);
 }
 
-/* product_fn for bfloat16: the rows are rounded into scratch first; depth is padded to pairs. */
-void half_product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
-                  long first, long last, void *scratch) {
+/* bfloat16: the rows are rounded into scratch first; depth is padded to pairs. */
+static void half_rows(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+                      const float *bias, long first, long last, void *scratch) {
 #ifdef __AVX512BF16__
   const half *from[MOST]; float *to[MOST];
   long padded = (depth + 1) / 2 * 2;
@@ -150,12 +152,17 @@ void half_product(const float *const *a, long rows, const void *packed, long dep
     }
     for (long p = first; p < last; p++) {
       for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      half_panel(from, some, (const half *)packed + p * PANEL * padded, padded / 2, to, columns - p * PANEL, add);
+      half_panel(from, some, (const half *)packed + p * PANEL * padded, padded / 2, to, columns - p * PANEL, add,
+                 bias ? bias + p * PANEL : NULL);
     }
   }
-#else
-  product(a, rows, packed, depth, columns, c, add, first, last, scratch);
 #endif
+}
+
+/* product_fn for bfloat16; only to be called where has_bfloat16. */
+void half_product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+                  long first, long last, void *scratch) {
+  half_rows(a, rows, packed, depth, columns, c, add, NULL, first, last, scratch);
 }
 
 long panel_columns(void) { return PANEL; }
@@ -202,10 +209,8 @@ static void block_of(const float *a, long lda, long rows, long depth, const void
   for (long r = 0; r < rows; r++) {
     from[r] = a + r * lda;
     to[r] = c + r * ldc;
-    long end = least(columns, last * PANEL) - first * PANEL;
-    if (bias) memcpy(to[r] + first * PANEL, bias + first * PANEL, 4 * end);
   }
-  if (rounded) { half_product(from, rows, packed, depth, columns, to, bias != NULL, first, last, rounded); return; }
+  if (rounded) { half_rows(from, rows, packed, depth, columns, to, 0, bias, first, last, rounded); return; }
   for (long k = 0; k < depth; k += DEPTH) {
     long deep = least(DEPTH, depth - k);
     const float *part[BLOCK]; float *shifted[BLOCK];
@@ -213,7 +218,8 @@ static void block_of(const float *a, long lda, long rows, long depth, const void
     for (long p = first; p < last; p++) {
       long wide = columns - p * PANEL;
       for (long r = 0; r < rows; r++) shifted[r] = to[r] + p * PANEL;
-      panel(part, rows, (const float *)packed + p * PANEL * depth + k * vectors(wide) * V, deep, shifted, wide, k > 0 || bias);
+      panel(part, rows, (const float *)packed + p * PANEL * depth + k * vectors(wide) * V, deep, shifted, wide,
+            k > 0, bias ? bias + p * PANEL : NULL);
     }
   }
 }
@@ -233,70 +239,5 @@ void large(const float *a, long lda, long m, long depth, const void *packed, lon
                ldc, g * all / groups, (g + 1) * all / groups, rounded);
     }
     free(rounded);
-  }
-}
-
-#define LONG 256   /* rows (the summed dimension) that are packed at a time */
-#define BROAD 384  /* columns of b that are packed at a time */
-
-static void pack_strips(const float *a, long lda, long deep, long m, float *to) { /* [deep][m] -> strips [deep][ROWS] */
-  for (long s = 0; s < m; s += ROWS, to += deep * ROWS)
-    for (long k = 0; k < deep; k++)
-      for (long i = 0; i < ROWS; i++) to[k * ROWS + i] = s + i < m ? a[k * lda + s + i] : 0;
-}
-static void pack_half_strips(const float *a, long lda, long deep, long m, half *to) {
-  long pairs = (deep + 1) / 2;
-  for (long s = 0; s < m; s += ROWS, to += pairs * 2 * ROWS)
-    for (long k = 0; k < 2 * pairs; k++)
-      for (long i = 0; i < ROWS; i++)
-        to[(k / 2 * ROWS + i) * 2 + k % 2] = s + i < m && k < deep ? to_half(a[k * lda + s + i]) : 0;
-}
-
-/* c[i][j] += sum_r a[r][i] b[r][j] for r < rows: a weight's gradient. Threads share the rows of c. */
-void outer(const float *a, long lda, const float *b, long ldb, long rows, long m, long columns, float *c, long ldc,
-           int halved, long threads) {
-  const long tall = 12 * ROWS; /* rows of c that are worked on at a time */
-#pragma omp parallel num_threads(threads) if (rows * m * columns > 100000)
-  {
-    long share = (m + threads * ROWS - 1) / (threads * ROWS) * ROWS, id = omp_get_thread_num();
-    if (omp_get_num_threads() == 1) { share = m; id = 0; }
-    long from = least(m, id * share), until = least(m, from + share);
-    float *strips = aligned_alloc(64, 4 * LONG * tall), *wide = aligned_alloc(64, 4 * LONG * (BROAD + PANEL)), nothing[PANEL] = {0};
-    for (long j = 0; from < until && j < columns; j += BROAD) {
-      long broad = least(BROAD, columns - j);
-      for (long k = 0; k < rows; k += LONG) {
-        long deep = least(LONG, rows - k), pairs = (deep + 1) / 2;
-        for (long p = 0; p < panels(broad); p++) {
-          const float *source = b + k * ldb + j + p * PANEL;
-          if (halved) pack_half_panel(source, deep, broad - p * PANEL, ldb, 1, (half *)wide + p * PANEL * 2 * pairs);
-          else pack_panel(source, deep, broad - p * PANEL, ldb, 1, wide + p * PANEL * deep);
-        }
-        for (long i = from; i < until; i += tall) {
-          long here = least(tall, until - i);
-          if (halved) pack_half_strips(a + k * lda + i, lda, deep, here, (half *)strips);
-          else pack_strips(a + k * lda + i, lda, deep, here, strips);
-          for (long p = 0; p < panels(broad); p++)
-            for (long s = 0; s < here; s += ROWS) {
-              float *to[ROWS];
-              for (long r = 0; r < ROWS; r++) to[r] = s + r < here ? c + (i + s + r) * ldc + j + p * PANEL : nothing;
-              long n = vectors(broad - p * PANEL), valid = broad - p * PANEL;
-#ifdef __AVX512BF16__
-              if (halved) {
-                const half *x = (half *)strips + s * 2 * pairs, *w = (half *)wide + p * PANEL * 2 * pairs;
-                if (n == 3) half_strip_3(x, w, pairs, to, valid, 1);
-                else if (n == 2) half_strip_2(x, w, pairs, to, valid, 1);
-                else half_strip_1(x, w, pairs, to, valid, 1);
-                continue;
-              }
-#endif
-              const float *x = strips + s * deep, *w = wide + p * PANEL * deep;
-              if (n == 3) strip_3(x, w, deep, to, valid, 1);
-              else if (n == 2) strip_2(x, w, deep, to, valid, 1);
-              else strip_1(x, w, deep, to, valid, 1);
-            }
-        }
-      }
-    }
-    free(strips); free(wide);
   }
 }

@@ -69,11 +69,10 @@ def base() -> ctypes.CDLL:
     """
     library = load((_HERE / "native.c").read_text())
     long, data = ctypes.c_long, _pointer
-    library.packed_size.restype = library.has_bfloat16.restype = long
+    library.packed_size.restype = long
     library.packed_size.argtypes = [long, long, ctypes.c_int]
     library.pack.argtypes = [data, long, long, long, long, data, ctypes.c_int, long]
     library.large.argtypes = [data, long, long, long, data, long, data, data, long, ctypes.c_int, long]
-    library.outer.argtypes = [data, long, data, long, long, long, long, data, long, ctypes.c_int, long]
     return library
 
 

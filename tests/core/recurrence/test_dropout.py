@@ -69,7 +69,7 @@ class Inputs(ElmanCell):
 
 
 def test_variational_uses_one_mask_for_all_steps() -> None:
-    model = network(Inputs, f="sigmoid", variational=0.5)
+    model = network(Inputs, f="sigmoid", variational=0.5, backend="eager")
     model(torch.ones(6, 3, 5))
     for cell in model.cells:
         dropped = cell.seen[0] == 0

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.recurrence import Recurrent, fused, state
+from core.recurrence import Recurrent, state
+from core.recurrence.kernels import torch_kernels
 from core.recurrence.conformance import Trial, agree
 from core.recurrence.span import Span
 
@@ -98,21 +99,17 @@ def test_a_row_that_explodes_in_its_padding_does_not_poison_the_others() -> None
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_fused_kernels_are_really_used(network: Recurrent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchs_kernels_are_called_once_per_layer_and_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    kernel = fused._kernel
-    monkeypatch.setattr(fused, "_kernel", lambda *a: calls.append(1) or kernel(*a))
+    kernel = torch_kernels._kernel
+    monkeypatch.setattr(torch_kernels, "_kernel", lambda *a: calls.append(1) or kernel(*a))
+    network = Recurrent("lstm", 3, 4, 2, backend="torch")
     network(X)
     assert len(calls) == 2, "one call per layer"
     reset = torch.zeros(5, 2, dtype=torch.bool)
     reset[0, 1] = reset[3, 0] = True
     network(X, reset=reset)
     assert len(calls) == 2 + 4, "one call per layer and stretch between resets"
-    Recurrent("lstm", 3, 4, zoneout=0.1)(X)
-    Recurrent("gru", 3, 4, reset_gate="before")(X)
-    Recurrent("elman", 3, 4, f="sigmoid")(X)
-    Recurrent("lstm", 3, 4, backend="eager")(X)
-    assert len(calls) == 6
 
 
 def test_a_subclass_with_its_own_step_is_not_served_by_the_kernel_of_its_parent() -> None:
@@ -245,7 +242,7 @@ def test_maps_are_expected_where_the_cell_works_on_maps() -> None:
         ({"cell": "mingru", "weight_drop": 0.1}, ValueError, "weight_drop needs a cell with recurrent weights; mingru"),
         ({"cell": "mingru", "variational": 0.1}, ValueError, "needs a step with a mask; mingru has none"),
         ({"hidden_size": (4, 5), "residual": True}, ValueError, "residual=True needs layers of one width, got [4, 5]"),
-        ({"backend": "cuda"}, ValueError, "backend must be one of auto, eager, got 'cuda'"),
+        ({"backend": "cuda"}, ValueError, "backend must be one of auto, fused, torch, scan, eager, got 'cuda'"),
         ({"init": "xavier"}, ValueError, "init must be one of orthogonal, identity, forget, chrono"),
         ({"peepholes": True}, TypeError, "unexpected keyword argument 'peepholes'"),
     ],

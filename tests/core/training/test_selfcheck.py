@@ -32,7 +32,7 @@ def test_a_wrong_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_fast_path_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.recurrence import fused
+    from core.recurrence.kernels import torch_kernels as fused
 
     right = fused.run
     monkeypatch.setattr(selfcheck, "CELLS", {"lstm": LSTMCell})

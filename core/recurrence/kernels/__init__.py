@@ -1,0 +1,1 @@
+"""Fast ways to run a cell over a sequence, behind one dispatch; each has the loop over `step` as its oracle."""

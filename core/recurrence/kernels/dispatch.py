@@ -1,0 +1,111 @@
+"""One dispatch, several ways to compute the same sequence; the loop over `step` is the oracle of all of them.
+
+    fused   C compiled for this cell at its first use (CPU, float32 or bfloat16 under autocast)
+    triton  the same steps compiled for a GPU
+    torch   oneDNN or cuDNN through torch.nn's functions, for the three cells that these know
+    scan    parallel in time, for linear recurrences
+    eager   one call of `step` per time step: any cell, any device, any derivative
+
+"auto" takes the first that can. Whoever forces one that cannot gets the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.recurrence.cell import Cell, State, loop
+from core.recurrence.kernels import fused, native, torch_kernels
+from core.recurrence.kernels.linear import fast_linear
+from core.recurrence.span import Span
+
+BACKENDS = ("auto", "fused", "torch", "scan", "eager")
+
+
+def run(
+    cell: Cell, x: Tensor, state: State, fresh: State, span: Span, *, backend: str = "auto", mask: Tensor | None = None
+) -> tuple[Tensor, State, str]:
+    """All steps of one cell.
+
+    Args:
+        cell: whose weights are used.
+        x: [T, B, D, *extent], zeros past each row's end.
+        state: before the first step.
+        fresh: the state of a row that is reset.
+        span: lengths and resets.
+        backend: one of BACKENDS.
+        mask: [B, H], multiplied onto the hidden state on its way into the recurrent product.
+
+    Returns:
+        output [T, B, H, *extent], the state, and the name of the backend that was used.
+
+    Raises:
+        ValueError: the backend that was asked for cannot serve this cell or these tensors; says why.
+    """
+    where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
+    reasons = {}
+    for name in BACKENDS[1:] if backend == "auto" else (backend,):
+        reason = reasons[name] = _hindrance(name, cell, x, mask)
+        if reason is None:
+            output, after = _RUNS[name](cell, x, state, where, mask)
+            return output, after, name
+    raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {reasons[backend]}")
+
+
+def _hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+    """Why a backend cannot serve; None where it can."""
+    if name == "fused":
+        return _not_fused(cell, x, mask)
+    if name == "torch":
+        if mask is not None:
+            return "torch's kernels know no dropout of the hidden state"
+        return None if torch_kernels.serves(cell) else "torch has no kernel for it"
+    if name == "scan":
+        if mask is not None or type(cell).sequence is Cell.sequence:
+            return "its steps depend on the state, one after the other"
+        return None
+    return None
+
+
+def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+    if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
+        return "the fused kernels are for the CPU"
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
+        return "the fused kernels cannot be traced through"
+    if any(weight.dtype != torch.float32 for weight in cell.parameters()):
+        return "the fused kernels are for float32 weights"
+    if native.missing() is not None:
+        return native.missing()
+    if _halved() and not native.base().has_bfloat16():
+        return "this processor has no bfloat16 products"
+    kernel = fused.kernel_of(cell, mask is not None)
+    return kernel if isinstance(kernel, str) else None
+
+
+def _halved() -> bool:
+    """Whether products are to be of bfloat16, as autocast asks for."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def _run_fused(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
+    halved = _halved()
+    with torch.autocast("cpu", enabled=False), fast_linear(halved):
+        return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, halved=halved, **where)
+
+
+def _run_torch(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:
+    return torch_kernels.run(cell, x, state, **where)
+
+
+def _run_scan(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:
+    return cell.sequence(cell.project(x), state, **where)
+
+
+def _run_eager(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
+    step = cell.step if mask is None else lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]
+    return loop(step, cell.project(x), state, **where)
+
+
+_RUNS = {"fused": _run_fused, "torch": _run_torch, "scan": _run_scan, "eager": _run_eager}

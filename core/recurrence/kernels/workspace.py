@@ -1,0 +1,68 @@
+"""Large buffers that are used again: the system hands out fresh pages zeroed, which costs more than what we do with them.
+
+A buffer belongs to whoever holds a tensor on it and comes back by itself when the last one is gone; nothing is freed by
+hand.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LEAST = 1 << 16
+"""elements below which the system's own small blocks are as good"""
+SPARE = 16
+"""buffers that are kept while nobody uses them; the longest unused goes first"""
+
+_uses: Any = getattr(torch._C, "_storage_Use_Count", None)
+
+
+class Workspace:
+    """One-dimensional tensors, the last used one at the end of the list."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bases: list[Tensor] = []
+
+    def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Like torch.empty: an uninitialised tensor on memory that nobody else holds."""
+        size = math.prod(shape)
+        if size < LEAST or _uses is None:
+            return torch.empty(shape, dtype=dtype)
+        with self._lock:
+            free = [number for number, base in enumerate(self._bases) if self._free(base)]
+            fits = [n for n in free if self._bases[n].dtype == dtype and size <= len(self._bases[n]) <= 2 * size]
+            chosen = min(fits, key=lambda n: len(self._bases[n]), default=None)
+            base = torch.empty(size, dtype=dtype) if chosen is None else self._bases.pop(chosen)
+            if chosen is None and len(free) > SPARE:
+                del self._bases[free[0]]
+            self._bases.append(base)
+            # The view is made under the lock: from here on the buffer is seen to be held.
+            return base[:size].view(shape)
+
+    @staticmethod
+    def _free(base: Tensor) -> bool:
+        storage = base.untyped_storage()
+        return int(_uses(storage._cdata)) <= 1 + _OWN
+
+    def clear(self) -> None:
+        """Gives back what nobody uses."""
+        with self._lock:
+            self._bases = [base for base in self._bases if not self._free(base)]
+
+
+def _own_uses() -> int:
+    """How many uses a storage has that only one tensor and the question itself hold, beyond one."""
+    if _uses is None:
+        return 0
+    base = torch.empty(1)
+    storage = base.untyped_storage()
+    return int(_uses(storage._cdata)) - 1
+
+
+_OWN = _own_uses()
+WORKSPACE = Workspace()
