@@ -201,6 +201,9 @@ def _runs(client: MlflowClient, seed: int) -> list[Run]:
 
 def test_a_model_is_promoted_and_used_by_its_alias(invoke: Invoke, at_work: MlflowClient) -> None:
     missing = invoke("predict", "--app", "speech", "--run", "models:/speech@champion")
+    for alias in ("the best", "Latest", "v2"):
+        odd = invoke("promote", "--app", "speech", "--alias", alias)
+        assert odd.code == 2 and f"--alias {alias}: write a name of letters, digits, _ and -" in odd.error
     assert "--run models:/speech@champion: " in missing.error and "register one: invoke promote" in missing.error
     promoted = invoke("promote", "--app", "speech", "--json").result
     assert promoted["model"] == "models:/speech@champion" and promoted["version"] == 1

@@ -1,14 +1,17 @@
 """`invoke promote`: a run's model becomes what `models:/NAME@champion` means, once it has proved itself again."""
 
 import math
+import re
 from typing import Any
 
 from core.commands.loading import prepared, trained
 from core.console import say
-from core.errors import UserError
+from core.errors import UsageError, UserError
 from core.training import registry, tracking
 from core.training.evaluation import evaluate
 
+ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.ASCII | re.IGNORECASE)
+"""what MLflow takes for one"""
 DIGITS = 6
 """significant digits to which the stored model must give the run's score again"""
 
@@ -22,20 +25,23 @@ def promote(name: str, reference: str = "latest", alias: str = "champion") -> di
         alias: to set.
 
     Raises:
+        UsageError: an alias that cannot be.
         UserError: no such run, it holds no model, its data are not these, or the score is another; the version that was
             registered is then taken back.
     """
+    if not ALIAS.fullmatch(alias):
+        raise UsageError(f"--alias {alias}: write a name of letters, digits, _ and -, other than latest, v1, v2, ...")
     client = tracking.connect()
     run = tracking.find(client, name, reference, lambda logged: logged.status == "FINISHED")
     version = registry.register(client, name, run)
     try:
         metrics = _proved(name, run, f"models:/{name}/{version}")
+        with tracking.store_errors():
+            client.set_registered_model_alias(name, alias, version)
     except BaseException:
         with tracking.store_errors():
             client.delete_model_version(name, version)
         raise
-    with tracking.store_errors():
-        client.set_registered_model_alias(name, alias, version)
     uri = f"models:/{name}@{alias}"
     say(f"{uri} is version {version}, the model of run {run.id[:8]}; evaluated again, it gives the same score")
     say(f"next: invoke predict --app {name} --run {uri}")
