@@ -6,6 +6,10 @@ One real `invoke train`, with epochs without end, is watched from outside and en
 Its data, checkpoints and tracking store are folders in `--out`; so are samples.jsonl (one line every half minute,
 written at once), soak.json (what it comes to) and soak.png. `--only-sum-up` makes the latter two from the samples of a
 soak that is still going on.
+
+The C library keeps what was freed for later, a few percent now and then, and that is none of the training's doing: so it
+is told to give everything back at once, by MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_. `--as-it-is` leaves it
+alone.
 """
 
 import argparse
@@ -16,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ WARM_UP = 10
 """minutes after which nothing may grow"""
 SPAN = 10
 """minutes at the beginning and at the end that are compared"""
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MIB = 1 << 20
 Sample = dict[str, float]
 
@@ -62,15 +67,21 @@ def sample(process: psutil.Process, out: Path, began: float) -> Sample:
     }
 
 
-def watch(command: Sequence[str], out: Path, minutes: float, every: float) -> Iterator[Sample]:
-    """Run the command for so long, with a sample every so many seconds; then Ctrl-C."""
-    places = {
+def places(out: Path) -> dict[str, str]:
+    """The environment of a training that has everything in a folder."""
+    return {
         "UNROLL_DATA": str(out / "data"), "UNROLL_RUNS": str(out / "runs"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{out.resolve() / 'mlflow.db'}",
     }  # fmt: skip
+
+
+def watch(
+    command: Sequence[str], out: Path, minutes: float, every: float, environment: Mapping[str, str]
+) -> Iterator[Sample]:
+    """Run the command for so long, with a sample every so many seconds; then Ctrl-C."""
     began = time.monotonic()
     with (out / "training.log").open("wb") as log:
-        training = subprocess.Popen(command, env=os.environ | places, stdout=log, stderr=log)
+        training = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
     process = psutil.Process(training.pid)
     try:
         while time.monotonic() - began < 60 * minutes:
@@ -140,14 +151,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--every", type=float, default=30, help="seconds between two samples")
     parser.add_argument("--out", type=Path, default=Path("soak"))
+    parser.add_argument("--as-it-is", action="store_true")
     parser.add_argument("--only-sum-up", action="store_true")
     chosen = parser.parse_args()
     command = ["train", "--app", chosen.app, "--preset", "smoke", "--set", f"train.epochs={ENDLESS}"]
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / "samples.jsonl"
     if not chosen.only_sum_up:
+        words = [sys.executable, "-m", "invoke", *command]
+        environment = places(chosen.out) | ({} if chosen.as_it_is else AT_ONCE)
         with path.open("w") as lines:
-            for one in watch([sys.executable, "-m", "invoke", *command], chosen.out, chosen.minutes, chosen.every):
+            for one in watch(words, chosen.out, chosen.minutes, chosen.every, environment):
                 print(json.dumps(one), file=lines, flush=True)
     print(json.dumps(sum_up(list(read_jsonl(path)), ["invoke", *command], chosen.out), indent=2))
 
