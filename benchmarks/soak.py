@@ -7,9 +7,9 @@ Its data, checkpoints and tracking store are folders in `--out`; so are samples.
 written at once), soak.json (what it comes to) and soak.png. `--only-sum-up` makes the latter two from the samples of a
 soak that is still going on.
 
-The C library keeps what was freed for later, a few percent now and then, and that is none of the training's doing: so it
-is told to give everything back at once, by MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_. `--as-it-is` leaves it
-alone.
+The C library keeps what was freed for later, a few percent now and then, and that is none of the training's doing: so
+it is told to give everything back at once, by MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_. `--as-it-is` leaves
+it alone.
 """
 
 import argparse
