@@ -17,6 +17,7 @@ from core.console import say, show_table
 from core.data.files import read_json, sha256
 from core.data.store import MANIFEST, Prepared, Store
 from core.errors import UserError
+from core.recurrence.kernels import native
 from core.training import tracking
 from core.training.selfcheck import TOLERANCE, cells
 
@@ -97,6 +98,17 @@ def _cells() -> Iterator[Finding]:
         name, limit = str(dtype).removeprefix("torch."), TOLERANCE[dtype]
         yield _worst(f"gradients, {name}", "finite differences", {one.cell: one.gradient for one in these}, limit)
         yield _worst(f"fast paths, {name}", "the loop over steps", {one.cell: one.fast for one in these}, limit)
+
+
+def _kernels() -> Iterator[Finding]:
+    why = native.missing()
+    if why is not None:
+        yield Finding(
+            "compiled kernels", "note", f"none: {why}; recurrent layers take torch's or the loop, and more time"
+        )
+        return
+    halves = "with" if native.base().has_bfloat16() else "without"
+    yield Finding("compiled kernels", "ok", f"{native.compiler()}, {halves} bfloat16 products, in {native.folder()}")
 
 
 def _worst(check: str, against: str, errors: dict[str, float], limit: float) -> Finding:
@@ -192,5 +204,5 @@ def _tracking_store() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _machine, _cells, _applications, _disk, _mirror, _prepared_data, _tracking_store,
+    _machine, _kernels, _cells, _applications, _disk, _mirror, _prepared_data, _tracking_store,
 )  # fmt: skip

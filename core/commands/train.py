@@ -21,6 +21,8 @@ from core.console import ProgressLine, duration, say, show_config, show_metrics,
 from core.data.files import read_json, write_json, writing
 from core.errors import UsageError, UserError
 from core.interrupt import Interrupted, StopRequest
+from core.recurrence.kernels import native
+from core.recurrence.rnn import backends
 from core.training import saved, tracking
 from core.training.costs import Throughput, peak_memory
 from core.training.diagnosis import watching
@@ -110,10 +112,13 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
     model = app.network(config, data.facts)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
+    if (why := native.missing()) is not None:
+        say(f"note: no compiled kernels: {why}; recurrent layers take torch's or the loop over steps, and more time")
     speed = Throughput()
     with ProgressLine(app) as progress:
         told: list[Observer] = [run, progress, speed, *observers]
         fitted = fit(app, config, data, model, job.folder, told, resume=resume, probe=watching(app, run))
+    run.tag("backends", backends(model))
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))
     costs = {"parameters": parameters, "train/peak_memory_mb": peak_memory(), **speed.metrics()}

@@ -20,6 +20,7 @@ from core.recurrence.kernels.dispatch import BACKENDS
 from core.recurrence.registry import CellFactory, make_cell
 from core.recurrence.span import Span
 
+
 class Watch(Protocol):
     """Who sees every step of every cell while the network runs: `Recurrent.watch = Watch`. See gradients.record."""
 
@@ -187,7 +188,7 @@ class Recurrent(nn.Module):
     def _unroll(
         self, cell: Cell, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
     ) -> tuple[Tensor, State]:
-        """A step that was asked for by itself or is watched or zoned out goes through the loop, all else by `backend`."""
+        """A single step, and what is watched or zoned out, goes through the loop; all else by `backend`."""
         where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
         dropped = self.training and self.weight_drop > 0
         mask = mask_like(state[0], self.variational[2]) if self.training and self.variational[2] else None
@@ -301,6 +302,12 @@ class Recurrent(nn.Module):
         shown = {**options, **rates_, "weight_drop": self.weight_drop, "learn_initial": bool(self.learned)}
         listed = "".join(f", {name}={value}" for name, value in shown.items())
         return f"{self.name!r}, {self.input_size}, {sizes}, layers={self.layers}{listed}"
+
+
+def backends(model: nn.Module) -> str:
+    """What ran each recurrent network of a model in its last call: "lstm: fused, mingru: scan"."""
+    networks = [module for module in model.modules() if isinstance(module, Recurrent) and module.ran]
+    return ", ".join(dict.fromkeys(f"{network.name}: {network.ran}" for network in networks))
 
 
 def _spread(row: Tensor, batch: int, extent: tuple[int, ...]) -> Tensor:

@@ -230,10 +230,14 @@ class Run:
                 pip_requirements=["unroll"],
             )  # fmt: skip
 
+    def tag(self, name: str, value: str) -> None:
+        """A word about the run that is no setting and no number."""
+        with store_errors():
+            self.client.set_tag(self.id, name, value)
+
     def pruned(self, reason: str) -> None:
         """End the run as KILLED, with a tag that says by whom: a search, which had seen enough."""
-        with store_errors():
-            self.client.set_tag(self.id, PRUNED, reason)
+        self.tag(PRUNED, reason)
         self.finish("KILLED")
 
     @contextmanager

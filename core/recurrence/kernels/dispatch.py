@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.recurrence.cell import Cell, State, loop
 from core.recurrence.kernels import fused, native, torch_kernels
-from core.recurrence.kernels.linear import fast_linear
+from core.recurrence.kernels.linear import FastLinear
 from core.recurrence.span import Span
 
 BACKENDS = ("auto", "fused", "torch", "scan", "eager")
@@ -91,7 +91,7 @@ def _halved() -> bool:
 
 def _run_fused(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
     halved = _halved()
-    with torch.autocast("cpu", enabled=False), fast_linear(halved):
+    with torch.autocast("cpu", enabled=False), FastLinear(halved):
         return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, halved=halved, **where)
 
 

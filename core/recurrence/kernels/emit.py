@@ -114,7 +114,7 @@ class _Writer:
         # A row's scratch must not be a multiple of 4 KiB, or the rows of a product fight for the same cache lines.
         scratch = max(steps.size for steps in (forward, bare, back)) + 16
         saved = sum(max(node.width, 1) for node in kept)
-        d_params = [(node.data[0], node.data[1], node.width) for node in backward.params]  # type: ignore[index]
+        d_params = [(node.data[0], node.data[1], node.width) for node in backward.params]
         source = [
             _HEAD,
             *self._sizes(scratch, saved, products),
@@ -127,7 +127,7 @@ class _Writer:
             source="\n".join(source) + "\n",
             forward=forward.packed,
             backward=back.packed,
-            params=[(node.data[0], node.data[1], node.width) for node in self.params],  # type: ignore[index]
+            params=[(node.data[0], node.data[1], node.width) for node in self.params],
             d_params=d_params,
             saved=saved,
             products=products,
@@ -149,7 +149,7 @@ class _Writer:
 
     def leaf_place(self, node: Node) -> Place:
         """Where a leaf stands before the step."""
-        name, offset = node.data  # type: ignore[misc]
+        name, offset = node.data
         match node.op:
             case "u":
                 return Place("u", offset)
@@ -242,7 +242,7 @@ class _Writer:
         result: list[WeightGradient] = []
         products: list[int] = []
         for dot, gradients in backward.products.items():
-            name, row, rows = dot.data  # type: ignore[misc]
+            name, row, rows = dot.data
             places = [at.get(node) for node in gradients]
             if not _contiguous(places, gradients):
                 buffer = f"d_product{len(products)}"
@@ -332,7 +332,7 @@ class _Steps:
         for node in nodes:
             if node.op == "part" and not self._leaf(node):
                 whole = self.places[node.args[0]]
-                self.places.setdefault(node, Place("scratch", whole.offset + node.data))  # type: ignore[operator]
+                self.places.setdefault(node, Place("scratch", whole.offset + node.data))
 
     def _scratch(self, node: Node, size: int) -> None:
         if node not in self.places and node.op != "part":
@@ -348,7 +348,7 @@ class _Steps:
     def _scratch_of(self, node: Node) -> Place:
         if node.op == "part":
             whole = self.places[node.args[0]]
-            return Place("scratch", whole.offset + node.data)  # type: ignore[operator]
+            return Place("scratch", whole.offset + node.data)
         return self.places[node]
 
     def _phase(self, level: int, nodes: Sequence[Node]) -> Iterator[str]:
@@ -379,7 +379,7 @@ class _Steps:
     def _product(self, node: Node) -> Iterator[str]:
         """One call per stretch of the operand that stands in one piece."""
         target, column, first = self.places[node].offset, 0, True
-        name, row, rows = node.data  # type: ignore[misc]
+        name, row, rows = node.data
         for place, depth in self._stretches(node.args):
             if node.op == "dot":
                 packed = Packed(name, row, column, depth, rows, transposed=False)
@@ -458,7 +458,7 @@ class _Text:
 
     def name(self, node: Node) -> str:
         if node.op == "const":
-            return _number(float(node.data))  # type: ignore[arg-type]
+            return _number(float(node.data))
         return self.names[node]
 
     def sum(self, node: Node) -> Iterator[str]:
@@ -501,7 +501,7 @@ class _Text:
 
         def value(node: Node) -> str:
             if node.op == "const":
-                return _number(float(node.data))  # type: ignore[arg-type]
+                return _number(float(node.data))
             if node not in names:
                 names[node] = f"x{node.index}"
                 lines.append(f"vec {names[node]} = {define(node)};")

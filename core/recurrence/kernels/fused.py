@@ -68,7 +68,7 @@ class Layout:
         return int(self.offsets[-1] + self.counts[-1])
 
     def before(self, batch: int) -> Tensor | None:
-        """int64 [N]: where the state before each step stands in [states; initial; fresh]; None where it is one step up."""
+        """int64 [N]: where the state before each step stands in [states; initial; fresh]; None: one step up."""
         if self.last is None and self.reset is None:
             return None
         steps, total = len(self.counts), self.total
@@ -184,11 +184,12 @@ def run(
     time, row = (torch.arange(steps).unsqueeze(1) < lengths[order]).nonzero(as_tuple=True)
     tokens = time * batch + order[row]
     counts = torch.bincount(time, minlength=1)
-    state, fresh = (None if part is None else tuple(t.index_select(0, order) for t in part) for part in (state, fresh))
+    state = tuple(tensor.index_select(0, order) for tensor in state)
+    fresh = None if fresh is None else tuple(tensor.index_select(0, order) for tensor in fresh)
     layout = Layout.packed(counts, batch, None if reset is None else reset.flatten()[tokens])
     u = cell.project(x.flatten(0, 1).index_select(0, tokens).unsqueeze(1)).squeeze(1)
     mask = None if mask is None else mask.index_select(0, order)
-    output, after = advance(cell, kernel, u, state, layout, fresh=fresh, mask=mask, halved=halved)  # type: ignore[arg-type]
+    output, after = advance(cell, kernel, u, state, layout, fresh=fresh, mask=mask, halved=halved)
     full = output.new_zeros(steps * batch, output.shape[1]).index_copy(0, tokens, output)
     return full.view(steps, batch, -1), tuple(tensor.index_select(0, order.argsort()) for tensor in after)
 
@@ -401,7 +402,7 @@ def _twice(run: _Run, tensors: list[Tensor], gradients: list[Tensor]) -> list[Te
 
 def _loop(run: _Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     given, anew, weights = run.parted(tensors)
-    cell = shadow(run.cell, lambda name, weight: weights.get(name, weight))
+    cell = shadow(run.cell, weights.get)
     state, outputs, layout = tuple(given), [], run.layout
     masks = () if run.mask is None else (run.mask,)
     for begin, count in zip(layout.offsets.tolist(), layout.counts.tolist(), strict=True):

@@ -8,8 +8,9 @@ arguments). Three kinds need a whole row: "dot" (a recurrent product), "tdot" (i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CONST, SCALAR = 0, -1
 """Widths that are no vector: one number for all rows, and one number per row."""
@@ -35,7 +36,7 @@ class Node:
 
     op: str
     args: tuple[Node, ...]
-    data: object
+    data: Any
     width: int
     index: int
 
@@ -96,7 +97,7 @@ class Graph:
         return None
 
 
-_ARITHMETIC = {
+_ARITHMETIC: Mapping[str, Callable[..., float]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -146,7 +147,7 @@ class Derivatives:
 
 
 def differentiate(graph: Graph, seeds: Sequence[tuple[Node, Node]]) -> Derivatives:
-    """Reverse mode: from (node, gradient by it) to the gradients by all leaves. Source: Griewank and Walther 2008, ch. 3."""
+    """Reverse mode (Griewank and Walther 2008, ch. 3): from (node, gradient by it) to the gradients by all leaves."""
     adjoint: dict[Node, Node] = {}
     result = Derivatives({}, {}, {})
 
@@ -176,9 +177,11 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Node, Node]]) -> Derivativ
     return result
 
 
-def _product(graph: Graph, dot: Node, adjoint: dict[Node, Node], collect, result: Derivatives) -> None:  # type: ignore[no-untyped-def]
+def _product(
+    graph: Graph, dot: Node, adjoint: dict[Node, Node], collect: Callable[[Node, Node], None], result: Derivatives
+) -> None:
     """dE/d(operand) = dE/d(result) W. The gradient by W itself is one large product after the loop over time."""
-    parts = sorted((node for node in adjoint if node.op == "part" and node.args[0] is dot), key=lambda n: n.data)  # type: ignore[arg-type,return-value]
+    parts = sorted((node for node in adjoint if node.op == "part" and node.args[0] is dot), key=lambda n: n.data)
     gradients = list(_covering(graph, dot, parts, adjoint))
     if not parts:
         return

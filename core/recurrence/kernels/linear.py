@@ -1,6 +1,6 @@
 """x W' + b in float32 (or with bfloat16 operands) by our own products, which on many machines beat torch's default.
 
-torch sends float32 products to MKL, which on AMD processors runs at 60 to 80 % of the machine's limit. `fast_linear`
+torch sends float32 products to MKL, which on AMD processors runs at 60 to 80 % of the machine's limit. `FastLinear`
 replaces F.linear for the length of a block, so that a cell's `project` need not know.
 """
 
@@ -43,7 +43,7 @@ def serves(*tensors: Tensor) -> bool:
     return kinds == {("cpu", torch.float32)} and native.missing() is None
 
 
-class fast_linear(TorchFunctionMode):
+class FastLinear(TorchFunctionMode):
     """Within the block, F.linear is `linear` wherever that can serve."""
 
     def __init__(self, halved: bool = False) -> None:
@@ -92,9 +92,8 @@ def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, h
     strides = (width, 1) if transposed else (1, width)
     base.pack(address(weight), depth, columns, *strides, address(packed), halved, threads)
     out = WORKSPACE.empty(len(a), columns)
-    base.large(
-        address(a), a.stride(0), len(a), depth, address(packed), columns, address(bias), address(out), columns, halved, threads
-    )  # fmt: skip
+    left, to = (address(a), a.stride(0)), (address(out), columns)
+    base.large(*left, len(a), depth, address(packed), columns, address(bias), *to, halved, threads)
     return out
 
 

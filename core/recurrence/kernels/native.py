@@ -1,4 +1,4 @@
-"""Compiles C at its first use, keeps what came out, and hands buffers over. No compiler, no harm: `missing` says why."""
+"""Compiles C at its first use, keeps what came out, and hands buffers over; `missing` says why there is nothing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ FOLDER = "UNROLL_KERNELS"
 
 _HERE = Path(__file__).parent
 _FLAGS = (
-    "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC",
+    "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+    "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
 _STATES, _PARAMS, _PRODUCTS = 8, 48, 16
 _pointer = ctypes.c_void_p
 
 
-class CannotCompile(Exception):
+class CannotCompile(Exception):  # noqa: N818
     """There is no working C compiler here; the message says what was tried."""
 
 
@@ -37,8 +38,8 @@ class Call(ctypes.Structure):
     _fields_ = [
         ("steps", ctypes.c_long), ("batch", ctypes.c_long), ("threads", ctypes.c_long), ("shared", ctypes.c_long),
         ("count", _pointer), ("offset", _pointer), ("reset", _pointer), ("u", _pointer), ("out", _pointer),
-        ("saved", _pointer), ("state", _pointer * _STATES), ("initial", _pointer * _STATES), ("fresh", _pointer * _STATES),
-        ("param", _pointer * _PARAMS), ("packed", _pointer * _PARAMS), ("mask", _pointer), ("d_out", _pointer),
+        ("saved", _pointer), ("state", _pointer * _STATES), ("initial", _pointer * _STATES),
+        ("fresh", _pointer * _STATES), ("param", _pointer * _PARAMS), ("packed", _pointer * _PARAMS), ("mask", _pointer), ("d_out", _pointer),
         ("d_u", _pointer), ("d_product", _pointer * _PRODUCTS), ("d_state", _pointer * _STATES),
         ("d_fresh", _pointer * _STATES), ("d_param", _pointer), ("scratch", _pointer), ("scratch_size", ctypes.c_long),
         ("product", _pointer),
@@ -82,31 +83,41 @@ def load(source: str) -> ctypes.CDLL:
     Raises:
         CannotCompile: no compiler, or it refuses.
     """
-    folder, compiler, identity = _toolchain()
+    kept, command, identity = _toolchain()
     text = "\0".join([(_HERE / "native.h").read_text(), source, identity])
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    path = kept / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
     if not path.exists():
-        _compile(compiler, source, path)
+        _compile(command, source, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise CannotCompile(f"{path}: {error}; delete it, and it is made anew") from error
 
 
-def _compile(compiler: str, source: str, path: Path) -> None:
+def _compile(cc: str, source: str, path: Path) -> None:
     # Two processes may compile the same text; each writes its own file, and the rename makes either of them the one.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         text, made = Path(scratch) / "kernel.c", Path(scratch) / "kernel.so"
         text.write_text(source)
-        command = [compiler, *_FLAGS, f"-I{_HERE}", str(text), "-o", str(made), "-lm"]
+        command = [cc, *_FLAGS, f"-I{_HERE}", str(text), "-o", str(made), "-lm"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise CannotCompile(f"{compiler}: {error}") from error
+            raise CannotCompile(f"{cc}: {error}") from error
         if done.returncode:
             said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-            raise CannotCompile(f"{compiler} refuses: {said}")
+            raise CannotCompile(f"{cc} refuses: {said}")
         os.replace(made, path)
+
+
+def compiler() -> str:
+    """What compiles, as it calls itself."""
+    return _toolchain()[2].splitlines()[0]
+
+
+def folder() -> Path:
+    """Where compiled kernels are kept."""
+    return _toolchain()[0]
 
 
 @functools.cache
@@ -117,18 +128,18 @@ def _toolchain() -> tuple[Path, str, str]:
         raise CannotCompile(f"{FOLDER} is off")
     if sys.platform not in ("linux", "darwin"):
         raise CannotCompile(f"compiled kernels are not built on {sys.platform}")
-    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
-    if compiler is None:
+    cc = os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
+    if cc is None:
         raise CannotCompile("no C compiler (gcc or clang) was found")
-    folder = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
+    kept = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False).stdout
     except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"{folder}: {error}") from error
-    if not os.access(folder, os.W_OK):
-        raise CannotCompile(f"{folder} cannot be written to; set {FOLDER} to a folder that can")
-    return folder, compiler, "\0".join([version, _processor(), torch.__version__, *_FLAGS])
+        raise CannotCompile(f"{kept}: {error}") from error
+    if not os.access(kept, os.W_OK):
+        raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a folder that can")
+    return kept, cc, "\0".join([version, _processor(), torch.__version__, *_FLAGS])
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from core.recurrence.cell import Cell
 from core.recurrence.kernels.graph import SCALAR, Graph, Node, broadcast
 
 
-class CannotFuse(Exception):
+class CannotFuse(Exception):  # noqa: N818
     """Why a cell stays on the loop over `step`; the message says what was not understood."""
 
 
@@ -114,7 +114,7 @@ class Weights:
         rows = self.shape[0]
         if isinstance(key, int) and len(self.shape) == 2:
             row = range(rows)[key]
-            return Weights(self.maker, self.name, self.offset + row * self.shape[1], self.shape[1:])
+            return Weights(self.maker, self.name, self.offset + row * self.shape[1], torch.Size(self.shape[1:]))
         if isinstance(key, slice) and key.step in (None, 1):
             begin, end, _ = key.indices(rows)
             stride = self.shape[1] if len(self.shape) == 2 else 1
@@ -238,6 +238,8 @@ def _method(function: Any, swapped: bool = False) -> Any:
     return lambda self, *others: _dispatch(function, (self, *others), {})
 
 
+_name: str
+_function: Any
 for _name, _function in (("add", torch.add), ("sub", torch.sub), ("mul", torch.mul), ("truediv", torch.div)):
     setattr(Symbol, f"__{_name}__", _method(_function))
     setattr(Symbol, f"__r{_name}__", _method(_function, swapped=True))
@@ -313,7 +315,7 @@ def _layer_norm(x: Symbol, shape: Sequence[int], weight: Any = None, bias: Any =
 
     centred = _RULES[torch.sub](x, mean(x))
     spread = _RULES[torch.sqrt](add(mean(mul(centred, centred)), eps))
-    normal = _RULES[torch.mul](centred, _RULES[torch.div](1.0, spread))
+    normal: Symbol = _RULES[torch.mul](centred, _RULES[torch.div](1.0, spread))
     normal = normal if weight is None else mul(normal, weight)
     return normal if bias is None else add(normal, bias)
 

@@ -1,4 +1,4 @@
-"""Large buffers that are used again: the system hands out fresh pages zeroed, which costs more than what we do with them.
+"""Large buffers that are used again: fresh pages come zeroed, which takes the system longer than we take to fill them.
 
 A buffer belongs to whoever holds a tensor on it and comes back by itself when the last one is gone; nothing is freed by
 hand.

@@ -1,10 +1,13 @@
 """The check of this machine's arithmetic: right cells pass, and what is wrong is seen."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from core.recurrence.cells import ElmanCell, GRUCell, LSTMCell
 from core.recurrence.conv import ConvGRUCell
+from core.recurrence.kernels import dispatch
 from core.training import selfcheck
 from core.training.selfcheck import TOLERANCE, cells
 
@@ -32,9 +35,11 @@ def test_a_wrong_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_fast_path_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.recurrence.kernels import torch_kernels as fused
+    right = dispatch.run
 
-    right = fused.run
+    def wrong(cell: Any, x: Any, *rest: Any, backend: str, **more: Any) -> Any:
+        return right(cell, x if backend == "eager" else 1.01 * x, *rest, backend=backend, **more)
+
     monkeypatch.setattr(selfcheck, "CELLS", {"lstm": LSTMCell})
-    monkeypatch.setattr(fused, "run", lambda cell, x, *rest, **more: right(cell, 1.01 * x, *rest, **more))
+    monkeypatch.setattr(dispatch, "run", wrong)
     assert all(one.fast > TOLERANCE[one.dtype] for one in cells(torch.device("cpu")))
