@@ -71,6 +71,7 @@ class Program:
         aliased: whether the output is the hidden state.
         needs_u: whether the backward step reads u.
         inputs, outputs, states: P, O and the widths of the states.
+        steps: the phases of "keep", "bare" and "back", for who prints them in another language than C.
     """
 
     source: str
@@ -88,6 +89,7 @@ class Program:
     inputs: int
     outputs: int
     states: tuple[int, ...]
+    steps: dict[str, Steps]
 
 
 def program(traced: Traced) -> Program:
@@ -105,11 +107,11 @@ class _Writer:
     def program(self) -> Program:
         backward, roots = self._derivatives()
         kept = self._kept([*(node for node, _ in roots), *backward.params.values()])
-        forward = _Steps(self, self._forward_roots(kept), {})
-        bare = _Steps(self, self._forward_roots({}), {})
+        forward = Steps(self, self._forward_roots(kept), {})
+        bare = Steps(self, self._forward_roots({}), {})
         weights, products = self._weights(backward, roots, kept)
         known = {**self._after(), **kept}
-        back = _Steps(self, roots, known, accumulated=self._accumulated(backward))
+        back = Steps(self, roots, known, accumulated=self._accumulated(backward))
         texts = [list(steps.lines()) for steps in (forward, bare, back)]
         # A row's scratch must not be a multiple of 4 KiB, or the rows of a product fight for the same cache lines.
         scratch = max(steps.size for steps in (forward, bare, back)) + 16
@@ -139,6 +141,7 @@ class _Writer:
             inputs=self.traced.inputs,
             outputs=self.output_width,
             states=self.traced.widths,
+            steps={"keep": forward, "bare": bare, "back": back},
         )
 
     def _sizes(self, scratch: int, saved: int, products: Sequence[int]) -> Iterator[str]:
@@ -278,8 +281,26 @@ def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
     return list(places) == wanted
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A part of a step: products, then sums over rows, then what is stored of every unit.
+
+    Attributes:
+        level: how many products and sums deep.
+        products, sums: nodes.
+        stores: (node, where it goes), also what a later phase reads.
+        added: (node, offset in d_param): summed over the rows.
+    """
+
+    level: int
+    products: list[Node]
+    sums: list[Node]
+    stores: list[tuple[Node, Place]]
+    added: list[tuple[Node, int]]
+
+
 @dataclass
-class _Steps:
+class Steps:
     """The phases of one step, as lines of C over the rows of a thread."""
 
     writer: _Writer
@@ -290,6 +311,7 @@ class _Steps:
     size: int = 0
     places: dict[Node, Place] = field(default_factory=dict)
     levels: dict[Node, int] = field(default_factory=dict)
+    phases: list[Phase] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """The whole step. Called once, after the roots are complete."""
@@ -304,7 +326,9 @@ class _Steps:
                 self.places.setdefault(node, place)
         self._assign(nodes)
         for level in range(self.last + 1):
-            yield from self._phase(level, [node for node in nodes if self.levels[node] == level])
+            phase = self._phase(level, [node for node in nodes if self.levels[node] == level])
+            self.phases.append(phase)
+            yield from self._printed(phase)
 
     def _level(self, node: Node) -> int:
         if node in self.known or node.op in LEAVES:
@@ -351,14 +375,7 @@ class _Steps:
             return Place("scratch", whole.offset + node.data)
         return self.places[node]
 
-    def _phase(self, level: int, nodes: Sequence[Node]) -> Iterator[str]:
-        products = [node for node in nodes if node.op in ("dot", "tdot") and not self._leaf(node)]
-        if products:
-            yield "    SYNC"
-            for node in products:
-                yield from self._product(node)
-            yield "    SYNC"
-        sums = [node for node in nodes if node.op == "sum" and not self._leaf(node)]
+    def _phase(self, level: int, nodes: Sequence[Node]) -> Phase:
         stores = [
             (node, place)
             for node, place in self.roots
@@ -372,15 +389,28 @@ class _Steps:
             and node in self.places
             and (node, self.places[node]) not in stores
         ]
-        added = [(node, offset) for node, offset in self.accumulated if self.levels[node] == level]
-        if stores or crossing or added or sums:
-            yield from self._rows(level, sums, [*stores, *crossing], added)
+        return Phase(
+            level,
+            products=[node for node in nodes if node.op in ("dot", "tdot") and not self._leaf(node)],
+            sums=[node for node in nodes if node.op == "sum" and not self._leaf(node)],
+            stores=[*stores, *crossing],
+            added=[(node, offset) for node, offset in self.accumulated if self.levels[node] == level],
+        )
+
+    def _printed(self, phase: Phase) -> Iterator[str]:
+        if phase.products:
+            yield "    SYNC"
+            for node in phase.products:
+                yield from self._product(node)
+            yield "    SYNC"
+        if phase.stores or phase.added or phase.sums:
+            yield from self._rows(phase.level, phase.sums, phase.stores, phase.added)
 
     def _product(self, node: Node) -> Iterator[str]:
         """One call per stretch of the operand that stands in one piece."""
         target, column, first = self.places[node].offset, 0, True
         name, row, rows = node.data
-        for place, depth in self._stretches(node.args):
+        for place, depth in self.stretches(node.args):
             if node.op == "dot":
                 packed = Packed(name, row, column, depth, rows, transposed=False)
             else:
@@ -395,7 +425,7 @@ class _Steps:
             column += depth
             first = False
 
-    def _stretches(self, args: Sequence[Node]) -> Iterator[tuple[Place, int]]:
+    def stretches(self, args: Sequence[Node]) -> Iterator[tuple[Place, int]]:
         if any(arg.op == "const" for arg in args):
             raise CannotFuse("a recurrent product of a constant")
         begin, depth = self.place(args[0]), 0
@@ -421,20 +451,20 @@ class _Steps:
         text = _Text(self, level)
         for node in sums:
             yield from text.sum(node)
-        for node in reachable([*scalars, *vectors], [n for n in self.levels if self._loaded(n, level)]):
-            if node.width == SCALAR and not self._loaded(node, level) and node.op != "sum":
+        for node in reachable([*scalars, *vectors], [n for n in self.levels if self.loaded(n, level)]):
+            if node.width == SCALAR and not self.loaded(node, level) and node.op != "sum":
                 yield from text.scalar(node)
         for node, place in stores:
             if node.width == SCALAR:
                 yield f"      {_lvalue(place)}[0] = {text.name(node)}[0];"
         targets = [(node, place, False) for node, place in stores if node.width != SCALAR]
         targets += [(node, Place("d_param", offset), True) for node, offset in added]
-        for width in sorted({self._width(node, place) for node, place, _ in targets}):
-            here = [target for target in targets if self._width(target[0], target[1]) == width]
+        for width in sorted({self.width_of(node, place) for node, place, _ in targets}):
+            here = [target for target in targets if self.width_of(target[0], target[1]) == width]
             yield from text.vector(width, here)
         yield "    }"
 
-    def _width(self, node: Node, place: Place) -> int:
+    def width_of(self, node: Node, place: Place) -> int:
         if node.width > 0:
             return node.width
         widths = {
@@ -444,7 +474,7 @@ class _Steps:
         width = widths[place.buffer][0]
         return self.writer.traced.units if width % self.writer.traced.units == 0 else width
 
-    def _loaded(self, node: Node, level: int) -> bool:
+    def loaded(self, node: Node, level: int) -> bool:
         """Whether the node's value is loaded in this phase rather than computed."""
         return self._leaf(node) or self.levels[node] < level or node.op in ("part", "dot", "tdot")
 
@@ -452,7 +482,7 @@ class _Steps:
 class _Text:
     """C expressions of nodes; what has a name already is not written twice."""
 
-    def __init__(self, steps: _Steps, level: int) -> None:
+    def __init__(self, steps: Steps, level: int) -> None:
         self.steps, self.level = steps, level
         self.names: dict[Node, str] = {}
 
@@ -508,7 +538,7 @@ class _Text:
             return names[node]
 
         def define(node: Node) -> str:
-            if self.steps._loaded(node, self.level):
+            if self.steps.loaded(node, self.level):
                 place = _pointer(self.steps.place(node))
                 return f"all({place}[0])" if node.width == SCALAR else f"load{suffix}({place} + j{count})"
             return _expression(node.op, [value(arg) for arg in node.args])
