@@ -372,7 +372,8 @@ def new_cell(_: Context, name=None, path=None, json=False, debug=False):
 def ui(c: Context, port=5000):
     """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    c.run(f"mlflow ui --backend-store-uri {store} --host 127.0.0.1 --port {int(port)}", pty=sys.stdout.isatty())
+    words = ["mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(int(port))]
+    c.run(_quoted(words), pty=sys.stdout.isatty())
 
 
 @task
@@ -392,11 +393,16 @@ def test(c: Context, slow=False, k=""):
     c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
 
 
-@task
-def lint(c: Context):
+@task(help={"audit": "also ask for known vulnerabilities of the pinned versions, by pip-audit"})
+def lint(c: Context, audit=False):
     """Style, types and import contracts: what continuous integration runs."""
     for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
         c.run(command, pty=sys.stdout.isatty(), echo=True)
+    if audit:
+        from core.commands import run
+        from core.commands.audit import audit as ask
+
+        run(ask)
 
 
 def _after_double_dash() -> list[str]:
