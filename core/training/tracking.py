@@ -200,7 +200,7 @@ class Run:
             writing.result()
 
     def _write(self, metrics: Sequence[Metric]) -> None:
-        with store_errors():
+        with store_errors(), _no_garbage_collection():
             for first in range(0, len(metrics), FLUSH_METRICS):
                 self.client.log_batch(self.id, metrics=metrics[first : first + FLUSH_METRICS])
 
@@ -428,7 +428,7 @@ def _commit() -> dict[str, str]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Around reading very many rows: each is an object, and looking for cycles among them takes most of the time."""
+    """Around very many rows: each is an object, and looking for cycles among them takes much of the time."""
     before = gc.isenabled()
     gc.disable()
     try:
