@@ -393,6 +393,29 @@ def test(c: Context, slow=False, k=""):
     c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
 
 
+@task(
+    positional=[],
+    help=_help(
+        only="training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
+        quick="tiny sizes: does it run?", threads="of everybody (default: as many as torch takes)",
+        seconds="for the rounds of each case (default: 4)", out="folder to write to (default: benchmarks/results)",
+    ),
+)  # fmt: skip
+def bench(_: Context, only="", quick=False, threads=0, seconds=0.0, out="benchmarks/results", json=False, debug=False):
+    """Measure recurrent networks side by side with torch.nn, onnxruntime and NumPy: tables, numbers and a picture.
+
+    invoke bench --only training,lengths --threads 2
+    """
+    from core.commands import run
+
+    def command():
+        from benchmarks.recurrence import bench
+
+        return bench(only, quick=quick, threads=threads, seconds=seconds, out=out)
+
+    run(command, as_json=json, debug=debug)
+
+
 @task(help={"audit": "also ask for known vulnerabilities of the pinned versions, by pip-audit"})
 def lint(c: Context, audit=False):
     """Style, types and import contracts: what continuous integration runs."""
