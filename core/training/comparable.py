@@ -65,7 +65,8 @@ def comparable(runs: Sequence[Logged], split: str) -> tuple[list[Logged], list[L
     """(the largest set of runs with the same data and signature, of equals the newest; the others with the reason)."""
 
     def marks(run: Logged) -> tuple[str, str, str]:
-        way, rule = parts(run.tags.get(f"signature.{split}", ""))
+        # Validation scores have no signature of their own: they are of the same data, computed in the same way.
+        way, rule = parts(run.tags.get(f"signature.{split}") or run.tags.get("signature.test", ""))
         return rule, run.tags.get("data.digest", ""), way
 
     if not runs:

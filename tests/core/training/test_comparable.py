@@ -51,7 +51,7 @@ def test_other_data_and_other_signatures_are_refused_with_the_reason() -> None:
     ]
     assert runs[0].tags["signature.test"] == f"wer|case:kept|split:test, by record, in tenths|data:{'f' * 12}"
     found, left = comparable(runs, "test")
-    assert found == runs[1:3]
+    assert found == runs[1:3] and comparable(runs, "val") == (found, left)
     assert why(left) == {
         1: "other split rule: by record, in tenths against by voice",
         4: f"other data: digest {'e' * 12}, not {'d' * 12}",
