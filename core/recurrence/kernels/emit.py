@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.recurrence.kernels.graph import DEAR, LEAVES, SCALAR, Derivatives, Node, differentiate, reachable
+from core.recurrence.kernels.graph import DEAR, LEAVES, SCALAR, WHOLE_ROW, Derivatives, Node, differentiate, reachable
 from core.recurrence.kernels.trace import CannotFuse, Traced
 
 
@@ -64,6 +64,8 @@ class Program:
         params: (name, offset, width) of the vectors, in the order of `Call.param`.
         d_params: (name, offset, width) of the vectors' gradients, one after another in `Call.d_param`.
         saved: S, floats per row and step that are kept for the backward step.
+        over_u: whether further P floats are, which may stand where u stood.
+        over_kept: whether the gradient by u may in turn be written over those.
         products: rows of each buffer `Call.d_product`.
         weights: the weight gradients.
         scratch: floats per row, in the forward and the backward step.
@@ -80,6 +82,8 @@ class Program:
     params: list[tuple[str, int, int]]
     d_params: list[tuple[str, int, int]]
     saved: int
+    over_u: bool
+    over_kept: bool
     products: list[int]
     weights: list[WeightGradient]
     scratch: int
@@ -115,7 +119,7 @@ class _Writer:
         texts = [list(steps.lines()) for steps in (forward, bare, back)]
         # A row's scratch must not be a multiple of 4 KiB, or the rows of a product fight for the same cache lines.
         scratch = max(steps.size for steps in (forward, bare, back)) + 16
-        saved = sum(max(node.width, 1) for node in kept)
+        saved = sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved")
         d_params = [(node.data[0], node.data[1], node.width) for node in backward.params]
         source = [
             _HEAD,
@@ -124,7 +128,7 @@ class _Writer:
             *_forward(self, "bare", texts[1]),
             *_backward(self, texts[2], sum(width for _, _, width in d_params)),
         ]
-        read = reachable([*(node for node, _ in roots), *backward.params.values()], list(known))
+        read = self._read([*(node for node, _ in roots), *backward.params.values()], list(kept))
         return Program(
             source="\n".join(source) + "\n",
             forward=forward.packed,
@@ -132,6 +136,8 @@ class _Writer:
             params=[(node.data[0], node.data[1], node.width) for node in self.params],
             d_params=d_params,
             saved=saved,
+            over_kept=_undisturbed(back, kept),
+            over_u=any(place.buffer == "kept" for place in kept.values()),
             products=products,
             weights=weights,
             scratch=scratch,
@@ -209,7 +215,8 @@ class _Writer:
         def want(node: Node) -> None:
             if node in known or node in kept or node.op in LEAVES:
                 return
-            if node.op in DEAR or node.op in ("part", "sum"):
+            again = all(arg in known for arg in node.args)  # as tanh(c): cheaper to compute twice than to write down
+            if (node.op in DEAR and not again) or node.op in ("part", "sum"):
                 kept[node] = None
                 return
             for arg in node.args:
@@ -226,7 +233,36 @@ class _Writer:
         # Operands of one product next to each other, so that its weight gradient is one large product.
         ordered = [arg for dot in dots for arg in dot.args if arg in kept]
         order = list(dict.fromkeys([*ordered, *sorted(kept, key=lambda node: node.index)]))
-        return dict(_along(order, "saved"))
+        if any(node.op == "u" for node in self._read(roots, order)):
+            return dict(_along(order, "saved"))
+        # Operands are read once more after the loop over time, when the gradient by u may stand there.
+        over = self._over_u(forward, [node for node in order if node not in ordered])
+        return {**dict(_along([node for node in order if node not in over], "saved")), **over}
+
+    def _read(self, roots: Sequence[Node], kept: Sequence[Node]) -> list[Node]:
+        """All nodes of the backward step."""
+        return reachable(roots, [*self._after(), *kept])
+
+    def _over_u(self, forward: Sequence[Node], kept: Sequence[Node]) -> dict[Node, Place]:
+        """What can be written over u, which the backward step does not need: memory that is in the cache already.
+
+        A segment of u is free for what is computed in its last reader's phase or later.
+        """
+        levels = _levels(forward)
+        last: dict[Node, int] = {}
+        for node in forward:
+            for arg in node.args:
+                if arg.op == "u":
+                    last[arg] = max(last.get(arg, 0), levels[node])
+        places: dict[Node, Place] = {}
+        size = self.traced.units if self.traced.inputs % self.traced.units == 0 else self.traced.inputs
+        for offset in range(0, self.traced.inputs, size):
+            since = last.get(self.graph.leaf("u", 0, offset, size), 0)
+            free = (n for n in kept if n not in places and n.width == size and levels[n] >= since)
+            chosen = next(free, None)
+            if chosen is not None:
+                places[chosen] = Place("kept", offset)
+        return places
 
     def _accumulated(self, backward: Derivatives) -> list[tuple[Node, int]]:
         """(gradient per row, offset in d_param) of each vector parameter."""
@@ -281,6 +317,25 @@ def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
     return list(places) == wanted
 
 
+def _undisturbed(back: Steps, kept: Mapping[Node, Place]) -> bool:
+    """Whether no segment of "kept" is read in a later phase than the one that writes "d_u" at the same place."""
+    written = {place.offset: back.levels[node] for node, place in back.roots if place.buffer == "d_u"}
+    over = {node: place.offset for node, place in kept.items() if place.buffer == "kept"}
+    reads = [(node, arg) for node in back.levels for arg in node.args if arg in over]
+    return bool(over) and all(back.levels[node] <= written[over[arg]] for node, arg in reads)
+
+
+def _levels(nodes: Sequence[Node], known: Mapping[Node, Place] | None = None) -> dict[Node, int]:
+    """The phase of each node, given oldest first: how many whole rows must have been complete before it."""
+    levels: dict[Node, int] = {}
+    for node in nodes:
+        if node in (known or {}) or node.op in LEAVES:
+            levels[node] = 0
+        else:
+            levels[node] = max((levels[arg] for arg in node.args), default=0) + (node.op in WHOLE_ROW)
+    return levels
+
+
 @dataclass(frozen=True)
 class Phase:
     """A part of a step: products, then sums over rows, then what is stored of every unit.
@@ -317,8 +372,7 @@ class Steps:
         """The whole step. Called once, after the roots are complete."""
         wanted = [node for node, _ in self.roots] + [node for node, _ in self.accumulated]
         nodes = reachable(wanted, list(self.known))
-        for node in nodes:
-            self.levels[node] = self._level(node)
+        self.levels = _levels(nodes, self.known)
         self.last = max((self.levels[node] for node in wanted), default=0)
         for node, place in self.roots:
             # A gradient by the state overwrites the one that the step still reads: it is written in the last phase.
@@ -329,12 +383,6 @@ class Steps:
             phase = self._phase(level, [node for node in nodes if self.levels[node] == level])
             self.phases.append(phase)
             yield from self._printed(phase)
-
-    def _level(self, node: Node) -> int:
-        if node in self.known or node.op in LEAVES:
-            return 0
-        below = max((self.levels[arg] for arg in node.args), default=0)
-        return below + (node.op in ("dot", "tdot", "sum"))
 
     def _leaf(self, node: Node) -> bool:
         return node in self.known or node.op in LEAVES
@@ -510,7 +558,7 @@ class _Text:
                 args.append(f"all({_pointer(self.steps.place(arg))}[0])")
             else:
                 args.append(self.name(arg))
-        yield f"      vec {variable} = {_expression(node.op, args)};"
+        yield f"      vec {variable} = {expression(node.op, args)};"
         self.names[node] = variable
 
     def vector(self, width: int, targets: Sequence[tuple[Node, Place, bool]]) -> Iterator[str]:
@@ -541,7 +589,7 @@ class _Text:
             if self.steps.loaded(node, self.level):
                 place = _pointer(self.steps.place(node))
                 return f"all({place}[0])" if node.width == SCALAR else f"load{suffix}({place} + j{count})"
-            return _expression(node.op, [value(arg) for arg in node.args])
+            return expression(node.op, [value(arg) for arg in node.args])
 
         values = [value(node) for node, _, _ in targets]
         for (_, place, added), name in zip(targets, values, strict=True):
@@ -551,7 +599,7 @@ class _Text:
         return lines
 
 
-def _expression(op: str, args: Sequence[str]) -> str:
+def expression(op: str, args: Sequence[str]) -> str:
     signs = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
     if op in signs:
         return f"{args[0]} {signs[op]} {args[1]}"
@@ -572,7 +620,7 @@ _lvalue = _pointer
 
 _BUFFERS = {
     "scratch": "s", "u": "(C->u + n * INPUTS)", "d_u": "(C->d_u + n * INPUTS)", "out": "(C->out + n * OUTPUTS)",
-    "d_out": "(C->d_out + n * OUTPUTS)", "saved": "(C->saved + n * SAVED)", "mask": "(C->mask + r * STATE0)",
+    "d_out": "(C->d_out + n * OUTPUTS)", "kept": "(C->kept + n * INPUTS)", "saved": "(C->saved + n * SAVED)", "mask": "(C->mask + r * STATE0)",
     "d_param": "d_param",
 }  # fmt: skip
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from core.recurrence.cell import Cell, State, where
 from core.recurrence.kernels import native
 from core.recurrence.kernels.emit import Packed, Program, WeightGradient, program
-from core.recurrence.kernels.linear import add_outer
+from core.recurrence.kernels.linear import outer, straight_from_linear
 from core.recurrence.kernels.native import Call, CannotCompile, address
 from core.recurrence.kernels.trace import CannotFuse, shadow, trace
 from core.recurrence.kernels.workspace import WORKSPACE
@@ -75,7 +75,7 @@ class Layout:
         time = torch.repeat_interleave(torch.arange(steps), self.counts)
         row = torch.arange(total) - self.offsets[time]
         index = torch.where(time > 0, self.offsets[(time - 1).clamp(min=0)] + row, total + row)
-        return index if self.reset is None else torch.where(self.reset.bool(), total + batch + row, index)
+        return index if self.reset is None else torch.where(self.reset.cpu().bool(), total + batch + row, index)
 
 
 def _bytes(reset: Tensor | None) -> Tensor | None:
@@ -103,6 +103,10 @@ class Kernel:
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))
 
+    def apply(self, run: Run, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Output and states, differentiably."""
+        return _Fused.apply(run, *tensors)  # type: ignore[no-untyped-call,no-any-return]
+
     def scratch(self, batch: int, threads: int, shared: bool) -> tuple[Tensor, int]:
         """(floats, floats per thread): a part for the values of the thread's rows, a part for rounded operands."""
         rows = batch if shared else -(-batch // threads)
@@ -125,18 +129,21 @@ class Kernel:
         return packed
 
 
-_kernels: weakref.WeakKeyDictionary[Cell, dict[tuple[Any, ...], Kernel | str]] = weakref.WeakKeyDictionary()
+_kernels: weakref.WeakKeyDictionary[Cell, dict[tuple[Any, ...], Any]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def kernel_of(cell: Cell, masked: bool = False) -> Kernel | str:
-    """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second."""
-    key = (masked, cell.training, type(cell).step, cell.extra_repr())
+def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, int, bool], Any] = Kernel) -> Any:
+    """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second.
+
+    `kind` makes it: Kernel, or what offers the same `program`, `names` and `apply`.
+    """
+    key = (kind, masked, cell.training, type(cell).step, cell.extra_repr())
     with _lock:
         known = _kernels.setdefault(cell, {})
         if key not in known:
             try:
-                known[key] = Kernel(cell, _inputs(cell), masked)
+                known[key] = kind(cell, _inputs(cell), masked)
             except (CannotFuse, CannotCompile) as error:
                 known[key] = str(error)
         return known[key]
@@ -161,6 +168,7 @@ def run(
     fresh: State | None = None,
     mask: Tensor | None = None,
     halved: bool = False,
+    kind: Callable[[Cell, int, bool], Any] = Kernel,
 ) -> tuple[Tensor, State]:
     """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
 
@@ -169,7 +177,7 @@ def run(
     Raises:
         ValueError: the cell has no kernel; says why.
     """
-    kernel = kernel_of(cell, mask is not None)
+    kernel = kernel_of(cell, mask is not None, kind)
     if isinstance(kernel, str):
         raise ValueError(kernel)
     steps, batch = x.shape[:2]
@@ -177,19 +185,20 @@ def run(
         return x.new_zeros(steps, batch, cell.output_size), state
     if lengths is None:
         layout = Layout.full(steps, batch, None if reset is None else reset.flatten())
-        u = cell.project(x).flatten(0, 1)
-        output, after = advance(cell, kernel, u, state, layout, fresh=fresh, mask=mask, halved=halved)
+        project = lambda: cell.project(x).flatten(0, 1)  # noqa: E731
+        output, after = advance(cell, kernel, project, state, layout, fresh=fresh, mask=mask, halved=halved)
         return output.view(steps, batch, -1), after
     order = lengths.argsort(descending=True, stable=True)
     time, row = (torch.arange(steps).unsqueeze(1) < lengths[order]).nonzero(as_tuple=True)
-    tokens = time * batch + order[row]
+    tokens, order = (time * batch + order[row]).to(x.device), order.to(x.device)
     counts = torch.bincount(time, minlength=1)
     state = tuple(tensor.index_select(0, order) for tensor in state)
     fresh = None if fresh is None else tuple(tensor.index_select(0, order) for tensor in fresh)
     layout = Layout.packed(counts, batch, None if reset is None else reset.flatten()[tokens])
-    u = cell.project(x.flatten(0, 1).index_select(0, tokens).unsqueeze(1)).squeeze(1)
+    packed = x.flatten(0, 1).index_select(0, tokens).unsqueeze(1)
+    project = lambda: cell.project(packed).squeeze(1)  # noqa: E731
     mask = None if mask is None else mask.index_select(0, order)
-    output, after = advance(cell, kernel, u, state, layout, fresh=fresh, mask=mask, halved=halved)
+    output, after = advance(cell, kernel, project, state, layout, fresh=fresh, mask=mask, halved=halved)
     full = output.new_zeros(steps * batch, output.shape[1]).index_copy(0, tokens, output)
     return full.view(steps, batch, -1), tuple(tensor.index_select(0, order.argsort()) for tensor in after)
 
@@ -197,7 +206,7 @@ def run(
 def advance(
     cell: Cell,
     kernel: Kernel,
-    u: Tensor,
+    project: Callable[[], Tensor],
     state: State,
     layout: Layout,
     *,
@@ -210,7 +219,7 @@ def advance(
     Args:
         cell: whose weights are used.
         kernel: its kernel.
-        u: [N, P] from `project`, float32.
+        project: makes u [N, P], float32.
         state: [B, n] each, before the first step.
         layout: which rows stand where.
         fresh: the state of a row that is reset; given whenever the layout has resets.
@@ -220,17 +229,19 @@ def advance(
     Returns:
         output [N, O] and the state of each row after its own last step.
     """
+    u = project()
     weights = dict(cell.named_parameters(remove_duplicate=False))
     given = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [u, *given, *(weights[name] for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    run = _Run(cell, kernel, layout, mask, halved, keep)
-    output, *after = _Fused.apply(run, *tensors)  # type: ignore[no-untyped-call]
+    owned = keep and kernel.program.over_u and u.is_contiguous() and straight_from_linear(u)
+    run = Run(cell, kernel, layout, mask, halved, keep, owned, project)
+    output, *after = kernel.apply(run, *tensors)
     return output, tuple(after)
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """One call: all that is no tensor of the graph."""
 
     cell: Cell
@@ -239,6 +250,8 @@ class _Run:
     mask: Tensor | None
     halved: bool
     keep: bool
+    owned: bool
+    project: Callable[[], Tensor]
 
     def parted(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
         """The tensors after u: states, fresh states (none without resets), weights by name."""
@@ -272,7 +285,7 @@ class _Run:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: _Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         made, layout = run.kernel.program, run.layout
         u, *contiguous = (tensor.detach().contiguous() for tensor in (u, *tensors))
         state, fresh, weights = run.parted(contiguous)
@@ -284,33 +297,38 @@ class _Fused(torch.autograd.Function):
             for k, width in enumerate(made.states)
         ]
         saved = WORKSPACE.empty(total if run.keep else 0, made.saved)
-        call.u, call.out, call.saved = address(u), address(out), address(saved)
+        kept = u if run.owned else WORKSPACE.empty(total if run.keep and made.over_u else 0, made.inputs)
+        call.u, call.out, call.saved, call.kept = address(u), address(out), address(saved), address(kept)
         for k, tensor in enumerate(after):
             call.state[k], call.initial[k] = address(tensor), address(state[k])
             call.fresh[k] = address(fresh[k]) if fresh else None
         (run.kernel.forward_keep if run.keep else run.kernel.forward_bare)(ctypes.byref(call))
         del holds
         if run.keep:
-            ctx.run = run
-            ctx.save_for_backward(u, *tensors, saved, *after, out)
+            ctx.run, ctx.spent = run, False
+            ctx.save_for_backward(*tensors, u if made.needs_u else kept, kept, saved, *after, out)
         rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(after))]
-        final = (_final(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True))
+        final = (final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True))
         return (out, *final)
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor, *d_after: Tensor) -> tuple[Tensor | None, ...]:
-        run: _Run = ctx.run
+        run: Run = ctx.run
         count = len(run.kernel.program.states)
         everything = ctx.saved_tensors
-        u, *tensors = everything[: -count - 2]
+        tensors = everything[: -count - 4]
         if torch.is_grad_enabled():
-            return (None, *_twice(run, [u, *tensors], [d_out, *d_after]))
-        saved, *after, _ = everything[-count - 2 :]
+            return (None, *twice(run, tensors, [d_out, *d_after]))
+        u, kept, saved, *after, _ = everything[-count - 4 :]
+        if run.kernel.program.over_kept:
+            if ctx.spent:
+                return (None, *_once_more(run, tensors, [d_out, *d_after]))
+            ctx.spent = True
         state, fresh, weights = run.parted([tensor.contiguous() for tensor in tensors])
-        return (None, *_gradients(run, u, state, fresh, weights, saved, after, d_out.contiguous(), d_after))
+        return (None, *_gradients(run, u, state, fresh, weights, kept, saved, after, d_out.contiguous(), d_after))
 
 
-def _final(layout: Layout, states: Tensor, initial: Tensor, ring: bool) -> Tensor:
+def final_state(layout: Layout, states: Tensor, initial: Tensor, ring: bool) -> Tensor:
     """Each row's state after its own last step: from all states [N, n], or from the last two [2 B, n]."""
     batch = len(initial)
     if layout.last is None:
@@ -323,15 +341,17 @@ def _final(layout: Layout, states: Tensor, initial: Tensor, ring: bool) -> Tenso
         index = (lengths - 1).clamp(min=0) % 2 * batch + row
     else:
         index = layout.last.clamp(min=0)
-    return torch.where((layout.last >= 0).unsqueeze(1), states[index], initial)
+    there = (layout.last >= 0).unsqueeze(1).to(states.device)
+    return torch.where(there, states[index.to(states.device)], initial)
 
 
 def _gradients(
-    run: _Run,
+    run: Run,
     u: Tensor,
     state: Sequence[Tensor],
     fresh: Sequence[Tensor],
     weights: dict[str, Tensor],
+    kept: Tensor,
     saved: Tensor,
     after: Sequence[Tensor],
     d_out: Tensor,
@@ -339,14 +359,14 @@ def _gradients(
 ) -> list[Tensor]:
     """By u, the states, the fresh states and the weights, in the order of `_Fused.forward`'s arguments."""
     made = run.kernel.program
-    batch, total = len(state[0]), len(u)
+    batch, total = len(state[0]), len(d_out)
     call, holds = run.call(batch, weights, made.backward)
-    d_u = WORKSPACE.empty(total, made.inputs)
+    d_u = kept if made.over_kept else WORKSPACE.empty(total, made.inputs)
     d_state = [gradient.contiguous().clone() for gradient in d_after]
     d_fresh = [torch.zeros_like(tensor) for tensor in fresh]
     d_product = [WORKSPACE.empty(total, rows) for rows in made.products]
     d_param = u.new_zeros(call.threads, sum(width for _, _, width in made.d_params))
-    call.u, call.saved, call.out = address(u), address(saved), None
+    call.u, call.saved, call.kept = address(u), address(saved), address(kept)
     call.d_out, call.d_u, call.d_param = address(d_out), address(d_u), address(d_param)
     for k, tensor in enumerate(after):
         call.state[k], call.initial[k], call.d_state[k] = address(tensor), address(state[k]), address(d_state[k])
@@ -356,19 +376,33 @@ def _gradients(
         call.d_product[k] = address(tensor)
     run.kernel.backward(ctypes.byref(call))
     del holds
-    d_weights = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    buffers = {"d_u": d_u, "saved": saved}
+    buffers = {"d_u": d_u, "saved": saved, "kept": kept}
     buffers |= {f"d_product{k}": tensor for k, tensor in enumerate(d_product)}
     buffers |= {f"after{k}": tensor for k, tensor in enumerate(after)}
+    return [d_u, *d_state, *d_fresh, *weight_gradients(run, weights, buffers, d_param, after, state, fresh)]
+
+
+def weight_gradients(
+    run: Run,
+    weights: dict[str, Tensor],
+    buffers: dict[str, Tensor],
+    d_param: Tensor,
+    after: Sequence[Tensor],
+    state: Sequence[Tensor],
+    fresh: Sequence[Tensor],
+) -> list[Tensor]:
+    """Large products over all rows and steps, and the sums of what each thread (or block) has added up."""
+    made = run.kernel.program
+    d_weights = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for one in made.weights:
         for gradient, operand in _pairs(run.layout, one, buffers, after, state, fresh):
             into = d_weights[one.param][one.row : one.row + one.rows, one.column : one.column + one.columns]
-            add_outer(gradient[:, : one.rows], operand[:, : one.columns], into, run.halved)
+            into += outer(gradient[:, : one.rows], operand[:, : one.columns], run.halved)
     at = 0
     for name, offset, width in made.d_params:
         d_weights[name].view(-1)[offset : offset + width] += d_param[:, at : at + width].sum(0)
         at += width
-    return [d_u, *d_state, *d_fresh, *d_weights.values()]
+    return list(d_weights.values())
 
 
 def _pairs(
@@ -390,17 +424,27 @@ def _pairs(
         rest = len(gradient) - batch
         pairs = [(gradient[:batch], state[k]), (gradient[batch:], after[k][:rest])]
     else:
-        pairs = [(gradient, torch.cat([after[k], state[k], *fresh[k : k + 1]]).index_select(0, index))]
+        states = torch.cat([after[k], state[k], *fresh[k : k + 1]])
+        pairs = [(gradient, states.index_select(0, index.to(states.device)))]
     return [(left, right[:, one.operand.offset :]) for left, right in pairs]
 
 
-def _twice(run: _Run, tensors: list[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
-    """The gradients as differentiable functions: through the loop over `step`, the oracle."""
-    outputs = _loop(run, *tensors)
-    return list(torch.autograd.grad(outputs, tensors, gradients, create_graph=True, allow_unused=True))
+def _once_more(run: Run, tensors: Sequence[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
+    """A second backward pass through a graph that was retained: the first one has overwritten what was kept."""
+    leaves = [tensor.detach().requires_grad_() for tensor in (run.project(), *tensors)]
+    with torch.enable_grad():
+        outputs = _Fused.apply(replace(run, keep=True, owned=False), *leaves)  # type: ignore[no-untyped-call]
+    return list(torch.autograd.grad(outputs, leaves, gradients, allow_unused=True))
 
 
-def _loop(run: _Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+def twice(run: Run, tensors: Sequence[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
+    """The gradients as differentiable functions: through the loop over `step`, the oracle. u is projected anew."""
+    inputs = [tensor if tensor.requires_grad else tensor.detach().requires_grad_() for tensor in (run.project(), *tensors)]
+    outputs = _loop(run, *inputs)
+    return list(torch.autograd.grad(outputs, inputs, gradients, create_graph=True, allow_unused=True))
+
+
+def _loop(run: Run, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     given, anew, weights = run.parted(tensors)
     cell = shadow(run.cell, weights.get)
     state, outputs, layout = tuple(given), [], run.layout

@@ -56,6 +56,17 @@ class FastLinear(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+_SAME = frozenset({"ViewBackward0", "UnsafeViewBackward0", "SqueezeBackward1"})
+
+
+def straight_from_linear(x: Tensor) -> bool:
+    """Whether x is the result of `linear` and of nothing after it: no backward step needs its values."""
+    function = x.grad_fn
+    while function is not None and function.name() in _SAME:
+        function = function.next_functions[0][0]
+    return function is not None and function.name() == "_LinearBackward"
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, halved: bool) -> Tensor:
@@ -77,8 +88,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_x = _product(rows, weight.contiguous(), True, None, ctx.halved).view(x.shape)
         if ctx.needs_input_grad[1]:
-            d_weight = torch.zeros_like(weight)
-            add_outer(rows, x.reshape(-1, x.shape[-1]).contiguous(), d_weight, ctx.halved)
+            d_weight = outer(rows, x.reshape(-1, x.shape[-1]), ctx.halved)
         if bias is not None and ctx.needs_input_grad[2]:
             d_bias = rows.sum(0)
         return d_x, d_weight, d_bias, None
@@ -97,12 +107,9 @@ def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, h
     return out
 
 
-def add_outer(a: Tensor, b: Tensor, into: Tensor, halved: bool) -> None:
-    """Adds a [N, H]' b [N, D] to `into` [H, D]; all three may be windows of larger matrices.
+def outer(a: Tensor, b: Tensor, halved: bool) -> Tensor:
+    """a [N, H]' b [N, D] -> [H, D], windows of larger matrices or not: a weight's gradient.
 
     Left to torch: of this shape, long in the summed dimension, its products are as fast as ours were.
     """
-    if halved:
-        into += a.bfloat16().t() @ b.bfloat16()
-    else:
-        into.addmm_(a.t(), b)
+    return (a.bfloat16().t() @ b.bfloat16()).float() if halved else a.t() @ b

@@ -37,12 +37,17 @@ static inline void store_part(float *p, vec x, long n) { memcpy(p, &x, 4 * n); }
 #endif
 static inline vec all(float x) { return (vec){0} + x; }
 static inline vec pick(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
+#if defined(__AVX512F__) /* NaN stays NaN in all of these */
+static inline vec at_most(vec x, float high) { return (vec)_mm512_min_ps((__m512)all(high), (__m512)x); }
+static inline vec at_least(vec x, float low) { return (vec)_mm512_max_ps((__m512)all(low), (__m512)x); }
+#else
+static inline vec at_most(vec x, float high) { return pick(x > all(high), all(high), x); }
+static inline vec at_least(vec x, float low) { return pick(x < all(low), all(low), x); }
+#endif
 static inline float total(vec x) { float sum = 0; for (int i = 0; i < V; i++) sum += x[i]; return sum; }
 
-/* exp to 1 ulp: 2^n e^r, |r| <= log(2)/2, polynomial of Cephes' expf. NaN stays NaN, overflow is inf. */
-static inline vec v_exp(vec x) {
-  x = pick(x > all(104.f), all(104.f), x);
-  x = pick(x < all(-104.f), all(-104.f), x);
+/* e^x = 2^n e^r to 1 ulp, |r| <= log(2)/2, polynomial of Cephes' expf; n comes back in *whole. */
+static inline vec exp_parts(vec x, ints *whole) {
   const vec magic = all(12582912.f); /* adding 1.5 * 2^23 rounds to a whole number */
   vec n = (x * all(1.44269504f) + magic) - magic;
   vec r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
@@ -52,15 +57,26 @@ static inline vec v_exp(vec x) {
   p = p * r + all(4.1665795894e-2f);
   p = p * r + all(1.6666665459e-1f);
   p = p * r + all(5.0000001201e-1f);
-  vec y = p * r * r + r + all(1.f);
-  ints whole = __builtin_convertvector(n, ints), half = whole >> 1; /* in two factors: 2^128 alone is not a float */
+  *whole = __builtin_convertvector(n, ints);
+  return p * r * r + r + all(1.f);
+}
+/* NaN stays NaN, overflow is inf; in two factors, as 2^128 alone is not a float. */
+static inline vec v_exp(vec x) {
+  ints whole, half;
+  vec y = exp_parts(at_least(at_most(x, 104.f), -104.f), &whole);
+  half = whole >> 1;
   return y * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
+}
+/* 1 / (1 + e^-x); beyond 87 the exponential is 0 or so large that its own rounding is lost. */
+static inline vec v_sigmoid(vec x) {
+  ints whole;
+  vec y = exp_parts(at_least(at_most(-x, 87.f), -87.f), &whole);
+  return all(1.f) / (all(1.f) + y * (vec)((whole + 127) << 23));
 }
 
 /* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. */
 static inline vec v_tanh(vec x) {
-  x = pick(x > all(7.90531111f), all(7.90531111f), x);
-  x = pick(x < all(-7.90531111f), all(-7.90531111f), x);
+  x = at_least(at_most(x, 7.90531111f), -7.90531111f);
   vec s = x * x;
   vec p = all(-2.76076847742355e-16f);
   p = p * s + all(2.00018790482477e-13f);
@@ -101,8 +117,7 @@ static inline vec v_log(vec x) {
   return pick(x >= all(0.f), y, all(NAN));
 }
 
-static inline vec v_sigmoid(vec x) { return all(1.f) / (all(1.f) + v_exp(-x)); }
-static inline vec v_relu(vec x) { return pick(x < all(0.f), all(0.f), x); }
+static inline vec v_relu(vec x) { return at_least(x, 0.f); }
 static inline vec v_expm1(vec x) { return v_tanh(all(.5f) * x) * (v_exp(x) + all(1.f)); }
 static inline vec v_log1p(vec x) { /* Kahan: log(u) x / (u - 1) with u = 1 + x rounded */
   vec u = all(1.f) + x, d = u - all(1.f);
@@ -128,7 +143,7 @@ typedef struct {
   const long *count, *offset;          /* [T] */
   const unsigned char *reset;          /* [N] or NULL: the row starts anew before the step */
   const float *u;                      /* [N, P] */
-  float *out, *saved;                  /* [N, O]; [N, S] or NULL where no gradient will be asked for */
+  float *out, *saved, *kept;           /* [N, O]; [N, S] and [N, P] (u itself where it may be lost), for backward */
   float *state[8];                     /* [N, n] each, or [2, B, n] where nothing is kept */
   const float *initial[8], *fresh[8];  /* [B, n] each */
   const float *param[48];              /* vectors */

@@ -38,7 +38,7 @@ class Call(ctypes.Structure):
     _fields_ = [
         ("steps", ctypes.c_long), ("batch", ctypes.c_long), ("threads", ctypes.c_long), ("shared", ctypes.c_long),
         ("count", _pointer), ("offset", _pointer), ("reset", _pointer), ("u", _pointer), ("out", _pointer),
-        ("saved", _pointer), ("state", _pointer * _STATES), ("initial", _pointer * _STATES),
+        ("saved", _pointer), ("kept", _pointer), ("state", _pointer * _STATES), ("initial", _pointer * _STATES),
         ("fresh", _pointer * _STATES), ("param", _pointer * _PARAMS), ("packed", _pointer * _PARAMS), ("mask", _pointer), ("d_out", _pointer),
         ("d_u", _pointer), ("d_product", _pointer * _PRODUCTS), ("d_state", _pointer * _STATES),
         ("d_fresh", _pointer * _STATES), ("d_param", _pointer), ("scratch", _pointer), ("scratch_size", ctypes.c_long),
@@ -115,30 +115,39 @@ def compiler() -> str:
     return _toolchain()[2].splitlines()[0]
 
 
+@functools.cache
 def folder() -> Path:
-    """Where compiled kernels are kept."""
-    return _toolchain()[0]
+    """Where kernels are kept.
+
+    Raises:
+        CannotCompile: nowhere, or none are wanted.
+    """
+    wanted = os.environ.get(FOLDER, "")
+    if wanted == "off":
+        raise CannotCompile(f"{FOLDER} is off")
+    kept = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
+    try:
+        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError) as error:
+        raise CannotCompile(f"{kept}: {error}") from error
+    if not os.access(kept, os.W_OK):
+        raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a folder that can")
+    return kept
 
 
 @functools.cache
 def _toolchain() -> tuple[Path, str, str]:
     """(cache folder, compiler, what makes a compiled file valid: compiler, processor, libraries)."""
-    wanted = os.environ.get(FOLDER, "")
-    if wanted == "off":
-        raise CannotCompile(f"{FOLDER} is off")
+    kept = folder()
     if sys.platform not in ("linux", "darwin"):
         raise CannotCompile(f"compiled kernels are not built on {sys.platform}")
     cc = os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
     if cc is None:
         raise CannotCompile("no C compiler (gcc or clang) was found")
-    kept = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
     try:
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False).stdout
-    except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"{kept}: {error}") from error
-    if not os.access(kept, os.W_OK):
-        raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a folder that can")
+    except OSError as error:
+        raise CannotCompile(f"{cc}: {error}") from error
     return kept, cc, "\0".join([version, _processor(), torch.__version__, *_FLAGS])
 
 
