@@ -212,13 +212,12 @@ class Result:
 
 def measure(case: Case, limit: Limit, seconds: float) -> Result:
     """The case's runs side by side; where these are long, the limit's own product takes turns with them."""
+    limits = {run.dtype: limit.best(run.dtype)[1] for run in case.runs.values()}
+    beside = {f"{limit.size}^3 {run.dtype}": run.dtype for run in case.runs.values() if run.work >= limit.work}
     calls = {name: run.call for name, run in case.runs.items()}
-    long = {run.dtype for run in case.runs.values() if run.work >= limit.work}
-    engines = {dtype: limit.best(dtype)[0] for dtype in {run.dtype for run in case.runs.values()}}
-    beside = {dtype: products(dtype, limit.size)[engines[dtype]] for dtype in long}
-    times = race(calls | beside, seconds)
-    limits = {dtype: limit.best(dtype)[1] for dtype in engines}
-    limits |= {dtype: limit.work / float(np.median(times.pop(dtype))) for dtype in beside}
+    calls |= {name: products(dtype, limit.size)[limit.best(dtype)[0]] for name, dtype in beside.items()}
+    times = race(calls, seconds)
+    limits |= {dtype: limit.work / float(np.median(times.pop(name))) for name, dtype in beside.items()}
     return Result(case, times, limits)
 
 
