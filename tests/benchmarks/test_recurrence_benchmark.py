@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import recurrence
+from benchmarks.cases import QUICK, SECTIONS, agree
 from benchmarks.peers import Training, inference, pair, work
-from benchmarks.recurrence import agree, bench
+from benchmarks.recurrence import bench
 from core.errors import UsageError, UserError
 
 
@@ -19,7 +19,7 @@ def test_a_section_is_measured_and_written(section: str, tmp_path: Path, capsys:
     written = json.loads((tmp_path / "recurrence.json").read_text())
     [record] = written["sections"]
     assert record["section"] == section and len(record["load"]["before"]) == 3
-    cases = list(recurrence.SECTIONS[section](recurrence.QUICK))
+    cases = list(SECTIONS[section](QUICK))
     assert [case["case"] for case in record["cases"]] == [case.name for case in cases]
     for case in record["cases"]:
         for run in case["runs"].values():

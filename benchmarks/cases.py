@@ -1,0 +1,220 @@
+"""What is measured of recurrent networks: cases of six sections, each a function from sizes to its cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import peers
+from benchmarks.peers import Packed, Training, pair, work
+from benchmarks.side_by_side import Case, Pair, Run
+from core.recurrence import Recurrent
+
+
+class Sizes(NamedTuple):
+    """How large everything is."""
+
+    steps: int = 100
+    hidden: tuple[int, ...] = (128, 256, 512)
+    batch: tuple[int, ...] = (16, 32, 64)
+    family: tuple[int, int] = (32, 256)
+    """(B, H), as below"""
+    lengths: tuple[int, int] = (64, 256)
+    mean: int = 40
+    """of the lengths; the longest is five times as long"""
+    scan: tuple[int, int] = (8, 256)
+    long: tuple[int, ...] = (256, 1024, 4096)
+    inference: tuple[tuple[int, int], ...] = ((1, 256), (16, 128), (32, 256), (64, 512))
+    streaming: tuple[int, int] = (2, 512)
+    """(layers, H)"""
+    limit: int = 2048
+    seconds: float = 4.0
+    """that the rounds of a case take, or a little longer"""
+
+
+QUICK = Sizes(8, (16,), (4,), (4, 16), (4, 16), 4, (2, 16), (8, 16), ((2, 16),), (2, 16), 64, 0.01)
+WANTED = {"LSTM": 1.25, "GRU": 1.6, "RNN": 1.7}
+"""times as fast as torch.nn in training, float32"""
+LEAST = 0.95
+FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
+    "LSTM": ("lstm", {}),
+    "LSTM, LayerNorm": ("layernorm-lstm", {}),
+    "LSTM, peepholes": ("lstm", {"peephole": True}),
+    "LSTM, coupled gates": ("lstm", {"coupled": True}),
+    "LSTM, projection to H/2": ("lstm", {"projection": 0.5}),
+    "sLSTM": ("slstm", {}),
+    "GRU": ("gru", {}),
+    "GRU, reset before product": ("gru", {"reset_gate": "before"}),
+    "GRU, LayerNorm": ("layernorm-gru", {}),
+    "MGU": ("mgu", {}),
+    "Li-GRU": ("ligru", {}),
+    "Elman, tanh": ("elman", {}),
+    "Elman, relu": ("elman", {"f": "relu"}),
+    "Elman, sigmoid": ("elman", {"f": "sigmoid"}),
+    "IndRNN": ("indrnn", {}),
+    "coRNN": ("cornn", {}),
+}
+
+
+def training(sizes: Sizes) -> Iterator[Case]:
+    """Forward and backward beside torch.nn, in float32 and bfloat16 (ours: autocast, torch's: a bfloat16 module)."""
+    for kind, wanted in WANTED.items():
+        pairs = (
+            Pair("float32", "nn float32", wanted, LEAST),
+            Pair("bfloat16", "nn float32", 2.0 if kind == "LSTM" else None),
+            Pair("bfloat16", "nn bfloat16"),
+        )
+        for hidden in sizes.hidden:
+            for batch in sizes.batch:
+                theirs, ours = pair(kind, hidden)
+                x = torch.randn(sizes.steps, batch, hidden)
+                agree(ours(x)[0], theirs(x)[0])
+                halved, amount = pair(kind, hidden)[0].bfloat16(), work(theirs, batch * sizes.steps, training=True)
+                runs = {
+                    "float32": Run(Training(ours, x), amount, module=ours),
+                    "bfloat16": Run(Training(ours, x, halved=True), amount, "bfloat16", ours),
+                    "nn float32": Run(Training(theirs, x), amount),
+                    "nn bfloat16": Run(Training(halved, x.bfloat16()), amount, "bfloat16"),
+                }
+                yield Case(kind, f"{kind} H={hidden} B={batch}", runs, pairs, batch * sizes.steps)
+
+
+def family(sizes: Sizes) -> Iterator[Case]:
+    """Every cell beside our LSTM, by the time per operation in matrix products, and beside its own loop of steps."""
+    batch, hidden = sizes.family
+    x, tokens = torch.randn(sizes.steps, batch, hidden), sizes.steps * batch
+    lstm = Recurrent("lstm", hidden, hidden)
+    for name, (cell, options) in FAMILY.items():
+        given = {key: int(value * hidden) if key == "projection" else value for key, value in options.items()}
+        ours, loop = (Recurrent(cell, hidden, hidden, backend=way, **given) for way in ("auto", "eager"))
+        loop.load_state_dict(ours.state_dict())
+        agree(ours(x)[0], loop(x)[0])
+        amount = work(ours, tokens, training=True)
+        runs = {
+            "Recurrent": Run(Training(ours, x), amount, module=ours),
+            "its loop": Run(Training(loop, x), amount),
+            "our LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
+        }
+        pairs = (Pair("Recurrent", "its loop", each=4.0), Pair("Recurrent", "our LSTM", each=0.8, per_work=True))
+        yield Case("family", name, runs, pairs if name != "LSTM" else pairs[:1], tokens)
+
+
+def lengths(sizes: Sizes) -> Iterator[Case]:
+    """Rows of log-normal length, training: ours with `lengths`, torch.nn's packed and unpacked, and padded."""
+    batch, hidden = sizes.lengths
+    generator = torch.Generator().manual_seed(0)
+    sigma = 0.75
+    drawn = torch.exp(math.log(sizes.mean) - sigma**2 / 2 + sigma * torch.randn(batch, generator=generator))
+    given = drawn.round().long().clamp(1, 5 * sizes.mean)
+    x, tokens = torch.randn(int(given.max()), batch, hidden), int(given.sum())
+    for kind in ("LSTM", "GRU"):
+        theirs, ours = pair(kind, hidden)
+        packed = Packed(theirs)
+        agree(ours(x, lengths=given)[0], packed(x, given)[0])
+        amount = work(theirs, tokens, training=True)
+        runs = {
+            "Recurrent": Run(Training(ours, x, lengths=given), amount, module=ours),
+            "nn packed": Run(Training(packed, x, lengths=given), amount),
+            "nn padded": Run(Training(theirs, x), amount),
+        }
+        pairs = (Pair("Recurrent", "nn packed", mean=1.5 if kind == "LSTM" else None), Pair("Recurrent", "nn padded"))
+        yield Case(kind, f"{kind} {tokens:,} of {x.shape[0] * batch:,} places used", runs, pairs, tokens)
+
+
+def scan(sizes: Sizes) -> Iterator[Case]:
+    """minGRU over long sequences beside torch.nn.LSTM of the same width, training."""
+    batch, hidden = sizes.scan
+    for steps in sizes.long:
+        x, tokens = torch.randn(steps, batch, hidden), steps * batch
+        ours, parallel = (Recurrent("mingru", hidden, hidden, backend=way) for way in ("auto", "scan"))
+        lstm = nn.LSTM(hidden, hidden)
+        amount = work(ours, tokens, training=True)
+        runs = {
+            "minGRU": Run(Training(ours, x), amount, module=ours),
+            "minGRU by scan": Run(Training(parallel, x), amount, module=parallel),
+            "nn.LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
+        }
+        pairs = (
+            Pair("minGRU", "nn.LSTM", each=10.0 if steps == max(sizes.long) else None),
+            Pair("minGRU by scan", "nn.LSTM"),
+        )
+        yield Case(f"T={steps}", f"minGRU T={steps}", runs, pairs, tokens)
+
+
+def inference(sizes: Sizes) -> Iterator[Case]:
+    """A sequence at once, without gradients, beside whatever there is."""
+    for kind in WANTED:
+        for batch, hidden in sizes.inference:
+            theirs, ours = pair(kind, hidden)
+            x = torch.randn(sizes.steps, batch, hidden)
+            ways = peers.inference(kind, theirs, ours, x)
+            for way in ways.values():
+                agree(torch.as_tensor(way()), theirs(x)[0])
+            amount = work(theirs, batch * sizes.steps, training=False)
+            runs = {
+                name: Run(call, amount, module=ours if name == "Recurrent" else None) for name, call in ways.items()
+            }
+            pairs = tuple(Pair("Recurrent", name) for name in list(ways)[1:])
+            yield Case(kind, f"{kind} H={hidden} B={batch}", runs, pairs, batch * sizes.steps)
+
+
+def streaming(sizes: Sizes) -> Iterator[Case]:
+    """One row, one step after the other, the state carried."""
+    layers, hidden = sizes.streaming
+    x = torch.randn(sizes.steps, 1, hidden)
+    theirs, ours = pair("LSTM", hidden, layers)
+    amount = work(theirs, sizes.steps, training=False)
+    runs = {
+        "Recurrent.step": Run(partial(_stepped, ours.step, x), amount),
+        "nn.LSTM": Run(partial(_stepped, lambda u, state: theirs(u.unsqueeze(0), state), x), amount),
+    }
+    steppers = {f"Stepper {weights}": _stepper(ours, weights) for weights in ("float32", "bfloat16", "int8")}
+    for name, step in steppers.items():
+        if step is not None:
+            runs[name] = Run(partial(_streamed, step, x), amount)
+    pairs = tuple(
+        Pair(name, "nn.LSTM", each=1 / 0.6 if name == "Stepper float32" else None) for name in runs if name != "nn.LSTM"
+    )
+    yield Case("streaming", f"LSTM {layers} x {hidden}, {sizes.steps} steps", runs, pairs, sizes.steps)
+
+
+def _stepped(step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor) -> None:
+    state = None
+    with torch.no_grad():
+        for u in x:
+            state = step(u, state)[1]
+
+
+def _streamed(step: Callable[[Tensor], object], x: Tensor) -> None:
+    for u in x:
+        step(u)
+
+
+def _stepper(recurrent: Recurrent, weights: str) -> Callable[[Tensor], Tensor] | None:
+    """A step function that holds its state and buffers; None where this machine has none."""
+    try:
+        from core.recurrence.kernels.stepper import Stepper
+    except ImportError:
+        return None
+    step: Callable[[Tensor], Tensor] = Stepper(recurrent, weights=weights).step
+    return step
+
+
+def agree(ours: Tensor, theirs: Tensor) -> None:
+    """What is not the same computation is not compared."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+SECTIONS: dict[str, Callable[[Sizes], Iterator[Case]]] = {
+    "training": training,
+    "family": family,
+    "lengths": lengths,
+    "scan": scan,
+    "inference": inference,
+    "streaming": streaming,
+}
