@@ -398,10 +398,14 @@ def test(c: Context, slow=False, k=""):
     help=_help(
         only="training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
         quick="tiny sizes: does it run?", threads="of everybody (default: as many as torch takes)",
-        seconds="for the rounds of each case (default: 4)", out="folder to write to (default: benchmarks/results)",
+        seconds="for the rounds of each case (default: 4)", clock="wall, or processor (one thread, busy machine)",
+        out="folder to write to (default: benchmarks/results)",
     ),
 )  # fmt: skip
-def bench(_: Context, only="", quick=False, threads=0, seconds=0.0, out="benchmarks/results", json=False, debug=False):
+def bench(
+    _: Context, only="", quick=False, threads=0, seconds=0.0, clock="wall", out="benchmarks/results",
+    json=False, debug=False,
+):  # fmt: skip
     """Measure recurrent networks side by side with torch.nn, onnxruntime and NumPy: tables, numbers and a picture.
 
     invoke bench --only training,lengths --threads 2
@@ -411,7 +415,7 @@ def bench(_: Context, only="", quick=False, threads=0, seconds=0.0, out="benchma
     def command():
         from benchmarks.recurrence import bench
 
-        return bench(only, quick=quick, threads=threads, seconds=seconds, out=out)
+        return bench(only, quick=quick, threads=threads, seconds=seconds, clock=clock, out=out)
 
     run(command, as_json=json, debug=debug)
 

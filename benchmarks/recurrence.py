@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import peers, report
 from benchmarks.cases import QUICK, SECTIONS, Sizes
-from benchmarks.side_by_side import DTYPES, Result, load, machine, measure, measure_limit
+from benchmarks.side_by_side import CLOCKS, DTYPES, Clock, Result, load, machine, measure, measure_limit
 from core.commands import run
 from core.errors import UsageError, did_you_mean
 
@@ -58,7 +58,13 @@ def notes(name: str, results: list[Result]) -> list[str]:
 
 
 def bench(
-    only: str = "", *, quick: bool = False, threads: int = 0, seconds: float = 0.0, out: str | Path = OUT
+    only: str = "",
+    *,
+    quick: bool = False,
+    threads: int = 0,
+    seconds: float = 0.0,
+    clock: str = "wall",
+    out: str | Path = OUT,
 ) -> dict[str, Any]:
     """Measure, print, write; what was written, as for programs.
 
@@ -67,37 +73,40 @@ def bench(
         quick: tiny sizes, whose figures mean nothing.
         threads: of torch, NumPy and onnxruntime; 0: as many as torch takes by itself.
         seconds: that the rounds of a case take, or a little longer; 0: 4.
+        clock: "wall", or "processor" for one thread on a machine that others use.
         out: a folder for recurrence.json and recurrence.png.
 
     Raises:
-        UserError: an unknown section, a number of threads that cannot be, a folder that cannot be written.
+        UserError: an unknown section or clock, a number of threads that cannot be, a folder that cannot be written.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] or list(SECTIONS)
-    for name in names:
-        if name not in SECTIONS:
-            raise UsageError(f"--only {name}: no such section; {did_you_mean(name, SECTIONS)}")
+    for option, name, known in [("only", name, SECTIONS) for name in names] + [("clock", clock, CLOCKS)]:
+        if name not in known:
+            raise UsageError(f"--{option} {name}: there is no such; {did_you_mean(name, known)}")
     if threads < 0:
         raise UsageError(f"--threads {threads}: give a number from 1 on, or 0 for torch's own choice")
+    torch.set_num_threads(threads or torch.get_num_threads())
+    if clock == "processor" and torch.get_num_threads() > 1:
+        raise UsageError("--clock processor counts what threads wait for each other; it needs --threads 1")
     folder = report.folder(out)
     sizes, console = QUICK if quick else Sizes(), report.console()
-    if seconds:
-        sizes = sizes._replace(seconds=seconds)
-    torch.set_num_threads(threads or torch.get_num_threads())
-    torch.manual_seed(0)
+    sizes = sizes._replace(seconds=seconds or sizes.seconds)
     if quick:
         console.print("tiny sizes: that it runs is all that these figures say")
+    torch.manual_seed(0)
     with threadpool_limits(torch.get_num_threads()):
-        tables = [_section(name, sizes, console) for name in names]
-    return report.write(tables, machine(), folder, console)
+        tables = [_section(name, sizes, CLOCKS[clock], console) for name in names]
+    return report.write(tables, machine() | {"clock": clock}, folder, console)
 
 
-def _section(name: str, sizes: Sizes, console: Console) -> report.Table:
+def _section(name: str, sizes: Sizes, clock: Clock, console: Console) -> report.Table:
     before = load()
-    limit = measure_limit(sizes.limit, min(1.0, sizes.seconds), DTYPES if name == "training" else ["float32"])
+    dtypes = DTYPES if name == "training" else ["float32"]
+    limit = measure_limit(sizes.limit, min(1.0, sizes.seconds), dtypes, clock)
     results = []
     for case in SECTIONS[name](sizes):
         with console.status(f"{name}: {case.name}"):
-            results.append(measure(case, limit, sizes.seconds))
+            results.append(measure(case, limit, sizes.seconds, clock))
     about = (SECTIONS[name].__doc__ or "").splitlines()[0]
     table = report.Table(name, about, results, limit, notes(name, results), (before, load()))
     report.show(table, console)
@@ -111,6 +120,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
     parser.add_argument("--threads", type=int, default=0, help="of everybody (default: as many as torch takes)")
     parser.add_argument("--seconds", type=float, default=0.0, help="for the rounds of each case (default: 4)")
+    parser.add_argument("--clock", default="wall", help="wall, or processor: for one thread on a machine that is busy")
     parser.add_argument("--out", default=OUT, help=f"folder to write to (default: {OUT})")
     run(partial(bench, **vars(parser.parse_args())))
 

@@ -133,12 +133,16 @@ def write(tables: list[Table], machine: dict[str, Any], out: Path, console: Cons
     numbers, picture = out / "recurrence.json", out / "recurrence.png"
     numbers.write_text(json.dumps({"machine": machine, "sections": [_record(table) for table in tables]}, indent=1))
     draw(tables, machine).savefig(picture, dpi=100)
-    console.print(f"\n{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}")
+    console.print(f"\n{_on(machine)}")
     console.print(f"written: {numbers}, {picture}")
     means = {
         f"{table.name}/{one.group}/{one.pair}": one.mean.middle for table in tables for one in summaries(table.results)
     }
     return {"machine": machine, "ratios": means, "numbers": str(numbers), "picture": str(picture)}
+
+
+def _on(machine: dict[str, Any]) -> str:
+    return f"{machine['processor']}, {machine['threads']} thread(s), {machine['clock']} time, torch {machine['torch']}"
 
 
 def _record(table: Table) -> dict[str, Any]:
@@ -187,8 +191,7 @@ def draw(tables: list[Table], machine: dict[str, Any]) -> Figure:
         _draw_ratios(left, table, looks)
         _draw_shares(right, table, looks)
     figure.suptitle(
-        f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}\n"
-        "left: times as fast as the peer, 95 % intervals; right: share of the fastest matrix product",
+        f"{_on(machine)}\nleft: times as fast as the peer, 95 % intervals; right: share of the fastest matrix product",
         fontsize=9,
     )
     return figure

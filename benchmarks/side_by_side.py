@@ -26,7 +26,10 @@ from core.recurrence.kernels import native
 from core.recurrence.kernels.linear import linear
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 Times = dict[str, list[float]]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
+"""processor: of all threads of this process together, which others on the machine disturb less; for one thread only"""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DRAWS = 2000
 """resamplings of a bootstrap"""
@@ -38,7 +41,7 @@ def race(
     *,
     least: int = 7,
     warm: int = 2,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> Times:
     """The seconds of each run in each round.
 
@@ -109,11 +112,13 @@ class Limit:
         return max(self.rates[dtype].items(), key=lambda item: item[1])
 
 
-def measure_limit(size: int = 2048, seconds: float = 1.0, dtypes: Iterable[str] = tuple(DTYPES)) -> Limit:
+def measure_limit(
+    size: int, seconds: float, dtypes: Iterable[str] = tuple(DTYPES), clock: Clock = time.perf_counter
+) -> Limit:
     """Products of two matrices [size, size] by each engine that there is, side by side."""
     rates = {}
     for dtype in dtypes:
-        times = race(products(dtype, size), seconds, least=3, warm=1)
+        times = race(products(dtype, size), seconds, least=3, warm=1, clock=clock)
         rates[dtype] = {name: 2.0 * size**3 / float(np.median(took)) for name, took in times.items()}
     return Limit(size, rates)
 
@@ -210,13 +215,13 @@ class Result:
         return getattr(self.case.runs[name].module, "ran", "")
 
 
-def measure(case: Case, limit: Limit, seconds: float) -> Result:
+def measure(case: Case, limit: Limit, seconds: float, clock: Clock = time.perf_counter) -> Result:
     """The case's runs side by side; where these are long, the limit's own product takes turns with them."""
     limits = {run.dtype: limit.best(run.dtype)[1] for run in case.runs.values()}
     beside = {f"{limit.size}^3 {run.dtype}": run.dtype for run in case.runs.values() if run.work >= limit.work}
     calls = {name: run.call for name, run in case.runs.items()}
     calls |= {name: products(dtype, limit.size)[limit.best(dtype)[0]] for name, dtype in beside.items()}
-    times = race(calls, seconds)
+    times = race(calls, seconds, clock=clock)
     limits |= {dtype: limit.work / float(np.median(times.pop(name))) for name, dtype in beside.items()}
     return Result(case, times, limits)
 
