@@ -39,10 +39,6 @@ TILES(1) TILES(2) TILES(4)
 #if ROWS == 8
 TILES(8)
 #endif
-#define BY_STRIP const float *a
-TILE(strip_1, ROWS, 1, BY_STRIP, a[k * ROWS + m])
-TILE(strip_2, ROWS, 2, BY_STRIP, a[k * ROWS + m])
-TILE(strip_3, ROWS, 3, BY_STRIP, a[k * ROWS + m])
 
 #ifdef __AVX512BF16__
 /* The same for bfloat16 pairs: two products per lane and instruction, sums in float32. depth counts pairs. */
@@ -68,9 +64,6 @@ TILE(strip_3, ROWS, 3, BY_STRIP, a[k * ROWS + m])
   HALF_TILE(half_##MR##_2, MR, 2, const half *const *a, a[m] + 2 * k)                                                \
   HALF_TILE(half_##MR##_3, MR, 3, const half *const *a, a[m] + 2 * k)
 HALF_TILES(1) HALF_TILES(2) HALF_TILES(4) HALF_TILES(8)
-HALF_TILE(half_strip_1, ROWS, 1, const half *a, a + (k * ROWS + m) * 2)
-HALF_TILE(half_strip_2, ROWS, 2, const half *a, a + (k * ROWS + m) * 2)
-HALF_TILE(half_strip_3, ROWS, 3, const half *a, a + (k * ROWS + m) * 2)
 #endif
 
 int has_bfloat16(void) {
@@ -84,7 +77,7 @@ int has_bfloat16(void) {
 static inline long least(long a, long b) { return a < b ? a : b; }
 static inline long vectors(long columns) { return (least(columns, PANEL) + V - 1) / V; }
 
-/* All rows of one panel: tiles of ROWS rows, then of 4, 2 and 1. `row` turns a row number into the tile's argument. */
+/* All rows of one panel: tiles of ROWS rows, then of 4, 2 and 1. */
 #define DOWN(TYPE, STEM, PACKED)                                                                                     \
   for (long r = 0; r < rows;) {                                                                                      \
     long left = rows - r, n = vectors(columns);                                                                      \
@@ -239,5 +232,101 @@ void large(const float *a, long lda, long m, long depth, const void *packed, lon
                ldc, g * all / groups, (g + 1) * all / groups, rounded);
     }
     free(rounded);
+  }
+}
+
+/* Weights of 8 bits, for inference: a column is its scale times whole numbers from -127 to 127. Operands and sums stay
+ * float32, so that nothing but the weights is rounded. */
+static inline vec load_bytes(const int8_t *p) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+#else
+  vec x;
+  for (int i = 0; i < V; i++) x[i] = p[i];
+  return x;
+#endif
+}
+#define BYTE_TILE(NAME, MR, NV)                                                                                      \
+  static void NAME(const float *const *a, const int8_t *w, long depth, float *const *c, long columns, int add,       \
+                   const float *bias, const float *scale) {                                                          \
+    vec s[MR][NV];                                                                                                   \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++) s[m][n] = all(0);                                                                 \
+    for (long k = 0; k < depth; k++) {                                                                               \
+      vec b[NV];                                                                                                     \
+      for (int n = 0; n < NV; n++) b[n] = load_bytes(w + k * NV * V + n * V);                                        \
+      for (int m = 0; m < MR; m++)                                                                                   \
+        for (int n = 0; n < NV; n++) s[m][n] += all(a[m][k]) * b[n];                                                 \
+    }                                                                                                                \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++)                                                                                   \
+        put(c[m] + n * V, BEGIN + s[m][n] * load(scale + n * V), columns - n * V);                                   \
+  }
+#define BYTE_TILES(MR) BYTE_TILE(byte_##MR##_1, MR, 1) BYTE_TILE(byte_##MR##_2, MR, 2) BYTE_TILE(byte_##MR##_3, MR, 3)
+BYTE_TILES(1) BYTE_TILES(2) BYTE_TILES(4)
+#if ROWS == 8
+BYTE_TILES(8)
+#endif
+#undef CALL
+#define CALL(STEM, MR, n, PACKED)                                                                                    \
+  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, add, bias, scale);                               \
+  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, add, bias, scale);                          \
+  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, add, bias, scale);
+static void byte_panel(const float *const *a, long rows, const int8_t *w, long depth, float *const *c, long columns, int add,
+                       const float *bias, const float *scale) {
+  DOWN(int8_t, byte, w)
+}
+
+/* product_fn for weights of 8 bits; the scales of all columns follow the panels. */
+void byte_product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+                  long first, long last, void *scratch) {
+  (void)scratch;
+  const float *scale = (const float *)((const char *)packed + panels(columns) * PANEL * depth);
+  float *to[MOST];
+  for (long begin = 0; begin < rows; begin += MOST) {
+    long some = least(MOST, rows - begin);
+    for (long p = first; p < last; p++) {
+      for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
+      byte_panel(a + begin, some, (const int8_t *)packed + p * PANEL * depth, depth, to, columns - p * PANEL, add, NULL,
+                 scale + p * PANEL);
+    }
+  }
+}
+
+/* Bytes that `pack_bytes` writes. */
+long byte_size(long depth, long columns) { return panels(columns) * PANEL * (depth + 4); }
+
+void pack_bytes(const float *w, long depth, long columns, long by_depth, long by_column, void *to) {
+  int8_t *q = to;
+  float *scale = (float *)(q + panels(columns) * PANEL * depth);
+  for (long p = 0; p < panels(columns); p++) {
+    long wide = vectors(columns - p * PANEL) * V;
+    for (long j = 0; j < wide; j++) {
+      long column = p * PANEL + j;
+      const float *from = w + column * by_column;
+      float most = 0;
+      for (long k = 0; column < columns && k < depth; k++) most = fmaxf(most, fabsf(from[k * by_depth]));
+      scale[column] = most / 127;
+      for (long k = 0; k < depth; k++)
+        q[p * PANEL * depth + k * wide + j] = most > 0 ? (int8_t)lrintf(from[k * by_depth] / scale[column]) : 0;
+    }
+  }
+}
+
+/* c = bias + a times a packed matrix for a few rows, the panels shared among threads: a step's input side. */
+void few(product_fn *multiply, const float *a, long rows, const void *packed, long depth, long columns, const float *bias,
+         float *c, void *scratch, long scratch_size, long threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    long id = omp_get_thread_num(), team = omp_get_num_threads(), all = panels(columns);
+    long first = id * all / team, last = (id + 1) * all / team;
+    const float *from[rows]; float *to[rows];
+    for (long r = 0; r < rows; r++) {
+      from[r] = a + r * depth;
+      to[r] = c + r * columns;
+      long begin = first * PANEL, end = least(columns, last * PANEL);
+      if (bias && end > begin) memcpy(to[r] + begin, bias + begin, 4 * (end - begin));
+    }
+    multiply(from, rows, packed, depth, columns, to, bias != NULL, first, last, (char *)scratch + id * scratch_size);
   }
 }

@@ -73,6 +73,10 @@ def base() -> ctypes.CDLL:
     library.packed_size.restype = long
     library.packed_size.argtypes = [long, long, ctypes.c_int]
     library.pack.argtypes = [data, long, long, long, long, data, ctypes.c_int, long]
+    library.byte_size.restype = long
+    library.byte_size.argtypes = [long, long]
+    library.pack_bytes.argtypes = [data, long, long, long, long, data]
+    library.few.argtypes = [data, data, long, data, long, long, data, data, data, long, long]
     library.large.argtypes = [data, long, long, long, data, long, data, data, long, ctypes.c_int, long]
     return library
 
