@@ -94,9 +94,12 @@ def bench(
     if quick:
         console.print("tiny sizes: that it runs is all that these figures say")
     torch.manual_seed(0)
+    tables, here = list[report.Table](), machine() | {"clock": clock}
     with threadpool_limits(torch.get_num_threads()):
-        tables = [_section(name, sizes, CLOCKS[clock], console) for name in names]
-    return report.write(tables, machine() | {"clock": clock}, folder, console)
+        for name in names:
+            tables.append(_section(name, sizes, CLOCKS[clock], console))
+            report.write(tables, here, folder)  # whoever interrupts the next section keeps this one
+    return report.finish(tables, here, folder, console)
 
 
 def _section(name: str, sizes: Sizes, clock: Clock, console: Console) -> report.Table:

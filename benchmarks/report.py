@@ -128,10 +128,16 @@ def folder(out: str | Path) -> Path:
     return Path(out)
 
 
-def write(tables: list[Table], machine: dict[str, Any], out: Path, console: Console) -> dict[str, Any]:
-    """recurrence.json and recurrence.png into the folder `out`; what a program wants to know."""
-    numbers, picture = out / "recurrence.json", out / "recurrence.png"
-    numbers.write_text(json.dumps({"machine": machine, "sections": [_record(table) for table in tables]}, indent=1))
+def write(tables: list[Table], machine: dict[str, Any], folder: Path) -> Path:
+    """recurrence.json: everything, the seconds of every run in every round included."""
+    path = folder / "recurrence.json"
+    path.write_text(json.dumps({"machine": machine, "sections": [_record(table) for table in tables]}, indent=1))
+    return path
+
+
+def finish(tables: list[Table], machine: dict[str, Any], folder: Path, console: Console) -> dict[str, Any]:
+    """recurrence.json and recurrence.png, and what a program wants to know."""
+    numbers, picture = write(tables, machine, folder), folder / "recurrence.png"
     draw(tables, machine).savefig(picture, dpi=100)
     console.print(f"\n{_on(machine)}")
     console.print(f"written: {numbers}, {picture}")
