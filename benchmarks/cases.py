@@ -14,6 +14,8 @@ from benchmarks import peers
 from benchmarks.peers import Packed, Training, pair, work
 from benchmarks.side_by_side import Case, Pair, Run
 from core.recurrence import Recurrent
+from core.recurrence.kernels import native
+from core.recurrence.kernels.stepper import WEIGHTS, Stepper
 
 
 class Sizes(NamedTuple):
@@ -173,10 +175,12 @@ def streaming(sizes: Sizes) -> Iterator[Case]:
         "Recurrent.step": Run(partial(_stepped, ours.step, x), amount),
         "nn.LSTM": Run(partial(_stepped, lambda u, state: theirs(u.unsqueeze(0), state), x), amount),
     }
-    steppers = {f"Stepper {weights}": _stepper(ours, weights) for weights in ("float32", "bfloat16", "int8")}
-    for name, step in steppers.items():
-        if step is not None:
-            runs[name] = Run(partial(_streamed, step, x), amount)
+    for weights in WEIGHTS if native.missing() is None else ():
+        if weights != "bfloat16" or native.base().has_bfloat16():
+            stepper = Stepper(ours, weights=weights)
+            if weights == "float32":
+                agree(torch.stack([stepper.step(u).clone() for u in x]), theirs(x)[0])
+            runs[f"Stepper {weights}"] = Run(partial(_streamed, stepper.step, x), amount)
     pairs = tuple(
         Pair(name, "nn.LSTM", each=1 / 0.6 if name == "Stepper float32" else None) for name in runs if name != "nn.LSTM"
     )
@@ -193,16 +197,6 @@ def _stepped(step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor) -> No
 def _streamed(step: Callable[[Tensor], object], x: Tensor) -> None:
     for u in x:
         step(u)
-
-
-def _stepper(recurrent: Recurrent, weights: str) -> Callable[[Tensor], Tensor] | None:
-    """A step function that holds its state and buffers; None where this machine has none."""
-    try:
-        from core.recurrence.kernels.stepper import Stepper
-    except ImportError:
-        return None
-    step: Callable[[Tensor], Tensor] = Stepper(recurrent, weights=weights).step
-    return step
 
 
 def agree(ours: Tensor, theirs: Tensor) -> None:
