@@ -119,7 +119,6 @@ def compiler() -> str:
     return _toolchain()[2].splitlines()[0]
 
 
-@functools.cache
 def folder() -> Path:
     """Where kernels are kept.
 
@@ -129,11 +128,11 @@ def folder() -> Path:
     wanted = os.environ.get(FOLDER, "")
     if wanted == "off":
         raise CannotCompile(f"{FOLDER} is off")
-    kept = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
     try:
+        kept = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)
     except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"{kept}: {error}") from error
+        raise CannotCompile(f"nowhere to keep compiled kernels: {error}; set {FOLDER} to a folder") from error
     if not os.access(kept, os.W_OK):
         raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a folder that can")
     return kept

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.recurrence import Recurrent, state
-from core.recurrence.kernels import torch_kernels
 from core.recurrence.conformance import Trial, agree
+from core.recurrence.kernels import torch_kernels
 from core.recurrence.span import Span
 
 
