@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -129,7 +128,22 @@ class Kernel:
         return packed
 
 
-_kernels: weakref.WeakKeyDictionary[Cell, dict[tuple[Any, ...], Any]] = weakref.WeakKeyDictionary()
+class _Kernels(dict[tuple[Any, ...], Any]):
+    """The kernels of a cell, kept with it: shared by shallow copies, and neither deep-copied nor pickled."""
+
+    def __deepcopy__(self, memo: Any) -> _Kernels:
+        return _Kernels()
+
+    def __reduce__(self) -> Any:
+        return _Kernels, ()
+
+
+def kernels(cell: Cell) -> dict[tuple[Any, ...], Any]:
+    """All that were made for a cell and its shallow copies so far."""
+    known: _Kernels = cell.__dict__.setdefault("_kernels", _Kernels())
+    return known
+
+
 _lock = threading.Lock()
 
 
@@ -140,7 +154,7 @@ def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, int, bool]
     """
     key = (kind, masked, cell.training, type(cell).step, cell.extra_repr())
     with _lock:
-        known = _kernels.setdefault(cell, {})
+        known = kernels(cell)
         if key not in known:
             try:
                 known[key] = kind(cell, _inputs(cell), masked)
@@ -308,7 +322,9 @@ class _Fused(torch.autograd.Function):
             ctx.run, ctx.spent = run, False
             ctx.save_for_backward(*tensors, u if made.needs_u else kept, kept, saved, *after, out)
         rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(after))]
-        final = (final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True))
+        final = (
+            final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True)
+        )
         return (out, *final)
 
     @staticmethod
@@ -439,7 +455,9 @@ def _once_more(run: Run, tensors: Sequence[Tensor], gradients: list[Tensor]) -> 
 
 def twice(run: Run, tensors: Sequence[Tensor], gradients: list[Tensor]) -> list[Tensor | None]:
     """The gradients as differentiable functions: through the loop over `step`, the oracle. u is projected anew."""
-    inputs = [tensor if tensor.requires_grad else tensor.detach().requires_grad_() for tensor in (run.project(), *tensors)]
+    inputs = [
+        tensor if tensor.requires_grad else tensor.detach().requires_grad_() for tensor in (run.project(), *tensors)
+    ]
     outputs = _loop(run, *inputs)
     return list(torch.autograd.grad(outputs, inputs, gradients, create_graph=True, allow_unused=True))
 

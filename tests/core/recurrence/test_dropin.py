@@ -68,20 +68,24 @@ def test_same_outputs_states_and_gradients(kind: str, options: dict[str, Any], d
     x = batch(options, dtype=dtype).requires_grad_()
     theirs, ours = pair(kind, options, dtype)
     results = [flat(*module(x)) for module in (theirs, ours)]
-    same(*results)
-    same(gradients(theirs, results[0], x), gradients(ours, results[1], x))
+    tolerance = 0.0 if dtype == torch.float64 else 1e-5  # in float32 our own kernels compute it
+    same(*results, tolerance)
+    same(gradients(theirs, results[0], x), gradients(ours, results[1], x), tolerance)
     carried = [flat(*module(x, module(x)[1])) for module in (theirs, ours)]
-    same(*carried)
+    same(*carried, tolerance)
 
 
 @every
-def test_packed_sequences_in_and_out(kind: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_packed_sequences_in_and_out(kind: str, options: dict[str, Any], dtype: torch.dtype) -> None:
     first = options.get("batch_first", False)
-    packed = pack_padded_sequence(batch(options), torch.tensor([3, 7, 1, 5]), first, enforce_sorted=False)
-    theirs, ours = pair(kind, options)
-    output, _ = ours(packed)
+    x = batch(options, dtype=dtype)
+    packed = pack_padded_sequence(x, torch.tensor([3, 7, 1, 5]), first, enforce_sorted=False)
+    theirs, ours = pair(kind, options, dtype)
+    output, after = ours(packed)
     assert isinstance(output, PackedSequence)
-    same(flat(*theirs(packed)), flat(*ours(packed)))
+    same(flat(*theirs(packed)), flat(output, after), 0.0 if dtype == torch.float64 else 1e-6)
+    same(flat(*theirs(packed, after)), flat(*ours(packed, after)), 0.0 if dtype == torch.float64 else 1e-6)
 
 
 @every
@@ -112,7 +116,8 @@ def test_copies_moves_and_prints_as_torch(kind: str) -> None:
     assert repr(ours) == repr(theirs)
     x = batch({}).float()
     moved = copy.deepcopy(ours).float().eval()
-    same(flat(*copy.deepcopy(theirs).float().eval()(x)), flat(*moved(x)))
+    same(flat(*copy.deepcopy(theirs).float().eval()(x)), flat(*moved(x)), 1e-6)
+    same(flat(*moved(x)), flat(*copy.deepcopy(moved)(x)))
     assert next(ours.parameters()).dtype == torch.float64
     assert next(ours.to("meta").parameters()).device.type == "meta"
 
@@ -238,7 +243,7 @@ def test_a_training_program_of_someone_else_gets_the_same_losses() -> None:
             losses.append(loss.item())
         return losses
 
-    assert train(core) == train(nn)
+    assert train(core) == pytest.approx(train(nn), rel=1e-4)
 
 
 def test_importing_the_core_brings_no_engine() -> None:
