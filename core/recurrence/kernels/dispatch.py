@@ -1,8 +1,8 @@
 """One dispatch, several ways to compute the same sequence; the loop over `step` is the oracle of all of them.
 
     fused   C compiled for this cell at its first use (CPU, float32 or bfloat16 under autocast)
-    triton  the same steps compiled for a GPU
     torch   oneDNN or cuDNN through torch.nn's functions, for the three cells that these know
+    triton  the fused steps compiled for a GPU (float32); on the CPU only in Triton's interpreter, and only if forced
     scan    parallel in time, for linear recurrences
     eager   one call of `step` per time step: any cell, any device, any derivative
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from core.recurrence.cell import Cell, State, loop
-from core.recurrence.kernels import fused, native, torch_kernels
+from core.recurrence.kernels import fused, native, torch_kernels, triton_kernel, triton_steps
 from core.recurrence.kernels.linear import FastLinear
 from core.recurrence.span import Span
 
-BACKENDS = ("auto", "fused", "torch", "scan", "eager")
+BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
 
 
 def run(
@@ -47,17 +47,21 @@ def run(
     where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
     reasons = {}
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
-        reason = reasons[name] = _hindrance(name, cell, x, mask)
+        if backend == "auto" and name == "triton" and triton_kernel.interpreted():
+            continue
+        reason = reasons[name] = hindrance(name, cell, x, mask)
         if reason is None:
             output, after = _RUNS[name](cell, x, state, where, mask)
             return output, after, name
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {reasons[backend]}")
 
 
-def _hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     """Why a backend cannot serve; None where it can."""
     if name == "fused":
         return _not_fused(cell, x, mask)
+    if name == "triton":
+        return _not_triton(cell, x, mask)
     if name == "torch":
         if mask is not None:
             return "torch's kernels know no dropout of the hidden state"
@@ -84,6 +88,19 @@ def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     return kernel if isinstance(kernel, str) else None
 
 
+def _not_triton(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+    if x.device.type != "cuda" and not triton_kernel.interpreted():
+        return "the Triton kernels are for CUDA"
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
+        return "the Triton kernels cannot be traced through"
+    if any(weight.dtype != torch.float32 for weight in cell.parameters()):
+        return "the Triton kernels are for float32 weights"
+    if triton_kernel.missing() is not None:
+        return triton_kernel.missing()
+    kernel = fused.kernel_of(cell, mask is not None, triton_steps.Kernel)
+    return kernel if isinstance(kernel, str) else None
+
+
 def _halved() -> bool:
     """Whether products are to be of bfloat16, as autocast asks for."""
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -93,6 +110,13 @@ def _run_fused(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask:
     halved = _halved()
     with torch.autocast("cpu", enabled=False), FastLinear(halved):
         return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, halved=halved, **where)
+
+
+def _run_triton(
+    cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None
+) -> tuple[Tensor, State]:
+    with torch.autocast(x.device.type, enabled=False):
+        return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, kind=triton_steps.Kernel, **where)
 
 
 def _run_torch(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:
@@ -108,4 +132,4 @@ def _run_eager(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask:
     return loop(step, cell.project(x), state, **where)
 
 
-_RUNS = {"fused": _run_fused, "torch": _run_torch, "scan": _run_scan, "eager": _run_eager}
+_RUNS = {"fused": _run_fused, "torch": _run_torch, "triton": _run_triton, "scan": _run_scan, "eager": _run_eager}

@@ -1,0 +1,115 @@
+"""The pointwise functions of native.h for Triton. Importing this needs triton, so only generated kernels do it.
+
+Triton's own tanh, expm1 and log1p are NVIDIA's library functions, which its interpreter does not know; these are not.
+"""
+
+# mypy: ignore-errors
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def v_exp(x):
+    """e^x."""
+    return tl.exp(x)
+
+
+@triton.jit
+def v_log(x):
+    """Natural logarithm."""
+    return tl.log(x)
+
+
+@triton.jit
+def v_sqrt(x):
+    """Square root."""
+    return tl.sqrt(x)
+
+
+@triton.jit
+def v_sigmoid(x):
+    """1 / (1 + e^-x)."""
+    return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def v_tanh(x):
+    """To 2 ulp also near 0, where a quotient of exponentials cancels: the odd rational function of Eigen's ptanh."""
+    x = tl.where(x > 7.90531111, 7.90531111, x)
+    x = tl.where(x < -7.90531111, -7.90531111, x)
+    s = x * x
+    p = -2.76076847742355e-16
+    p = p * s + 2.00018790482477e-13
+    p = p * s + -8.60467152213735e-11
+    p = p * s + 5.12229709037114e-08
+    p = p * s + 1.48572235717979e-05
+    p = p * s + 6.37261928875436e-04
+    p = p * s + 4.89352455891786e-03
+    q = 1.19825839466702e-06
+    q = q * s + 1.18534705686654e-04
+    q = q * s + 2.26843463243900e-03
+    q = q * s + 4.89352518554385e-03
+    return x * p / q
+
+
+@triton.jit
+def v_relu(x):
+    """max(x, 0); NaN stays NaN."""
+    return tl.where(x < 0.0, 0.0, x)
+
+
+@triton.jit
+def v_expm1(x):
+    """e^x - 1 without its cancellation near 0."""
+    return v_tanh(0.5 * x) * (tl.exp(x) + 1.0)
+
+
+@triton.jit
+def v_log1p(x):
+    """log(1 + x) without its rounding near 0 (Kahan): log(u) x / (u - 1) with u = 1 + x rounded."""
+    u = 1.0 + x
+    d = u - 1.0
+    return tl.where(d == 0.0, x, tl.log(u) * x / tl.where(d == 0.0, 1.0, d))
+
+
+@triton.jit
+def v_softplus(x):
+    """log(1 + e^x)."""
+    return v_relu(x) + v_log1p(tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+def v_logsigmoid(x):
+    """log of the sigmoid."""
+    return -v_softplus(-x)
+
+
+@triton.jit
+def v_maximum(a, b):
+    """The larger one; NaN where either is."""
+    return tl.where((a > b) | (a != a), a, b)
+
+
+@triton.jit
+def v_gt(a, b):
+    """1 where a > b, else 0."""
+    return tl.where(a > b, 1.0, 0.0)
+
+
+@triton.jit
+def v_ge(a, b):
+    """1 where a >= b, else 0."""
+    return tl.where(a >= b, 1.0, 0.0)
+
+
+@triton.jit
+def v_ahead(a, b):
+    """The share of a maximum's gradient that is a's: torch halves it where both are equal."""
+    return tl.where(a > b, 1.0, tl.where(a == b, 0.5, 0.0))
+
+
+@triton.jit
+def v_select(c, a, b):
+    """a where c is true, else b."""
+    return tl.where(c != 0.0, a, b)

@@ -1,0 +1,184 @@
+"""The generated Triton functions of a cell, made at its first use and kept where compiled kernels are kept."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+
+from core.recurrence.cell import Cell
+from core.recurrence.kernels import native
+from core.recurrence.kernels.emit import Place, Program, program
+from core.recurrence.kernels.graph import Node
+from core.recurrence.kernels.native import CannotCompile
+from core.recurrence.kernels.trace import trace
+from core.recurrence.kernels.triton_text import HEAD, Launch, direct, parted, phases, walks
+from core.recurrence.kernels.triton_walk import walk
+
+Buffers = dict[str, Tensor]
+
+
+def interpreted() -> bool:
+    """Whether Triton runs on the CPU, in its interpreter."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why there is no Triton on this machine; None where there is."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (pip install triton)"
+    try:
+        importlib.import_module("core.recurrence.kernels.triton_functions")
+        native.folder()
+    except CannotCompile as error:
+        return str(error)
+    except Exception as error:  # a triton of another version or for another driver fails in its own ways
+        return f"triton cannot be imported: {type(error).__name__}: {error}"
+    return None
+
+
+@functools.cache
+def _module(source: str) -> ModuleType:
+    """The generated functions. Triton reads their text again, so they must stand in a file."""
+    name = f"unroll_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
+    path = native.folder() / f"{name}.py"
+    if not path.exists():
+        own = path.with_suffix(f".{os.getpid()}")
+        own.write_text(source)
+        own.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise CannotCompile(f"{path} cannot be imported")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Product:
+    """target (+)= operand x part of a weight, between two phases.
+
+    Attributes:
+        target, operand: where the first columns of each stand.
+        depth, columns: of the part of the weight as the product reads it.
+        param, row, column: which weight, and where its part begins.
+        transposed: whether that part is [depth, columns] as it stands, as in the backward step.
+        adds: whether to what an earlier one has left.
+    """
+
+    target: Place
+    operand: Place
+    depth: int
+    columns: int
+    param: str
+    row: int
+    column: int
+    transposed: bool
+    adds: bool
+
+    def run(self, matrix: Tensor, buffers: Buffers, numbers: dict[str, int]) -> None:
+        """For the rows of a step."""
+        operand = _view(self.operand, self.depth, buffers, numbers)
+        _view(self.target, self.columns, buffers, numbers).addmm_(operand, matrix, beta=int(self.adds))
+
+    def matrix(self, weights: Buffers) -> Tensor:
+        """[depth, columns]."""
+        if self.transposed:
+            return weights[self.param][self.row : self.row + self.depth, : self.columns]
+        return weights[self.param][self.row : self.row + self.columns, self.column : self.column + self.depth].t()
+
+
+def _view(place: Place, width: int, buffers: Buffers, numbers: dict[str, int]) -> Tensor:
+    """[rows of the step, width]."""
+    stem, k = parted(place.buffer)
+    begin = numbers["offset"]
+    if stem in ("scratch", "d_state", "d_next"):
+        begin = 0
+    elif stem in ("before", "after"):
+        begin = numbers[f"{stem}_row{k}"]
+    return buffers[place.buffer][begin : begin + numbers["rows"], place.offset : place.offset + width]
+
+
+class Generated:
+    """The functions of one kind of cell, and in which order they make a step.
+
+    Attributes:
+        program: the plan that they follow.
+        names: of the weights, in the order in which `apply` gets them.
+        walks: how to call the function for all steps ("keep", "bare" or "back"), where there is one.
+        parts: else the products and phases of a step of that kind.
+
+    Raises:
+        CannotFuse, CannotCompile: why there are none.
+    """
+
+    def __init__(self, cell: Cell, inputs: int, masked: bool) -> None:
+        self.program: Program = program(trace(cell, inputs, masked=masked))
+        self.names = list(dict.fromkeys([*self._matrices(), *(name for name, _, _ in self.program.params)]))
+        self.walks: dict[str, Launch] = {}
+        self.parts: dict[str, list[Product | Launch]] = {}
+        text = [HEAD]
+        for kind in self.program.steps:
+            text += self._walk(kind) if walks(self.program) else self._phases(kind)
+        self.module = _module("\n".join(text) + "\n")
+
+    def _matrices(self) -> Iterator[str]:
+        for steps in self.program.steps.values():
+            yield from (str(node.data[0]) for node in steps.levels if node.op in ("dot", "tdot"))
+
+    def _walk(self, kind: str) -> list[str]:
+        lines, self.walks[kind] = walk(self.program, kind)
+        return lines
+
+    def _phases(self, kind: str) -> list[str]:
+        lines, launches = phases(self.program, kind)
+        self.parts[kind] = []
+        for phase, launch in zip(self.program.steps[kind].phases, launches, strict=True):
+            self.parts[kind] += [part for node in phase.products for part in self._products(kind, node)]
+            self.parts[kind] += [] if launch is None else [launch]
+        return lines
+
+    def _products(self, kind: str, node: Node) -> Iterator[Product]:
+        """One per stretch of the operand that stands in one piece."""
+        steps, at, back = self.program.steps[kind], 0, node.op == "tdot"
+        name, row, rows = node.data
+        target = direct(steps).get(node) or steps.places[node]
+        for place, depth in steps.stretches(node.args):
+            columns = node.width if back else rows
+            where = (name, row + at if back else row, 0 if back else at)
+            yield Product(target, place, depth, columns, *where, transposed=back, adds=at > 0)
+            at += depth
+
+    def matrices(self, kind: str, weights: Buffers) -> list[Any]:
+        """The weights of a kind's products, in the order of its parts; None for what is no product."""
+        return [part.matrix(weights) if isinstance(part, Product) else None for part in self.parts[kind]]
+
+    def step(self, kind: str, buffers: Buffers, numbers: dict[str, int], matrices: Sequence[Any]) -> None:
+        """The products and phases of one step."""
+        for part, matrix in zip(self.parts[kind], matrices, strict=True):
+            if isinstance(part, Product):
+                part.run(matrix, buffers, numbers)
+            else:
+                self.launch(part, numbers["rows"], buffers, numbers)
+
+    def launch(self, launch: Launch, rows: int, buffers: Buffers, numbers: dict[str, int], **constants: Any) -> None:
+        """Calls a function for so many rows."""
+        given = [buffers.get(name) for name in launch.buffers]
+        counts = [numbers[name] for name in launch.numbers]
+        grid = (-(-rows // launch.rows), launch.across)
+        function = getattr(self.module, launch.name)[grid]
+        function(*given, *counts, num_warps=launch.warps, enable_fp_fusion=True, **constants)
+
+    def blocks(self, batch: int) -> int:
+        """Rows of d_param: as many as there are blocks of rows."""
+        launches = [*self.parts.get("back", ()), *self.walks.values()]
+        return -(-batch // min(launch.rows for launch in launches if isinstance(launch, Launch)))
