@@ -174,8 +174,25 @@ static void pack_panel(const float *w, long depth, long columns, long by_depth, 
     else for (long j = 0; j < wide; j++) to[j] = j < columns ? from[j * by_column] : 0;
   }
 }
+#ifdef __AVX512BF16__
+/* V pairs (upper[j], lower[j]) as a bfloat16 product reads them; n of them are real. */
+static inline __m512i pairs_of(const float *upper, const float *lower, long n) {
+  vec x = get(upper, n), y = lower ? get(lower, n) : all(0);
+  __m512i a = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+  __m512i b = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
+  return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+}
+#endif
 static void pack_half_panel(const float *w, long depth, long columns, long by_depth, long by_column, half *to) {
   long wide = vectors(columns) * V;
+#ifdef __AVX512BF16__
+  if (by_column == 1) {
+    for (long k = 0; k < depth; k += 2, to += 2 * wide)
+      for (long j = 0; j < wide; j += V)
+        _mm512_storeu_si512(to + 2 * j, pairs_of(w + k * by_depth + j, k + 1 < depth ? w + (k + 1) * by_depth + j : NULL, columns - j));
+    return;
+  }
+#endif
   for (long k = 0; k < depth; k += 2, to += 2 * wide)
     for (long j = 0; j < wide; j++)
       for (long i = 0; i < 2; i++)
@@ -232,6 +249,104 @@ void large(const float *a, long lda, long m, long depth, const void *packed, lon
                ldc, g * all / groups, (g + 1) * all / groups, rounded);
     }
     free(rounded);
+  }
+}
+
+#define BY_STRIP const float *a
+TILE(strip_1, ROWS, 1, BY_STRIP, a[k * ROWS + m])
+TILE(strip_2, ROWS, 2, BY_STRIP, a[k * ROWS + m])
+TILE(strip_3, ROWS, 3, BY_STRIP, a[k * ROWS + m])
+
+#ifdef __AVX512BF16__
+#define HALF_BY_STRIP const half *a
+HALF_TILE(half_strip_1, ROWS, 1, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
+HALF_TILE(half_strip_2, ROWS, 2, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
+HALF_TILE(half_strip_3, ROWS, 3, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
+#endif
+
+#define LONG 128                      /* rows (the summed dimension) that are packed at a time */
+#define STRIP (LONG * ROWS + 16)      /* floats between strips: at a distance of 4 KiB they would share cache lines */
+static long strips(long m) { return (m + ROWS - 1) / ROWS; }
+
+/* Floats that a thread of `outer` needs: packed pieces of a and b, and its own sum. */
+long outer_size(long m, long columns) { return strips(m) * STRIP + (LONG + ROWS * strips(m)) * panels(columns) * PANEL + 64; }
+
+/* [deep][m] -> strips [deep][ROWS]; a row is read in one piece */
+static void pack_strips(const float *a, long lda, long deep, long m, float *to) {
+  for (long k = 0; k < deep; k++) {
+    const float *from = a + k * lda;
+    long s = 0;
+    for (; (s + 1) * ROWS <= m; s++) memcpy(to + s * STRIP + k * ROWS, from + s * ROWS, 4 * ROWS);
+    for (long i = 0; s * ROWS < m && i < ROWS; i++) to[s * STRIP + k * ROWS + i] = s * ROWS + i < m ? from[s * ROWS + i] : 0;
+  }
+}
+
+#ifdef __AVX512BF16__
+/* The same in pairs of rows; a strip has half as many floats of memory, and as much space. */
+static void pack_half_strips(const float *a, long lda, long deep, long m, float *to) {
+  for (long k = 0; k < deep; k += 2) {
+    const float *upper = a + k * lda, *lower = k + 1 < deep ? upper + lda : NULL;
+    for (long s = 0; s < m; s += V) {
+      __m512i pairs = pairs_of(upper + s, lower ? lower + s : NULL, m - s);
+      _mm256_storeu_si256((__m256i *)(to + s / ROWS * STRIP + k / 2 * ROWS), _mm512_castsi512_si256(pairs));
+      if (s + ROWS < m)
+        _mm256_storeu_si256((__m256i *)(to + (s / ROWS + 1) * STRIP + k / 2 * ROWS), _mm512_extracti64x4_epi64(pairs, 1));
+    }
+  }
+}
+#endif
+
+static void strip_tile(const float *x, const float *w, long deep, float *const *to, long n, int add, int halved) {
+#ifdef __AVX512BF16__
+  if (halved) {
+    if (n == 3) half_strip_3((const half *)x, (const half *)w, (deep + 1) / 2, to, PANEL, add, NULL);
+    else if (n == 2) half_strip_2((const half *)x, (const half *)w, (deep + 1) / 2, to, PANEL, add, NULL);
+    else half_strip_1((const half *)x, (const half *)w, (deep + 1) / 2, to, PANEL, add, NULL);
+    return;
+  }
+#endif
+  (void)halved;
+  if (n == 3) strip_3(x, w, deep, to, PANEL, add, NULL);
+  else if (n == 2) strip_2(x, w, deep, to, PANEL, add, NULL);
+  else strip_1(x, w, deep, to, PANEL, add, NULL);
+}
+
+/* c[i][j] = sum_r a[r][i] b[r][j] for r < rows: a weight's gradient. Each thread sums over its own share of the rows,
+ * so that each row is packed once, in one pass, and nobody waits; the shares are added up at the end. */
+void outer(const float *a, long lda, const float *b, long ldb, long rows, long m, long columns, float *c, long ldc,
+           float *work, int halved, long threads) {
+  long wide = panels(columns) * PANEL, size = outer_size(m, columns);
+#pragma omp parallel num_threads(threads)
+  {
+    long id = omp_get_thread_num(), team = omp_get_num_threads();
+    float *pa = work + id * size, *pb = pa + strips(m) * STRIP, *sum = pb + LONG * wide;
+    long begin = id * rows / team, end = (id + 1) * rows / team;
+    for (long k = begin; k < end || k == begin; k += LONG) {
+      long deep = least(LONG, end - k);
+#ifdef __AVX512BF16__
+      if (halved) pack_half_strips(a + k * lda, lda, deep, m, pa); else
+#endif
+      pack_strips(a + k * lda, lda, deep, m, pa);
+      for (long p = 0; p < panels(columns); p++) {
+        long valid = columns - p * PANEL, n = vectors(valid);
+        float *w = pb + p * PANEL * LONG;
+        if (halved) pack_half_panel(b + k * ldb + p * PANEL, deep, valid, ldb, 1, (half *)w);
+        else pack_panel(b + k * ldb + p * PANEL, deep, valid, ldb, 1, w);
+        for (long s = 0; s < strips(m); s++) {
+          float *to[ROWS];
+          for (long r = 0; r < ROWS; r++) to[r] = sum + (s * ROWS + r) * wide + p * PANEL;
+          strip_tile(pa + s * STRIP, w, deep, to, n, k > begin, halved);
+        }
+      }
+    }
+#pragma omp barrier
+#pragma omp for schedule(static)
+    for (long i = 0; i < m; i++)
+      for (long j = 0; j < columns; j++) {
+        float x = 0;
+        for (long t = 0; t < team; t++) x += work[t * size + strips(m) * STRIP + LONG * wide + i * wide + j];
+        c[i * ldc + j] = x;
+      }
   }
 }
 
