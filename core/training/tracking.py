@@ -35,6 +35,8 @@ from mlflow.store.db import utils as db_utils
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.app import App, Report
@@ -47,6 +49,7 @@ from core.training.records import write_records
 DEFAULT_STORE = "sqlite:///mlflow.db"
 _MONITOR: Any = SystemMetricsMonitor
 LOCKED = "another process is writing to it: run again when it is done, or keep runs in PostgreSQL (docs/compare.md)"
+LOCK_SECONDS = 300
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 1000  # MLflow takes no more in one call
 PAGE = 500
@@ -65,6 +68,12 @@ for noisy in ("mlflow", "alembic"):
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 # Its ten retries take two minutes to say that a database is not there; these take three seconds.
 db_utils.MAX_RETRY_COUNT = 5
+
+
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
+def _patience(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """MLflow waits for twenty seconds while others write to the same SQLite file. Fifty others take longer."""
+    return statement.replace("busy_timeout = 20000", f"busy_timeout = {1000 * LOCK_SECONDS}"), parameters
 
 
 @contextmanager

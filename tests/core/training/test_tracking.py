@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from sqlalchemy import text
 
 from core.app import Report
 from core.errors import UserError
@@ -207,3 +208,8 @@ def test_a_changed_file_is_another_code(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert (digest() == before) == same, name
     assert digest() != first
     tracking.code_digest.cache_clear()
+
+
+def test_others_who_write_to_the_same_store_are_waited_for(client: Any) -> None:
+    with client._tracking_client.store.ManagedSessionMaker() as session:
+        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 1000 * tracking.LOCK_SECONDS
