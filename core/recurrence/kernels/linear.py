@@ -109,6 +109,8 @@ def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, h
 
 def outer(a: Tensor, b: Tensor, halved: bool) -> Tensor:
     """a [N, H]' b [N, D] -> [H, D], windows of larger matrices or not: a weight's gradient."""
+    if not serves(a, b):
+        return a.t() @ b
     base, threads, rows, columns = native.base(), torch.get_num_threads(), a.shape[1], b.shape[1]
     out = a.new_empty(rows, columns)
     work = WORKSPACE.empty(threads * base.outer_size(rows, columns))
