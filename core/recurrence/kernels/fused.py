@@ -21,9 +21,11 @@ from torch import Tensor
 
 from core.recurrence.cell import Cell, State, where
 from core.recurrence.kernels import native
-from core.recurrence.kernels.emit import Packed, Program, WeightGradient, program
+from core.recurrence.kernels.emit import source
 from core.recurrence.kernels.linear import outer, straight_from_linear
 from core.recurrence.kernels.native import Call, CannotCompile, address
+from core.recurrence.kernels.phases import Packed
+from core.recurrence.kernels.plan import Program, WeightGradient, program
 from core.recurrence.kernels.trace import CannotFuse, shadow, trace
 from core.recurrence.kernels.workspace import WORKSPACE
 
@@ -93,7 +95,7 @@ class Kernel:
         self.program: Program = program(trace(cell, inputs, masked=masked))
         if max(len(self.program.params), len(self.program.forward), len(self.program.backward)) > 48:
             raise CannotFuse("it has more weights than a call can hold")
-        library = native.load(self.program.source)
+        library = native.load(source(self.program))
         self.forward_keep, self.forward_bare, self.backward = (
             library.forward_keep,
             library.forward_bare,

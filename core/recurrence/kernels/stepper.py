@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
-from core.recurrence.kernels.emit import Packed
 from core.recurrence.kernels.fused import Kernel, kernel_of
 from core.recurrence.kernels.native import Call, address
+from core.recurrence.kernels.phases import Packed
 
 WEIGHTS = ("float32", "bfloat16", "int8")
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from core.recurrence.cell import Cell
 from core.recurrence.kernels import native
-from core.recurrence.kernels.emit import Place, Program, program
 from core.recurrence.kernels.graph import Node
 from core.recurrence.kernels.native import CannotCompile
+from core.recurrence.kernels.phases import Packed, Place
+from core.recurrence.kernels.plan import Program, program
 from core.recurrence.kernels.trace import trace
 from core.recurrence.kernels.triton_text import HEAD, Launch, direct, parted, phases, walks
 from core.recurrence.kernels.triton_walk import walk
@@ -69,32 +70,26 @@ class Product:
 
     Attributes:
         target, operand: where the first columns of each stand.
-        depth, columns: of the part of the weight as the product reads it.
-        param, row, column: which weight, and where its part begins.
-        transposed: whether that part is [depth, columns] as it stands, as in the backward step.
+        part: of which weight.
         adds: whether to what an earlier one has left.
     """
 
     target: Place
     operand: Place
-    depth: int
-    columns: int
-    param: str
-    row: int
-    column: int
-    transposed: bool
+    part: Packed
     adds: bool
 
     def run(self, matrix: Tensor, buffers: Buffers, numbers: dict[str, int]) -> None:
         """For the rows of a step."""
-        operand = _view(self.operand, self.depth, buffers, numbers)
-        _view(self.target, self.columns, buffers, numbers).addmm_(operand, matrix, beta=int(self.adds))
+        operand = _view(self.operand, self.part.depth, buffers, numbers)
+        _view(self.target, self.part.columns, buffers, numbers).addmm_(operand, matrix, beta=int(self.adds))
 
     def matrix(self, weights: Buffers) -> Tensor:
         """[depth, columns]."""
-        if self.transposed:
-            return weights[self.param][self.row : self.row + self.depth, : self.columns]
-        return weights[self.param][self.row : self.row + self.columns, self.column : self.column + self.depth].t()
+        part, weight = self.part, weights[self.part.param]
+        if part.transposed:
+            return weight[part.row : part.row + part.depth, : part.columns]
+        return weight[part.row : part.row + part.columns, part.column : part.column + part.depth].t()
 
 
 def _view(place: Place, width: int, buffers: Buffers, numbers: dict[str, int]) -> Tensor:
@@ -123,7 +118,8 @@ class Generated:
 
     def __init__(self, cell: Cell, inputs: int, masked: bool) -> None:
         self.program: Program = program(trace(cell, inputs, masked=masked))
-        self.names = list(dict.fromkeys([*self._matrices(), *(name for name, _, _ in self.program.params)]))
+        matrices = [packed.param for packed in self.program.forward]
+        self.names = list(dict.fromkeys([*matrices, *(name for name, _, _ in self.program.params)]))
         self.walks: dict[str, Launch] = {}
         self.parts: dict[str, list[Product | Launch]] = {}
         text = [HEAD]
@@ -131,32 +127,25 @@ class Generated:
             text += self._walk(kind) if walks(self.program) else self._phases(kind)
         self.module = _module("\n".join(text) + "\n")
 
-    def _matrices(self) -> Iterator[str]:
-        for steps in self.program.steps.values():
-            yield from (str(node.data[0]) for node in steps.levels if node.op in ("dot", "tdot"))
-
     def _walk(self, kind: str) -> list[str]:
         lines, self.walks[kind] = walk(self.program, kind)
         return lines
 
     def _phases(self, kind: str) -> list[str]:
-        lines, launches = phases(self.program, kind)
         self.parts[kind] = []
-        for phase, launch in zip(self.program.steps[kind].phases, launches, strict=True):
-            self.parts[kind] += [part for node in phase.products for part in self._products(kind, node)]
+        text = []
+        for products, lines, launch in phases(self.program, kind):
+            self.parts[kind] += [part for node in products for part in self._products(kind, node)]
             self.parts[kind] += [] if launch is None else [launch]
-        return lines
+            text += lines
+        return text
 
     def _products(self, kind: str, node: Node) -> Iterator[Product]:
         """One per stretch of the operand that stands in one piece."""
-        steps, at, back = self.program.steps[kind], 0, node.op == "tdot"
-        name, row, rows = node.data
+        steps = self.program.steps[kind]
         target = direct(steps).get(node) or steps.places[node]
-        for place, depth in steps.stretches(node.args):
-            columns = node.width if back else rows
-            where = (name, row + at if back else row, 0 if back else at)
-            yield Product(target, place, depth, columns, *where, transposed=back, adds=at > 0)
-            at += depth
+        for number, (operand, packed) in enumerate(steps.calls[node]):
+            yield Product(target, operand, steps.packed[packed], adds=number > 0)
 
     def matrices(self, kind: str, weights: Buffers) -> list[Any]:
         """The weights of a kind's products, in the order of its parts; None for what is no product."""

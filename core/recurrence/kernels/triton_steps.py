@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from core.recurrence.kernels import fused
-from core.recurrence.kernels.emit import Program
 from core.recurrence.kernels.fused import Layout, Run
+from core.recurrence.kernels.plan import Program
 from core.recurrence.kernels.triton_kernel import Buffers, Generated
 
 

@@ -1,19 +1,21 @@
-"""From the plan of a step to Triton: a function per phase; the products between two phases are left to cuBLAS.
+"""From the plan of a step to Triton: one function between any two products, which are left to cuBLAS.
 
 The plan is that of emit.py: the same phases, the same values kept, the same places. What is pointwise is printed here
-as a program over a block of rows and units. One thing differs: the gradients by the states go to a second buffer, and
-the two change places after the step. So a phase need not wait for others to have read them, and a product can write
-there itself.
+as a program over a block of rows and units. Where sums are needed the block has the whole row, so that phases that only
+sums part become one. The gradients by the states go to a second buffer, and the two change places after the step. So no
+phase need wait for others to have read them, and a product can write there itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from core.recurrence.kernels.emit import Phase, Place, Program, Steps, expression
+from core.recurrence.kernels.emit import expression
 from core.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node
+from core.recurrence.kernels.phases import Phase, Place, Steps
+from core.recurrence.kernels.plan import Program
 
 BLOCK = 512
 """values of one segment that a program of a phase works on"""
@@ -49,42 +51,44 @@ def walks(program: Program) -> bool:
     return len(widths) == 1 and not any(node.op in WHOLE_ROW for node in nodes)
 
 
-def phases(program: Program, kind: str) -> tuple[list[str], list[Launch | None]]:
-    """The functions of all phases of a step, and how to call them; None where a phase consists of products only."""
-    lines: list[str] = []
-    launches: list[Launch | None] = []
+def phases(program: Program, kind: str) -> list[tuple[list[Node], list[str], Launch | None]]:
+    """A step, part by part: products, and the function that follows them with how to call it, or none."""
     steps = program.steps[kind]
-    written = set(direct(steps))
+    parts = []
+    for group in _groups(steps):
+        text = _PhaseText(program, steps, group, f"{kind}_{group.level}") if group.stores or group.added else None
+        parts.append((group.products, text.lines if text else [], text.launch() if text else None))
+    return parts
+
+
+def _groups(steps: Steps) -> Iterator[Phase]:
+    """The phases, those without a product joined to the one before: a program has the whole row that a sum needs."""
+    groups: list[list[Phase]] = []
     for phase in steps.phases:
-        stores = list(_stores(steps, phase, written))
-        launches.append(None)
-        if stores or phase.added:
-            text = _PhaseText(program, steps, replace(phase, stores=stores), f"{kind}_{phase.level}")
-            lines += text.lines
-            launches[-1] = text.launch()
-    return lines, launches
-
-
-def _stores(steps: Steps, phase: Phase, direct: Set[Node]) -> Iterator[tuple[Node, Place]]:
-    """What a phase writes: as planned, but gradients by states at once, and not what no later phase reads."""
-    for node, place in phase.stores:
-        deferred = place.buffer.startswith("d_state") or (place.buffer == "scratch" and not _awaited(steps, node))
-        if not deferred:
-            yield node, place
-    for node, place in steps.roots:
-        there = node.op == "part" and node.args[0] in direct
-        if place.buffer.startswith("d_state") and steps.levels[node] == phase.level and not there:
-            yield node, _next(place)
+        if phase.products or not groups:
+            groups.append([])
+        groups[-1].append(phase)
+    group_of = {phase.level: number for number, group in enumerate(groups) for phase in group}
+    read = [
+        (group_of[steps.levels[node]], arg) for node in steps.levels if node not in steps.known for arg in node.args
+    ]
+    written = set(direct(steps))
+    for number, group in enumerate(groups):
+        later = {arg for reader, arg in read if reader > number}
+        stores = [
+            store for phase in group for store in phase.stores if store[1].buffer != "scratch" or store[0] in later
+        ]
+        stores = [(node, place) for node, place in stores if not place.buffer.startswith("d_state")]
+        for node, place in steps.roots:
+            there = node.op == "part" and node.args[0] in written
+            if place.buffer.startswith("d_state") and group_of[steps.levels[node]] == number and not there:
+                stores.append((node, _next(place)))
+        sums, added = ([one for phase in group for one in getattr(phase, name)] for name in ("sums", "added"))
+        yield Phase(group[0].level, group[0].products, sums, stores, added)
 
 
 def _next(place: Place) -> Place:
     return Place(place.buffer.replace("d_state", "d_next"), place.offset)
-
-
-def _awaited(steps: Steps, node: Node) -> bool:
-    """Whether a product, a sum or a later phase reads the node."""
-    readers = (reader for reader in steps.levels if node in reader.args)
-    return any(steps.levels[reader] > steps.levels[node] or reader.op in WHOLE_ROW for reader in readers)
 
 
 def direct(steps: Steps) -> dict[Node, Place]:
@@ -142,8 +146,9 @@ class Values:
         if node.op != "sum":
             return expression(node.op, [self.value(arg) for arg in node.args])
         widths = sorted({arg.width for arg in node.args})
-        groups = (" + ".join(self.value(arg) for arg in node.args if arg.width == width) for width in widths)
-        return " + ".join(f"tl.sum({group}, axis=1, keep_dims=True)" for group in groups)
+        groups = [" + ".join(self.value(arg) for arg in node.args if arg.width == width) for width in widths]
+        inside = (f"tl.where(here{width}, {group}, 0.0)" for width, group in zip(widths, groups, strict=True))
+        return " + ".join(f"tl.sum({values}, axis=1, keep_dims=True)" for values in inside)
 
     def load(self, place: Place, width: int) -> str:
         """A block of a buffer, zero outside of it."""

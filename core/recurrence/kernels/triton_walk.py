@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.recurrence.kernels.emit import Place, Program
 from core.recurrence.kernels.graph import Node
+from core.recurrence.kernels.phases import Place
+from core.recurrence.kernels.plan import Program
 from core.recurrence.kernels.triton_text import Launch, Values, parted, power, size
 
 LANES = 32
