@@ -18,7 +18,6 @@ from torch import Tensor
 
 from core.recurrence.cell import Cell, State, loop
 from core.recurrence.kernels import fused, native, torch_kernels, triton_kernel, triton_steps
-from core.recurrence.kernels.linear import FastLinear
 from core.recurrence.span import Span
 
 BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
@@ -108,7 +107,7 @@ def _halved() -> bool:
 
 def _run_fused(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
     halved = _halved()
-    with torch.autocast("cpu", enabled=False), FastLinear(halved):
+    with torch.autocast("cpu", enabled=False):
         return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, halved=halved, **where)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from core.recurrence.cell import Cell, State, where
 from core.recurrence.kernels import native
 from core.recurrence.kernels.emit import source
-from core.recurrence.kernels.linear import outer, straight_from_linear
+from core.recurrence.kernels.linear import FastLinear, outer, straight_from_linear
 from core.recurrence.kernels.native import Call, CannotCompile, address
 from core.recurrence.kernels.phases import Packed
 from core.recurrence.kernels.plan import Program, WeightGradient, program
@@ -245,7 +245,8 @@ def advance(
     Returns:
         output [N, O] and the state of each row after its own last step.
     """
-    u = project()
+    with FastLinear(halved):
+        u = project()
     weights = dict(cell.named_parameters(remove_duplicate=False))
     given = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [u, *given, *(weights[name] for name in kernel.names)]
