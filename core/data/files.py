@@ -5,12 +5,14 @@ renamed. What a killed process leaves behind is called `.NAME.<something>.tmp` a
 """
 
 import errno
+import gzip
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,10 @@ from core.errors import UserError
 
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 
+MOST_RATIO = 200
+"""times its size that a packed file may come to: text comes to 3 to 30 times, what is made to fill a memory to 1000"""
+MOST_RATIO_FROM = 64 << 20
+"""bytes that every packed file may come to"""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -124,6 +130,30 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def gunzip(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
+    """The content of a gzip file in pieces, as far as it can be believed.
+
+    Args:
+        path: what it is called in an error.
+        file: its bytes.
+        size: how many they are.
+
+    Raises:
+        UserError: it comes to more than MOST_RATIO times its size; it is damaged or cut off.
+    """
+    total, most = 0, max(MOST_RATIO * size, MOST_RATIO_FROM)
+    try:
+        with gzip.open(file) as content:
+            while piece := content.read(1 << 20):
+                total += len(piece)
+                if total > most:
+                    text = f"is packed {MOST_RATIO} times over, as no honest file is; unpack it yourself if it is yours"
+                    raise UserError(f"{path}: {text}")
+                yield piece
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: is damaged or cut off ({error})") from None
 
 
 def write_json(path: Path, value: JSON) -> None:

@@ -19,6 +19,8 @@ from core.errors import UserError
 
 WIDEST = 100_000
 """numbers of a vector; a header that says more is damaged"""
+LONGEST = 4 << 20
+"""bytes of a line"""
 LARGEST = float(np.finfo(np.float32).max)
 GZIP = b"\x1f\x8b"
 
@@ -112,7 +114,9 @@ def _is_number(field: bytes) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(line number, line without its end) of every line that is not empty."""
     with _reading(path), _open(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+            if len(line) == LONGEST:
+                raise UserError(f"{path}, line {number:,}: has {LONGEST:,} bytes or more: no word with its numbers")
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if text := text.rstrip(b"\r\n"):
                 yield number, text

@@ -65,6 +65,8 @@ APPS = ("captioning", "image", "language", "recommend", "similarity", "speech", 
 UTF16 = "a sentence\tof two\n".encode("utf-16")
 LATIN = b"caf\xe9 au lait\tmilk\n" * 20
 GZIP_CUT = gzip.compress(b"a\tb\n" * 5000)[:-20]
+BOMB = gzip.compress(bytes(80 << 20))
+"""80 KiB that come to 80 MiB"""
 
 
 def settings() -> Iterator[Fault]:
@@ -179,10 +181,13 @@ def texts() -> Iterator[Fault]:
     yield Fault(csv, "time", holding(head + "1,2,soon\n" * 30, "soon.csv"))
     yield Fault(csv, "empty", holding(head + "1,,3\n" * 30, "gap.csv"))
     yield Fault(csv, "cannot be read|columns", holding(head + "1,2,3,4,5\n" * 30, "wide.csv"))
+    packed = gzip.compress(b"session,item,time\n1,2,3\n") + BOMB
+    yield Fault(csv, "bomb.csv.gz: is packed 200 times over", holding(packed, "bomb.csv.gz"))
     tsv = "prepare --app translation --set data.source=tsv --set data.path={path}"
     yield Fault(tsv, "tab|column", holding("no tab here\n" * 20, "one.tsv"))
     yield Fault(tsv, "tab|column", holding("a\tb\tc\n" * 20, "three.tsv"))
     yield Fault(tsv, "cut off|damaged|truncated|gzip|ended", holding(GZIP_CUT, "cut.tsv.gz"))
+    yield Fault(tsv, "bomb.tsv.gz: is packed 200 times over", holding(BOMB, "bomb.tsv.gz"))
     yield Fault(tsv, r"one\.tsv: has 1 different source sentences", holding("a\tb\n" * 20, "one.tsv"))
     two = "prepare --app translation --set data.source=parallel"
     two += " --set data.path={path}/a.txt --set data.target_path={path}/b.txt"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from apps.recommend.events import Log
 from apps.recommend.sources import Source, Table
 from apps.recommend.sources.features import encode
-from core.data.files import sha256
+from core.data.files import MOST_RATIO, MOST_RATIO_FROM, gunzip, sha256
 from core.errors import UserError
 
 DELIMITERS = ",;\t"
@@ -65,6 +65,7 @@ def load(path: Path, columns: dict[str, str]) -> pa.Table:
         UserError: names the file and the line that cannot be read.
     """
     try:
+        _refuse_bombs(path)
         if path.suffix == ".parquet":
             return pq.read_table(path, columns=list(columns.values())).rename_columns(list(columns))
         with _open(path) as file:
@@ -196,6 +197,19 @@ def _table(path: Path) -> Table:
 
 def _texts(column: "pd.Series[Any]") -> list[str]:
     return column.fillna("").astype(str).tolist()
+
+
+def _refuse_bombs(path: Path) -> None:
+    """A small file that would fill the memory."""
+    size = path.stat().st_size
+    if path.suffix == ".parquet" and (rows := pq.read_metadata(path).num_rows) > max(
+        MOST_RATIO * size, MOST_RATIO_FROM
+    ):
+        raise UserError(f"{path}: claims {rows:,} rows in {size:,} bytes, as no honest file does")
+    if path.suffix == ".gz":
+        with path.open("rb") as file:
+            for _ in gunzip(path, file, size):
+                pass
 
 
 def _open(path: Path) -> Any:

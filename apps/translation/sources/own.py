@@ -1,15 +1,14 @@
 """The user's own sentences: two files line by line, or one with two columns; plain or gz."""
 
-import gzip
 import hashlib
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 from apps.translation.sources import Pair, Source, Split
-from core.data.files import sha256
+from core.data.files import gunzip, sha256
 from core.errors import UserError
 
 RULE = "by hash of the source sentence"
@@ -96,9 +95,10 @@ def read_lines(path: Path) -> list[str]:
     """
     try:
         content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if content.startswith(b"\x1f\x8b"):
+        content = b"".join(gunzip(path, BytesIO(content), len(content)))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,6 @@
 import errno
+import gzip
+import io
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.data import files
 from core.data.files import (
     atomic_write,
+    gunzip,
     read_arrays,
     read_json,
     read_jsonl,
@@ -190,3 +194,25 @@ def test_error_of_the_rows_is_not_taken_for_one_of_writing(tmp_path: Path) -> No
 
     with pytest.raises(PermissionError, match="somewhere else"):
         write_jsonl(tmp_path / "rows.jsonl", rows())
+
+
+def test_a_packed_file_comes_to_what_it_holds(tmp_path: Path) -> None:
+    content = b"one two three\n" * 300_000
+    packed = gzip.compress(content[:1_000_000]) + gzip.compress(content[1_000_000:])  # gzip files may be joined
+    assert b"".join(gunzip(tmp_path / "a.gz", io.BytesIO(packed), len(packed))) == content
+
+
+def test_a_decompression_bomb_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_RATIO_FROM", 1 << 20)
+    packed = gzip.compress(bytes(8 << 20))
+    pieces = gunzip(tmp_path / "a.gz", io.BytesIO(packed), len(packed))
+    assert len(next(pieces)) == 1 << 20
+    with pytest.raises(UserError, match=r"a\.gz: is packed 200 times over"):
+        list(pieces)
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: b"\x1f\x8b" + bytes(40)])
+def test_a_damaged_packed_file(tmp_path: Path, damage: Any) -> None:
+    packed = damage(gzip.compress(b"text" * 1000))
+    with pytest.raises(UserError, match=r"a\.gz: is damaged or cut off"):
+        list(gunzip(tmp_path / "a.gz", io.BytesIO(packed), len(packed)))
