@@ -14,7 +14,7 @@ import torch
 
 from core.recurrence import conformance
 from core.recurrence.conformance import Trial, agree
-from core.recurrence.kernels import fused, triton_steps
+from core.recurrence.kernels import fused, native, triton_steps
 from core.recurrence.kernels.triton_kernel import Launch
 from core.recurrence.registry import CELLS, make_cell
 from core.recurrence.rnn import Recurrent
@@ -129,6 +129,13 @@ def test_backward_twice_through_a_retained_graph():
     loss = network(x)[0].sum()
     first = torch.autograd.grad(loss, x, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(loss, x), first)
+
+
+@inside
+def test_needs_no_c_compiler(monkeypatch):
+    monkeypatch.setattr(native, "missing", lambda: "no C compiler")
+    monkeypatch.setattr(native, "base", lambda: pytest.fail("C was called"))
+    compare(network_of("layernorm-lstm"), Trial(2, (2,), dtype=torch.float32))
 
 
 @inside
