@@ -153,7 +153,7 @@ def gunzip(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
                     raise UserError(f"{path}: {text}")
                 yield piece
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: is damaged or cut off ({error})") from None
+        raise UserError(f"{path}: cannot be read: it is damaged or cut off ({error})") from None
 
 
 def write_json(path: Path, value: JSON) -> None:
