@@ -7,9 +7,9 @@ text) and collects them in one `Config`. The keys declared here mean the same ev
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError, did_you_mean
 
@@ -51,7 +51,7 @@ class TrainConfig(Section):
     """stop and evaluate after so many minutes of training; 0: no limit"""
     seed: int = Field(0, ge=0)
     """seed of the weights, the data order and the dropout masks"""
-    precision: Literal["32", "bf16-mixed", "16-mixed", "64"] = "32"
+    precision: Annotated[Literal["32", "bf16-mixed", "16-mixed", "64"], BeforeValidator(str)] = "32"
     """arithmetic of the forward and backward pass, in Lightning's words"""
     accumulate: int = Field(1, ge=1)
     """batches whose gradients are added up before one optimiser step"""

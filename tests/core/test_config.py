@@ -58,3 +58,7 @@ def test_every_setting_has_a_help_text() -> None:
 def test_a_frozen_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         DEFAULT.model.hidden = 3
+
+
+def test_a_precision_that_looks_like_a_number_is_a_word() -> None:
+    assert Config().override(["train.precision=32"]).train.precision == "32"
