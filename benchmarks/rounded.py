@@ -1,0 +1,66 @@
+"""What weights of 16 and of 8 bits cost a trained model: its test split with the recurrent layers rounded as in `Stepper`.
+
+    python -m benchmarks.rounded --app language --run latest
+
+A run of the application is read from the tracking store; nothing is trained or written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.commands.loading import prepared, trained
+from core.console import show_table
+from core.recurrence import Recurrent
+from core.training.evaluation import evaluate
+
+
+def eight_bits(weight: Tensor) -> Tensor:
+    """Each row a scale times whole numbers from -127 to 127: what `Stepper(weights="int8")` computes with."""
+    scale = weight.abs().amax(1, keepdim=True) / 127
+    return torch.where(scale > 0, (weight / scale).round() * scale, weight)
+
+
+def rounded(model: nn.Module, weights: str) -> nn.Module:
+    """A copy of the model whose recurrent layers run with weights of fewer bits."""
+    model = copy.deepcopy(model)
+    for network in (module for module in model.modules() if isinstance(module, Recurrent)):
+        if weights == "bfloat16":
+            network.forward = _halved(network.forward)  # type: ignore[method-assign]
+            continue
+        with torch.no_grad():
+            for weight in network.parameters():
+                if weight.dim() == 2:
+                    weight.copy_(eight_bits(weight))
+    return model
+
+
+def _halved(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return forward(*args, **kwargs)
+
+    return run
+
+
+def main() -> None:
+    """Prints one row for each kind of weights."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--app", required=True)
+    parser.add_argument("--run", default="latest")
+    wanted = parser.parse_args()
+    found = trained(wanted.app, [wanted.run], [])
+    data = prepared(found.app, found.config)
+    models = {"float32": found.model, **{kind: rounded(found.model, kind) for kind in ("bfloat16", "int8")}}
+    rows = [{"weights": kind, **evaluate(found.app, model, data.test).metrics} for kind, model in models.items()]
+    show_table(f"{wanted.app}, run {wanted.run}", rows)
+
+
+if __name__ == "__main__":
+    main()
