@@ -1,4 +1,4 @@
-"""What weights of 16 and of 8 bits cost a trained model: its test split with the recurrent layers rounded as in `Stepper`.
+"""What weights of 16 and of 8 bits cost a trained model: its test split, recurrent layers rounded as in `Stepper`.
 
     python -m benchmarks.rounded --app language --run latest
 
