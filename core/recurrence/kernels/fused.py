@@ -412,11 +412,17 @@ def weight_gradients(
 ) -> list[Tensor]:
     """Large products over all rows and steps, and the sums of what each thread (or block) has added up."""
     made = run.kernel.program
-    d_weights = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    whole = {one.param for one in made.weights if weights[one.param].shape == (one.rows, one.columns)}
+    d_weights = {
+        name: torch.empty_like(weight) if name in whole else torch.zeros_like(weight)
+        for name, weight in weights.items()
+    }
     for one in made.weights:
         for gradient, operand in _pairs(run.layout, one, buffers, after, state, fresh):
             into = d_weights[one.param][one.row : one.row + one.rows, one.column : one.column + one.columns]
-            into += outer(gradient[:, : one.rows], operand[:, : one.columns], run.halved)
+            add = one.param not in whole
+            outer(gradient[:, : one.rows], operand[:, : one.columns], into, add=add, halved=run.halved)
+            whole.discard(one.param)
     at = 0
     for name, offset, width in made.d_params:
         d_weights[name].view(-1)[offset : offset + width] += d_param[:, at : at + width].sum(0)

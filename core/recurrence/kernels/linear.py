@@ -88,7 +88,8 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_x = _product(rows, weight.contiguous(), True, None, ctx.halved).view(x.shape)
         if ctx.needs_input_grad[1]:
-            d_weight = outer(rows, x.reshape(-1, x.shape[-1]), ctx.halved)
+            d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+            outer(rows, x.reshape(-1, x.shape[-1]), d_weight, add=False, halved=ctx.halved)
         if bias is not None and ctx.needs_input_grad[2]:
             d_bias = rows.sum(0)
         return d_x, d_weight, d_bias, None
@@ -107,13 +108,12 @@ def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, h
     return out
 
 
-def outer(a: Tensor, b: Tensor, halved: bool) -> Tensor:
-    """a [N, H]' b [N, D] -> [H, D], windows of larger matrices or not: a weight's gradient."""
-    if not serves(a, b):
-        return a.t() @ b
+def outer(a: Tensor, b: Tensor, into: Tensor, *, add: bool, halved: bool) -> None:
+    """a [N, H]' b [N, D] into a float32 [H, D], or added to it: a weight's gradient. Windows of larger matrices will do."""
+    if not serves(a, b, into):
+        into.copy_(into + a.t() @ b if add else a.t() @ b)
+        return
     base, threads, rows, columns = native.base(), torch.get_num_threads(), a.shape[1], b.shape[1]
-    out = a.new_empty(rows, columns)
     work = WORKSPACE.empty(threads * base.outer_size(rows, columns))
-    left, right, to = ((address(tensor), tensor.stride(0)) for tensor in (a, b, out))
-    base.outer(*left, *right, len(a), rows, columns, *to, address(work), halved, threads)
-    return out
+    left, right, to = ((address(tensor), tensor.stride(0)) for tensor in (a, b, into))
+    base.outer(*left, *right, len(a), rows, columns, *to, address(work), add, halved, threads)

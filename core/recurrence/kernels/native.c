@@ -17,10 +17,17 @@ static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 
 
 #define BEGIN (add ? get(c[m] + n * V, columns - n * V) : bias ? get(bias + n * V, columns - n * V) : all(0))
 
+/* What will be written is fetched while the product is computed: a line that is not in the cache is read first. */
+#define COMING(MR, NV)                                                                                               \
+  if (!add)                                                                                                          \
+    for (int m = 0; m < MR; m++)                                                                                     \
+      for (int n = 0; n < NV; n++) __builtin_prefetch(c[m] + n * V, 1);
+
 /* A register tile c[m][j] (+)= sum_k a(m, k) w[k][j]. `columns` of its NV * V are real. */
 #define TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                        \
   static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int add, const float *bias) { \
     vec s[MR][NV];                                                                                                   \
+    COMING(MR, NV)                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++) s[m][n] = BEGIN;                                                                  \
     for (long k = 0; k < depth; k++) {                                                                               \
@@ -45,6 +52,7 @@ TILES(8)
 #define HALF_TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                   \
   static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int add, const float *bias) {  \
     __m512 s[MR][NV];                                                                                                \
+    COMING(MR, NV)                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++) s[m][n] = (__m512)(BEGIN);                                                        \
     for (long k = 0; k < depth; k++) {                                                                               \
@@ -271,13 +279,17 @@ static long strips(long m) { return (m + ROWS - 1) / ROWS; }
 /* Floats that a thread of `outer` needs: packed pieces of a and b, and its own sum. */
 long outer_size(long m, long columns) { return strips(m) * STRIP + (LONG + ROWS * strips(m)) * panels(columns) * PANEL + 64; }
 
-/* [deep][m] -> strips [deep][ROWS]; a row is read in one piece */
+/* [deep][m] -> strips [deep][ROWS], GROUP rows at a time: strips are pages apart, and each visit of a page costs */
+#define GROUP 8
 static void pack_strips(const float *a, long lda, long deep, long m, float *to) {
-  for (long k = 0; k < deep; k++) {
+  for (long k = 0; k < deep; k += GROUP) {
     const float *from = a + k * lda;
-    long s = 0;
-    for (; (s + 1) * ROWS <= m; s++) memcpy(to + s * STRIP + k * ROWS, from + s * ROWS, 4 * ROWS);
-    for (long i = 0; s * ROWS < m && i < ROWS; i++) to[s * STRIP + k * ROWS + i] = s * ROWS + i < m ? from[s * ROWS + i] : 0;
+    long many = least(GROUP, deep - k), s = 0;
+    for (; (s + 1) * ROWS <= m; s++)
+      for (long g = 0; g < many; g++) memcpy(to + s * STRIP + (k + g) * ROWS, from + g * lda + s * ROWS, 4 * ROWS);
+    for (long g = 0; s * ROWS < m && g < many; g++)
+      for (long i = 0; i < ROWS; i++)
+        to[s * STRIP + (k + g) * ROWS + i] = s * ROWS + i < m ? from[g * lda + s * ROWS + i] : 0;
   }
 }
 
@@ -311,10 +323,10 @@ static void strip_tile(const float *x, const float *w, long deep, float *const *
   else strip_1(x, w, deep, to, PANEL, add, NULL);
 }
 
-/* c[i][j] = sum_r a[r][i] b[r][j] for r < rows: a weight's gradient. Each thread sums over its own share of the rows,
+/* c[i][j] (+)= sum_r a[r][i] b[r][j] for r < rows: a weight's gradient. Each thread sums over its own share of the rows,
  * so that each row is packed once, in one pass, and nobody waits; the shares are added up at the end. */
 void outer(const float *a, long lda, const float *b, long ldb, long rows, long m, long columns, float *c, long ldc,
-           float *work, int halved, long threads) {
+           float *work, int add, int halved, long threads) {
   long wide = panels(columns) * PANEL, size = outer_size(m, columns);
 #pragma omp parallel num_threads(threads)
   {
@@ -343,7 +355,7 @@ void outer(const float *a, long lda, const float *b, long ldb, long rows, long m
 #pragma omp for schedule(static)
     for (long i = 0; i < m; i++)
       for (long j = 0; j < columns; j++) {
-        float x = 0;
+        float x = add ? c[i * ldc + j] : 0;
         for (long t = 0; t < team; t++) x += work[t * size + strips(m) * STRIP + LONG * wide + i * wide + j];
         c[i * ldc + j] = x;
       }

@@ -76,7 +76,9 @@ def base() -> ctypes.CDLL:
     library.pack.argtypes = [data, long, long, long, long, data, ctypes.c_int, long]
     library.byte_size.restype = library.outer_size.restype = long
     library.outer_size.argtypes = [long, long]
-    library.outer.argtypes = [data, long, data, long, long, long, long, data, long, data, ctypes.c_int, long]
+    library.outer.argtypes = [
+        data, long, data, long, long, long, long, data, long, data, ctypes.c_int, ctypes.c_int, long,
+    ]  # fmt: skip
     library.byte_size.argtypes = [long, long]
     library.pack_bytes.argtypes = [data, long, long, long, long, data]
     library.few.argtypes = [data, data, long, data, long, long, data, data, data, long, long]

@@ -39,22 +39,25 @@ class _Triton(torch.autograd.Function):
             buffers, final = _values(run, kernel, u, state, fresh, weights)
         if run.keep:
             ctx.run, ctx.kernel = run, kernel
-            after = [buffers[f"after{k}"] for k in range(len(state))]
-            ctx.save_for_backward(
-                *tensors, u if kernel.program.needs_u else None, buffers["kept"], buffers["saved"], *after
-            )
+            kept = [buffers[name] for name in _kept(len(state))]
+            ctx.save_for_backward(*tensors, u if kernel.program.needs_u else None, *kept)
         return (buffers["out"], *final)
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor, *d_after: Tensor) -> tuple[Tensor | None, ...]:
         run, kernel = ctx.run, ctx.kernel
-        names = ("u", "kept", "saved", *(f"after{k}" for k in range(len(d_after))))
+        names = ("u", *_kept(len(d_after)))
         everything = ctx.saved_tensors
         tensors, buffers = everything[: -len(names)], dict(zip(names, everything[-len(names) :], strict=True))
         if torch.is_grad_enabled():
             return (None, None, *fused.twice(run, tensors, [d_out, *d_after]))
         with torch.cuda.device_of(d_out):  # type: ignore[no-untyped-call]
             return (None, None, *_gradients(run, kernel, tensors, buffers, d_out.contiguous(), d_after))
+
+
+def _kept(states: int) -> list[str]:
+    """The buffers that the backward step may read of what the forward one wrote."""
+    return ["kept", "saved", "out", *(f"after{k}" for k in range(states))]
 
 
 def _values(
