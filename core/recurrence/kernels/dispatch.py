@@ -20,6 +20,8 @@ from core.recurrence.cell import Cell, State, loop
 from core.recurrence.kernels import fused, native, torch_kernels, triton_kernel, triton_steps
 from core.recurrence.span import Span
 
+MOST_ROWS = 8192
+"""rows of a batch whose pointers fit on any thread's stack"""
 BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
 
 
@@ -75,6 +77,8 @@ def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | No
 def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
         return "the fused kernels are for the CPU"
+    if x.shape[1] > MOST_ROWS:
+        return f"the fused kernels take up to {MOST_ROWS:,} rows, got {x.shape[1]:,}"
     if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
         return "the fused kernels cannot be traced through"
     if any(weight.dtype != torch.float32 for weight in cell.parameters()):

@@ -136,6 +136,13 @@ def test_bfloat16_products_with_float32_states(name: str) -> None:
         assert float((a - b).detach().norm()) <= 4e-2 * float(b.detach().norm()) + 1e-6
 
 
+def test_more_rows_than_a_stack_holds_take_another_way() -> None:
+    network = Recurrent("lstm", 2, 2)
+    with torch.no_grad():
+        network(torch.zeros(1, dispatch.MOST_ROWS + 1, 2))
+    assert network.ran == "torch"
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru", "mgu"])
 def test_a_retained_graph_is_walked_twice(name: str) -> None:
     network = Recurrent(name, 64, 64, backend="fused")
