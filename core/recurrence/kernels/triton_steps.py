@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from core.recurrence.kernels import fused
-from core.recurrence.kernels.fused import Layout, Run
+from core.recurrence.kernels.fused import Run
+from core.recurrence.kernels.layout import Layout
 from core.recurrence.kernels.plan import Program
 from core.recurrence.kernels.triton_kernel import Buffers, Generated
 
