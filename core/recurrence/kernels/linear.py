@@ -109,7 +109,7 @@ def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, h
 
 
 def outer(a: Tensor, b: Tensor, into: Tensor, *, add: bool, halved: bool) -> None:
-    """a [N, H]' b [N, D] into a float32 [H, D], or added to it: a weight's gradient. Windows of larger matrices will do."""
+    """a [N, H]' b [N, D] into a float32 [H, D], or added to it: a weight's gradient. Windows of matrices will do."""
     if not serves(a, b, into):
         into.copy_(into + a.t() @ b if add else a.t() @ b)
         return

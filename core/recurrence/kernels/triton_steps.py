@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.recurrence.kernels import fused
 from core.recurrence.kernels.fused import Run
-from core.recurrence.kernels.layout import Layout
+from core.recurrence.kernels.layout import Layout, final_state
 from core.recurrence.kernels.plan import Program
 from core.recurrence.kernels.triton_kernel import Buffers, Generated
 
@@ -137,7 +137,7 @@ class _Sequence:
 
     def final(self, k: int) -> Tensor:
         """A state after each row's own last step."""
-        return fused.final_state(self.run.layout, self.buffers[f"after{k}"], self.state[k], self.ring(k))
+        return final_state(self.run.layout, self.buffers[f"after{k}"], self.state[k], self.ring(k))
 
     def at(self, t: int) -> dict[str, int]:
         """The numbers of a step; the state before it is put among the buffers."""
