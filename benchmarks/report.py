@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE
@@ -157,7 +158,7 @@ def _record(table: Table) -> dict[str, Any]:
             "group": result.case.group,
             "case": result.case.name,
             "tokens": result.case.tokens,
-            "limits": result.limits,
+            "limits": {dtype: float(np.median(rates)) for dtype, rates in result.limits.items()},
             "runs": {
                 name: {
                     "seconds": result.seconds(name), "rate": result.rate(name), "share": result.share(name),

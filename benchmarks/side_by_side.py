@@ -187,8 +187,8 @@ class Result:
 
     case: Case
     times: Times
-    limits: dict[str, float]
-    """dtype -> operations per second of the fastest product"""
+    limits: dict[str, list[float]]
+    """dtype -> operations per second of the fastest product in each round"""
 
     def seconds(self, name: str) -> float:
         """The median over the rounds."""
@@ -199,9 +199,11 @@ class Result:
         return self.case.runs[name].work / self.seconds(name)
 
     def share(self, name: str) -> float:
-        """Of the limit: of the one in the same rounds, where it ran along."""
-        dtype = self.case.runs[name].dtype
-        return self.rate(name) / self.limits[dtype]
+        """Of the limit in the same round, the median over the rounds."""
+        run = self.case.runs[name]
+        limits = self.limits[run.dtype]
+        shares = [run.work / took / limit for took, limit in zip(self.times[name], limits, strict=True)]
+        return float(np.median(shares))
 
     def rounds(self, pair: Pair) -> list[float]:
         """How many times as fast `ours` was, round by round."""
@@ -216,14 +218,14 @@ class Result:
 
 
 def measure(case: Case, limit: Limit, seconds: float, clock: Clock = time.perf_counter) -> Result:
-    """The case's runs side by side; where these are long, the limit's own product takes turns with them."""
-    limits = {run.dtype: limit.best(run.dtype)[1] for run in case.runs.values()}
-    beside = {f"{limit.size}^3 {run.dtype}": run.dtype for run in case.runs.values() if run.work >= limit.work}
+    """The case's runs side by side, and the limit's own product takes turns with them."""
     calls = {name: run.call for name, run in case.runs.items()}
+    beside = {f"{limit.size}^3 {dtype}": dtype for dtype in {run.dtype for run in case.runs.values()}}
     calls |= {name: products(dtype, limit.size)[limit.best(dtype)[0]] for name, dtype in beside.items()}
     times = race(calls, seconds, clock=clock)
-    limits |= {dtype: limit.work / float(np.median(times.pop(name))) for name, dtype in beside.items()}
-    return Result(case, times, limits)
+    return Result(
+        case, times, {dtype: [limit.work / took for took in times.pop(name)] for name, dtype in beside.items()}
+    )
 
 
 def load() -> list[float]:
