@@ -171,10 +171,13 @@ def streaming(sizes: Sizes) -> Iterator[Case]:
     x = torch.randn(sizes.steps, 1, hidden)
     theirs, ours = pair("LSTM", hidden, layers)
     amount = work(theirs, sizes.steps, training=False)
-    runs = {
-        "Recurrent.step": Run(partial(_stepped, ours.step, x), amount),
-        "nn.LSTM": Run(partial(_stepped, lambda u, state: theirs(u.unsqueeze(0), state), x), amount),
+    ways = {
+        "Recurrent.step": ours.step,
+        "nn.LSTM": lambda u, state: theirs(u.unsqueeze(0), state),
+        "nn.LSTMCell": peers.cell_step(theirs),
     }
+    runs = {name: Run(partial(_stepped, step, x), amount) for name, step in ways.items()}
+    agree(_stepped(ways["nn.LSTMCell"], x), theirs(x)[0][-1])
     for weights in WEIGHTS if native.missing() is None else ():
         if weights != "bfloat16" or native.base().has_bfloat16():
             stepper = Stepper(ours, weights=weights)
@@ -182,16 +185,20 @@ def streaming(sizes: Sizes) -> Iterator[Case]:
                 agree(torch.stack([stepper.step(u).clone() for u in x]), theirs(x)[0])
             runs[f"Stepper {weights}"] = Run(partial(_streamed, stepper.step, x), amount)
     pairs = tuple(
-        Pair(name, "nn.LSTM", each=1 / 0.6 if name == "Stepper float32" else None) for name in runs if name != "nn.LSTM"
+        Pair(name, peer, each=1 / 0.6 if (name, peer) == ("Stepper float32", "nn.LSTM") else None)
+        for name in runs
+        for peer in ("nn.LSTM", "nn.LSTMCell")
+        if not name.startswith("nn.")
     )
     yield Case("streaming", f"LSTM {layers} x {hidden}, {sizes.steps} steps", runs, pairs, sizes.steps)
 
 
-def _stepped(step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor) -> None:
+def _stepped(step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor) -> Tensor:
     state = None
     with torch.no_grad():
         for u in x:
-            state = step(u, state)[1]
+            output, state = step(u, state)
+    return output
 
 
 def _streamed(step: Callable[[Tensor], object], x: Tensor) -> None:

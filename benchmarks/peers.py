@@ -89,8 +89,7 @@ def _output(module: nn.Module, x: Tensor) -> Tensor:
 
 def cell_loop(kind: str, module: nn.RNNBase, x: Tensor) -> Callable[[], Tensor]:
     """What a tutorial writes: torch.nn's cell, a Python loop, a stack."""
-    cell = CELLS[kind](x.shape[2], module.hidden_size)
-    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in module.state_dict().items()})
+    [cell] = _cells(kind, module)
 
     def run() -> Tensor:
         state, outputs = None, []
@@ -101,6 +100,30 @@ def cell_loop(kind: str, module: nn.RNNBase, x: Tensor) -> Callable[[], Tensor]:
             return torch.stack(outputs)
 
     return run
+
+
+def cell_step(module: nn.LSTM) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
+    """One step of torch.nn's cells, one above the other."""
+    cells = _cells("LSTM", module)
+
+    def step(u: Tensor, state: Any) -> tuple[Tensor, Any]:
+        after = []
+        for cell, before in zip(cells, state or [None] * len(cells), strict=True):
+            after.append(cell(u, before))
+            u = after[-1][0]
+        return u, after
+
+    return step
+
+
+def _cells(kind: str, module: nn.RNNBase) -> list[nn.RNNCellBase]:
+    """A cell of torch.nn for each layer, D = H, with the layer's weights."""
+    cells = []
+    for layer in range(module.num_layers):
+        cells.append(CELLS[kind](module.hidden_size, module.hidden_size))
+        mine = {name.removesuffix(f"_l{layer}"): value for name, value in module.state_dict().items()}
+        cells[-1].load_state_dict({name: mine[name] for name in cells[-1].state_dict()})
+    return cells
 
 
 def _arrays(module: nn.RNNBase) -> list[Array]:
