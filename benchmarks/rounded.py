@@ -58,7 +58,10 @@ def main() -> None:
     found = trained(wanted.app, [wanted.run], [])
     data = prepared(found.app, found.config)
     models = {"float32": found.model, **{kind: rounded(found.model, kind) for kind in ("bfloat16", "int8")}}
-    rows = [{"weights": kind, **evaluate(found.app, model, data.test).metrics} for kind, model in models.items()]
+    rows = []
+    for kind, model in models.items():
+        metrics = evaluate(found.app, model, data.test).metrics
+        rows.append({"weights": kind, **{name: f"{value:.6g}" for name, value in metrics.items()}})
     show_table(f"{wanted.app}, run {wanted.run}", rows)
 
 
