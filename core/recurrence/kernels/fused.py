@@ -289,13 +289,13 @@ class _Fused(torch.autograd.Function):
         tensors = everything[: -count - 4]
         if torch.is_grad_enabled():
             return (None, *twice(run, tensors, [d_out, *d_after]))
-        u, kept, saved, *after, _ = everything[-count - 4 :]
+        u, kept, saved, *after, out = everything[-count - 4 :]
         if run.kernel.program.over_kept:
             if ctx.spent:
                 return (None, *_once_more(run, tensors, [d_out, *d_after]))
             ctx.spent = True
         state, fresh, weights = run.parted([tensor.contiguous() for tensor in tensors])
-        return (None, *_gradients(run, u, state, fresh, weights, kept, saved, after, d_out.contiguous(), d_after))
+        return (None, *_gradients(run, u, state, fresh, weights, kept, saved, after, out, d_out.contiguous(), d_after))
 
 
 def _gradients(
@@ -307,6 +307,7 @@ def _gradients(
     kept: Tensor,
     saved: Tensor,
     after: Sequence[Tensor],
+    out: Tensor,
     d_out: Tensor,
     d_after: Sequence[Tensor],
 ) -> list[Tensor]:
@@ -319,7 +320,7 @@ def _gradients(
     d_fresh = [torch.zeros_like(tensor) for tensor in fresh]
     d_product = [WORKSPACE.empty(total, rows) for rows in made.products]
     d_param = u.new_zeros(call.threads, sum(width for _, _, width in made.d_params))
-    call.u, call.saved, call.kept = address(u), address(saved), address(kept)
+    call.u, call.out, call.saved, call.kept = address(u), address(out), address(saved), address(kept)
     call.d_out, call.d_u, call.d_param = address(d_out), address(d_u), address(d_param)
     for k, tensor in enumerate(after):
         call.state[k], call.initial[k], call.d_state[k] = address(tensor), address(state[k]), address(d_state[k])
@@ -329,7 +330,7 @@ def _gradients(
         call.d_product[k] = address(tensor)
     run.kernel.backward(ctypes.byref(call))
     del holds
-    buffers = {"d_u": d_u, "saved": saved, "kept": kept}
+    buffers = {"d_u": d_u, "out": out, "saved": saved, "kept": kept}
     buffers |= {f"d_product{k}": tensor for k, tensor in enumerate(d_product)}
     buffers |= {f"after{k}": tensor for k, tensor in enumerate(after)}
     return [d_u, *d_state, *d_fresh, *weight_gradients(run, weights, buffers, d_param, after, state, fresh)]
