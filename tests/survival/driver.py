@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import psutil
 import torch
@@ -160,6 +161,9 @@ class Server:
     def __init__(self) -> None:
         self.context = get_context("forkserver")
         self.context.set_forkserver_preload(["tests.survival.warm"])
+        # One thread each, from the very beginning: threads do not outlive a fork.
+        with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
+            forkserver.ensure_running()
 
     def run(self, words: str, folder: Path, data: Path, point: Point = NEVER) -> int:
         """The exit code of `invoke WORDS`; minus the signal that ended it."""

@@ -23,4 +23,6 @@ with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), open(os
     with mock.patch.dict(os.environ, places(Path(folder), Path(folder) / "data")), mock.patch("sys.stdout", nowhere):
         train([APP], "smoke", TINY[APP])
     os.chdir(before)
+for thread in set(threading.enumerate()) - {threading.main_thread()}:
+    thread.join(60)
 assert threading.active_count() == 1, threading.enumerate()
