@@ -52,10 +52,13 @@ def _module(source: str) -> ModuleType:
     """The generated functions. Triton reads their text again, so they must stand in a file."""
     name = f"unroll_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
     path = native.folder() / f"{name}.py"
-    if not path.exists():
-        own = path.with_suffix(f".{os.getpid()}")
-        own.write_text(source)
-        own.replace(path)
+    try:
+        if not path.exists() or path.read_text() != source:
+            own = path.with_suffix(f".{os.getpid()}")
+            own.write_text(source)
+            own.replace(path)
+    except OSError as error:
+        raise CannotCompile(f"{path}: {error}") from error
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CannotCompile(f"{path} cannot be imported")

@@ -1,6 +1,6 @@
 """The steps of any traced cell on a GPU: Triton between cuBLAS's products, or Triton alone for the whole sequence.
 
-The plan is the fused CPU path's (emit.py), printed as Triton. Rows are sorted by length and packed as there, so that no
+The plan is the fused CPU path's (plan.py), printed as Triton. Rows are sorted by length and packed as there, so that no
 padding is computed. Float32.
 
 With TRITON_INTERPRET=1, set before anything imports triton, the same functions run on the CPU, one program after

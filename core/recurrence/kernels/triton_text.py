@@ -1,9 +1,9 @@
 """From the plan of a step to Triton: one function between any two products, which are left to cuBLAS.
 
-The plan is that of emit.py: the same phases, the same values kept, the same places. What is pointwise is printed here
-as a program over a block of rows and units. Where sums are needed the block has the whole row, so that phases that only
-sums part become one. The gradients by the states go to a second buffer, and the two change places after the step. So no
-phase need wait for others to have read them, and a product can write there itself.
+The plan is that of the C kernels (plan.py): the same phases, the same values kept, the same places. What is pointwise
+is printed here as a program over a block of rows and units. Where sums are needed the block has the whole row, so that
+phases that only sums part become one. The gradients by the states go to a second buffer, and the two change places
+after the step. So no phase need wait for others to have read them, and a product can write there itself.
 """
 
 from __future__ import annotations
@@ -69,22 +69,24 @@ def _groups(steps: Steps) -> Iterator[Phase]:
             groups.append([])
         groups[-1].append(phase)
     group_of = {phase.level: number for number, group in enumerate(groups) for phase in group}
-    read = [
-        (group_of[steps.levels[node]], arg) for node in steps.levels if node not in steps.known for arg in node.args
-    ]
-    written = set(direct(steps))
+    computed = [node for node in steps.levels if node not in steps.known]
+    read = [(group_of[steps.levels[node]], arg) for node in computed for arg in node.args]
     for number, group in enumerate(groups):
         later = {arg for reader, arg in read if reader > number}
         stores = [
             store for phase in group for store in phase.stores if store[1].buffer != "scratch" or store[0] in later
         ]
-        stores = [(node, place) for node, place in stores if not place.buffer.startswith("d_state")]
-        for node, place in steps.roots:
-            there = node.op == "part" and node.args[0] in written
-            if place.buffer.startswith("d_state") and group_of[steps.levels[node]] == number and not there:
-                stores.append((node, _next(place)))
+        gradients = [(n, place) for n, place in _gradients(steps) if group_of[steps.levels[n]] == number]
+        stores = [*(store for store in stores if not store[1].buffer.startswith("d_state")), *gradients]
         sums, added = ([one for phase in group for one in getattr(phase, name)] for name in ("sums", "added"))
         yield Phase(group[0].level, group[0].products, sums, stores, added)
+
+
+def _gradients(steps: Steps) -> list[tuple[Node, Place]]:
+    """The gradients by the states that no product writes itself, and where they go."""
+    written = direct(steps)
+    gradients = [(node, place) for node, place in steps.roots if place.buffer.startswith("d_state")]
+    return [(n, _next(place)) for n, place in gradients if not (n.op == "part" and n.args[0] in written)]
 
 
 def _next(place: Place) -> Place:

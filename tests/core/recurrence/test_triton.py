@@ -11,8 +11,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from core.recurrence import conformance
+from core.recurrence.cell import Cell
 from core.recurrence.conformance import Trial, agree
 from core.recurrence.kernels import fused, native, triton_steps
 from core.recurrence.kernels.triton_kernel import Launch
@@ -45,6 +48,44 @@ PLACES = {
 PLACES["both"] = {"lengths": torch.tensor([3, 1, 2]), "reset": PLACES["resets"]["reset"]}
 
 
+class Odd(Cell):
+    """States of two widths that change places, an output that is none of them and that the derivative reads."""
+
+    def __init__(self, input_size, hidden_size):
+        shapes = {"hidden": (2 * hidden_size,), "other": (hidden_size,)}
+        super().__init__(input_size, hidden_size, output_size=2 * hidden_size, state_shapes=shapes)
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size, 2 * hidden_size))
+        self.reset_parameters()
+
+    def project(self, x):
+        return F.linear(x, self.weight_ih)
+
+    def step(self, u, state):
+        first, second = state[0].chunk(2, dim=-1)
+        new = F.softplus(u + F.linear(state[0], self.weight_hh)).clamp(max=0.9)
+        chosen = torch.where(new >= 0.7, first * new, torch.maximum(second, state[1]))
+        hidden = torch.cat([second, torch.exp(-chosen * chosen)], -1)
+        return torch.cat([chosen, new - state[1]], -1), (hidden, new * F.logsigmoid(chosen))
+
+
+class Leaky(Cell):
+    """No product, a constant, a norm over the row."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.gain = nn.Parameter(torch.empty(hidden_size))
+        self.reset_parameters()
+
+    def project(self, x):
+        return F.linear(x, self.weight_ih)
+
+    def step(self, u, state):
+        hidden = F.layer_norm(u + 0.9 * state[0], self.gain.shape, self.gain, eps=0.1)
+        return hidden, (hidden,)
+
+
 @outside
 @there
 @pytest.mark.parametrize("mode", ["1", "0"], ids=["interpreted", "compiled"])
@@ -60,14 +101,14 @@ def network_of(name, **options):
     return Recurrent(cell, 2, 5, backend="eager", **more, **options)
 
 
-def compare(network, trial, **arguments):
+def compare(network, trial, backend="triton", **arguments):
     """Values and gradients by input, states, initial states and weights; and the values where no gradient is wanted."""
 
     def fast(x, state):
         torch.manual_seed(0)  # of the dropout masks
-        with conformance._backend(network, "triton"):
+        with conformance._backend(network, backend):
             result = network(x, state, **arguments)
-        assert network.ran == "triton"
+        assert network.ran == backend
         return result
 
     def loop(x, state):
@@ -88,6 +129,17 @@ def compare(network, trial, **arguments):
 def test_equals_the_loop(name, where):
     torch.manual_seed(1)
     compare(network_of(name, learn_initial=True), Trial(3, (3, 3, 3), dtype=torch.float32), **PLACES[where])
+
+
+@pytest.mark.parametrize("cell", [Odd, Leaky])
+@pytest.mark.parametrize("where", PLACES)
+def test_cells_of_other_people(cell, where):
+    """The fused path on the CPU too: it has the same plan."""
+    if MODE == "0" or (MODE is None and native.missing()):
+        pytest.skip("neither in the interpreter nor with a C compiler")
+    torch.manual_seed(5)
+    network = Recurrent(cell, 2, 5, backend="eager", learn_initial=True)
+    compare(network, Trial(3, (3, 3, 3), dtype=torch.float32), "triton" if MODE else "fused", **PLACES[where])
 
 
 @inside
