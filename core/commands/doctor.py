@@ -17,7 +17,7 @@ from core.console import say, show_table
 from core.data.files import read_json, sha256
 from core.data.store import MANIFEST, Prepared, Store
 from core.errors import UserError
-from core.recurrence.kernels import native
+from core.recurrence.kernels import native, triton_kernel
 from core.training import tracking
 from core.training.selfcheck import TOLERANCE, cells
 
@@ -109,6 +109,8 @@ def _kernels() -> Iterator[Finding]:
         return
     halves = "with" if native.base().has_bfloat16() else "without"
     yield Finding("compiled kernels", "ok", f"{native.compiler()}, {halves} bfloat16 products, in {native.folder()}")
+    if _device().type == "cuda" and (why := triton_kernel.missing()) is not None:
+        yield Finding("triton kernels", "note", f"none: {why}; cells that cuDNN does not know run step by step")
 
 
 def _worst(check: str, against: str, errors: dict[str, float], limit: float) -> Finding:
