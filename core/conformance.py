@@ -256,7 +256,7 @@ class _Losses:
     def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
         """Nothing to keep."""
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         """Nothing to keep."""
 
 

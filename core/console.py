@@ -129,7 +129,7 @@ class ProgressLine:
         mark = "  best" if best else ""
         say(f"epoch {at.epoch:>3}/{at.epochs}  {duration(at.seconds):>7}  loss {loss}  {shown}{mark}")
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         """Observer: nothing to show."""
 
     def _line(self, at: "Position") -> str:

@@ -27,7 +27,7 @@ class Throughput:
         """Observer: the time of an evaluation is not that of a step."""
         self._last = None
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         """Observer: nothing to do."""
 
     def metrics(self) -> dict[str, float]:

@@ -147,5 +147,5 @@ class _Clock:
     def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
         """Nothing to keep."""
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         """Nothing to keep."""

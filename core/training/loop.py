@@ -270,7 +270,7 @@ class _Watch(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         # The observers first: what they lost after the checkpoint was there would not be observed again.
         for observer in self.observers:
-            observer.saved()
+            observer.saving()
         trainer.save_checkpoint(self.checkpoints.last)
         self._last_save = time.monotonic()
 

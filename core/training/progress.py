@@ -30,7 +30,7 @@ class Observer(Protocol):
     def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
         """After each evaluation on the validation split."""
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         """Just before each checkpoint: what was observed up to here will not come again on a resume from it."""
 
 

@@ -79,7 +79,7 @@ class Watcher:
         if self.trial.should_prune():
             raise Pruned(f"epoch {at.epoch}: worse than half of the trials")
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         """Observer: nothing to do."""
 
 

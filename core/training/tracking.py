@@ -180,8 +180,8 @@ class Run:
         """Observer: numbers of an evaluation, by optimiser step, with the epoch beside them."""
         self.log({**metrics, "epoch": at.epoch, "seconds": at.seconds}, at.step)
 
-    def saved(self) -> None:
-        """Observer: what a checkpoint covers is written out with it."""
+    def saving(self) -> None:
+        """Observer: what a checkpoint will cover is in the store before it."""
         self.flush()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:

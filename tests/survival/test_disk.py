@@ -58,8 +58,7 @@ def fill(folder: Path) -> Path:
 
 FULL = {
     # what is on the small disk, the place in the evaluations at which it becomes full (5: in the one on test), the line
-    "runs": ("runs", 1, "runs/.*safetensors: the disk is full: .* has [0-9,]+ bytes left; free some space"),
-    "later": ("runs", 3, "runs/.*safetensors: the disk is full: .* has [0-9,]+ bytes left; free some space"),
+    "checkpoint": ("runs", 3, "runs/.*safetensors: the disk is full: .* has [0-9,]+ bytes left; free some space"),
     "model": ("runs", 5, r"runs/.*/model/model\.json: the disk is full: .* has [0-9,]+ bytes left; free some space"),
     "store": (
         "store",

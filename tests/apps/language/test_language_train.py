@@ -39,7 +39,7 @@ class Losses:
     def evaluated(self, at, metrics, best):
         pass
 
-    def saved(self):
+    def saving(self):
         pass
 
 

@@ -41,7 +41,7 @@ class Log:
     def evaluated(self, at: Any, metrics: Any, best: bool) -> None:
         self.evaluations[at.epoch] = metrics["val/mse"]
 
-    def saved(self) -> None:
+    def saving(self) -> None:
         pass
 
 
@@ -220,7 +220,7 @@ def test_the_observers_are_told_before_the_checkpoint_is_there(tmp_path: Path) -
     last, seen = Checkpoints(tmp_path).last, []
 
     class Looks(Log):
-        def saved(self) -> None:
+        def saving(self) -> None:
             seen.append(last.read_bytes() if last.exists() else None)
 
     train(tmp_path, log=Looks())

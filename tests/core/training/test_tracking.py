@@ -49,7 +49,7 @@ def test_metrics_go_out_in_batches(client: Any, monkeypatch: pytest.MonkeyPatch)
 def test_what_a_checkpoint_covers_is_in_the_store_before_it(client: Any) -> None:
     run = begin(client)
     run.step(at(1), 1.0, {"train/loss": 1.0})
-    run.saved()
+    run.saving()
     assert [metric.step for metric in client.get_metric_history(run.id, "train/loss")] == [1]
     run.finish("FINISHED")
 
