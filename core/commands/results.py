@@ -122,10 +122,12 @@ def _page(grid: _Grid, found: Sequence[Comparison], failed: Sequence[dict[str, A
 
 
 def _setting(grid: _Grid) -> list[str]:
+    others = [name for name in apps.names() if name not in grid.names]
     return [
         f"{len(grid.cells)} recurrent cells ({', '.join(grid.cells)}), each in {len(grid.names)} applications with "
         f"{grid.seeds} seeds, on the data of the preset `{grid.preset}`. Within an application nothing differs but "
-        "`model.cell`: the same layers, hidden units, settings and number of epochs.",
+        "`model.cell`: the same layers, hidden units, settings and number of epochs."
+        + (f" Not on this page: {', '.join(others)}." if others else "")
     ]
 
 

@@ -48,7 +48,7 @@ def test_the_page_counts_what_was_shown_and_states_its_budget(trained, tmp_path:
     assert "    invoke results -x\n" in page and "- speech model.cell=elman: too hot" in page
     assert "Each training has 50 % of its preset's epochs (recommend 2 of 5, speech 5 of 10)" in page
     assert "(recommend gru, speech gru)" in page and "18 trainings took" in page
-    assert "over all 4 differences" in page
+    assert "over all 4 differences" in page and "Not on this page: captioning, image, language, similarity, " in page
     # Recall is better when it is more, word errors when they are less; the run that is none of the grid's is not there.
     assert "| elman | 1 |  |  |  |" in page
     assert "| gru | 1 | 1 | 1 | 0 |" in page and "| mingru | 0 | 0 | 0 | 2 |" in page
