@@ -154,8 +154,9 @@ def test_an_interrupted_grid_goes_on_where_it_was(
 ) -> None:
     words = [*THREE.split(), "--json"]
     process = subprocess.Popen(
-        [*INVOKE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace}
-    )
+        [*INVOKE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace},
+        preexec_fn=_listening,  # noqa: PLW1509
+    )  # fmt: skip
     second = _under_way(at_work, process, seed=1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -180,6 +181,11 @@ def test_an_interrupted_grid_goes_on_where_it_was(
 
     [group] = invoke("compare", "--app", "recommend", "--json").result["groups"]
     assert group["n"] == 3 and group["runs"] == [one["run"] for one in reversed(results)]
+
+
+def _listening() -> None:
+    """A shell starts what it puts into the background deaf to Ctrl-C, and children inherit it: not this one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _under_way(client: MlflowClient, process: "subprocess.Popen[str]", seed: int) -> str:

@@ -346,9 +346,9 @@ def test_killed_while_writing(store: Store, number: signal.Signals) -> None:
     waiting = process(store, seconds=0)  # takes over when the first one dies
     time.sleep(0.2)
     one.send_signal(number)
-    one.communicate(timeout=10)
+    one.communicate(timeout=60)
     assert one.returncode != 0
-    out, err = waiting.communicate(timeout=20)
+    out, err = waiting.communicate(timeout=60)
     prepared = store.open("speech", {"a": 1})
     assert out.split()[-1] == prepared.digest, err
     assert (prepared.folder / "half.txt").read_text() == "whole"

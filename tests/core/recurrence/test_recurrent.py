@@ -242,7 +242,7 @@ def test_maps_are_expected_where_the_cell_works_on_maps() -> None:
         ({"cell": "mingru", "weight_drop": 0.1}, ValueError, "weight_drop needs a cell with recurrent weights; mingru"),
         ({"cell": "mingru", "variational": 0.1}, ValueError, "needs a step with a mask; mingru has none"),
         ({"hidden_size": (4, 5), "residual": True}, ValueError, "residual=True needs layers of one width, got [4, 5]"),
-        ({"backend": "cuda"}, ValueError, "backend must be one of auto, fused, torch, scan, eager, got 'cuda'"),
+        ({"backend": "cuda"}, ValueError, "backend must be one of auto, fused, torch, triton, scan, eager, got 'cuda'"),
         ({"init": "xavier"}, ValueError, "init must be one of orthogonal, identity, forget, chrono"),
         ({"peepholes": True}, TypeError, "unexpected keyword argument 'peepholes'"),
     ],
