@@ -228,7 +228,7 @@ def _draw_ratios(axes: Axes, table: Table, looks: dict[str, tuple[str, str]]) ->
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     axes.set_yticks(range(len(table.results)), [result.case.name for result in table.results], fontsize=7)
-    _finish(axes, table, f"{table.name}: ours / peer")
+    _finish(axes, table, f"{table.name}: ours / peer", columns=3)
 
 
 def _draw_shares(axes: Axes, table: Table, looks: dict[str, tuple[str, str]]) -> None:
@@ -239,7 +239,7 @@ def _draw_shares(axes: Axes, table: Table, looks: dict[str, tuple[str, str]]) ->
     axes.set_xlim(0, 1.05)
     axes.set_yticks([])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    _finish(axes, table, "of the limit")
+    _finish(axes, table, "of the limit", columns=2)
 
 
 def _shift(place: int, count: int) -> float:
@@ -247,10 +247,11 @@ def _shift(place: int, count: int) -> float:
     return 0.6 * ((place + 0.5) / count - 0.5)
 
 
-def _finish(axes: Axes, table: Table, title: str) -> None:
+def _finish(axes: Axes, table: Table, title: str, columns: int) -> None:
     axes.set_ylim(len(table.results) - 0.4, -0.6)
     axes.tick_params(axis="x", which="both", labelsize=7)
     axes.grid(color="0.9", lw=0.6)
     axes.set_axisbelow(True)
     axes.set_title(title, fontsize=8, loc="left")
-    axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=2.8, ncols=3)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 2.8}
+    axes.legend(ncols=columns, fontsize=6, columnspacing=0.8, handletextpad=0.2, **place)
