@@ -34,15 +34,26 @@ class Workspace:
         if size < LEAST or _uses is None:
             return torch.empty(shape, dtype=dtype)
         with self._lock:
-            free = [number for number, base in enumerate(self._bases) if self._free(base)]
-            fits = [n for n in free if self._bases[n].dtype == dtype and size <= len(self._bases[n]) <= 2 * size]
-            chosen = min(fits, key=lambda n: len(self._bases[n]), default=None)
-            base = torch.empty(size, dtype=dtype) if chosen is None else self._bases.pop(chosen)
-            if chosen is None and len(free) > SPARE:
-                del self._bases[free[0]]
+            base = self._taken(size, dtype)
+            if base is None:
+                self._trim()
+                base = torch.empty(size, dtype=dtype)
             self._bases.append(base)
             # The view is made under the lock: from here on the buffer is seen to be held.
             return base[:size].view(shape)
+
+    def _taken(self, size: int, dtype: torch.dtype) -> Tensor | None:
+        """A free buffer of about this size, the last used one first: its pages are likeliest in the cache."""
+        for number in range(len(self._bases) - 1, -1, -1):
+            base = self._bases[number]
+            if size <= base.numel() <= 2 * size and base.dtype == dtype and self._free(base):
+                return self._bases.pop(number)
+        return None
+
+    def _trim(self) -> None:
+        free = [number for number, base in enumerate(self._bases) if self._free(base)]
+        if len(free) > SPARE:
+            del self._bases[free[0]]
 
     @staticmethod
     def _free(base: Tensor) -> bool:
