@@ -79,12 +79,8 @@ def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
         return "the fused kernels are for the CPU"
     if x.shape[1] > MOST_ROWS:
         return f"the fused kernels take up to {MOST_ROWS:,} rows, got {x.shape[1]:,}"
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
-        return "the fused kernels cannot be traced through"
-    if any(weight.dtype != torch.float32 for weight in cell.parameters()):
-        return "the fused kernels are for float32 weights"
-    if native.missing() is not None:
-        return native.missing()
+    if (reason := _not_generated(cell, "fused") or native.missing()) is not None:
+        return reason
     if _halved() and not native.base().has_bfloat16():
         return "this processor has no bfloat16 products"
     kernel = fused.kernel_of(cell, mask is not None)
@@ -94,14 +90,19 @@ def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
 def _not_triton(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     if x.device.type != "cuda" and not triton_kernel.interpreted():
         return "the Triton kernels are for CUDA"
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
-        return "the Triton kernels cannot be traced through"
-    if any(weight.dtype != torch.float32 for weight in cell.parameters()):
-        return "the Triton kernels are for float32 weights"
-    if triton_kernel.missing() is not None:
-        return triton_kernel.missing()
+    if (reason := _not_generated(cell, "Triton") or triton_kernel.missing()) is not None:
+        return reason
     kernel = fused.kernel_of(cell, mask is not None, triton_steps.Kernel)
     return kernel if isinstance(kernel, str) else None
+
+
+def _not_generated(cell: Cell, which: str) -> str | None:
+    """What stands in the way of either printer of a traced step."""
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
+        return f"the {which} kernels cannot be traced through"
+    if any(weight.dtype != torch.float32 for weight in cell.parameters()):
+        return f"the {which} kernels are for float32 weights"
+    return None
 
 
 def _halved() -> bool:
