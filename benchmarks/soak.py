@@ -1,6 +1,6 @@
 """Whether a long training stays as small as it began: memory, open files, threads, and what it leaves on the disk.
 
-    python -m benchmarks.soak --minutes 120 --out /tmp/soak
+    python -m benchmarks.soak --minutes 120 --out soak
 
 One real `invoke train`, with epochs without end, is watched from outside and ended with Ctrl-C when the time is over.
 Its data, checkpoints and tracking store are folders in `--out`; so are samples.jsonl (one line every half minute,

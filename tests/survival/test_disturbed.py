@@ -106,20 +106,10 @@ def test_two_trainings_of_one_run(
     Remains.of(folder, wanted.data).assert_same(wanted)
 
 
+@pytest.mark.parametrize(
+    "app", [APP, *(pytest.param(name, marks=pytest.mark.slow) for name in apps.names() if name != APP)]
+)
 def test_eight_who_prepare_the_same_data(
-    server: Server, whole: Callable[[str], Remains], place: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folders, data = [place(str(i)) for i in range(TOGETHER)], tmp_path / "data"
-    processes = [server.start(prepare(APP), folder, data) for folder in folders]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * TOGETHER
-    assert content(data) == content(whole(APP).data)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("app", apps.names())
-def test_eight_who_prepare_the_data_of(
     app: str, server: Server, whole: Callable[[str], Remains], place: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folders, data = [place(str(i)) for i in range(TOGETHER)], tmp_path / "data"

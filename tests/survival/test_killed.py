@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,38 +19,32 @@ from tests.survival.remains import Remains, statuses
 NAMES = apps.names()
 WAYS = [(kind, signal.SIGKILL) for kind in KINDS] + [("step", signal.SIGTERM), ("step", signal.SIGINT)]
 SOME = [(name, *WAYS[i % len(WAYS)]) for i, name in enumerate(NAMES)]
-ALL = [(name, kind, number) for name in NAMES for kind, number in WAYS if (name, kind, number) not in SOME]
+OTHERS = [(name, kind, number) for name in NAMES for kind, number in WAYS if (name, kind, number) not in SOME]
 CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
 
 
-def ids(cases: list[tuple[str, str, signal.Signals]]) -> list[str]:
-    return [f"{name}-{kind}-{number.name}" for name, kind, number in cases]
+Case = tuple[str, str, signal.Signals]
+
+
+def case(one: Case, *marks: pytest.MarkDecorator) -> Any:
+    name, kind, number = one
+    return pytest.param(*one, id=f"{name}-{kind}-{number.name}", marks=marks)
+
+
+def slow(one: Case) -> Any:
+    return case(one, pytest.mark.slow)
 
 
 def test_the_default_points_are_of_every_kind() -> None:
-    assert {case[1:] for case in SOME} == set(WAYS)
+    assert {one[1:] for one in SOME} == set(WAYS)
 
 
-@pytest.mark.parametrize(("app", "kind", "number"), SOME, ids=ids(SOME))
+@pytest.mark.parametrize(("app", "kind", "number"), [*map(case, SOME), *map(slow, OTHERS)])
 def test_resumed_it_ends_with_the_same_bits(
     app: str, kind: str, number: signal.Signals, server: Server, whole: Callable[[str], Remains],
     place: Callable[[str], Path],
 ) -> None:  # fmt: skip
-    survives(app, kind, number, server, whole(app), place)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("app", "kind", "number"), ALL, ids=ids(ALL))
-def test_wherever_it_is_killed(
-    app: str, kind: str, number: signal.Signals, server: Server, whole: Callable[[str], Remains],
-    place: Callable[[str], Path],
-) -> None:  # fmt: skip
-    survives(app, kind, number, server, whole(app), place)
-
-
-def survives(
-    app: str, kind: str, number: signal.Signals, server: Server, wanted: Remains, place: Callable[[str], Path]
-) -> None:
+    wanted = whole(app)
     folder = place("killed")
     data = folder / "data" if kind == "prepare" else wanted.data
     point = chosen(app, kind, number, wanted)

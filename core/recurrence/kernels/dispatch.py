@@ -46,15 +46,15 @@ def run(
         ValueError: the backend that was asked for cannot serve this cell or these tensors; says why.
     """
     where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
-    reasons = {}
+    reason: str | None = None
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
-        reason = reasons[name] = hindrance(name, cell, x, mask)
+        reason = hindrance(name, cell, x, mask)
         if reason is None:
             output, after = _RUNS[name](cell, x, state, where, mask)
             return output, after, name
-    raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {reasons[backend]}")
+    raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {reason}")
 
 
 def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:

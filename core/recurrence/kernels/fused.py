@@ -1,6 +1,6 @@
 """The fused CPU path of any cell whose step can be traced: one thread team, one pass, no padding.
 
-    output, state = advance(cell, u, layout, state)
+    output, state = run(cell, x, state, lengths=lengths, reset=reset, fresh=fresh)
 
 The rows of a batch are independent of each other, so each thread takes its own and walks the whole sequence without
 waiting for another: the product of a few rows with weights that were packed once, then everything pointwise while the
@@ -23,7 +23,7 @@ from core.recurrence.cell import Cell, State, where
 from core.recurrence.kernels import native
 from core.recurrence.kernels.emit import source
 from core.recurrence.kernels.layout import Layout, final_state
-from core.recurrence.kernels.linear import FastLinear, outer, straight_from_linear
+from core.recurrence.kernels.linear import FastLinear, outer, pack, straight_from_linear
 from core.recurrence.kernels.native import Call, CannotCompile, address
 from core.recurrence.kernels.phases import Packed
 from core.recurrence.kernels.plan import Program, WeightGradient, program
@@ -44,14 +44,14 @@ class Kernel:
     def __init__(self, cell: Cell, inputs: int, masked: bool) -> None:
         self.base = native.base()
         self.program: Program = program(trace(cell, inputs, masked=masked))
-        if max(len(self.program.params), len(self.program.forward), len(self.program.backward)) > 48:
+        made = self.program
+        if max(len(made.params), len(made.forward), len(made.backward)) > native.PARAMS:
             raise CannotFuse("it has more weights than a call can hold")
+        if len(made.states) > native.STATES or len(made.products) > native.PRODUCTS:
+            raise CannotFuse("it has more states or products than a call can hold")
         library = native.load(source(self.program))
-        self.forward_keep, self.forward_bare, self.backward = (
-            library.forward_keep,
-            library.forward_bare,
-            library.backward,
-        )
+        self.forward_keep, self.forward_bare = library.forward_keep, library.forward_bare
+        self.backward = library.backward
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))
 
@@ -65,20 +65,6 @@ class Kernel:
         size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + 2) // 2) + 64
         size = -(-size // 16) * 16
         return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
-
-    def pack(self, wanted: Sequence[Packed], weights: dict[str, Tensor], halved: bool) -> list[Tensor]:
-        """The weights in the order in which the products read them."""
-        packed = []
-        for one in wanted:
-            weight = weights[one.param]
-            width = weight.shape[1]
-            size = self.base.packed_size(one.depth, one.columns, halved)
-            to = WORKSPACE.empty(size, dtype=torch.int16 if halved else torch.float32)
-            start = address(weight) + 4 * (one.row * width + one.column)  # type: ignore[operator]
-            strides = (width, 1) if one.transposed else (1, width)
-            self.base.pack(start, one.depth, one.columns, *strides, address(to), halved, torch.get_num_threads())
-            packed.append(to)
-        return packed
 
 
 class _Kernels(dict[tuple[Any, ...], Any]):
@@ -235,14 +221,10 @@ class Run:
         threads = threads if shared else min(threads, batch)
         scratch, size = self.kernel.scratch(batch, threads, shared)
         layout, base = self.layout, self.kernel.base
-        holds = [scratch, *self.kernel.pack(packed, weights, self.halved)]
+        holds = [scratch, *(pack(weights[part.param], part, self.halved) for part in packed)]
         call = Call(len(layout.counts), batch, threads, shared, address(layout.counts), address(layout.offsets))
-        call.reset, call.mask, call.scratch, call.scratch_size = (
-            address(layout.reset),
-            address(self.mask),
-            address(scratch),
-            size,
-        )
+        call.reset, call.mask = address(layout.reset), address(self.mask)
+        call.scratch, call.scratch_size = address(scratch), size
         for k, (name, offset, _) in enumerate(self.kernel.program.params):
             call.param[k] = address(weights[name]) + 4 * offset  # type: ignore[operator]
         for k, tensor in enumerate(holds[1:]):

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from core.recurrence.kernels import native
 from core.recurrence.kernels.native import address
+from core.recurrence.kernels.phases import Packed
 from core.recurrence.kernels.workspace import WORKSPACE
 
 SMALL = 1 << 16
@@ -73,7 +74,7 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias)
         ctx.halved = halved
         flat, matrix = x.detach().reshape(-1, x.shape[-1]).contiguous(), weight.detach().contiguous()
-        out = _product(flat, matrix, False, bias, halved)
+        out = _product(flat, matrix, False, None if bias is None else bias.contiguous(), halved)
         return out.view(*x.shape[:-1], len(weight))
 
     @staticmethod
@@ -97,15 +98,29 @@ class _Linear(torch.autograd.Function):
 
 def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, halved: bool) -> Tensor:
     """a [N, D] weight' for weight [H, D], or a [N, H] weight if transposed."""
-    base, threads, width = native.base(), torch.get_num_threads(), weight.shape[1]
-    depth, columns = weight.shape if transposed else (width, len(weight))
-    packed = WORKSPACE.empty(base.packed_size(depth, columns, halved), dtype=torch.int16 if halved else torch.float32)
-    strides = (width, 1) if transposed else (1, width)
-    base.pack(address(weight), depth, columns, *strides, address(packed), halved, threads)
+    depth, columns = weight.shape if transposed else (weight.shape[1], len(weight))
+    matrix = pack(weight, Packed("", 0, 0, depth, columns, transposed), halved)
     out = WORKSPACE.empty(len(a), columns)
     left, to = (address(a), a.stride(0)), (address(out), columns)
-    base.large(*left, len(a), depth, address(packed), columns, address(bias), *to, halved, threads)
+    native.base().large(
+        *left, len(a), depth, address(matrix), columns, address(bias), *to, halved, torch.get_num_threads()
+    )
     return out
+
+
+def pack(weight: Tensor, part: Packed, halved: bool) -> Tensor:
+    """A part of a contiguous float32 weight in the order in which a product reads it, rounded to bfloat16 if halved."""
+    base, strides = native.base(), (weight.shape[1], 1) if part.transposed else (1, weight.shape[1])
+    size = base.packed_size(part.depth, part.columns, halved)
+    to = WORKSPACE.empty(size, dtype=torch.int16 if halved else torch.float32)
+    threads = torch.get_num_threads()
+    base.pack(start(weight, part), part.depth, part.columns, *strides, address(to), halved, threads)
+    return to
+
+
+def start(weight: Tensor, part: Packed) -> int:
+    """Where the part begins."""
+    return weight.data_ptr() + 4 * (part.row * weight.shape[1] + part.column)
 
 
 def outer(a: Tensor, b: Tensor, into: Tensor, *, add: bool, halved: bool) -> None:

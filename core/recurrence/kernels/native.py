@@ -24,7 +24,8 @@ _FLAGS = (
     "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
     "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
-_STATES, _PARAMS, _PRODUCTS = 8, 48, 16
+STATES, PARAMS, PRODUCTS = 8, 48, 16
+"""what a `Call` has room for"""
 _pointer = ctypes.c_void_p
 
 
@@ -38,11 +39,11 @@ class Call(ctypes.Structure):
     _fields_ = [
         ("steps", ctypes.c_long), ("batch", ctypes.c_long), ("threads", ctypes.c_long), ("shared", ctypes.c_long),
         ("count", _pointer), ("offset", _pointer), ("reset", _pointer), ("u", _pointer), ("out", _pointer),
-        ("saved", _pointer), ("kept", _pointer), ("state", _pointer * _STATES), ("initial", _pointer * _STATES),
-        ("fresh", _pointer * _STATES), ("param", _pointer * _PARAMS),
-        ("packed", _pointer * _PARAMS), ("mask", _pointer), ("d_out", _pointer),
-        ("d_u", _pointer), ("d_product", _pointer * _PRODUCTS), ("d_state", _pointer * _STATES),
-        ("d_fresh", _pointer * _STATES), ("d_param", _pointer), ("scratch", _pointer), ("scratch_size", ctypes.c_long),
+        ("saved", _pointer), ("kept", _pointer), ("state", _pointer * STATES), ("initial", _pointer * STATES),
+        ("fresh", _pointer * STATES), ("param", _pointer * PARAMS),
+        ("packed", _pointer * PARAMS), ("mask", _pointer), ("d_out", _pointer),
+        ("d_u", _pointer), ("d_product", _pointer * PRODUCTS), ("d_state", _pointer * STATES),
+        ("d_fresh", _pointer * STATES), ("d_param", _pointer), ("scratch", _pointer), ("scratch_size", ctypes.c_long),
         ("product", _pointer),
     ]  # fmt: skip
 

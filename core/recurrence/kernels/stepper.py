@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
 from core.recurrence.kernels.fused import Kernel, kernel_of
+from core.recurrence.kernels.linear import pack, start
 from core.recurrence.kernels.native import Call, address
 from core.recurrence.kernels.phases import Packed
 
@@ -113,17 +114,10 @@ class _Layer:
 
     def _packed(self, weight: Tensor, one: Packed) -> Tensor:
         weight = weight.detach().contiguous()
-        width, base = weight.shape[1], self.base
-        start = address(weight) + 4 * (one.row * width + one.column)  # type: ignore[operator]
-        if self.weights == "int8":
-            to = torch.empty(base.byte_size(one.depth, one.columns), dtype=torch.int8)
-            base.pack_bytes(start, one.depth, one.columns, 1, width, address(to))
-            return to
-        halved = self.weights == "bfloat16"
-        to = torch.empty(
-            base.packed_size(one.depth, one.columns, halved), dtype=torch.int16 if halved else torch.float32
-        )
-        base.pack(start, one.depth, one.columns, 1, width, address(to), halved, self.threads)
+        if self.weights != "int8":
+            return pack(weight, one, halved=self.weights == "bfloat16")
+        to = torch.empty(self.base.byte_size(one.depth, one.columns), dtype=torch.int8)
+        self.base.pack_bytes(start(weight, one), one.depth, one.columns, 1, weight.shape[1], address(to))
         return to
 
     def _made(self, kernel: Kernel, batch: int) -> Call:

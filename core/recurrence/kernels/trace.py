@@ -35,7 +35,6 @@ class Traced:
         output: segments of the output.
         states: segments of each state after the step.
         widths: units of each state.
-        masked: whether the hidden state is multiplied by a mask on its way into the products.
     """
 
     graph: Graph
@@ -44,7 +43,6 @@ class Traced:
     output: tuple[Node, ...]
     states: tuple[tuple[Node, ...], ...]
     widths: tuple[int, ...]
-    masked: bool
 
 
 def trace(cell: Cell, inputs: int, *, masked: bool = False) -> Traced:
@@ -80,7 +78,7 @@ def trace(cell: Cell, inputs: int, *, masked: bool = False) -> Traced:
     if wrong or output.width != cell.output_size:
         raise CannotFuse("step returns rows of another width than it says")
     states = tuple(tensor.segments for tensor in after)
-    return Traced(maker.graph, cell.hidden_size, inputs, output.segments, states, widths, masked)
+    return Traced(maker.graph, cell.hidden_size, inputs, output.segments, states, widths)
 
 
 @dataclass(frozen=True)
@@ -144,27 +142,6 @@ class Weights:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.vector(), name)
-
-    def __add__(self, other: Any) -> Any:
-        return _dispatch(torch.add, (self, other), {})
-
-    def __radd__(self, other: Any) -> Any:
-        return _dispatch(torch.add, (other, self), {})
-
-    def __sub__(self, other: Any) -> Any:
-        return _dispatch(torch.sub, (self, other), {})
-
-    def __rsub__(self, other: Any) -> Any:
-        return _dispatch(torch.sub, (other, self), {})
-
-    def __mul__(self, other: Any) -> Any:
-        return _dispatch(torch.mul, (self, other), {})
-
-    def __rmul__(self, other: Any) -> Any:
-        return _dispatch(torch.mul, (other, self), {})
-
-    def __neg__(self) -> Any:
-        return _dispatch(torch.neg, (self,), {})
 
 
 class Symbol:
@@ -241,10 +218,12 @@ def _method(function: Any, swapped: bool = False) -> Any:
 _name: str
 _function: Any
 for _name, _function in (("add", torch.add), ("sub", torch.sub), ("mul", torch.mul), ("truediv", torch.div)):
-    setattr(Symbol, f"__{_name}__", _method(_function))
-    setattr(Symbol, f"__r{_name}__", _method(_function, swapped=True))
+    for _kind in (Symbol, Weights):
+        setattr(_kind, f"__{_name}__", _method(_function))
+        setattr(_kind, f"__r{_name}__", _method(_function, swapped=True))
 for _name, _function in (("neg", torch.neg), ("ge", torch.ge), ("gt", torch.gt), ("le", torch.le), ("lt", torch.lt)):
-    setattr(Symbol, f"__{_name}__", _method(_function))
+    for _kind in (Symbol, Weights):
+        setattr(_kind, f"__{_name}__", _method(_function))
 
 
 def shadow(module: Any, replace: Callable[[str, Tensor], Any], prefix: str = "") -> Any:
@@ -335,10 +314,6 @@ def _clamp(x: Any, min: Any = None, max: Any = None) -> Symbol:
     return result
 
 
-def _where(condition: Any, a: Any, b: Any) -> Symbol:
-    return _pointwise("select")(condition, a, b)
-
-
 _RULES: dict[Any, Callable[..., Any]] = {}
 for _op, _functions in {
     "add": (torch.add, torch.Tensor.add, torch.Tensor.__add__),
@@ -370,7 +345,7 @@ _RULES.update(
         torch.square: lambda x: _RULES[torch.mul](x, x),
         torch.Tensor.square: lambda x: _RULES[torch.mul](x, x),
         torch.addcmul: lambda base, a, b: _RULES[torch.add](base, _RULES[torch.mul](a, b)),
-        torch.where: _where,
+        torch.where: _pointwise("select"),
         torch.clamp: _clamp,
         torch.Tensor.clamp: _clamp,
         torch.cat: _cat,
