@@ -83,7 +83,7 @@ def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
         return reason
     if _halved() and not native.base().has_bfloat16():
         return "this processor has no bfloat16 products"
-    kernel = fused.kernel_of(cell, mask is not None)
+    kernel = fused.kernel_of(cell, mask is not None, _kind())
     return kernel if isinstance(kernel, str) else None
 
 
@@ -110,10 +110,14 @@ def _halved() -> bool:
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
+def _kind() -> type[fused.Kernel]:
+    return fused.Narrow if _halved() else fused.Kernel
+
+
 def _run_fused(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
-    halved = _halved()
+    kind = _kind()
     with torch.autocast("cpu", enabled=False):
-        return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, halved=halved, **where)
+        return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, kind=kind, **where)
 
 
 def _run_triton(

@@ -14,9 +14,10 @@ from core.recurrence.kernels.phases import Phase, Place, Steps
 from core.recurrence.kernels.plan import Program
 
 
-def source(program: Program) -> str:
-    """C that defines forward_keep, forward_bare and backward."""
-    lines = [_HEAD, f"#define INPUTS {program.inputs}", f"#define OUTPUTS {program.outputs}"]
+def source(program: Program, narrow: bool = False) -> str:
+    """C that defines forward_keep, forward_bare and backward; `narrow`: what stands at the input side is bfloat16."""
+    lines = ["#define NARROW"] if narrow else []
+    lines += [_HEAD, f"#define INPUTS {program.inputs}", f"#define OUTPUTS {program.outputs}"]
     lines += [f"#define SAVED {program.saved}", f"#define SCRATCH {program.scratch}"]
     lines += [f"#define STATE{k} {width}" for k, width in enumerate(program.states)]
     lines += [f"#define PRODUCT{k} {rows}" for k, rows in enumerate(program.products)]
@@ -39,9 +40,10 @@ def _product(steps: Steps, node: Node) -> Iterator[str]:
     for place, number in steps.calls[node]:
         packed, add = steps.packed[number], int(number != steps.calls[node][0][1])
         target = steps.places[node].offset
+        multiply = "of_units" if _of_units(place) else "product"
         yield f"    for (long i = 0; i < R; i++) {{ ROW; from[i] = {_pointer(place)}; to[i] = s + {target}; }}"
         yield (
-            f"    C->product(from, R, C->packed[{number}], {packed.depth}, {packed.columns}, to, {add}, "
+            f"    C->{multiply}(from, R, C->packed[{number}], {packed.depth}, {packed.columns}, to, {add}, "
             f"PANELS({packed.columns}), rounding);"
         )
 
@@ -83,10 +85,11 @@ class _Text:
         variable = f"x{node.index}"
         yield f"      vec {variable} = {{0}};"
         for arg in node.args:
-            base = _pointer(self.steps.place(arg))
-            yield f"      {{ const float *p = {base}; long j = 0;"
-            yield f"        for (; j + V <= {arg.width}; j += V) {variable} += load(p + j);"
-            yield f"        if (j < {arg.width}) {variable} += load_part(p + j, {arg.width} - j); }}"
+            place = self.steps.place(arg)
+            kind, load = ("unit", f"load{_kind(arg, place)}") if _of_units(place) else ("float", "load")
+            yield f"      {{ const {kind} *p = {_pointer(place)}; long j = 0;"
+            yield f"        for (; j + V <= {arg.width}; j += V) {variable} += {load}(p + j);"
+            yield f"        if (j < {arg.width}) {variable} += {load}_part(p + j, {arg.width} - j); }}"
         yield f"      {variable} = all(total({variable}));"
         self.names[node] = variable
 
@@ -128,15 +131,16 @@ class _Text:
 
         def define(node: Node) -> str:
             if self.steps.loaded(node, self.level):
-                place = _pointer(self.steps.place(node))
-                return f"all({place}[0])" if node.width == SCALAR else f"load{suffix}({place} + j{count})"
+                place = self.steps.place(node)
+                at = _pointer(place)
+                return f"all({at}[0])" if node.width == SCALAR else f"load{_kind(node, place)}{suffix}({at} + j{count})"
             return expression(node.op, [value(arg) for arg in node.args])
 
         values = [value(node) for node, _, _ in targets]
-        for (_, place, added), name in zip(targets, values, strict=True):
+        for (node, place, added), name in zip(targets, values, strict=True):
             at = f"{_pointer(place)} + j"
             old = f"load{suffix}({at}{count}) + " if added else ""
-            lines.append(f"store{suffix}({at}, {old}{name}{count});")
+            lines.append(f"store{_kind(node, place)}{suffix}({at}, {old}{name}{count});")
         return lines
 
 
@@ -152,6 +156,18 @@ def _number(value: float) -> str:
     if not math.isfinite(value):
         return f"all({'-' if value < 0 else ''}INFINITY)" if not math.isnan(value) else "all(NAN)"
     return f"all({value!r}f)"
+
+
+def _of_units(place: Place) -> bool:
+    """Whether the buffer is narrow in a kernel for bfloat16."""
+    return place.buffer in ("u", "d_u", "kept") or place.buffer.startswith("d_product")
+
+
+def _kind(node: Node, place: Place) -> str:
+    """The suffix of the load and store functions."""
+    if not _of_units(place):
+        return ""
+    return "_gate" if place.buffer == "kept" and node.op == "sigmoid" else "_unit"
 
 
 def _pointer(place: Place) -> str:
@@ -198,7 +214,7 @@ _THREAD = """\
   float *scratch = C->scratch + (C->shared ? 0 : id * C->scratch_size);
   void *rounding = C->scratch + (C->shared ? 1 + id : team + id) * C->scratch_size;
   const long most = C->shared ? C->batch : (C->batch - id + team - 1) / team;
-  const float *from[most > 0 ? most : 1]; float *to[most > 0 ? most : 1]; (void)from; (void)to; (void)rounding;"""
+  const void *from[most > 0 ? most : 1]; float *to[most > 0 ? most : 1]; (void)from; (void)to; (void)rounding;"""
 
 
 def _forward(program: Program, kind: str) -> Iterator[str]:

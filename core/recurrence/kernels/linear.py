@@ -1,18 +1,22 @@
 """x W' + b in float32 (or with bfloat16 operands) by our own products, which on many machines beat torch's default.
 
 torch sends float32 products to MKL, which on AMD processors runs at 60 to 80 % of the machine's limit. `FastLinear`
-replaces F.linear for the length of a block, so that a cell's `project` need not know.
+replaces F.linear for the length of a block, so that a cell's `project` need not know; `deferred` finds out which
+F.linear a `project` is, so that it can be one function with the steps that follow.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from core.recurrence.cell import Cell
 from core.recurrence.kernels import native
 from core.recurrence.kernels.native import address
 from core.recurrence.kernels.phases import Packed
@@ -57,15 +61,33 @@ class FastLinear(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_SAME = frozenset({"ViewBackward0", "UnsafeViewBackward0", "SqueezeBackward1"})
+class Deferred(NamedTuple):
+    """The arguments of an F.linear that was not computed."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
 
 
-def straight_from_linear(x: Tensor) -> bool:
-    """Whether x is the result of `linear` and of nothing after it: no backward step needs its values."""
-    function = x.grad_fn
-    while function is not None and function.name() in _SAME:
-        function = function.next_functions[0][0]
-    return function is not None and function.name() == "_LinearBackward"
+class _Deferral(TorchFunctionMode):
+    """Notes the first F.linear; what it returns has the right shape and no values."""
+
+    given: Deferred | None = None
+    result: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.linear and self.given is None and not kwargs:
+            self.given = Deferred(*args)
+            self.result = args[0].new_empty(()).expand(*args[0].shape[:-1], len(args[1]))
+            return self.result
+        return func(*args, **(kwargs or {}))
+
+
+def deferred(cell: Cell, x: Tensor) -> Deferred | None:
+    """What `cell.project(x)` hands to F.linear, where it returns just what that returns; else None."""
+    with _Deferral() as noted:
+        u = cell.project(x)
+    return noted.given if u is noted.result else None
 
 
 class _Linear(torch.autograd.Function):
@@ -74,7 +96,7 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias)
         ctx.halved = halved
         flat, matrix = x.detach().reshape(-1, x.shape[-1]).contiguous(), weight.detach().contiguous()
-        out = _product(flat, matrix, False, None if bias is None else bias.contiguous(), halved)
+        out = product(flat, matrix, None if bias is None else bias.contiguous(), halved=halved)
         return out.view(*x.shape[:-1], len(weight))
 
     @staticmethod
@@ -85,27 +107,48 @@ class _Linear(torch.autograd.Function):
             given = iter(torch.autograd.grad(F.linear(x, weight, bias), inputs, gradient, create_graph=True))
             return *(next(given) if t is not None and t.requires_grad else None for t in (x, weight, bias)), None
         rows = gradient.reshape(-1, gradient.shape[-1]).contiguous()
-        d_x = d_weight = d_bias = None
+        d_x = d_bias = None
         if ctx.needs_input_grad[0]:
-            d_x = _product(rows, weight.contiguous(), True, None, ctx.halved).view(x.shape)
-        if ctx.needs_input_grad[1]:
-            d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-            outer(rows, x.reshape(-1, x.shape[-1]), d_weight, add=False, halved=ctx.halved)
-        if bias is not None and ctx.needs_input_grad[2]:
-            d_bias = rows.sum(0)
+            d_x = product(rows, weight.contiguous(), transposed=True, halved=ctx.halved).view(x.shape)
+        d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        if bias is not None:
+            d_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
+        outer(rows, [Side(x.reshape(-1, x.shape[-1]), d_weight)], d_bias, halved=ctx.halved)
         return d_x, d_weight, d_bias, None
 
 
-def _product(a: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, halved: bool) -> Tensor:
-    """a [N, D] weight' for weight [H, D], or a [N, H] weight if transposed."""
+def product(
+    a: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    transposed: bool = False,
+    halved: bool = False,
+    narrow: bool = False,
+) -> Tensor:
+    """a [N, D] weight' + bias for weight [H, D], or a [N, H] weight if transposed; all contiguous.
+
+    Args:
+        a: float32, or bfloat16 if halved.
+        weight: float32.
+        bias: float32 or None.
+        transposed: as above.
+        halved: operands are rounded to bfloat16; sums stay float32.
+        narrow: whether the result is bfloat16 rather than float32; only if halved.
+    """
     depth, columns = weight.shape if transposed else (weight.shape[1], len(weight))
     matrix = pack(weight, Packed("", 0, 0, depth, columns, transposed), halved)
-    out = WORKSPACE.empty(len(a), columns)
-    left, to = (address(a), a.stride(0)), (address(out), columns)
+    out = WORKSPACE.empty(len(a), columns, dtype=torch.bfloat16 if narrow else torch.float32)
+    left, to, kind = (address(a), a.stride(0)), (address(out), columns), _kind(a, halved)
     native.base().large(
-        *left, len(a), depth, address(matrix), columns, address(bias), *to, halved, torch.get_num_threads()
-    )
+        *left, len(a), depth, address(matrix), columns, address(bias), *to, kind | native.TO_NARROW * narrow,
+        torch.get_num_threads(),
+    )  # fmt: skip
     return out
+
+
+def _kind(a: Tensor, halved: bool) -> int:
+    return native.HALVED * halved | native.FROM_NARROW * (a.dtype == torch.bfloat16)
 
 
 def pack(weight: Tensor, part: Packed, halved: bool) -> Tensor:
@@ -123,12 +166,39 @@ def start(weight: Tensor, part: Packed) -> int:
     return weight.data_ptr() + 4 * (part.row * weight.shape[1] + part.column)
 
 
-def outer(a: Tensor, b: Tensor, into: Tensor, *, add: bool, halved: bool) -> None:
-    """a [N, H]' b [N, D] into a float32 [H, D], or added to it: a weight's gradient. Windows of matrices will do."""
-    if not serves(a, b, into):
-        into.copy_(into + a.t() @ b if add else a.t() @ b)
-        return
-    base, threads, rows, columns = native.base(), torch.get_num_threads(), a.shape[1], b.shape[1]
-    work = WORKSPACE.empty(threads * base.outer_size(rows, columns))
-    left, right, to = ((address(tensor), tensor.stride(0)) for tensor in (a, b, into))
-    base.outer(*left, *right, len(a), rows, columns, *to, address(work), add, halved, threads)
+class Side(NamedTuple):
+    """One right side of `outer`.
+
+    Attributes:
+        b: float32 [N, D], or int64 [N]: the addresses of rows of D.
+        into: float32 [H, D], which is written. Windows of matrices will do for either.
+    """
+
+    b: Tensor
+    into: Tensor
+
+
+def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, halved: bool = False) -> None:
+    """a [N, H]' b [N, D] into each side's [H, D], and a's column sums into sums [H]: gradients of weights and bias.
+
+    Args:
+        a: float32, or bfloat16 if halved; rows contiguous.
+        sides: what a is multiplied with; a is read once for all of them.
+        sums: float32 or None.
+        halved: operands are rounded to bfloat16; sums stay float32.
+    """
+    base, threads, columns = native.base(), torch.get_num_threads(), a.shape[1]
+    given = (native.Side * len(sides))()
+    for one, (b, into) in zip(given, sides, strict=True):
+        one.columns, one.c, one.ldc = into.shape[1], address(into), into.stride(0)
+        if b.dtype == torch.int64:
+            one.row = address(b)
+        else:
+            one.b, one.ldb = address(b), b.stride(0)
+    array = ctypes.addressof(given)
+    size = base.outer_size(columns, array, len(sides))
+    work = WORKSPACE.empty(threads * size)
+    base.outer(
+        address(a), a.stride(0), len(a), columns, array, len(sides), address(sums), address(work), size,
+        _kind(a, halved), threads,
+    )  # fmt: skip

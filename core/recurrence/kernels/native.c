@@ -3,7 +3,6 @@
 #include <omp.h>
 #include <stdlib.h>
 
-typedef uint16_t half; /* bfloat16 */
 static inline half to_half(float x) { /* to nearest, ties to even; NaN stays NaN */
   uint32_t b; memcpy(&b, &x, 4);
   if (x != x) return (half)((b >> 16) | 64);
@@ -15,17 +14,19 @@ static inline void put(float *p, vec x, long n) {
 }
 static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 ? load_part(p, n) : all(0); }
 
-#define BEGIN (add ? get(c[m] + n * V, columns - n * V) : bias ? get(bias + n * V, columns - n * V) : all(0))
+/* What becomes of a product: written, added to what is there, or rounded to bfloat16. */
+enum { WRITE, ADD, NARROW_DOWN };
+#define BEGIN (how == ADD ? get(c[m] + n * V, columns - n * V) : bias ? get(bias + n * V, columns - n * V) : all(0))
 
 /* What will be written is fetched while the product is computed: a line that is not in the cache is read first. */
 #define COMING(MR, NV)                                                                                               \
-  if (!add)                                                                                                          \
+  if (how != ADD)                                                                                                    \
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++) __builtin_prefetch(c[m] + n * V, 1);
 
 /* A register tile c[m][j] (+)= sum_k a(m, k) w[k][j]. `columns` of its NV * V are real. */
 #define TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                        \
-  static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int add, const float *bias) { \
+  static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int how, const float *bias) { \
     vec s[MR][NV];                                                                                                   \
     COMING(MR, NV)                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
@@ -48,9 +49,14 @@ TILES(8)
 #endif
 
 #ifdef __AVX512BF16__
+static inline void put_half(half *p, vec x, long n) {
+  if (n >= V) store_half(p, x); else if (n > 0) store_half_part(p, x, n);
+}
+static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p) : n > 0 ? load_half_part(p, n) : all(0); }
+
 /* The same for bfloat16 pairs: two products per lane and instruction, sums in float32. depth counts pairs. */
 #define HALF_TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                   \
-  static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int add, const float *bias) {  \
+  static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int how, const float *bias) {  \
     __m512 s[MR][NV];                                                                                                \
     COMING(MR, NV)                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
@@ -65,7 +71,9 @@ TILES(8)
       }                                                                                                              \
     }                                                                                                                \
     for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) put(c[m] + n * V, (vec)s[m][n], columns - n * V);                                 \
+      for (int n = 0; n < NV; n++)                                                                                   \
+        if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, (vec)s[m][n], columns - n * V);                       \
+        else put(c[m] + n * V, (vec)s[m][n], columns - n * V);                                                       \
   }
 #define HALF_TILES(MR)                                                                                               \
   HALF_TILE(half_##MR##_1, MR, 1, const half *const *a, a[m] + 2 * k)                                                \
@@ -95,20 +103,20 @@ static inline long vectors(long columns) { return (least(columns, PANEL) + V - 1
     else { CALL(STEM, 1, n, PACKED) r += 1; }                                                                        \
   }
 #define CALL(STEM, MR, n, PACKED)                                                                                    \
-  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, add, bias);                                            \
-  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, add, bias);                                       \
-  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, add, bias);
+  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, how, bias);                                            \
+  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, how, bias);                                       \
+  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, how, bias);
 #if ROWS == 8
 #define IF8(STEM, left, n, PACKED) if (left >= 8) { CALL(STEM, 8, n, PACKED) r += 8; } else
 #else
 #define IF8(STEM, left, n, PACKED)
 #endif
 
-static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long columns, int add, const float *bias) {
+static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long columns, int how, const float *bias) {
   DOWN(float, rows, w)
 }
 #ifdef __AVX512BF16__
-static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long columns, int add, const float *bias) {
+static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long columns, int how, const float *bias) {
   DOWN(half, half, w)
 }
 #endif
@@ -116,7 +124,7 @@ static void half_panel(const half *const *a, long rows, const half *w, long dept
 #define MOST 512 /* rows whose pointers are kept on the stack */
 
 /* product_fn for float32. Panels of `depth` x PANEL; the last one is as many vectors wide as it needs. */
-void product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+void product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
              long first, long last, void *scratch) {
   (void)scratch;
   float *to[MOST];
@@ -124,7 +132,8 @@ void product(const float *const *a, long rows, const void *packed, long depth, l
     long some = least(MOST, rows - begin);
     for (long p = first; p < last; p++) {
       for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      panel(a + begin, some, (const float *)packed + p * PANEL * depth, depth, to, columns - p * PANEL, add, NULL);
+      panel((const float *const *)a + begin, some, (const float *)packed + p * PANEL * depth, depth, to, columns - p * PANEL,
+            add ? ADD : WRITE, NULL);
     }
   }
 }
@@ -137,33 +146,40 @@ static void halve(const float *from, half *to, long n) {
   for (; i < n; i++) to[i] = to_half(from[i]);
 }
 
-/* bfloat16: the rows are rounded into scratch first; depth is padded to pairs. */
-static void half_rows(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
-                      const float *bias, long first, long last, void *scratch) {
+/* bfloat16: rows of float32 are rounded into scratch first, `narrow` ones are taken as they are; depth is padded to pairs. */
+static void half_rows(const void *const *a, int narrow, long rows, const void *packed, long depth, long columns,
+                      void *const *c, int how, const float *bias, long first, long last, void *scratch) {
 #ifdef __AVX512BF16__
   const half *from[MOST]; float *to[MOST];
   long padded = (depth + 1) / 2 * 2;
   for (long begin = 0; begin < rows; begin += MOST) {
     long some = least(MOST, rows - begin);
     for (long r = 0; r < some; r++) {
+      from[r] = a[begin + r];
+      if (narrow && padded == depth) continue;
       half *row = (half *)scratch + r * padded;
-      halve(a[begin + r], row, depth);
+      if (narrow) memcpy(row, a[begin + r], sizeof(half) * depth); else halve(a[begin + r], row, depth);
       if (padded > depth) row[depth] = 0;
       from[r] = row;
     }
     for (long p = first; p < last; p++) {
-      for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      half_panel(from, some, (const half *)packed + p * PANEL * padded, padded / 2, to, columns - p * PANEL, add,
+      for (long r = 0; r < some; r++)
+        to[r] = how == NARROW_DOWN ? (float *)((half *)c[begin + r] + p * PANEL) : (float *)c[begin + r] + p * PANEL;
+      half_panel(from, some, (const half *)packed + p * PANEL * padded, padded / 2, to, columns - p * PANEL, how,
                  bias ? bias + p * PANEL : NULL);
     }
   }
 #endif
 }
 
-/* product_fn for bfloat16; only to be called where has_bfloat16. */
-void half_product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+/* product_fn for bfloat16, of rows that are float32 or bfloat16; only to be called where has_bfloat16. */
+void half_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
-  half_rows(a, rows, packed, depth, columns, c, add, NULL, first, last, scratch);
+  half_rows(a, 0, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
+}
+void narrow_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+                    long first, long last, void *scratch) {
+  half_rows(a, 1, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
 }
 
 long panel_columns(void) { return PANEL; }
@@ -188,6 +204,13 @@ static inline __m512i pairs_of(const float *upper, const float *lower, long n) {
   vec x = get(upper, n), y = lower ? get(lower, n) : all(0);
   __m512i a = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
   __m512i b = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
+  return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+}
+/* The same of what is bfloat16 already. */
+static inline __m512i pairs_of_halves(const half *upper, const half *lower, long n) {
+  __mmask16 real = n >= V ? 0xffff : (__mmask16)((1u << n) - 1);
+  __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, upper));
+  __m512i b = lower ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, lower)) : _mm512_setzero_si512();
   return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
 }
 #endif
@@ -217,44 +240,51 @@ void pack(const float *w, long depth, long columns, long by_depth, long by_colum
   }
 }
 
+/* What the matrices of a large product are made of: bfloat16 operands; the left one, the result stored as such. */
+enum { HALVED = 1, FROM_NARROW = 2, TO_NARROW = 4 };
 #define BLOCK 96 /* rows of a large product that stay in the cache while all panels pass */
 #define DEPTH 512 /* columns of a that are worked off at a time, so that block and panel stay in the cache */
 
 /* One block of rows of `large`, and panels first..last of its columns. */
-static void block_of(const float *a, long lda, long rows, long depth, const void *packed, long columns, const float *bias,
-                     float *c, long ldc, long first, long last, half *rounded) {
-  const float *from[BLOCK]; float *to[BLOCK];
+static void block_of(const char *a, long row_a, long rows, long depth, const void *packed, long columns, const float *bias,
+                     char *c, long row_c, int kind, long first, long last, half *rounded) {
+  const void *from[BLOCK]; void *to[BLOCK];
   for (long r = 0; r < rows; r++) {
-    from[r] = a + r * lda;
-    to[r] = c + r * ldc;
+    from[r] = a + r * row_a;
+    to[r] = c + r * row_c;
   }
-  if (rounded) { half_rows(from, rows, packed, depth, columns, to, 0, bias, first, last, rounded); return; }
+  if (kind & HALVED) {
+    half_rows(from, kind & FROM_NARROW, rows, packed, depth, columns, to, kind & TO_NARROW ? NARROW_DOWN : WRITE, bias,
+              first, last, rounded);
+    return;
+  }
   for (long k = 0; k < depth; k += DEPTH) {
     long deep = least(DEPTH, depth - k);
     const float *part[BLOCK]; float *shifted[BLOCK];
-    for (long r = 0; r < rows; r++) part[r] = from[r] + k;
+    for (long r = 0; r < rows; r++) part[r] = (const float *)from[r] + k;
     for (long p = first; p < last; p++) {
       long wide = columns - p * PANEL;
-      for (long r = 0; r < rows; r++) shifted[r] = to[r] + p * PANEL;
+      for (long r = 0; r < rows; r++) shifted[r] = (float *)to[r] + p * PANEL;
       panel(part, rows, (const float *)packed + p * PANEL * depth + k * vectors(wide) * V, deep, shifted, wide,
-            k > 0, bias ? bias + p * PANEL : NULL);
+            k > 0 ? ADD : WRITE, bias ? bias + p * PANEL : NULL);
     }
   }
 }
 
 /* c[m][n] = a [m, depth] times a packed matrix, + bias. Threads share the rows; the panels too where rows are few. */
-void large(const float *a, long lda, long m, long depth, const void *packed, long columns, const float *bias, float *c,
-           long ldc, int halved, long threads) {
+void large(const void *a, long lda, long m, long depth, const void *packed, long columns, const float *bias, void *c,
+           long ldc, int kind, long threads) {
   long blocks = (m + BLOCK - 1) / BLOCK, all = panels(columns), groups = least(all, (2 * threads + blocks - 1) / blocks);
+  long row_a = lda * (kind & FROM_NARROW ? 2 : 4), row_c = ldc * (kind & TO_NARROW ? 2 : 4);
   if (blocks >= 4 * threads) groups = 1;
 #pragma omp parallel num_threads(threads) if (m * depth * columns > 100000)
   {
-    half *rounded = halved ? malloc(sizeof(half) * BLOCK * ((depth + 1) / 2 * 2)) : NULL;
+    half *rounded = kind & HALVED ? malloc(sizeof(half) * BLOCK * ((depth + 1) / 2 * 2)) : NULL;
 #pragma omp for schedule(dynamic, 1)
     for (long item = 0; item < blocks * groups; item++) {
       long b = item / groups, g = item % groups;
-      block_of(a + b * BLOCK * lda, lda, least(BLOCK, m - b * BLOCK), depth, packed, columns, bias, c + b * BLOCK * ldc,
-               ldc, g * all / groups, (g + 1) * all / groups, rounded);
+      block_of((const char *)a + b * BLOCK * row_a, row_a, least(BLOCK, m - b * BLOCK), depth, packed, columns, bias,
+               (char *)c + b * BLOCK * row_c, row_c, kind, g * all / groups, (g + 1) * all / groups, rounded);
     }
     free(rounded);
   }
@@ -272,12 +302,28 @@ HALF_TILE(half_strip_2, ROWS, 2, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
 HALF_TILE(half_strip_3, ROWS, 3, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
 #endif
 
-#define LONG 128                      /* rows (the summed dimension) that are packed at a time */
+#define LONG 256                      /* rows (the summed dimension) that are packed at a time, at most */
 #define STRIP (LONG * ROWS + 16)      /* floats between strips: at a distance of 4 KiB they would share cache lines */
 static long strips(long m) { return (m + ROWS - 1) / ROWS; }
 
-/* Floats that a thread of `outer` needs: packed pieces of a and b, and its own sum. */
-long outer_size(long m, long columns) { return strips(m) * STRIP + (LONG + ROWS * strips(m)) * panels(columns) * PANEL + 64; }
+/* b of c[i][j] = sum_r a[r][i] b[r][j], as rows or as pointers to rows, and c; `columns` of each. */
+typedef struct {
+  const float *b; long ldb;
+  const float *const *row; /* or NULL */
+  long columns;
+  float *c; long ldc;
+} Side;
+static inline const float *row_of(const Side *side, long r) { return side->row ? side->row[r] : side->b + r * side->ldb; }
+
+static long columns_of(const Side *side, long sides) {
+  long sum = 0;
+  for (long k = 0; k < sides; k++) sum += panels(side[k].columns) * PANEL;
+  return sum;
+}
+/* Floats that a thread of `outer` needs: packed pieces of a and b, and its own sums. */
+long outer_size(long m, const Side *side, long sides) {
+  return strips(m) * STRIP + (LONG + ROWS * strips(m)) * columns_of(side, sides) + strips(m) * ROWS + 64;
+}
 
 /* [deep][m] -> strips [deep][ROWS], GROUP rows at a time: strips are pages apart, and each visit of a page costs */
 #define GROUP 8
@@ -295,11 +341,13 @@ static void pack_strips(const float *a, long lda, long deep, long m, float *to) 
 
 #ifdef __AVX512BF16__
 /* The same in pairs of rows; a strip has half as many floats of memory, and as much space. */
-static void pack_half_strips(const float *a, long lda, long deep, long m, float *to) {
+static void pack_half_strips(const void *a, int narrow, long lda, long deep, long m, float *to) {
   for (long k = 0; k < deep; k += 2) {
-    const float *upper = a + k * lda, *lower = k + 1 < deep ? upper + lda : NULL;
+    int lower = k + 1 < deep;
     for (long s = 0; s < m; s += V) {
-      __m512i pairs = pairs_of(upper + s, lower ? lower + s : NULL, m - s);
+      const float *wide = (const float *)a + k * lda + s;
+      const half *thin = (const half *)a + k * lda + s;
+      __m512i pairs = narrow ? pairs_of_halves(thin, lower ? thin + lda : NULL, m - s) : pairs_of(wide, lower ? wide + lda : NULL, m - s);
       _mm256_storeu_si256((__m256i *)(to + s / ROWS * STRIP + k / 2 * ROWS), _mm512_castsi512_si256(pairs));
       if (s + ROWS < m)
         _mm256_storeu_si256((__m256i *)(to + (s / ROWS + 1) * STRIP + k / 2 * ROWS), _mm512_extracti64x4_epi64(pairs, 1));
@@ -308,57 +356,115 @@ static void pack_half_strips(const float *a, long lda, long deep, long m, float 
 }
 #endif
 
-static void strip_tile(const float *x, const float *w, long deep, float *const *to, long n, int add, int halved) {
+/* Rows begin..+deep of a side's columns from `column` on. */
+static void pack_side(const Side *side, long begin, long deep, long column, int halved, float *to) {
+  long valid = side->columns - column, wide = vectors(valid) * V;
 #ifdef __AVX512BF16__
   if (halved) {
-    if (n == 3) half_strip_3((const half *)x, (const half *)w, (deep + 1) / 2, to, PANEL, add, NULL);
-    else if (n == 2) half_strip_2((const half *)x, (const half *)w, (deep + 1) / 2, to, PANEL, add, NULL);
-    else half_strip_1((const half *)x, (const half *)w, (deep + 1) / 2, to, PANEL, add, NULL);
+    half *narrow = (half *)to;
+    for (long k = 0; k < deep; k += 2, narrow += 2 * wide) {
+      const float *upper = row_of(side, begin + k) + column, *lower = k + 1 < deep ? row_of(side, begin + k + 1) + column : NULL;
+      for (long j = 0; j < wide; j += V) _mm512_storeu_si512(narrow + 2 * j, pairs_of(upper + j, lower ? lower + j : NULL, valid - j));
+    }
     return;
   }
 #endif
   (void)halved;
-  if (n == 3) strip_3(x, w, deep, to, PANEL, add, NULL);
-  else if (n == 2) strip_2(x, w, deep, to, PANEL, add, NULL);
-  else strip_1(x, w, deep, to, PANEL, add, NULL);
+  for (long k = 0; k < deep; k++, to += wide) {
+    const float *from = row_of(side, begin + k) + column;
+    for (long j = 0; j < wide; j += V) store(to + j, get(from + j, valid - j));
+  }
 }
 
-/* c[i][j] (+)= sum_r a[r][i] b[r][j] for r < rows: a weight's gradient. Each thread sums over its own share of the rows,
- * so that each row is packed once, in one pass, and nobody waits; the shares are added up at the end. */
-void outer(const float *a, long lda, const float *b, long ldb, long rows, long m, long columns, float *c, long ldc,
-           float *work, int add, int halved, long threads) {
-  long wide = panels(columns) * PANEL, size = outer_size(m, columns);
+static void strip_tile(const float *x, const float *w, long deep, float *const *to, long columns, int how, int halved) {
+  long n = vectors(columns);
+#ifdef __AVX512BF16__
+  if (halved) {
+    if (n == 3) half_strip_3((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
+    else if (n == 2) half_strip_2((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
+    else half_strip_1((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
+    return;
+  }
+#endif
+  (void)halved;
+  if (n == 3) strip_3(x, w, deep, to, columns, how, NULL);
+  else if (n == 2) strip_2(x, w, deep, to, columns, how, NULL);
+  else strip_1(x, w, deep, to, columns, how, NULL);
+}
+
+/* sums[i] += a[i] of one row. */
+static void add_row(float *sums, const void *a, int narrow, long n) {
+  for (long i = 0; i < n; i += V) {
+#ifdef __AVX512BF16__
+    if (narrow) { put(sums + i, get(sums + i, n - i) + get_half((const half *)a + i, n - i), n - i); continue; }
+#endif
+    put(sums + i, get(sums + i, n - i) + get((const float *)a + i, n - i), n - i);
+  }
+}
+
+/* c[i][j] = sum_r a[r][i] b[r][j] for r < rows, of all sides, and sums[i] = sum_r a[r][i]: a weight's gradients and a
+ * bias's. Where there are columns of a enough, each thread has its own; else its own rows, and the threads' sums are
+ * added up at the end. */
+void outer(const void *a, long lda, long rows, long m, const Side *side, long sides, float *sums, float *work, long size,
+           int kind, long threads) {
+  int own = strips(m) >= 8 * threads, halved = kind & HALVED, narrow = kind & FROM_NARROW;
 #pragma omp parallel num_threads(threads)
   {
-    long id = omp_get_thread_num(), team = omp_get_num_threads();
-    float *pa = work + id * size, *pb = pa + strips(m) * STRIP, *sum = pb + LONG * wide;
-    long begin = id * rows / team, end = (id + 1) * rows / team;
-    for (long k = begin; k < end || k == begin; k += LONG) {
-      long deep = least(LONG, end - k);
+    long id = omp_get_thread_num(), team = omp_get_num_threads(), many = strips(m);
+    long first = own ? id * many / team * ROWS : 0, past = own ? least(m, (id + 1) * many / team * ROWS) : m;
+    long begin = own ? 0 : id * rows / team, end = own ? rows : (id + 1) * rows / team, share = end - begin;
+    float *pa = work + id * size, *pb = pa + many * STRIP, *column = pb + LONG * columns_of(side, sides), *sum = column + many * ROWS;
+    float unused[PANEL];
+    many = strips(past - first);
+    memset(column, 0, 4 * (past - first));
+    long most = halved ? LONG : 160, pieces = share > 0 ? (share + most - 1) / most : 1, each = share > 0 ? (share + 2 * pieces - 1) / (2 * pieces) * 2 : 2;
+    for (long k = begin; k < end || k == begin; k += each) {
+      long deep = least(each, end - k);
+      const char *from = (const char *)a + (k * lda + first) * (narrow ? 2 : 4);
+      for (long r = 0; sums && r < deep; r++) add_row(column, from + r * lda * (narrow ? 2 : 4), narrow, past - first);
 #ifdef __AVX512BF16__
-      if (halved) pack_half_strips(a + k * lda, lda, deep, m, pa); else
+      if (halved) pack_half_strips(from, narrow, lda, deep, past - first, pa); else
 #endif
-      pack_strips(a + k * lda, lda, deep, m, pa);
-      for (long p = 0; p < panels(columns); p++) {
-        long valid = columns - p * PANEL, n = vectors(valid);
-        float *w = pb + p * PANEL * LONG;
-        if (halved) pack_half_panel(b + k * ldb + p * PANEL, deep, valid, ldb, 1, (half *)w);
-        else pack_panel(b + k * ldb + p * PANEL, deep, valid, ldb, 1, w);
-        for (long s = 0; s < strips(m); s++) {
-          float *to[ROWS];
-          for (long r = 0; r < ROWS; r++) to[r] = sum + (s * ROWS + r) * wide + p * PANEL;
-          strip_tile(pa + s * STRIP, w, deep, to, n, k > begin, halved);
+      pack_strips((const float *)from, lda, deep, past - first, pa);
+      float *mine = sum;
+      for (const Side *b = side; b < side + sides; b++) {
+        long wide = panels(b->columns) * PANEL;
+        for (long j = 0; j < b->columns; j += PANEL) {
+          pack_side(b, k, deep, j, halved, pb);
+          for (long s = 0; s < many; s++) {
+            float *to[ROWS];
+            for (long r = 0; r < ROWS; r++) {
+              long i = first + s * ROWS + r;
+              to[r] = !own ? mine + i * wide + j : i < past ? b->c + i * b->ldc + j : unused;
+            }
+            strip_tile(pa + s * STRIP, pb, deep, to, own ? b->columns - j : vectors(b->columns - j) * V, k > begin ? ADD : WRITE, halved);
+          }
         }
+        mine += many * ROWS * wide;
       }
     }
+    if (own && sums) memcpy(sums + first, column, 4 * (past - first));
 #pragma omp barrier
+    float *at = work + strips(m) * STRIP + LONG * columns_of(side, sides);
+    if (!own && sums) {
 #pragma omp for schedule(static)
-    for (long i = 0; i < m; i++)
-      for (long j = 0; j < columns; j++) {
-        float x = add ? c[i * ldc + j] : 0;
-        for (long t = 0; t < team; t++) x += work[t * size + strips(m) * STRIP + LONG * wide + i * wide + j];
-        c[i * ldc + j] = x;
+      for (long i = 0; i < m; i++) {
+        sums[i] = 0;
+        for (long t = 0; t < team; t++) sums[i] += at[t * size + i];
       }
+    }
+    at += strips(m) * ROWS;
+    for (const Side *b = side; !own && b < side + sides; b++) {
+      long wide = panels(b->columns) * PANEL;
+#pragma omp for schedule(static)
+      for (long i = 0; i < m; i++)
+        for (long j = 0; j < b->columns; j++) {
+          float x = 0;
+          for (long t = 0; t < team; t++) x += at[t * size + i * wide + j];
+          b->c[i * b->ldc + j] = x;
+        }
+      at += strips(m) * ROWS * wide;
+    }
   }
 }
 
@@ -374,7 +480,7 @@ static inline vec load_bytes(const int8_t *p) {
 #endif
 }
 #define BYTE_TILE(NAME, MR, NV)                                                                                      \
-  static void NAME(const float *const *a, const int8_t *w, long depth, float *const *c, long columns, int add,       \
+  static void NAME(const float *const *a, const int8_t *w, long depth, float *const *c, long columns, int how,       \
                    const float *bias, const float *scale) {                                                          \
     vec s[MR][NV];                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
@@ -396,16 +502,16 @@ BYTE_TILES(8)
 #endif
 #undef CALL
 #define CALL(STEM, MR, n, PACKED)                                                                                    \
-  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, add, bias, scale);                               \
-  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, add, bias, scale);                          \
-  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, add, bias, scale);
-static void byte_panel(const float *const *a, long rows, const int8_t *w, long depth, float *const *c, long columns, int add,
+  if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, how, bias, scale);                               \
+  else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, how, bias, scale);                          \
+  else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, how, bias, scale);
+static void byte_panel(const float *const *a, long rows, const int8_t *w, long depth, float *const *c, long columns, int how,
                        const float *bias, const float *scale) {
   DOWN(int8_t, byte, w)
 }
 
 /* product_fn for weights of 8 bits; the scales of all columns follow the panels. */
-void byte_product(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+void byte_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
   (void)scratch;
   const float *scale = (const float *)((const char *)packed + panels(columns) * PANEL * depth);
@@ -414,8 +520,8 @@ void byte_product(const float *const *a, long rows, const void *packed, long dep
     long some = least(MOST, rows - begin);
     for (long p = first; p < last; p++) {
       for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      byte_panel(a + begin, some, (const int8_t *)packed + p * PANEL * depth, depth, to, columns - p * PANEL, add, NULL,
-                 scale + p * PANEL);
+      byte_panel((const float *const *)a + begin, some, (const int8_t *)packed + p * PANEL * depth, depth, to,
+                 columns - p * PANEL, add ? ADD : WRITE, NULL, scale + p * PANEL);
     }
   }
 }
@@ -447,7 +553,7 @@ void few(product_fn *multiply, const float *a, long rows, const void *packed, lo
   {
     long id = omp_get_thread_num(), team = omp_get_num_threads(), all = panels(columns);
     long first = id * all / team, last = (id + 1) * all / team;
-    const float *from[rows]; float *to[rows];
+    const void *from[rows]; float *to[rows];
     for (long r = 0; r < rows; r++) {
       from[r] = a + r * depth;
       to[r] = c + r * columns;

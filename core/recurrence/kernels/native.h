@@ -35,6 +35,18 @@ static inline void store_part(float *p, vec x, long n) { _mm512_mask_storeu_ps(p
 static inline vec load_part(const float *p, long n) { vec x = {0}; memcpy(&x, p, 4 * n); return x; }
 static inline void store_part(float *p, vec x, long n) { memcpy(p, &x, 4 * n); }
 #endif
+
+/* What stands at the input side of a step, and its gradient: bfloat16 in a kernel that is compiled with NARROW. */
+typedef uint16_t half; /* bfloat16 */
+#if defined(__AVX512BF16__)
+static inline vec widened(__m256i x) { return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
+static inline vec load_half(const half *p) { return widened(_mm256_loadu_si256((const __m256i *)p)); }
+static inline vec load_half_part(const half *p, long n) { return widened(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p)); }
+static inline void store_half(half *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+static inline void store_half_part(half *p, vec x, long n) {
+  _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)x));
+}
+#endif
 static inline vec all(float x) { return (vec){0} + x; }
 static inline vec pick(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
 #if defined(__AVX512F__) /* NaN stays NaN in all of these */
@@ -45,6 +57,16 @@ static inline vec at_most(vec x, float high) { return pick(x > all(high), all(hi
 static inline vec at_least(vec x, float low) { return pick(x < all(low), all(low), x); }
 #endif
 static inline float total(vec x) { float sum = 0; for (int i = 0; i < V; i++) sum += x[i]; return sum; }
+
+/* 1 / x for finite normal x and quotient, to 1 ulp: a division occupies the unit for as long as ten products. */
+#if defined(__AVX512F__)
+static inline vec inverse(vec x) {
+  vec y = (vec)_mm512_rcp14_ps((__m512)x);
+  return y + y * (all(1.f) - x * y);
+}
+#else
+static inline vec inverse(vec x) { return all(1.f) / x; }
+#endif
 
 /* e^x = 2^n e^r to 1 ulp, |r| <= log(2)/2, polynomial of Cephes' expf; n comes back in *whole. */
 static inline vec exp_parts(vec x, ints *whole) {
@@ -71,7 +93,7 @@ static inline vec v_exp(vec x) {
 static inline vec v_sigmoid(vec x) {
   ints whole;
   vec y = exp_parts(at_least(at_most(-x, 87.f), -87.f), &whole);
-  return all(1.f) / (all(1.f) + y * (vec)((whole + 127) << 23));
+  return inverse(all(1.f) + y * (vec)((whole + 127) << 23));
 }
 
 /* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. */
@@ -89,7 +111,7 @@ static inline vec v_tanh(vec x) {
   q = q * s + all(1.18534705686654e-04f);
   q = q * s + all(2.26843463243900e-03f);
   q = q * s + all(4.89352518554385e-03f);
-  return x * p / q;
+  return x * p * inverse(q);
 }
 
 /* log to 1 ulp for positive x, Cephes' logf; log(0) = -inf, of negative numbers NaN. */
@@ -133,8 +155,34 @@ static inline vec v_ge(vec a, vec b) { return pick(a >= b, all(1.f), all(0.f)); 
 static inline vec v_ahead(vec a, vec b) { return pick(a > b, all(1.f), pick(a == b, all(.5f), all(0.f))); }
 static inline vec v_select(vec c, vec a, vec b) { return pick(c != all(0.f), a, b); }
 
+#ifdef NARROW
+typedef half unit;
+#define load_unit load_half
+#define load_unit_part load_half_part
+#define store_unit store_half
+#define store_unit_part store_half_part
+/* A gate in (0, 1) by its distance from the nearer end: a forget gate of 0.999 would be 1 in bfloat16, and the gradient
+ * through a thousand steps not a third but all. */
+static inline vec folded(vec x) { return pick(x > all(.5f), -(all(1.f) - x), x); } /* 1 becomes -0 */
+static inline vec unfolded(vec x) { return x + pick((ints)x < 0, all(1.f), all(0.f)); }
+static inline vec load_gate(const unit *p) { return unfolded(load_unit(p)); }
+static inline vec load_gate_part(const unit *p, long n) { return unfolded(load_unit_part(p, n)); }
+static inline void store_gate(unit *p, vec x) { store_unit(p, folded(x)); }
+static inline void store_gate_part(unit *p, vec x, long n) { store_unit_part(p, folded(x), n); }
+#else
+typedef float unit;
+#define load_unit load
+#define load_unit_part load_part
+#define store_unit store
+#define store_unit_part store_part
+#define load_gate load
+#define load_gate_part load_part
+#define store_gate store
+#define store_gate_part store_part
+#endif
+
 /* A recurrent product c[r][0..columns) (+)= a[r] W' of a team member's rows; the member takes panels first..last. */
-typedef void product_fn(const float *const *a, long rows, const void *packed, long depth, long columns, float *const *c,
+typedef void product_fn(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c,
                         int add, long first, long last, void *scratch);
 
 /* What one call works on. Rows are sorted by falling length, so that step t has rows 0..count[t) at offset[t]. */
@@ -142,17 +190,19 @@ typedef struct {
   long steps, batch, threads, shared;  /* shared: all threads work on the same rows, and on parts of each product */
   const long *count, *offset;          /* [T] */
   const unsigned char *reset;          /* [N] or NULL: the row starts anew before the step */
-  const float *u;                      /* [N, P] */
-  float *out, *saved, *kept;           /* [N, O]; [N, S] and [N, P] (u itself where it may be lost), for backward */
+  const unit *u;                       /* [N, P] */
+  float *out, *saved;                  /* [N, O]; [N, S] for backward */
+  unit *kept;                          /* [N, P] (u itself where it may be lost) for backward */
   float *state[8];                     /* [N, n] each, or [2, B, n] where nothing is kept */
   const float *initial[8], *fresh[8];  /* [B, n] each */
   const float *param[48];              /* vectors */
   const void *packed[48];              /* weights, packed for the products of this direction */
   const float *mask;                   /* [B, H] or NULL */
   const float *d_out;                  /* backward: [N, O] */
-  float *d_u, *d_product[16], *d_state[8], *d_fresh[8]; /* [N, P]; [N, rows]; [B, n]: final on entry, initial on exit */
+  unit *d_u, *d_product[16];           /* [N, P]; [N, rows] */
+  float *d_state[8], *d_fresh[8];      /* [B, n]: final on entry, initial on exit */
   float *d_param;                      /* [threads, sum of widths], zero on entry */
   float *scratch;                      /* [threads, scratch_size] floats, or one where shared */
   long scratch_size;
-  product_fn *product;
+  product_fn *product, *of_units;      /* of rows of float32, and of rows of units */
 } Call;

@@ -44,8 +44,21 @@ class Call(ctypes.Structure):
         ("packed", _pointer * PARAMS), ("mask", _pointer), ("d_out", _pointer),
         ("d_u", _pointer), ("d_product", _pointer * PRODUCTS), ("d_state", _pointer * STATES),
         ("d_fresh", _pointer * STATES), ("d_param", _pointer), ("scratch", _pointer), ("scratch_size", ctypes.c_long),
-        ("product", _pointer),
+        ("product", _pointer), ("of_units", _pointer),
     ]  # fmt: skip
+
+
+class Side(ctypes.Structure):
+    """`Side` of native.c."""
+
+    _fields_ = [
+        ("b", _pointer), ("ldb", ctypes.c_long), ("row", _pointer), ("columns", ctypes.c_long), ("c", _pointer),
+        ("ldc", ctypes.c_long),
+    ]  # fmt: skip
+
+
+HALVED, FROM_NARROW, TO_NARROW = 1, 2, 4
+"""what the matrices of a large product are made of"""
 
 
 def address(tensor: Tensor | None) -> int | None:
@@ -76,10 +89,8 @@ def base() -> ctypes.CDLL:
     library.packed_size.argtypes = [long, long, ctypes.c_int]
     library.pack.argtypes = [data, long, long, long, long, data, ctypes.c_int, long]
     library.byte_size.restype = library.outer_size.restype = long
-    library.outer_size.argtypes = [long, long]
-    library.outer.argtypes = [
-        data, long, data, long, long, long, long, data, long, data, ctypes.c_int, ctypes.c_int, long,
-    ]  # fmt: skip
+    library.outer_size.argtypes = [long, data, long]
+    library.outer.argtypes = [data, long, long, long, data, long, data, data, long, ctypes.c_int, long]
     library.byte_size.argtypes = [long, long]
     library.pack_bytes.argtypes = [data, long, long, long, long, data]
     library.few.argtypes = [data, data, long, data, long, long, data, data, data, long, long]

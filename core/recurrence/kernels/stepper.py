@@ -14,13 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
 from core.recurrence.kernels.fused import Kernel, kernel_of
-from core.recurrence.kernels.linear import pack, start
+from core.recurrence.kernels.linear import Deferred, deferred, pack, start
 from core.recurrence.kernels.native import Call, address
 from core.recurrence.kernels.phases import Packed
 
@@ -99,7 +97,7 @@ class _Layer:
             raise ValueError(f"a stepper cannot serve {type(cell).__name__}: {kernel}")
         made, self.weights, self.threads = kernel.program, weights, torch.get_num_threads()
         self.base, self.forward = kernel.base, kernel.forward_bare
-        matrix, bias = _linear_of(cell)
+        _, matrix, bias = _linear_of(cell)
         self.below, self.u = below, torch.zeros(batch, made.inputs)
         self.given = [torch.zeros(batch, width) for width in made.states]
         self.after = [torch.zeros(batch, width) for width in made.states]
@@ -168,29 +166,13 @@ def _product_of(base: ctypes.CDLL, weights: str) -> Any:
     return ctypes.cast(getattr(base, names[weights]), ctypes.c_void_p)
 
 
-class _Listener(TorchFunctionMode):
-    """Notes the one F.linear that makes u."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[Tensor, tuple[Any, ...]]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is F.linear:
-            self.seen.append((result, args))
-        return result
-
-
-def _linear_of(cell: Cell) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a `project` that is one F.linear.
+def _linear_of(cell: Cell) -> Deferred:
+    """What a `project` that is one F.linear hands to it.
 
     Raises:
         ValueError: it is something else.
     """
-    with _Listener() as listener:
-        u = cell.project(torch.zeros(1, 1, cell.input_size))
-    if len(listener.seen) != 1 or listener.seen[0][0] is not u:
+    given = deferred(cell, torch.zeros(1, 1, cell.input_size))
+    if given is None:
         raise ValueError(f"a stepper cannot serve {type(cell).__name__}: its project is not one F.linear")
-    _, weight, *bias = listener.seen[0][1]
-    return weight, bias[0] if bias else None
+    return given

@@ -16,19 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.recurrence.kernels import fused
-from core.recurrence.kernels.fused import Run
 from core.recurrence.kernels.layout import Layout, final_state
-from core.recurrence.kernels.plan import Program
+from core.recurrence.kernels.passes import INPUTS, Run, add_vectors, twice
+from core.recurrence.kernels.plan import Program, WeightGradient
 from core.recurrence.kernels.triton_kernel import Buffers, Generated
 
 
 class Kernel(Generated):
     """What fused.run asks of a kernel."""
 
-    def apply(self, run: Run, *tensors: Tensor) -> tuple[Tensor, ...]:
+    narrow = direct = False
+
+    def apply(self, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
-        return _Triton.apply(run, self, *tensors)  # type: ignore[no-untyped-call,no-any-return]
+        return _Triton.apply(run, self, tensors[0], *tensors[INPUTS:])  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _Triton(torch.autograd.Function):
@@ -51,7 +52,8 @@ class _Triton(torch.autograd.Function):
         everything = ctx.saved_tensors
         tensors, buffers = everything[: -len(names)], dict(zip(names, everything[-len(names) :], strict=True))
         if torch.is_grad_enabled():
-            return (None, None, *fused.twice(run, tensors, [d_out, *d_after]))
+            d_u, _, _, *others = twice(run, [None, None, None, *tensors], [d_out, *d_after])
+            return (None, None, d_u, *others)
         with torch.cuda.device_of(d_out):  # type: ignore[no-untyped-call]
             return (None, None, *_gradients(run, kernel, tensors, buffers, d_out.contiguous(), d_after))
 
@@ -101,9 +103,38 @@ def _gradients(
     else:
         sequence.backward(weights)
     after = [buffers[f"after{k}"] for k in range(len(state))]
-    d_weights = fused.weight_gradients(run, weights, buffers, buffers["d_param"], after, state, fresh)
+    d_weights = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for one in made.weights:
+        into = d_weights[one.param][one.row : one.row + one.rows, one.column : one.column + one.columns]
+        for gradient, operand in _pairs(run.layout, one, buffers, after, state, fresh):
+            into.addmm_(gradient[:, : one.rows].t(), operand[:, : one.columns])
+    add_vectors(made, d_weights, buffers["d_param"])
     states = [*(f"d_state{k}" for k in range(len(state))), *(f"d_fresh{k}" for k in range(len(fresh)))]
-    return [buffers["d_u"], *(buffers[name] for name in states), *d_weights]
+    return [buffers["d_u"], *(buffers[name] for name in states), *d_weights.values()]
+
+
+def _pairs(
+    layout: Layout,
+    one: WeightGradient,
+    buffers: dict[str, Tensor],
+    after: Sequence[Tensor],
+    state: Sequence[Tensor],
+    fresh: Sequence[Tensor],
+) -> list[tuple[Tensor, Tensor]]:
+    """(gradients of the product's result, operands), row by row, in as few matrices as there are."""
+    gradient = buffers[one.gradient.buffer][:, one.gradient.offset :]
+    if not one.operand.buffer.startswith("before"):
+        return [(gradient, buffers[one.operand.buffer][:, one.operand.offset :])]
+    k = int(one.operand.buffer.removeprefix("before"))
+    batch = len(state[k])
+    index = layout.before(batch)
+    if index is None:
+        rest = len(gradient) - batch
+        pairs = [(gradient[:batch], state[k]), (gradient[batch:], after[k][:rest])]
+    else:
+        states = torch.cat([after[k], state[k], *fresh[k : k + 1]])
+        pairs = [(gradient, states.index_select(0, index.to(states.device)))]
+    return [(left, right[:, one.operand.offset :]) for left, right in pairs]
 
 
 def _vectors(made: Program, weights: Buffers) -> Buffers:
