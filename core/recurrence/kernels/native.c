@@ -91,12 +91,17 @@ int has_bfloat16(void) {
 }
 
 static inline long least(long a, long b) { return a < b ? a : b; }
-static inline long vectors(long columns) { return (least(columns, PANEL) + V - 1) / V; }
+/* The columns of a packed matrix stand in panels of three vectors; what is left over is shared out, as a tile of one
+ * vector runs at half the rate. */
+static inline long vectors(long columns) { return (columns + V - 1) / V; }
+static inline long panels(long columns) { return (vectors(columns) + WIDE - 1) / WIDE; }
+static inline long start_of(long p, long columns) { return p * vectors(columns) / panels(columns) * V; }
+static inline long width_of(long p, long columns) { return start_of(p + 1, columns) - start_of(p, columns); }
 
 /* All rows of one panel: tiles of ROWS rows, then of 4, 2 and 1. */
 #define DOWN(TYPE, STEM, PACKED)                                                                                     \
   for (long r = 0; r < rows;) {                                                                                      \
-    long left = rows - r, n = vectors(columns);                                                                      \
+    long left = rows - r;                                                                                            \
     IF8(STEM, left, n, PACKED)                                                                                       \
     if (left >= 4) { CALL(STEM, 4, n, PACKED) r += 4; }                                                              \
     else if (left >= 2) { CALL(STEM, 2, n, PACKED) r += 2; }                                                         \
@@ -112,18 +117,18 @@ static inline long vectors(long columns) { return (least(columns, PANEL) + V - 1
 #define IF8(STEM, left, n, PACKED)
 #endif
 
-static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long columns, int how, const float *bias) {
+static void panel(const float *const *a, long rows, const float *w, long depth, float *const *c, long n, long columns, int how, const float *bias) {
   DOWN(float, rows, w)
 }
 #ifdef __AVX512BF16__
-static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long columns, int how, const float *bias) {
+static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long n, long columns, int how, const float *bias) {
   DOWN(half, half, w)
 }
 #endif
 
 #define MOST 512 /* rows whose pointers are kept on the stack */
 
-/* product_fn for float32. Panels of `depth` x PANEL; the last one is as many vectors wide as it needs. */
+/* product_fn for float32 */
 void product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
              long first, long last, void *scratch) {
   (void)scratch;
@@ -131,8 +136,9 @@ void product(const void *const *a, long rows, const void *packed, long depth, lo
   for (long begin = 0; begin < rows; begin += MOST) {
     long some = least(MOST, rows - begin);
     for (long p = first; p < last; p++) {
-      for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      panel((const float *const *)a + begin, some, (const float *)packed + p * PANEL * depth, depth, to, columns - p * PANEL,
+      long start = start_of(p, columns), n = width_of(p, columns) / V;
+      for (long r = 0; r < some; r++) to[r] = c[begin + r] + start;
+      panel((const float *const *)a + begin, some, (const float *)packed + start * depth, depth, to, n, columns - start,
             add ? ADD : WRITE, NULL);
     }
   }
@@ -163,10 +169,11 @@ static void half_rows(const void *const *a, int narrow, long rows, const void *p
       from[r] = row;
     }
     for (long p = first; p < last; p++) {
+      long start = start_of(p, columns), n = width_of(p, columns) / V;
       for (long r = 0; r < some; r++)
-        to[r] = how == NARROW_DOWN ? (float *)((half *)c[begin + r] + p * PANEL) : (float *)c[begin + r] + p * PANEL;
-      half_panel(from, some, (const half *)packed + p * PANEL * padded, padded / 2, to, columns - p * PANEL, how,
-                 bias ? bias + p * PANEL : NULL);
+        to[r] = how == NARROW_DOWN ? (float *)((half *)c[begin + r] + start) : (float *)c[begin + r] + start;
+      half_panel(from, some, (const half *)packed + start * padded, padded / 2, to, n, columns - start, how,
+                 bias ? bias + start : NULL);
     }
   }
 #endif
@@ -182,16 +189,12 @@ void narrow_product(const void *const *a, long rows, const void *packed, long de
   half_rows(a, 1, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
 }
 
-long panel_columns(void) { return PANEL; }
-static long panels(long columns) { return (columns + PANEL - 1) / PANEL; }
-
 /* How many floats (or halves) `pack` writes. */
 long packed_size(long depth, long columns, int halved) {
-  return panels(columns) * PANEL * (halved ? (depth + 1) / 2 * 2 : depth);
+  return vectors(columns) * V * (halved ? (depth + 1) / 2 * 2 : depth);
 }
 
-static void pack_panel(const float *w, long depth, long columns, long by_depth, long by_column, float *to) {
-  long wide = vectors(columns) * V;
+static void pack_panel(const float *w, long depth, long wide, long columns, long by_depth, long by_column, float *to) {
   for (long k = 0; k < depth; k++, to += wide) {
     const float *from = w + k * by_depth;
     if (by_column == 1 && columns >= wide) memcpy(to, from, 4 * wide);
@@ -214,8 +217,7 @@ static inline __m512i pairs_of_halves(const half *upper, const half *lower, long
   return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
 }
 #endif
-static void pack_half_panel(const float *w, long depth, long columns, long by_depth, long by_column, half *to) {
-  long wide = vectors(columns) * V;
+static void pack_half_panel(const float *w, long depth, long wide, long columns, long by_depth, long by_column, half *to) {
 #ifdef __AVX512BF16__
   if (by_column == 1) {
     for (long k = 0; k < depth; k += 2, to += 2 * wide)
@@ -234,9 +236,10 @@ static void pack_half_panel(const float *w, long depth, long columns, long by_de
 void pack(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int halved, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (depth * columns > 16384)
   for (long p = 0; p < panels(columns); p++) {
-    const float *from = w + p * PANEL * by_column;
-    if (halved) pack_half_panel(from, depth, columns - p * PANEL, by_depth, by_column, (half *)to + p * PANEL * ((depth + 1) / 2 * 2));
-    else pack_panel(from, depth, columns - p * PANEL, by_depth, by_column, (float *)to + p * PANEL * depth);
+    long start = start_of(p, columns), wide = width_of(p, columns), left = columns - start;
+    const float *from = w + start * by_column;
+    if (halved) pack_half_panel(from, depth, wide, left, by_depth, by_column, (half *)to + start * ((depth + 1) / 2 * 2));
+    else pack_panel(from, depth, wide, left, by_depth, by_column, (float *)to + start * depth);
   }
 }
 
@@ -263,10 +266,10 @@ static void block_of(const char *a, long row_a, long rows, long depth, const voi
     const float *part[BLOCK]; float *shifted[BLOCK];
     for (long r = 0; r < rows; r++) part[r] = (const float *)from[r] + k;
     for (long p = first; p < last; p++) {
-      long wide = columns - p * PANEL;
-      for (long r = 0; r < rows; r++) shifted[r] = (float *)to[r] + p * PANEL;
-      panel(part, rows, (const float *)packed + p * PANEL * depth + k * vectors(wide) * V, deep, shifted, wide,
-            k > 0 ? ADD : WRITE, bias ? bias + p * PANEL : NULL);
+      long start = start_of(p, columns), wide = width_of(p, columns);
+      for (long r = 0; r < rows; r++) shifted[r] = (float *)to[r] + start;
+      panel(part, rows, (const float *)packed + start * depth + k * wide, deep, shifted, wide / V, columns - start,
+            k > 0 ? ADD : WRITE, bias ? bias + start : NULL);
     }
   }
 }
@@ -317,12 +320,12 @@ static inline const float *row_of(const Side *side, long r) { return side->row ?
 
 static long columns_of(const Side *side, long sides) {
   long sum = 0;
-  for (long k = 0; k < sides; k++) sum += panels(side[k].columns) * PANEL;
+  for (long k = 0; k < sides; k++) sum += vectors(side[k].columns) * V;
   return sum;
 }
 /* Floats that a thread of `outer` needs: packed pieces of a and b, and its own sums. */
 long outer_size(long m, const Side *side, long sides) {
-  return strips(m) * STRIP + (LONG + ROWS * strips(m)) * columns_of(side, sides) + strips(m) * ROWS + 64;
+  return strips(m) * STRIP + LONG * PANEL + ROWS * strips(m) * (columns_of(side, sides) + 1) + 64;
 }
 
 /* [deep][m] -> strips [deep][ROWS], GROUP rows at a time: strips are pages apart, and each visit of a page costs */
@@ -356,9 +359,9 @@ static void pack_half_strips(const void *a, int narrow, long lda, long deep, lon
 }
 #endif
 
-/* Rows begin..+deep of a side's columns from `column` on. */
-static void pack_side(const Side *side, long begin, long deep, long column, int halved, float *to) {
-  long valid = side->columns - column, wide = vectors(valid) * V;
+/* Rows begin..+deep of `wide` columns from `column` on. */
+static void pack_side(const Side *side, long begin, long deep, long column, long wide, int halved, float *to) {
+  long valid = side->columns - column;
 #ifdef __AVX512BF16__
   if (halved) {
     half *narrow = (half *)to;
@@ -376,8 +379,7 @@ static void pack_side(const Side *side, long begin, long deep, long column, int 
   }
 }
 
-static void strip_tile(const float *x, const float *w, long deep, float *const *to, long columns, int how, int halved) {
-  long n = vectors(columns);
+static void strip_tile(const float *x, const float *w, long deep, float *const *to, long n, long columns, int how, int halved) {
 #ifdef __AVX512BF16__
   if (halved) {
     if (n == 3) half_strip_3((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
@@ -413,7 +415,7 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
     long id = omp_get_thread_num(), team = omp_get_num_threads(), many = strips(m);
     long first = own ? id * many / team * ROWS : 0, past = own ? least(m, (id + 1) * many / team * ROWS) : m;
     long begin = own ? 0 : id * rows / team, end = own ? rows : (id + 1) * rows / team, share = end - begin;
-    float *pa = work + id * size, *pb = pa + many * STRIP, *column = pb + LONG * columns_of(side, sides), *sum = column + many * ROWS;
+    float *pa = work + id * size, *pb = pa + many * STRIP, *column = pb + LONG * PANEL, *sum = column + many * ROWS;
     float unused[PANEL];
     many = strips(past - first);
     memset(column, 0, 4 * (past - first));
@@ -428,16 +430,17 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
       pack_strips((const float *)from, lda, deep, past - first, pa);
       float *mine = sum;
       for (const Side *b = side; b < side + sides; b++) {
-        long wide = panels(b->columns) * PANEL;
-        for (long j = 0; j < b->columns; j += PANEL) {
-          pack_side(b, k, deep, j, halved, pb);
+        long wide = vectors(b->columns) * V;
+        for (long p = 0; p < panels(b->columns); p++) {
+          long j = start_of(p, b->columns), n = width_of(p, b->columns);
+          pack_side(b, k, deep, j, n, halved, pb);
           for (long s = 0; s < many; s++) {
             float *to[ROWS];
             for (long r = 0; r < ROWS; r++) {
               long i = first + s * ROWS + r;
               to[r] = !own ? mine + i * wide + j : i < past ? b->c + i * b->ldc + j : unused;
             }
-            strip_tile(pa + s * STRIP, pb, deep, to, own ? b->columns - j : vectors(b->columns - j) * V, k > begin ? ADD : WRITE, halved);
+            strip_tile(pa + s * STRIP, pb, deep, to, n / V, own ? b->columns - j : n, k > begin ? ADD : WRITE, halved);
           }
         }
         mine += many * ROWS * wide;
@@ -445,7 +448,7 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
     }
     if (own && sums) memcpy(sums + first, column, 4 * (past - first));
 #pragma omp barrier
-    float *at = work + strips(m) * STRIP + LONG * columns_of(side, sides);
+    float *at = work + strips(m) * STRIP + LONG * PANEL;
     if (!own && sums) {
 #pragma omp for schedule(static)
       for (long i = 0; i < m; i++) {
@@ -455,7 +458,7 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
     }
     at += strips(m) * ROWS;
     for (const Side *b = side; !own && b < side + sides; b++) {
-      long wide = panels(b->columns) * PANEL;
+      long wide = vectors(b->columns) * V;
 #pragma omp for schedule(static)
       for (long i = 0; i < m; i++)
         for (long j = 0; j < b->columns; j++) {
@@ -505,7 +508,7 @@ BYTE_TILES(8)
   if (n == 3) STEM##_##MR##_3(a + r, PACKED, depth, c + r, columns, how, bias, scale);                               \
   else if (n == 2) STEM##_##MR##_2(a + r, PACKED, depth, c + r, columns, how, bias, scale);                          \
   else STEM##_##MR##_1(a + r, PACKED, depth, c + r, columns, how, bias, scale);
-static void byte_panel(const float *const *a, long rows, const int8_t *w, long depth, float *const *c, long columns, int how,
+static void byte_panel(const float *const *a, long rows, const int8_t *w, long depth, float *const *c, long n, long columns, int how,
                        const float *bias, const float *scale) {
   DOWN(int8_t, byte, w)
 }
@@ -514,34 +517,35 @@ static void byte_panel(const float *const *a, long rows, const int8_t *w, long d
 void byte_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
   (void)scratch;
-  const float *scale = (const float *)((const char *)packed + panels(columns) * PANEL * depth);
+  const float *scale = (const float *)((const char *)packed + vectors(columns) * V * depth);
   float *to[MOST];
   for (long begin = 0; begin < rows; begin += MOST) {
     long some = least(MOST, rows - begin);
     for (long p = first; p < last; p++) {
-      for (long r = 0; r < some; r++) to[r] = c[begin + r] + p * PANEL;
-      byte_panel((const float *const *)a + begin, some, (const int8_t *)packed + p * PANEL * depth, depth, to,
-                 columns - p * PANEL, add ? ADD : WRITE, NULL, scale + p * PANEL);
+      long start = start_of(p, columns), n = width_of(p, columns) / V;
+      for (long r = 0; r < some; r++) to[r] = c[begin + r] + start;
+      byte_panel((const float *const *)a + begin, some, (const int8_t *)packed + start * depth, depth, to, n,
+                 columns - start, add ? ADD : WRITE, NULL, scale + start);
     }
   }
 }
 
 /* Bytes that `pack_bytes` writes. */
-long byte_size(long depth, long columns) { return panels(columns) * PANEL * (depth + 4); }
+long byte_size(long depth, long columns) { return vectors(columns) * V * (depth + 4); }
 
 void pack_bytes(const float *w, long depth, long columns, long by_depth, long by_column, void *to) {
   int8_t *q = to;
-  float *scale = (float *)(q + panels(columns) * PANEL * depth);
+  float *scale = (float *)(q + vectors(columns) * V * depth);
   for (long p = 0; p < panels(columns); p++) {
-    long wide = vectors(columns - p * PANEL) * V;
+    long start = start_of(p, columns), wide = width_of(p, columns);
     for (long j = 0; j < wide; j++) {
-      long column = p * PANEL + j;
+      long column = start + j;
       const float *from = w + column * by_column;
       float most = 0;
       for (long k = 0; column < columns && k < depth; k++) most = fmaxf(most, fabsf(from[k * by_depth]));
       scale[column] = most / 127;
       for (long k = 0; k < depth; k++)
-        q[p * PANEL * depth + k * wide + j] = most > 0 ? (int8_t)lrintf(from[k * by_depth] / scale[column]) : 0;
+        q[start * depth + k * wide + j] = most > 0 ? (int8_t)lrintf(from[k * by_depth] / scale[column]) : 0;
     }
   }
 }
@@ -557,7 +561,7 @@ void few(product_fn *multiply, const float *a, long rows, const void *packed, lo
     for (long r = 0; r < rows; r++) {
       from[r] = a + r * depth;
       to[r] = c + r * columns;
-      long begin = first * PANEL, end = least(columns, last * PANEL);
+      long begin = start_of(first, columns), end = least(columns, start_of(last, columns));
       if (bias && end > begin) memcpy(to[r] + begin, bias + begin, 4 * (end - begin));
     }
     multiply(from, rows, packed, depth, columns, to, bias != NULL, first, last, (char *)scratch + id * scratch_size);

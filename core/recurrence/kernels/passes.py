@@ -187,7 +187,8 @@ class _Backward:
         if self.matrix is not None:
             assert self.x is not None
             d_x = product(d_u, self.matrix, transposed=True, halved=narrow).view(self.x.shape) if self.by_x else None
-            inputs = [d_x, torch.empty_like(self.matrix), None if self.bias is None else torch.empty_like(self.bias)]
+            d_bias = None if self.bias is None else torch.empty_like(self.bias)
+            inputs = [d_x, WORKSPACE.empty(*self.matrix.shape), d_bias]
             sides[whole] = [Side(self.x.view(-1, self.x.shape[-1]), inputs[1])]  # type: ignore[arg-type]
         d_weights, windows, again = _windows(self.weights, made.weights)
         for one, into in zip(made.weights, windows, strict=True):
@@ -231,7 +232,7 @@ def _windows(
     d_weights, windows, again = {}, [], []
     for name, weight in weights.items():
         whole = any(one.param == name and weight.shape == (one.rows, one.columns) for one in gradients)
-        d_weights[name] = torch.empty_like(weight) if whole else torch.zeros_like(weight)
+        d_weights[name] = WORKSPACE.empty(*weight.shape) if whole else torch.zeros_like(weight)
     for number, one in enumerate(gradients):
         window = d_weights[one.param][one.row : one.row + one.rows, one.column : one.column + one.columns]
         if any(_overlap(one, other) for other in gradients[:number]):
