@@ -25,8 +25,8 @@ from core.recurrence.kernels.layout import Layout
 from core.recurrence.kernels.linear import FastLinear, deferred
 from core.recurrence.kernels.native import CannotCompile
 from core.recurrence.kernels.passes import Fused, Run
-from core.recurrence.kernels.plan import Program, program
-from core.recurrence.kernels.trace import CannotFuse, trace
+from core.recurrence.kernels.plan import program
+from core.recurrence.kernels.trace import CannotFuse, Traced, projected_width, trace
 from core.recurrence.kernels.workspace import WORKSPACE
 
 class Kernel:
@@ -34,7 +34,8 @@ class Kernel:
 
     Attributes:
         narrow: whether products have bfloat16 operands, and what stands at the input side of a step is bfloat16.
-        direct: whether `project` is one F.linear, which is then one function with the steps.
+        program: what was compiled.
+        direct: whether the product of x in `project` is one function with the steps, which hold what follows it.
 
     Raises:
         CannotFuse, CannotCompile: why there is none.
@@ -42,16 +43,15 @@ class Kernel:
 
     narrow = False
 
-    def __init__(self, cell: Cell, inputs: int, masked: bool) -> None:
+    def __init__(self, cell: Cell, masked: bool) -> None:
         self.base = native.base()
-        self.program: Program = program(trace(cell, inputs, masked=masked))
-        made = self.program
+        traced = _traced(cell, masked)
+        self.direct = traced.direct
+        made = self.program = program(traced)
         if max(len(made.params), len(made.forward), len(made.backward)) > native.PARAMS:
             raise CannotFuse("it has more weights than a call can hold")
         if len(made.states) > native.STATES or len(made.products) > native.PRODUCTS:
             raise CannotFuse("it has more states or products than a call can hold")
-        with torch.no_grad():
-            self.direct = deferred(cell, next(cell.parameters()).new_zeros(1, 1, cell.input_size)) is not None
         library = native.load(source(self.program, self.narrow))
         self.forward_keep, self.forward_bare = library.forward_keep, library.forward_bare
         self.backward = library.backward
@@ -68,6 +68,14 @@ class Kernel:
         size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + 2) // 2) + 64
         size = -(-size // 16) * 16
         return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
+
+
+def _traced(cell: Cell, masked: bool) -> Traced:
+    """With `project`, where that can be traced as well."""
+    try:
+        return trace(cell, None, masked=masked)
+    except CannotFuse:
+        return trace(cell, projected_width(cell), masked=masked)
 
 
 class Narrow(Kernel):
@@ -95,29 +103,20 @@ def kernels(cell: Cell) -> dict[tuple[Any, ...], Any]:
 _lock = threading.Lock()
 
 
-def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, int, bool], Any] = Kernel) -> Any:
+def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, bool], Any] = Kernel) -> Any:
     """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second.
 
     `kind` makes it: Kernel, or what offers the same `program`, `names`, `narrow`, `direct` and `apply`.
     """
-    key = (kind, masked, cell.training, type(cell).step, cell.extra_repr())
+    key = (kind, masked, cell.training, type(cell).project, type(cell).step, cell.extra_repr())
     with _lock:
         known = kernels(cell)
         if key not in known:
             try:
-                known[key] = kind(cell, _inputs(cell), masked)
+                known[key] = kind(cell, masked)
             except (CannotFuse, CannotCompile) as error:
                 known[key] = str(error)
         return known[key]
-
-
-def _inputs(cell: Cell) -> int:
-    """P, the width of what `project` returns."""
-    if cell.extent_dims:
-        raise CannotFuse("its rows are maps, not vectors")
-    with torch.no_grad():
-        like = next(cell.parameters())
-        return cell.project(like.new_zeros(1, 1, cell.input_size)).shape[-1]
 
 
 def run(
@@ -129,7 +128,7 @@ def run(
     reset: Tensor | None = None,
     fresh: State | None = None,
     mask: Tensor | None = None,
-    kind: Callable[[Cell, int, bool], Any] = Kernel,
+    kind: Callable[[Cell, bool], Any] = Kernel,
 ) -> tuple[Tensor, State]:
     """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
 
@@ -192,8 +191,7 @@ def advance(
             u = cell.project(x).flatten(0, 1)
         return u.bfloat16() if kernel.narrow else u
 
-    given = deferred(cell, x) if kernel.direct else None
-    inputs = (project(), None, None) if given is None else given
+    inputs = deferred(cell, x) if kernel.direct else (project(), None, None)
     weights = dict(cell.named_parameters(remove_duplicate=False))
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [*inputs, *states, *(weights[name] for name in kernel.names)]

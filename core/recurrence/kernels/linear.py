@@ -1,8 +1,8 @@
 """x W' + b in float32 (or with bfloat16 operands) by our own products, which on many machines beat torch's default.
 
 torch sends float32 products to MKL, which on AMD processors runs at 60 to 80 % of the machine's limit. `FastLinear`
-replaces F.linear for the length of a block, so that a cell's `project` need not know; `deferred` finds out which
-F.linear a `project` is, so that it can be one function with the steps that follow.
+replaces F.linear for the length of a block, so that a cell's `project` need not know; `deferred` finds the arguments of
+the F.linear of a `project`, so that it can be one function with the steps that follow.
 """
 
 from __future__ import annotations
@@ -64,30 +64,34 @@ class FastLinear(TorchFunctionMode):
 class Deferred(NamedTuple):
     """The arguments of an F.linear that was not computed."""
 
-    x: Tensor
+    input: Tensor
     weight: Tensor
     bias: Tensor | None = None
 
 
+class _Found(Exception):  # noqa: N818
+    """Carries what was looked for out of `project`."""
+
+    def __init__(self, given: Deferred) -> None:
+        super().__init__()
+        self.given = given
+
+
 class _Deferral(TorchFunctionMode):
-    """Notes the first F.linear; what it returns has the right shape and no values."""
-
-    given: Deferred | None = None
-    result: Tensor | None = None
-
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.linear and self.given is None and not kwargs:
-            self.given = Deferred(*args)
-            self.result = args[0].new_empty(()).expand(*args[0].shape[:-1], len(args[1]))
-            return self.result
+        if func is F.linear:
+            raise _Found(Deferred(*args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
 
 
-def deferred(cell: Cell, x: Tensor) -> Deferred | None:
-    """What `cell.project(x)` hands to F.linear, where it returns just what that returns; else None."""
-    with _Deferral() as noted:
-        u = cell.project(x)
-    return noted.given if u is noted.result else None
+def deferred(cell: Cell, x: Tensor) -> Deferred:
+    """What `cell.project(x)` hands to F.linear. Only for a cell whose `project` was traced: then it is there."""
+    try:
+        with _Deferral():
+            cell.project(x)
+    except _Found as found:
+        return found.given
+    raise AssertionError(f"{type(cell).__name__}.project makes no product, although it was traced")
 
 
 class _Linear(torch.autograd.Function):

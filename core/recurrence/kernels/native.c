@@ -409,7 +409,7 @@ static void add_row(float *sums, const void *a, int narrow, long n) {
  * added up at the end. */
 void outer(const void *a, long lda, long rows, long m, const Side *side, long sides, float *sums, float *work, long size,
            int kind, long threads) {
-  int own = strips(m) >= 8 * threads, halved = kind & HALVED, narrow = kind & FROM_NARROW;
+  int own = strips(m) >= 24 * threads, halved = kind & HALVED, narrow = kind & FROM_NARROW;
 #pragma omp parallel num_threads(threads)
   {
     long id = omp_get_thread_num(), team = omp_get_num_threads(), many = strips(m);

@@ -56,7 +56,13 @@ static inline vec at_least(vec x, float low) { return (vec)_mm512_max_ps((__m512
 static inline vec at_most(vec x, float high) { return pick(x > all(high), all(high), x); }
 static inline vec at_least(vec x, float low) { return pick(x < all(low), all(low), x); }
 #endif
+#if defined(__AVX512F__)
+static inline float total(vec x) { return _mm512_reduce_add_ps((__m512)x); }
+static inline vec v_sqrt(vec x) { return (vec)_mm512_sqrt_ps((__m512)x); }
+#else
 static inline float total(vec x) { float sum = 0; for (int i = 0; i < V; i++) sum += x[i]; return sum; }
+static inline vec v_sqrt(vec x) { vec y; for (int i = 0; i < V; i++) y[i] = __builtin_sqrtf(x[i]); return y; }
+#endif
 
 /* 1 / x for finite normal x and quotient, to 1 ulp: a division occupies the unit for as long as ten products. */
 #if defined(__AVX512F__)
@@ -148,7 +154,6 @@ static inline vec v_log1p(vec x) { /* Kahan: log(u) x / (u - 1) with u = 1 + x r
 static inline vec v_maximum(vec a, vec b) { return pick((a > b) | (a != a), a, b); }
 static inline vec v_softplus(vec x) { return v_relu(x) + v_log1p(v_exp(pick(x > all(0.f), -x, x))); }
 static inline vec v_logsigmoid(vec x) { return -v_softplus(-x); }
-static inline vec v_sqrt(vec x) { vec y; for (int i = 0; i < V; i++) y[i] = __builtin_sqrtf(x[i]); return y; }
 static inline vec v_gt(vec a, vec b) { return pick(a > b, all(1.f), all(0.f)); }
 static inline vec v_ge(vec a, vec b) { return pick(a >= b, all(1.f), all(0.f)); }
 /* The share of a maximum's gradient that is a's: torch halves it where both are equal. */

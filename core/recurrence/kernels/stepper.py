@@ -18,7 +18,7 @@ from torch import Tensor
 from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
 from core.recurrence.kernels.fused import Kernel, kernel_of
-from core.recurrence.kernels.linear import Deferred, deferred, pack, start
+from core.recurrence.kernels.linear import deferred, pack, start
 from core.recurrence.kernels.native import Call, address
 from core.recurrence.kernels.phases import Packed
 
@@ -95,9 +95,11 @@ class _Layer:
         kernel = kernel_of(cell)
         if isinstance(kernel, str):
             raise ValueError(f"a stepper cannot serve {type(cell).__name__}: {kernel}")
+        if not kernel.direct:
+            raise ValueError(f"a stepper cannot serve {type(cell).__name__}: its project is not one product")
         made, self.weights, self.threads = kernel.program, weights, torch.get_num_threads()
         self.base, self.forward = kernel.base, kernel.forward_bare
-        _, matrix, bias = _linear_of(cell)
+        _, matrix, bias = deferred(cell, torch.zeros(1, 1, cell.input_size))
         self.below, self.u = below, torch.zeros(batch, made.inputs)
         self.given = [torch.zeros(batch, width) for width in made.states]
         self.after = [torch.zeros(batch, width) for width in made.states]
@@ -164,15 +166,3 @@ class _Layer:
 def _product_of(base: ctypes.CDLL, weights: str) -> Any:
     names = {"float32": "product", "bfloat16": "half_product", "int8": "byte_product"}
     return ctypes.cast(getattr(base, names[weights]), ctypes.c_void_p)
-
-
-def _linear_of(cell: Cell) -> Deferred:
-    """What a `project` that is one F.linear hands to it.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    given = deferred(cell, torch.zeros(1, 1, cell.input_size))
-    if given is None:
-        raise ValueError(f"a stepper cannot serve {type(cell).__name__}: its project is not one F.linear")
-    return given

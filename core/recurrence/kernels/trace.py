@@ -1,6 +1,6 @@
 """The graph of a cell, read off its own `step`: a cell is described once, and fused from that description.
 
-`step` is run once on symbols instead of tensors. Whatever it does with them is recorded, segment by segment of H units;
+`step` (and what `project` does after its one product) is run once on symbols instead of tensors. Whatever it does with them is recorded, segment by segment of H units;
 what this file does not know (an indexing by data, a view into heads) is named, and the cell stays on the loop.
 """
 
@@ -32,6 +32,7 @@ class Traced:
         graph: where its nodes live.
         units: H, the width of a segment where it divides.
         inputs: P, width of u.
+        direct: whether u is the product of x in `project`, and what follows there part of the graph.
         output: segments of the output.
         states: segments of each state after the step.
         widths: units of each state.
@@ -40,45 +41,61 @@ class Traced:
     graph: Graph
     units: int
     inputs: int
+    direct: bool
     output: tuple[Node, ...]
     states: tuple[tuple[Node, ...], ...]
     widths: tuple[int, ...]
 
 
-def trace(cell: Cell, inputs: int, *, masked: bool = False) -> Traced:
+def trace(cell: Cell, inputs: int | None, *, masked: bool = False) -> Traced:
     """Runs `cell.step` on symbols.
 
     Args:
         cell: any cell over vectors.
-        inputs: P, width of what `project` returns.
+        inputs: P, width of what `project` returns; None: `project` is traced, too.
         masked: with a mask of variational dropout.
 
     Raises:
         CannotFuse: it does something that the graph has no node for.
     """
     if any(len(shape) != 1 for shape in cell.state_shapes.values()) or cell.extent_dims:
-        raise CannotFuse("its states are not vectors")
+        raise CannotFuse("its states are maps, not vectors")
     if masked and "mask" not in inspect.signature(cell.step).parameters:
         raise CannotFuse("its step takes no mask")
     maker = _Maker(Graph(), cell.hidden_size)
-    u = maker.symbol("u", 0, inputs)
     widths = tuple(shape[0] for shape in cell.state_shapes.values())
     state = tuple(maker.symbol("state", k, width) for k, width in enumerate(widths))
     extra = (maker.symbol("mask", 0, widths[0]),) if masked else ()
     try:
         symbolic = shadow(cell, lambda name, weight: Weights(maker, name, 0, weight.shape))
+        given = _Input(maker, cell.input_size)
+        u = symbolic.project(given) if inputs is None else maker.symbol("u", 0, inputs)
         output, after = symbolic.step(u, state, *extra)
     except CannotFuse:
         raise
     except Exception as error:
-        raise CannotFuse(f"step on symbols: {type(error).__name__}: {error}") from error
+        raise CannotFuse(f"on symbols: {type(error).__name__}: {error}") from error
     if not isinstance(output, Symbol) or not all(isinstance(tensor, Symbol) for tensor in after):
         raise CannotFuse("step returns something that does not depend on u or the state")
     wrong = [k for k, (tensor, width) in enumerate(zip(after, widths, strict=True)) if tensor.width != width]
     if wrong or output.width != cell.output_size:
         raise CannotFuse("step returns rows of another width than it says")
     states = tuple(tensor.segments for tensor in after)
-    return Traced(maker.graph, cell.hidden_size, inputs, output.segments, states, widths)
+    width = given.outputs if inputs is None else inputs
+    return Traced(maker.graph, cell.hidden_size, width, inputs is None, output.segments, states, widths)
+
+
+def projected_width(cell: Cell) -> int:
+    """P, the width of what `project` returns.
+
+    Raises:
+        CannotFuse: that is no vector.
+    """
+    if cell.extent_dims:
+        raise CannotFuse("its rows are maps, not vectors")
+    with torch.no_grad():
+        like = next(cell.parameters())
+        return cell.project(like.new_zeros(1, 1, cell.input_size)).shape[-1]
 
 
 @dataclass(frozen=True)
@@ -207,6 +224,26 @@ class Symbol:
         if function is None:
             raise AttributeError(name)
         return lambda *args, **kwargs: _dispatch(function, (self, *args), kwargs)
+
+
+class _Input:
+    """x inside `project`: all that may be done with it is one product, and the result is u."""
+
+    def __init__(self, maker: _Maker, width: int) -> None:
+        self.maker, self.width, self.outputs = maker, width, 0
+
+    @property
+    def shape(self) -> tuple[Any, Any, int]:
+        """(steps, the batch, of both of which nothing is known, width)."""
+        return (object(), object(), self.width)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given, weight = args[:2] if len(args) > 1 else (None, None)
+        if func is not F.linear or not isinstance(given, _Input) or not isinstance(weight, Weights) or given.outputs:
+            raise CannotFuse("project is more than one product and what follows it")
+        given.outputs = weight.shape[0]
+        return given.maker.symbol("u", 0, given.outputs)
 
 
 def _method(function: Any, swapped: bool = False) -> Any:

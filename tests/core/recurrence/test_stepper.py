@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.recurrence import Recurrent
+from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
 from core.recurrence.kernels.stepper import Stepper
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
-CELLS = ["elman", "lstm", "gru", "mgu", "indrnn", "slstm", "cornn", "mingru", "minlstm"]
+CELLS = ["elman", "lstm", "gru", "mgu", "indrnn", "slstm", "cornn", "mingru", "minlstm", "layernorm-lstm", "layernorm-gru"]
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -65,13 +68,28 @@ def test_a_step_allocates_nothing_on_the_way() -> None:
     assert sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages()) == 0
 
 
+class Bare(Cell):
+    """Without a product at its input side."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_hh = nn.Parameter(torch.zeros(hidden_size, hidden_size))
+
+    def project(self, x: Tensor) -> Tensor:
+        return x
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = torch.tanh(u + F.linear(state[0], self.weight_hh))
+        return hidden, (hidden,)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"cell": "lstm", "bidirectional": True}, "bidirectional=False"),
         ({"cell": "lstm", "layers": 2, "residual": True}, "without skip or residual"),
         ({"cell": "convlstm"}, "cannot serve ConvLSTMCell: its rows are maps"),
-        ({"cell": "layernorm-lstm"}, "its project is not one F.linear"),
+        ({"cell": Bare}, "its project is not one product"),
     ],
 )
 def test_what_it_cannot_serve_it_refuses(options: dict[str, object], message: str) -> None:
