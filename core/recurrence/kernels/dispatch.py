@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,19 +52,20 @@ def run(
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
-        reason = hindrance(name, cell, x, mask)
+        kernel = _KERNELS[name](cell, x, mask) if name in _KERNELS else None
+        reason = kernel if isinstance(kernel, str) else hindrance(name, cell, x, mask) if kernel is None else None
         if reason is None:
-            output, after = _RUNS[name](cell, x, state, where, mask)
+            way = _RUNS[name] if kernel is None else partial(_run_kernel, kernel)
+            output, after = way(cell, x, state, where, mask)
             return output, after, name
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {reason}")
 
 
 def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     """Why a backend cannot serve; None where it can."""
-    if name == "fused":
-        return _not_fused(cell, x, mask)
-    if name == "triton":
-        return _not_triton(cell, x, mask)
+    if name in _KERNELS:
+        kernel = _KERNELS[name](cell, x, mask)
+        return kernel if isinstance(kernel, str) else None
     if name == "torch":
         if mask is not None:
             return "torch's kernels know no dropout of the hidden state"
@@ -74,26 +77,30 @@ def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | No
     return None
 
 
-def _not_fused(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+def _fused(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
+    """The compiled kernel, or why there is none."""
     if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
         return "the fused kernels are for the CPU"
     if x.shape[1] > MOST_ROWS:
         return f"the fused kernels take up to {MOST_ROWS:,} rows, got {x.shape[1]:,}"
     if (reason := _not_generated(cell, "fused") or native.missing()) is not None:
         return reason
-    if _halved() and not native.base().has_bfloat16():
+    halved = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if halved and not native.base().has_bfloat16():
         return "this processor has no bfloat16 products"
-    kernel = fused.kernel_of(cell, mask is not None, _kind())
-    return kernel if isinstance(kernel, str) else None
+    return fused.kernel_of(cell, mask is not None, fused.Narrow if halved else fused.Kernel)
 
 
-def _not_triton(cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
+    """The generated kernel, or why there is none."""
     if x.device.type != "cuda" and not triton_kernel.interpreted():
         return "the Triton kernels are for CUDA"
     if (reason := _not_generated(cell, "Triton") or triton_kernel.missing()) is not None:
         return reason
-    kernel = fused.kernel_of(cell, mask is not None, triton_steps.Kernel)
-    return kernel if isinstance(kernel, str) else None
+    return fused.kernel_of(cell, mask is not None, triton_steps.Kernel)
+
+
+_KERNELS = {"fused": _fused, "triton": _triton}
 
 
 def _not_generated(cell: Cell, which: str) -> str | None:
@@ -105,26 +112,12 @@ def _not_generated(cell: Cell, which: str) -> str | None:
     return None
 
 
-def _halved() -> bool:
-    """Whether products are to be of bfloat16, as autocast asks for."""
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-
-
-def _kind() -> type[fused.Kernel]:
-    return fused.Narrow if _halved() else fused.Kernel
-
-
-def _run_fused(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
-    kind = _kind()
-    with torch.autocast("cpu", enabled=False):
-        return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, kind=kind, **where)
-
-
-def _run_triton(
-    cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None
+def _run_kernel(
+    kernel: Any, cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None
 ) -> tuple[Tensor, State]:
-    with torch.autocast(x.device.type, enabled=False):
-        return fused.run(cell, x.float(), tuple(s.float() for s in state), mask=mask, kind=triton_steps.Kernel, **where)
+    device = x.device.type
+    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+        return fused.run(kernel, cell, x.float(), tuple(tensor.float() for tensor in state), mask=mask, **where)
 
 
 def _run_torch(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:
@@ -140,4 +133,4 @@ def _run_eager(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask:
     return loop(step, cell.project(x), state, **where)
 
 
-_RUNS = {"fused": _run_fused, "torch": _run_torch, "triton": _run_triton, "scan": _run_scan, "eager": _run_eager}
+_RUNS = {"torch": _run_torch, "scan": _run_scan, "eager": _run_eager}

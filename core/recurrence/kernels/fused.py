@@ -35,6 +35,7 @@ class Kernel:
     Attributes:
         narrow: whether products have bfloat16 operands, and what stands at the input side of a step is bfloat16.
         program: what was compiled.
+        products: how rows are multiplied: of float32, and of what stands at the input side.
         direct: whether the product of x in `project` is one function with the steps, which hold what follows it.
 
     Raises:
@@ -55,6 +56,8 @@ class Kernel:
         library = native.load(source(self.program, self.narrow))
         self.forward_keep, self.forward_bare = library.forward_keep, library.forward_bare
         self.backward = library.backward
+        products = (self.base.half_product, self.base.narrow_product) if self.narrow else (self.base.product,) * 2
+        self.products = [ctypes.cast(one, ctypes.c_void_p) for one in products]
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))
 
@@ -120,6 +123,7 @@ def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, bool], Any
 
 
 def run(
+    kernel: Any,
     cell: Cell,
     x: Tensor,
     state: State,
@@ -128,18 +132,11 @@ def run(
     reset: Tensor | None = None,
     fresh: State | None = None,
     mask: Tensor | None = None,
-    kind: Callable[[Cell, bool], Any] = Kernel,
 ) -> tuple[Tensor, State]:
-    """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
+    """What `loop(cell.step, cell.project(x), ...)` gives, by a kernel of the cell: x [T, B, D] -> output [T, B, O] and the state.
 
     Rows are sorted by length and steps past their ends left out, so that no padding is ever computed.
-
-    Raises:
-        ValueError: the cell has no kernel; says why.
     """
-    kernel = kernel_of(cell, mask is not None, kind)
-    if isinstance(kernel, str):
-        raise ValueError(kernel)
     steps, batch = x.shape[:2]
     if batch == 0 or (lengths is not None and not bool(lengths.any())):
         return x.new_zeros(steps, batch, cell.output_size), state
@@ -192,10 +189,18 @@ def advance(
         return u.bfloat16() if kernel.narrow else u
 
     inputs = deferred(cell, x) if kernel.direct else (project(), None, None)
-    weights = dict(cell.named_parameters(remove_duplicate=False))
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
-    tensors = [*inputs, *states, *(weights[name] for name in kernel.names)]
+    tensors = [*inputs, *states, *(_parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     run = Run(cell, kernel, layout, mask, keep, project)
     output, *after = kernel.apply(run, *tensors)
     return output, tuple(after)
+
+
+def _parameter(cell: Any, name: str) -> Tensor:
+    """By its dotted name, as it stands there now: dropout of weights puts other tensors in the place of parameters."""
+    *path, last = name.split(".")
+    for child in path:
+        cell = cell._modules[child]
+    weight: Tensor = cell._parameters[last]
+    return weight

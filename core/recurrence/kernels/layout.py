@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -27,8 +28,7 @@ class Layout:
     @staticmethod
     def full(steps: int, batch: int, reset: Tensor | None = None) -> Layout:
         """All rows have T steps."""
-        offsets = torch.arange(steps) * batch
-        return Layout(torch.full((steps,), batch), offsets, None, _bytes(reset))
+        return Layout(*_grid(steps, batch), None, _bytes(reset))
 
     @staticmethod
     def packed(counts: Tensor, batch: int, reset: Tensor | None = None) -> Layout:
@@ -52,6 +52,11 @@ class Layout:
         row = torch.arange(total) - self.offsets[time]
         index = torch.where(time > 0, self.offsets[(time - 1).clamp(min=0)] + row, total + row)
         return index if self.reset is None else torch.where(self.reset.cpu().bool(), total + batch + row, index)
+
+
+@functools.lru_cache(maxsize=64)
+def _grid(steps: int, batch: int) -> tuple[Tensor, Tensor]:
+    return torch.full((steps,), batch), torch.arange(steps) * batch
 
 
 def _bytes(reset: Tensor | None) -> Tensor | None:

@@ -54,8 +54,8 @@ class Run:
         shared = batch < FEW * threads
         threads = threads if shared else min(threads, batch)
         scratch, size = self.kernel.scratch(batch, threads, shared)
-        layout, base, narrow = self.layout, self.kernel.base, self.kernel.narrow
-        holds = [scratch, *(pack(weights[part.param], part, narrow) for part in packed)]
+        layout = self.layout
+        holds = [scratch, *(pack(weights[part.param], part, self.kernel.narrow) for part in packed)]
         call = Call(len(layout.counts), batch, threads, shared, address(layout.counts), address(layout.offsets))
         call.reset, call.mask = address(layout.reset), address(self.mask)
         call.scratch, call.scratch_size = address(scratch), size
@@ -63,8 +63,7 @@ class Run:
             call.param[k] = address(weights[name]) + 4 * offset  # type: ignore[operator]
         for k, tensor in enumerate(holds[1:]):
             call.packed[k] = address(tensor)
-        products = (base.half_product, base.narrow_product) if narrow else (base.product, base.product)
-        call.product, call.of_units = (ctypes.cast(one, ctypes.c_void_p) for one in products)
+        call.product, call.of_units = self.kernel.products
         return call, holds
 
     def units(self, rows: int, width: int) -> Tensor:
@@ -84,11 +83,10 @@ class Fused(torch.autograd.Function):
         u = _projected(run, x, matrix, bias)
         batch, total = len(state[0]), len(u)
         call, holds = run.call(batch, weights, made.forward)
-        out = WORKSPACE.empty(total, made.outputs)
-        after = [
-            out if k == 0 and made.aliased else WORKSPACE.empty(total if run.keep else 2 * batch, width)
-            for k, width in enumerate(made.states)
-        ]
+        rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(state))]
+        held = [_held(first, 2 * batch if ring else total) for first, ring in zip(state, rings, strict=True)]
+        after = [tensor[batch:] for tensor in held]
+        out = after[0] if made.aliased else WORKSPACE.empty(total, made.outputs)
         saved = WORKSPACE.empty(total if run.keep else 0, made.saved)
         # What the backward step needs may stand where u stood, if u is nobody else's.
         mine = matrix is not None and run.keep and made.over_u
@@ -101,8 +99,7 @@ class Fused(torch.autograd.Function):
         del holds
         if run.keep:
             ctx.run, ctx.spent = run, False
-            ctx.save_for_backward(*tensors, u if made.needs_u else kept, kept, saved, *after, out)
-        rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(after))]
+            ctx.save_for_backward(*tensors, u if made.needs_u else kept, kept, saved, *held, out)
         final = (
             final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True)
         )
@@ -121,6 +118,13 @@ class Fused(torch.autograd.Function):
                 return (None, *_once_more(run, tensors, [d_out, *d_after]))
             ctx.spent = True
         return (None, *_Backward(run, tensors, kept, ctx.needs_input_grad[1]).gradients(d_out.contiguous(), d_after))
+
+
+def _held(first: Tensor, rows: int) -> Tensor:
+    """Room for all states of a kind, the one before the first step in front."""
+    held = WORKSPACE.empty(len(first) + rows, first.shape[1])
+    held[: len(first)] = first
+    return held
 
 
 def _projected(run: Run, x: Tensor | None, matrix: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -147,7 +151,8 @@ class _Backward:
         contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
         self.x, self.matrix, self.bias = contiguous[:INPUTS]
         self.state, self.fresh, self.weights = run.parted(contiguous[INPUTS:])  # type: ignore[arg-type]
-        self.u, self.kept, self.saved, *self.after, self.out = kept
+        self.u, self.kept, self.saved, *self.held, self.out = kept
+        self.after = [tensor[len(first) :] for tensor, first in zip(self.held, self.state, strict=True)]
 
     def gradients(self, d_out: Tensor, d_after: Sequence[Tensor]) -> list[Tensor | None]:
         """By everything that `Fused.forward` was given."""
@@ -206,23 +211,16 @@ class _Backward:
         if not place.buffer.startswith("before"):
             return buffers[place.buffer][:, place.offset : place.offset + one.columns]
         k = int(place.buffer.removeprefix("before"))
-        return self._before(k) + 4 * place.offset
-
-    def _before(self, k: int) -> Tensor:
-        """int64 [N]: where state k before each step stands."""
-        after, state, fresh = self.after[k], self.state[k], self.fresh[k] if self.fresh else None
-        total, batch, size = len(after), len(state), 4 * after.shape[1]
+        total, batch, size = len(self.after[k]), len(self.state[k]), 4 * self.after[k].shape[1]
         index = self.run.layout.before(batch)
         if index is None:
-            return torch.cat([_rows(state, batch), _rows(after, total - batch)])
-        found = torch.where(index < total, after.data_ptr() + size * index, state.data_ptr() + size * (index - total))
-        if fresh is None:
-            return found
-        return torch.where(index < total + batch, found, fresh.data_ptr() + size * (index - total - batch))
-
-
-def _rows(tensor: Tensor, count: int) -> Tensor:
-    return tensor.data_ptr() + 4 * tensor.shape[1] * torch.arange(count)
+            return self.held[k][:total, place.offset : place.offset + one.columns]
+        rows = torch.where(index < total, index + batch, index - total)
+        found = self.held[k].data_ptr() + size * rows
+        if self.fresh:
+            anew = self.fresh[k].data_ptr() + size * (index - total - batch)
+            found = torch.where(index < total + batch, found, anew)
+        return found + 4 * place.offset
 
 
 def _windows(
