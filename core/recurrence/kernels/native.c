@@ -194,6 +194,54 @@ long packed_size(long depth, long columns, int halved) {
   return vectors(columns) * V * (halved ? (depth + 1) / 2 * 2 : depth);
 }
 
+#if defined(__AVX512F__)
+/* 16 rows of 16 words become its columns. */
+static void transpose(__m512i *r) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) { /* r[i + c] has columns c, 4 + c, 8 + c, 12 + c of four rows, 128 bits each */
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int c = 0; c < 4; c++) {
+    __m512i even = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88), odd = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
+    __m512i even_below = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88);
+    __m512i odd_below = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xdd);
+    t[c] = _mm512_shuffle_i32x4(even, even_below, 0x88);
+    t[4 + c] = _mm512_shuffle_i32x4(odd, odd_below, 0x88);
+    t[8 + c] = _mm512_shuffle_i32x4(even, even_below, 0xdd);
+    t[12 + c] = _mm512_shuffle_i32x4(odd, odd_below, 0xdd);
+  }
+  memcpy(r, t, sizeof t);
+}
+
+/* A panel of columns that stand in one piece each: squares of 16 columns and 16 words, a word being a float or a pair. */
+static void pack_columns(const float *w, long depth, long wide, long columns, long by_column, int halved, void *to) {
+  long words = halved ? (depth + 1) / 2 : depth, each = halved ? 2 : 1;
+  for (long j = 0; j < wide; j += V)
+    for (long k = 0; k < words; k += V) {
+      __m512i square[V];
+      for (long i = 0; i < V; i++) {
+        const float *from = w + (j + i) * by_column + k * each;
+        long left = j + i < columns ? depth - k * each : 0;
+#ifdef __AVX512BF16__
+        if (halved) {
+          square[i] = (__m512i)_mm512_cvtne2ps_pbh((__m512)get(from + V, left - V), (__m512)get(from, left));
+          continue;
+        }
+#endif
+        square[i] = (__m512i)get(from, left);
+      }
+      transpose(square);
+      for (long i = 0; i < least(V, words - k); i++) _mm512_storeu_si512((int32_t *)to + (k + i) * wide + j, square[i]);
+    }
+}
+#endif
 static void pack_panel(const float *w, long depth, long wide, long columns, long by_depth, long by_column, float *to) {
   for (long k = 0; k < depth; k++, to += wide) {
     const float *from = w + k * by_depth;
@@ -238,6 +286,12 @@ void pack(const float *w, long depth, long columns, long by_depth, long by_colum
   for (long p = 0; p < panels(columns); p++) {
     long start = start_of(p, columns), wide = width_of(p, columns), left = columns - start;
     const float *from = w + start * by_column;
+#if defined(__AVX512F__)
+    if (by_depth == 1 && by_column > 1) {
+      pack_columns(from, depth, wide, left, by_column, halved, halved ? (void *)((half *)to + start * ((depth + 1) / 2 * 2)) : (float *)to + start * depth);
+      continue;
+    }
+#endif
     if (halved) pack_half_panel(from, depth, wide, left, by_depth, by_column, (half *)to + start * ((depth + 1) / 2 * 2));
     else pack_panel(from, depth, wide, left, by_depth, by_column, (float *)to + start * depth);
   }
