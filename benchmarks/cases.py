@@ -24,12 +24,12 @@ class Sizes(NamedTuple):
     steps: int = 100
     hidden: tuple[int, ...] = (128, 256, 512)
     batch: tuple[int, ...] = (16, 32, 64)
-    family: tuple[int, int] = (32, 256)
+    family: tuple[tuple[int, int], ...] = ((16, 128), (32, 256))
     """(B, H), as below"""
     lengths: tuple[int, int] = (64, 256)
     mean: int = 40
     """of the lengths; the longest is five times as long"""
-    scan: tuple[int, int] = (8, 256)
+    scan: tuple[tuple[int, int], ...] = ((1, 256), (8, 256))
     long: tuple[int, ...] = (256, 1024, 4096)
     inference: tuple[tuple[int, int], ...] = ((1, 256), (16, 128), (32, 256), (64, 512))
     streaming: tuple[int, int] = (2, 512)
@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
     """that the rounds of a case take, or a little longer"""
 
 
-QUICK = Sizes(8, (16,), (4,), (4, 16), (4, 16), 4, (2, 16), (8, 16), ((2, 16),), (2, 16), 64, 0.01)
+QUICK = Sizes(8, (16,), (4,), ((4, 16),), (4, 16), 4, ((2, 16),), (8, 16), ((2, 16),), (2, 16), 64, 0.01)
 WANTED = {"LSTM": 1.25, "GRU": 1.6, "RNN": 1.7}
 """times as fast as torch.nn in training, float32"""
 LEAST = 0.95
@@ -87,24 +87,35 @@ def training(sizes: Sizes) -> Iterator[Case]:
 
 
 def family(sizes: Sizes) -> Iterator[Case]:
-    """Every cell beside our LSTM, by the time per operation in matrix products, and beside its own loop of steps."""
-    batch, hidden = sizes.family
-    x, tokens = torch.randn(sizes.steps, batch, hidden), sizes.steps * batch
-    lstm = Recurrent("lstm", hidden, hidden)
-    for name, (cell, options) in FAMILY.items():
-        given = {key: int(value * hidden) if key == "projection" else value for key, value in options.items()}
-        ours, loop = (Recurrent(cell, hidden, hidden, backend=way, **given) for way in ("auto", "eager"))
-        loop.load_state_dict(ours.state_dict())
-        # The first steps only: a fresh LayerNorm-LSTM is chaotic, any two orders of summation part after 50 steps.
-        agree(ours(x[:10])[0], loop(x[:10])[0])
-        amount = work(ours, tokens, training=True)
-        runs = {
-            "Recurrent": Run(Training(ours, x), amount, module=ours),
-            "its loop": Run(Training(loop, x), amount),
-            "our LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
-        }
-        pairs = (Pair("Recurrent", "its loop", each=4.0), Pair("Recurrent", "our LSTM", each=0.8, per_work=True))
-        yield Case("family", name, runs, pairs if name != "LSTM" else pairs[:1], tokens)
+    """Every cell beside our LSTM, by the time per operation in matrix products, and beside loops in Python.
+
+    "cell, loop" calls the cell for each time step, as one writes it; "eager" is our own loop, which projects all steps
+    at once.
+    """
+    for batch, hidden in sizes.family:
+        x, tokens = torch.randn(sizes.steps, batch, hidden), sizes.steps * batch
+        lstm, size = Recurrent("lstm", hidden, hidden), f"H={hidden} B={batch}"
+        for name, (cell, options) in FAMILY.items():
+            given = {key: int(value * hidden) if key == "projection" else value for key, value in options.items()}
+            ours, eager = (Recurrent(cell, hidden, hidden, backend=way, **given) for way in ("auto", "eager"))
+            eager.load_state_dict(ours.state_dict())
+            loop = peers.Loop(eager)
+            # The first steps only: a fresh LayerNorm-LSTM is chaotic, any two orders of summation part after 50 steps.
+            for other in (eager, loop):
+                agree(ours(x[:10])[0], other(x[:10])[0])
+            amount = work(ours, tokens, training=True)
+            runs = {
+                "Recurrent": Run(Training(ours, x), amount, module=ours),
+                "cell, loop": Run(Training(loop, x), amount),
+                "eager": Run(Training(eager, x), amount),
+                "our LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
+            }
+            pairs = (
+                Pair("Recurrent", "cell, loop", each=4.0),
+                Pair("Recurrent", "eager"),
+                Pair("Recurrent", "our LSTM", each=0.8, per_work=True),
+            )
+            yield Case(f"family, {size}", f"{name} {size}", runs, pairs if name != "LSTM" else pairs[:2], tokens)
 
 
 def lengths(sizes: Sizes) -> Iterator[Case]:
@@ -131,22 +142,25 @@ def lengths(sizes: Sizes) -> Iterator[Case]:
 
 def scan(sizes: Sizes) -> Iterator[Case]:
     """minGRU over long sequences beside torch.nn.LSTM of the same width, training."""
-    batch, hidden = sizes.scan
-    for steps in sizes.long:
-        x, tokens = torch.randn(steps, batch, hidden), steps * batch
-        ours, parallel = (Recurrent("mingru", hidden, hidden, backend=way) for way in ("auto", "scan"))
-        lstm = nn.LSTM(hidden, hidden)
-        amount = work(ours, tokens, training=True)
-        runs = {
-            "minGRU": Run(Training(ours, x), amount, module=ours),
-            "minGRU by scan": Run(Training(parallel, x), amount, module=parallel),
-            "nn.LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
-        }
-        pairs = (
-            Pair("minGRU", "nn.LSTM", each=10.0 if steps == max(sizes.long) else None),
-            Pair("minGRU by scan", "nn.LSTM"),
-        )
-        yield Case(f"T={steps}", f"minGRU T={steps}", runs, pairs, tokens)
+    for batch, hidden in sizes.scan:
+        for steps in sizes.long:
+            x, tokens = torch.randn(steps, batch, hidden), steps * batch
+            ours, parallel = (Recurrent("mingru", hidden, hidden, backend=way) for way in ("auto", "scan"))
+            lstm = nn.LSTM(hidden, hidden)
+            amount = work(ours, tokens, training=True)
+            runs = {
+                "minGRU": Run(Training(ours, x), amount, module=ours),
+                "minGRU bfloat16": Run(Training(ours, x, halved=True), amount, "bfloat16", ours),
+                "minGRU by scan": Run(Training(parallel, x), amount, module=parallel),
+                "nn.LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
+            }
+            wanted = 10.0 if steps == max(sizes.long) else None
+            pairs = (
+                Pair("minGRU", "nn.LSTM", each=wanted),
+                Pair("minGRU bfloat16", "nn.LSTM", each=wanted),
+                Pair("minGRU by scan", "nn.LSTM"),
+            )
+            yield Case(f"T={steps} B={batch}", f"minGRU H={hidden} B={batch} T={steps}", runs, pairs, tokens)
 
 
 def inference(sizes: Sizes) -> Iterator[Case]:

@@ -102,6 +102,22 @@ def cell_loop(kind: str, module: nn.RNNBase, x: Tensor) -> Callable[[], Tensor]:
     return run
 
 
+class Loop(nn.Module):
+    """A cell called for each time step in Python: what one writes around a cell of one's own."""
+
+    def __init__(self, network: Recurrent) -> None:
+        super().__init__()
+        self.cell = network.cells[0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        """The outputs [T, B, H] and the state."""
+        state, outputs = self.cell.initial(x.shape[1]), []  # type: ignore[operator]
+        for u in x:
+            output, state = self.cell(u, state)
+            outputs.append(output)
+        return torch.stack(outputs), state
+
+
 def cell_step(module: nn.LSTM) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
     """One step of torch.nn's cells, one above the other."""
     cells = _cells("LSTM", module)

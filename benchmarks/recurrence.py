@@ -41,7 +41,14 @@ def notes(name: str, results: list[Result]) -> list[str]:
         largest = max(results, key=lambda result: result.case.runs["float32"].work)
         return [f"{largest.case.name} in float32: {largest.share('float32'):.0%} of the limit (wanted: 80%)"]
     if name == "scan" and len(results) > 1:
-        return [f"time of {way} grows as T^{exponent(results, way):.2f}" for way in results[0].case.runs]
+        alike: dict[str, list[Result]] = {}
+        for result in results:
+            alike.setdefault(result.case.group.split()[-1], []).append(result)
+        return [
+            f"{rows}: time of {way} grows as T^{exponent(some, way):.2f}"
+            for rows, some in alike.items()
+            for way in some[0].case.runs
+        ]
     if name == "lengths":
         return [
             f"useful tokens per second, {result.case.group}: "
@@ -104,7 +111,7 @@ def bench(
 
 def _section(name: str, sizes: Sizes, clock: Clock, console: Console) -> report.Table:
     before = load()
-    dtypes = DTYPES if name == "training" else ["float32"]
+    dtypes = DTYPES if name in ("training", "scan") else ["float32"]
     limit = measure_limit(sizes.limit, min(1.0, sizes.seconds), dtypes, clock)
     results = []
     for case in SECTIONS[name](sizes):

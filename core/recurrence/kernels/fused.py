@@ -29,6 +29,7 @@ from core.recurrence.kernels.plan import program
 from core.recurrence.kernels.trace import CannotFuse, Traced, projected_width, trace
 from core.recurrence.kernels.workspace import WORKSPACE
 
+
 class Kernel:
     """The compiled steps of one kind of cell.
 
@@ -82,7 +83,7 @@ def _traced(cell: Cell, masked: bool) -> Traced:
 
 
 class Narrow(Kernel):
-    """The same under bfloat16: sums, states and what is pointwise stay float32, but in memory the input side is half."""
+    """The same under bfloat16: sums and states stay float32; the input side is bfloat16 in memory."""
 
     narrow = True
 
@@ -133,7 +134,7 @@ def run(
     fresh: State | None = None,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """What `loop(cell.step, cell.project(x), ...)` gives, by a kernel of the cell: x [T, B, D] -> output [T, B, O] and the state.
+    """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
 
     Rows are sorted by length and steps past their ends left out, so that no padding is ever computed.
     """

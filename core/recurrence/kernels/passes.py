@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FEW = 4
 """rows per thread below which all threads work on the same rows"""
 INPUTS = 3
-"""tensors at the input side: x, a matrix and a bias or None, of which u = x matrix' + bias is made; or u and twice None"""
+"""tensors at the input side: x, matrix and bias (or None) of u = x matrix' + bias; or u itself and twice None"""
 Inputs = Sequence[Tensor | None]
 
 
@@ -184,7 +184,7 @@ class _Backward:
         return [*inputs, *d_state, *d_fresh, *d_weights.values()]
 
     def _by_weights(self, buffers: dict[str, Tensor]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
-        """(by x or u, by the matrix, by the bias) and by all other weights; each gradient is read once for all of them."""
+        """(by x or u, by the matrix, by the bias) and by all other weights; each gradient is read once for all."""
         made, narrow, d_u = self.made, self.run.kernel.narrow, buffers["d_u"]
         whole = (Place("d_u", 0), made.inputs)
         sides: dict[tuple[Place, int], list[Side]] = {}
@@ -202,7 +202,7 @@ class _Backward:
             gradient = buffers[place.buffer][:, place.offset : place.offset + rows]
             outer(gradient, given, inputs[2] if (place, rows) == whole else None, halved=narrow)
         for window, more in again:
-            window += more
+            window.add_(more)
         return inputs, d_weights
 
     def _operand(self, one: WeightGradient, buffers: dict[str, Tensor]) -> Tensor:

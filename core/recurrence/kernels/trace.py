@@ -1,7 +1,8 @@
 """The graph of a cell, read off its own `step`: a cell is described once, and fused from that description.
 
-`step` (and what `project` does after its one product) is run once on symbols instead of tensors. Whatever it does with them is recorded, segment by segment of H units;
-what this file does not know (an indexing by data, a view into heads) is named, and the cell stays on the loop.
+`step` (and what `project` does after its one product) is run once on symbols instead of tensors. Whatever it does with
+them is recorded, segment by segment of H units; what this file does not know (an indexing by data, a view into heads)
+is named, and the cell stays on the loop.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from core.recurrence.kernels import native
 from core.recurrence.kernels.stepper import Stepper
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
-CELLS = ["elman", "lstm", "gru", "mgu", "indrnn", "slstm", "cornn", "mingru", "minlstm", "layernorm-lstm", "layernorm-gru"]
+LAYER_NORMALISED = ["layernorm-lstm", "layernorm-gru", "ligru"]
+CELLS = ["elman", "lstm", "gru", "mgu", "indrnn", "slstm", "cornn", "mingru", "minlstm", *LAYER_NORMALISED]
 
 
 @pytest.mark.parametrize("name", CELLS)
