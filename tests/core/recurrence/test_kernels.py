@@ -136,6 +136,26 @@ def test_bfloat16_products_with_float32_states(name: str) -> None:
         assert float((a - b).detach().norm()) <= 4e-2 * float(b.detach().norm()) + 1e-6
 
 
+@pytest.mark.parametrize("forget", [5.0, 7.0, 9.0, 30.0])
+def test_a_long_memory_keeps_its_gradient_in_bfloat16(forget: float) -> None:
+    """0.999 is 1 in bfloat16: were the gate kept as such, nothing would ever vanish through it."""
+    if not native.base().has_bfloat16():
+        pytest.skip("this processor has no bfloat16 products")
+    network = Recurrent("lstm", 3, 20)
+    with torch.no_grad():
+        network.cells[0].weight_hh.zero_()
+        network.cells[0].set_memory(torch.full((20,), forget))
+    x = torch.randn(1000, 8, 3)
+    slopes = []
+    for enabled in (False, True):
+        hidden, cell = (torch.zeros(1, 8, 20, requires_grad=True) for _ in range(2))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            _, (_, last) = network(x, (hidden, cell))
+        assert network.ran == "fused"
+        slopes.append(torch.autograd.grad(last.sum(), cell)[0])
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=0.05, atol=1e-3)
+
+
 def test_more_rows_than_a_stack_holds_take_another_way() -> None:
     network = Recurrent("lstm", 2, 2)
     with torch.no_grad():
