@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from core.recurrence.span import Span
 MOST_ROWS = 8192
 """rows of a batch whose pointers fit on any thread's stack"""
 BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
+Way = Callable[[Cell, Tensor, State, dict[str, Any], Tensor | None], tuple[Tensor, State]]
 
 
 def run(
@@ -48,33 +50,37 @@ def run(
         ValueError: the backend that was asked for cannot serve this cell or these tensors; says why.
     """
     where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
-    reason: str | None = None
+    way: Way | str = ""
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
-        kernel = _KERNELS[name](cell, x, mask) if name in _KERNELS else None
-        reason = kernel if isinstance(kernel, str) else hindrance(name, cell, x, mask) if kernel is None else None
-        if reason is None:
-            way = _RUNS[name] if kernel is None else partial(_run_kernel, kernel)
+        way = _way(name, cell, x, mask)
+        if not isinstance(way, str):
             output, after = way(cell, x, state, where, mask)
             return output, after, name
-    raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {reason}")
+    raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")
 
 
 def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     """Why a backend cannot serve; None where it can."""
+    way = _way(name, cell, x, mask)
+    return way if isinstance(way, str) else None
+
+
+def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> Way | str:
+    """How a backend runs the cell, or why it cannot."""
     if name in _KERNELS:
         kernel = _KERNELS[name](cell, x, mask)
-        return kernel if isinstance(kernel, str) else None
+        return kernel if isinstance(kernel, str) else partial(_run_kernel, kernel)
     if name == "torch":
         if mask is not None:
             return "torch's kernels know no dropout of the hidden state"
-        return None if torch_kernels.serves(cell) else "torch has no kernel for it"
+        return _run_torch if torch_kernels.serves(cell) else "torch has no kernel for it"
     if name == "scan":
         if mask is not None or type(cell).sequence is Cell.sequence:
             return "its steps depend on the state, one after the other"
-        return None
-    return None
+        return _run_scan
+    return _run_eager
 
 
 def _fused(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
@@ -131,6 +137,3 @@ def _run_scan(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Ten
 def _run_eager(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
     step = cell.step if mask is None else lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]
     return loop(step, cell.project(x), state, **where)
-
-
-_RUNS = {"torch": _run_torch, "scan": _run_scan, "eager": _run_eager}

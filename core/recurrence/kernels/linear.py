@@ -111,13 +111,14 @@ class _Linear(torch.autograd.Function):
             given = iter(torch.autograd.grad(F.linear(x, weight, bias), inputs, gradient, create_graph=True))
             return *(next(given) if t is not None and t.requires_grad else None for t in (x, weight, bias)), None
         rows = gradient.reshape(-1, gradient.shape[-1]).contiguous()
-        d_x = d_bias = None
+        d_x = d_weight = d_bias = None
         if ctx.needs_input_grad[0]:
             d_x = product(rows, weight.contiguous(), transposed=True, halved=ctx.halved).view(x.shape)
-        d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-        if bias is not None:
-            d_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
-        outer(rows, [Side(x.reshape(-1, x.shape[-1]), d_weight)], d_bias, halved=ctx.halved)
+        if any(ctx.needs_input_grad[1:3]):
+            d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+            if bias is not None:
+                d_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
+            outer(rows, [Side(x.reshape(-1, x.shape[-1]), d_weight)], d_bias, halved=ctx.halved)
         return d_x, d_weight, d_bias, None
 
 

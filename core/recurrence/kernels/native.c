@@ -179,7 +179,7 @@ static void half_rows(const void *const *a, int narrow, long rows, const void *p
 #endif
 }
 
-/* product_fn for bfloat16, of rows that are float32 or bfloat16; only to be called where has_bfloat16. */
+/* product_fn for bfloat16, of rows of float32 and of rows of bfloat16; only to be called where has_bfloat16. */
 void half_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
   half_rows(a, 0, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
@@ -288,7 +288,8 @@ void pack(const float *w, long depth, long columns, long by_depth, long by_colum
     const float *from = w + start * by_column;
 #if defined(__AVX512F__)
     if (by_depth == 1 && by_column > 1) {
-      pack_columns(from, depth, wide, left, by_column, halved, halved ? (void *)((half *)to + start * ((depth + 1) / 2 * 2)) : (float *)to + start * depth);
+      void *panel = halved ? (void *)((half *)to + start * ((depth + 1) / 2 * 2)) : (float *)to + start * depth;
+      pack_columns(from, depth, wide, left, by_column, halved, panel);
       continue;
     }
 #endif
@@ -473,7 +474,9 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
     float unused[PANEL];
     many = strips(past - first);
     memset(column, 0, 4 * (past - first));
-    long most = halved ? LONG : 160, pieces = share > 0 ? (share + most - 1) / most : 1, each = share > 0 ? (share + 2 * pieces - 1) / (2 * pieces) * 2 : 2;
+    /* Pieces of one length, even for the pairs of bfloat16. */
+    long most = halved ? LONG : 160, pieces = share > 0 ? (share + most - 1) / most : 1;
+    long each = share > 0 ? (share + 2 * pieces - 1) / (2 * pieces) * 2 : 2;
     for (long k = begin; k < end || k == begin; k += each) {
       long deep = least(each, end - k);
       const char *from = (const char *)a + (k * lda + first) * (narrow ? 2 : 4);

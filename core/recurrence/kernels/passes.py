@@ -117,7 +117,10 @@ class Fused(torch.autograd.Function):
             if ctx.spent:
                 return (None, *_once_more(run, tensors, [d_out, *d_after]))
             ctx.spent = True
-        return (None, *_Backward(run, tensors, kept, ctx.needs_input_grad[1]).gradients(d_out.contiguous(), d_after))
+        return (
+            None,
+            *_Backward(run, tensors, kept, ctx.needs_input_grad[1 : 1 + INPUTS]).gradients(d_out.contiguous(), d_after),
+        )
 
 
 def _held(first: Tensor, rows: int) -> Tensor:
@@ -143,11 +146,11 @@ class _Backward:
         run: the call.
         tensors: what `Fused.forward` was given.
         kept: what it kept: u (where the backward step reads it), kept, saved, the states, the output.
-        by_x: whether the gradient by x is wanted.
+        wanted: whether the gradients by x, by the matrix and by the bias are.
     """
 
-    def __init__(self, run: Run, tensors: Inputs, kept: Sequence[Tensor], by_x: bool) -> None:
-        self.run, self.made, self.by_x = run, run.kernel.program, by_x
+    def __init__(self, run: Run, tensors: Inputs, kept: Sequence[Tensor], wanted: Sequence[bool]) -> None:
+        self.run, self.made, self.wanted = run, run.kernel.program, wanted
         contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
         self.x, self.matrix, self.bias = contiguous[:INPUTS]
         self.state, self.fresh, self.weights = run.parted(contiguous[INPUTS:])  # type: ignore[arg-type]
@@ -191,10 +194,13 @@ class _Backward:
         inputs: list[Tensor | None] = [d_u, None, None]
         if self.matrix is not None:
             assert self.x is not None
-            d_x = product(d_u, self.matrix, transposed=True, halved=narrow).view(self.x.shape) if self.by_x else None
-            d_bias = None if self.bias is None else torch.empty_like(self.bias)
-            inputs = [d_x, WORKSPACE.empty(*self.matrix.shape), d_bias]
-            sides[whole] = [Side(self.x.view(-1, self.x.shape[-1]), inputs[1])]  # type: ignore[arg-type]
+            inputs[0] = None
+            if self.wanted[0]:
+                inputs[0] = product(d_u, self.matrix, transposed=True, halved=narrow).view(self.x.shape)
+            if any(self.wanted[1:]):
+                d_matrix = WORKSPACE.empty(*self.matrix.shape)
+                inputs[1:] = [d_matrix, None if self.bias is None else torch.empty_like(self.bias)]
+                sides[whole] = [Side(self.x.view(-1, self.x.shape[-1]), d_matrix)]
         d_weights, windows, again = _windows(self.weights, made.weights)
         for one, into in zip(made.weights, windows, strict=True):
             sides.setdefault((one.gradient, one.rows), []).append(Side(self._operand(one, buffers), into))

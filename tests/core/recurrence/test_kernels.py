@@ -174,6 +174,24 @@ def test_a_retained_graph_is_walked_twice(name: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("frozen", [("weight_ih",), ("weight_ih", "bias_ih", "bias_hh"), ("weight_hh",)])
+@pytest.mark.parametrize("name", ["lstm", "layernorm-lstm"])
+def test_frozen_weights_get_no_gradient_and_change_no_other(name: str, frozen: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    network, x = Recurrent(name, 9, 20, backend="fused"), torch.randn(7, 5, 9)
+    network(x)[0].square().sum().backward()
+    wanted = {key: weight.grad for key, weight in network.named_parameters()}
+    for key, weight in network.named_parameters():
+        weight.grad = None
+        weight.requires_grad_(key.rpartition(".")[2] not in frozen)
+    network(x)[0].square().sum().backward()
+    for key, weight in network.named_parameters():
+        if weight.requires_grad:
+            torch.testing.assert_close(weight.grad, wanted[key])
+        else:
+            assert weight.grad is None
+
+
 def test_second_derivatives_are_those_of_the_loop() -> None:
     def second(backend: str) -> tuple[Tensor, ...]:
         torch.manual_seed(0)
