@@ -16,7 +16,8 @@ static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 
 
 /* What becomes of a product: written, added to what is there, or rounded to bfloat16. */
 enum { WRITE, ADD, NARROW_DOWN };
-#define BEGIN (how == ADD ? get(c[m] + n * V, columns - n * V) : bias ? get(bias + n * V, columns - n * V) : all(0))
+#define BEGIN(READ) (how == ADD ? READ(c[m] + n * V) : bias ? READ(bias + n * V) : all(0))
+#define GET(FROM) get(FROM, columns - n * V)
 
 /* What will be written is fetched while the product is computed: a line that is not in the cache is read first. */
 #define COMING(MR, NV)                                                                                               \
@@ -24,21 +25,25 @@ enum { WRITE, ADD, NARROW_DOWN };
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++) __builtin_prefetch(c[m] + n * V, 1);
 
+/* Loops that are unrolled at once, so that the sums never leave their registers. */
+#define EACH(MR, NV)                                                                                                 \
+  _Pragma("GCC unroll 8") for (int m = 0; m < MR; m++)                                                               \
+    _Pragma("GCC unroll 3") for (int n = 0; n < NV; n++)
+
 /* A register tile c[m][j] (+)= sum_k a(m, k) w[k][j]. `columns` of its NV * V are real. */
 #define TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                        \
   static void NAME(ARGUMENT, const float *w, long depth, float *const *c, long columns, int how, const float *bias) { \
     vec s[MR][NV];                                                                                                   \
     COMING(MR, NV)                                                                                                   \
-    for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) s[m][n] = BEGIN;                                                                  \
+    if (columns >= NV * V) EACH(MR, NV) s[m][n] = BEGIN(load);                                                       \
+    else EACH(MR, NV) s[m][n] = BEGIN(GET);                                                                          \
     for (long k = 0; k < depth; k++) {                                                                               \
       vec b[NV];                                                                                                     \
       for (int n = 0; n < NV; n++) b[n] = load(w + k * NV * V + n * V);                                              \
-      for (int m = 0; m < MR; m++)                                                                                   \
-        for (int n = 0; n < NV; n++) s[m][n] += all(ELEMENT) * b[n];                                                 \
+      EACH(MR, NV) s[m][n] += all(ELEMENT) * b[n];                                                                   \
     }                                                                                                                \
-    for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) put(c[m] + n * V, s[m][n], columns - n * V);                                      \
+    if (columns >= NV * V) EACH(MR, NV) store(c[m] + n * V, s[m][n]);                                                \
+    else EACH(MR, NV) put(c[m] + n * V, s[m][n], columns - n * V);                                                   \
   }
 #define BY_ROW const float *const *a
 #define TILES(MR)                                                                                                    \
@@ -60,7 +65,7 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
     __m512 s[MR][NV];                                                                                                \
     COMING(MR, NV)                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) s[m][n] = (__m512)(BEGIN);                                                        \
+      for (int n = 0; n < NV; n++) s[m][n] = (__m512)BEGIN(GET);                                                        \
     for (long k = 0; k < depth; k++) {                                                                               \
       __m512bh b[NV];                                                                                                \
       for (int n = 0; n < NV; n++) b[n] = (__m512bh)_mm512_loadu_si512(w + (k * NV + n) * 2 * V);                    \
@@ -553,7 +558,7 @@ static inline vec load_bytes(const int8_t *p) {
     }                                                                                                                \
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++)                                                                                   \
-        put(c[m] + n * V, BEGIN + s[m][n] * load(scale + n * V), columns - n * V);                                   \
+        put(c[m] + n * V, BEGIN(GET) + s[m][n] * load(scale + n * V), columns - n * V);                                   \
   }
 #define BYTE_TILES(MR) BYTE_TILE(byte_##MR##_1, MR, 1) BYTE_TILE(byte_##MR##_2, MR, 2) BYTE_TILE(byte_##MR##_3, MR, 3)
 BYTE_TILES(1) BYTE_TILES(2) BYTE_TILES(4)

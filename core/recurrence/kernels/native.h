@@ -47,7 +47,7 @@ static inline void store_half_part(half *p, vec x, long n) {
   _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
 #endif
-static inline vec all(float x) { return (vec){0} + x; }
+static inline vec all(float x) { return x - (vec){0}; } /* what is x also if x is -0, so that no sum is computed */
 static inline vec pick(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
 #if defined(__AVX512F__) /* NaN stays NaN in all of these */
 static inline vec at_most(vec x, float high) { return (vec)_mm512_min_ps((__m512)all(high), (__m512)x); }
