@@ -1,4 +1,4 @@
-"""What is measured of recurrent networks: cases of six sections, each a function from sizes to its cases."""
+"""What is measured of recurrent networks: cases of seven sections, each a function from sizes to its cases."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from benchmarks import peers
 from benchmarks.peers import Packed, Training, pair, work
 from benchmarks.side_by_side import Case, Pair, Run
 from core.recurrence import Recurrent
+from core.recurrence.gradients import gradients
 from core.recurrence.kernels import native
 from core.recurrence.kernels.stepper import WEIGHTS, Stepper
+from core.recurrence.lyapunov import growth
+from core.recurrence.recording import longest, record
 
 
 class Sizes(NamedTuple):
@@ -208,6 +211,27 @@ def streaming(sizes: Sizes) -> Iterator[Case]:
     yield Case("streaming", f"LSTM {layers} x {hidden}, {sizes.steps} steps", runs, pairs, sizes.steps)
 
 
+def probe(sizes: Sizes) -> Iterator[Case]:
+    """All that `invoke diagnose` does with one batch of an LSTM, beside a step of its training."""
+    for hidden in sizes.hidden:
+        batch = sizes.batch[len(sizes.batch) // 2]
+        network = Recurrent("lstm", hidden, hidden)
+        x, amount = torch.randn(sizes.steps, batch, hidden), work(network, batch * sizes.steps, training=True)
+        runs = {
+            "probe": Run(partial(_probe, network, x), amount),
+            "training step": Run(Training(network, x), amount, module=network),
+        }
+        pairs = (Pair("probe", "training step", each=0.1),)
+        yield Case("probe", f"LSTM H={hidden} B={batch}", runs, pairs, batch * sizes.steps)
+
+
+def _probe(network: nn.Module, x: Tensor) -> None:
+    with record(network) as calls:
+        loss = network(x)[0].square().mean()
+    [cell] = gradients(loss, longest(calls[""]))
+    growth(cell)
+
+
 def _stepped(step: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor) -> Tensor:
     state = None
     with torch.no_grad():
@@ -233,4 +257,5 @@ SECTIONS: dict[str, Callable[[Sizes], Iterator[Case]]] = {
     "scan": scan,
     "inference": inference,
     "streaming": streaming,
+    "probe": probe,
 }
