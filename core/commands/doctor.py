@@ -107,8 +107,8 @@ def _kernels() -> Iterator[Finding]:
             "compiled kernels", "note", f"none: {why}; recurrent layers take torch's or the loop, and more time"
         )
         return
-    halves = "with" if native.base().has_bfloat16() else "without"
-    yield Finding("compiled kernels", "ok", f"{native.compiler()}, {halves} bfloat16 products, in {native.folder()}")
+    halves = ("no bfloat16", "bfloat16 by AVX-512", "bfloat16 by AMX")[native.base().has_bfloat16()]
+    yield Finding("compiled kernels", "ok", f"{native.compiler()}, {halves}, in {native.folder()}")
     if _device().type == "cuda" and (why := triton_kernel.missing()) is not None:
         yield Finding("triton kernels", "note", f"none: {why}; cells that cuDNN does not know run step by step")
 

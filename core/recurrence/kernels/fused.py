@@ -69,7 +69,7 @@ class Kernel:
     def scratch(self, batch: int, threads: int, shared: bool) -> tuple[Tensor, int]:
         """(floats, floats per thread): a part for the values of the thread's rows, a part for rounded operands."""
         rows = batch if shared else -(-batch // threads)
-        size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + 2) // 2) + 64
+        size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + native.DEEP) // 2) + 64
         size = -(-size // 16) * 16
         return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
 

@@ -1,5 +1,6 @@
 /* Matrix products: the recurrent one (few rows, weights packed once, called each step) and the large ones. */
 #include "native.h"
+#include "tiles.h"
 #include <omp.h>
 #include <stdlib.h>
 
@@ -64,8 +65,7 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
   static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int how, const float *bias) {  \
     __m512 s[MR][NV];                                                                                                \
     COMING(MR, NV)                                                                                                   \
-    for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) s[m][n] = (__m512)BEGIN(GET);                                                        \
+    EACH(MR, NV) s[m][n] = (__m512)BEGIN(GET);                                                                       \
     for (long k = 0; k < depth; k++) {                                                                               \
       __m512bh b[NV];                                                                                                \
       for (int n = 0; n < NV; n++) b[n] = (__m512bh)_mm512_loadu_si512(w + (k * NV + n) * 2 * V);                    \
@@ -75,10 +75,9 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
         for (int n = 0; n < NV; n++) s[m][n] = _mm512_dpbf16_ps(s[m][n], x, b[n]);                                   \
       }                                                                                                              \
     }                                                                                                                \
-    for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++)                                                                                   \
-        if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, (vec)s[m][n], columns - n * V);                       \
-        else put(c[m] + n * V, (vec)s[m][n], columns - n * V);                                                       \
+    EACH(MR, NV)                                                                                                     \
+      if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, (vec)s[m][n], columns - n * V);                         \
+      else put(c[m] + n * V, (vec)s[m][n], columns - n * V);                                                         \
   }
 #define HALF_TILES(MR)                                                                                               \
   HALF_TILE(half_##MR##_1, MR, 1, const half *const *a, a[m] + 2 * k)                                                \
@@ -87,9 +86,22 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
 HALF_TILES(1) HALF_TILES(2) HALF_TILES(4) HALF_TILES(8)
 #endif
 
+#ifdef TALL
+/* The sums of `some_tiles` go where they belong. */
+static void put_tiles(const float *sums, long rows, long vectors, float *const *c, long columns, int how, const float *bias) {
+  for (long m = 0; m < rows; m++, sums += PANEL)
+    for (long n = 0; n < vectors; n++) {
+      vec x = load(sums + n * V) + BEGIN(GET);
+      if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, x, columns - n * V);
+      else put(c[m] + n * V, x, columns - n * V);
+    }
+}
+#endif
+
+/* 0: no products of bfloat16 here; 1: by AVX-512; 2: by AMX. */
 int has_bfloat16(void) {
 #ifdef __AVX512BF16__
-  return 1;
+  return 1 + !!tiles;
 #else
   return 0;
 #endif
@@ -157,27 +169,44 @@ static void halve(const float *from, half *to, long n) {
   for (; i < n; i++) to[i] = to_half(from[i]);
 }
 
-/* bfloat16: rows of float32 are rounded into scratch first, `narrow` ones are taken as they are; depth is padded to pairs. */
+/* bfloat16: rows of float32 are rounded into scratch first, `narrow` ones are taken as they are, if tiles or pairs can be
+ * made of them where they stand. */
 static void half_rows(const void *const *a, int narrow, long rows, const void *packed, long depth, long columns,
                       void *const *c, int how, const float *bias, long first, long last, void *scratch) {
 #ifdef __AVX512BF16__
   const half *from[MOST]; float *to[MOST];
-  long padded = (depth + 1) / 2 * 2;
+  long deep = padded(depth);
   for (long begin = 0; begin < rows; begin += MOST) {
-    long some = least(MOST, rows - begin);
+    long some = least(MOST, rows - begin), apart = some > 1 ? (const half *)a[begin + 1] - (const half *)a[begin] : deep;
+    int there = narrow && deep == depth;
+    for (long r = 1; tiles && there && r < some; r++) there = (const half *)a[begin + r] == (const half *)a[begin] + r * apart;
+    if (!there) apart = deep;
     for (long r = 0; r < some; r++) {
-      from[r] = a[begin + r];
-      if (narrow && padded == depth) continue;
-      half *row = (half *)scratch + r * padded;
+      half *row = (half *)scratch + r * deep;
+      from[r] = there ? a[begin + r] : row;
+      if (there) continue;
       if (narrow) memcpy(row, a[begin + r], sizeof(half) * depth); else halve(a[begin + r], row, depth);
-      if (padded > depth) row[depth] = 0;
-      from[r] = row;
+      memset(row + depth, 0, sizeof(half) * (deep - depth));
     }
+#ifdef TALL
+    float sums[2 * TALL * PANEL] __attribute__((aligned(64)));
+    for (long r = 0, many = 0; tiles && r < some; r += many) {
+      if (many != tile_rows(some - r)) shape_tiles(least(many = tile_rows(some - r), TALL));
+      for (long p = first; p < last; p++) {
+        long start = start_of(p, columns), n = width_of(p, columns) / V;
+        for (long m = 0; m < many; m++)
+          to[m] = how == NARROW_DOWN ? (float *)((half *)c[begin + r + m] + start) : (float *)c[begin + r + m] + start;
+        some_tiles(from[r], TALL * apart, apart, DEEP, many, (const half *)packed + start * deep, deep, n, sums);
+        put_tiles(sums, many, n, to, columns - start, how, bias ? bias + start : NULL);
+      }
+    }
+    if (tiles) { _tile_release(); continue; }
+#endif
     for (long p = first; p < last; p++) {
       long start = start_of(p, columns), n = width_of(p, columns) / V;
       for (long r = 0; r < some; r++)
         to[r] = how == NARROW_DOWN ? (float *)((half *)c[begin + r] + start) : (float *)c[begin + r] + start;
-      half_panel(from, some, (const half *)packed + start * padded, padded / 2, to, n, columns - start, how,
+      half_panel(from, some, (const half *)packed + start * deep, deep / 2, to, n, columns - start, how,
                  bias ? bias + start : NULL);
     }
   }
@@ -196,7 +225,7 @@ void narrow_product(const void *const *a, long rows, const void *packed, long de
 
 /* How many floats (or halves) `pack` writes. */
 long packed_size(long depth, long columns, int halved) {
-  return vectors(columns) * V * (halved ? (depth + 1) / 2 * 2 : depth);
+  return vectors(columns) * V * (halved ? padded(depth) : depth);
 }
 
 #if defined(__AVX512F__)
@@ -227,7 +256,7 @@ static void transpose(__m512i *r) {
 
 /* A panel of columns that stand in one piece each: squares of 16 columns and 16 words, a word being a float or a pair. */
 static void pack_columns(const float *w, long depth, long wide, long columns, long by_column, int halved, void *to) {
-  long words = halved ? (depth + 1) / 2 : depth, each = halved ? 2 : 1;
+  long words = halved ? padded(depth) / 2 : depth, each = halved ? 2 : 1;
   for (long j = 0; j < wide; j += V)
     for (long k = 0; k < words; k += V) {
       __m512i square[V];
@@ -273,13 +302,15 @@ static inline __m512i pairs_of_halves(const half *upper, const half *lower, long
 static void pack_half_panel(const float *w, long depth, long wide, long columns, long by_depth, long by_column, half *to) {
 #ifdef __AVX512BF16__
   if (by_column == 1) {
-    for (long k = 0; k < depth; k += 2, to += 2 * wide)
-      for (long j = 0; j < wide; j += V)
-        _mm512_storeu_si512(to + 2 * j, pairs_of(w + k * by_depth + j, k + 1 < depth ? w + (k + 1) * by_depth + j : NULL, columns - j));
+    for (long k = 0; k < padded(depth); k += 2, to += 2 * wide)
+      for (long j = 0; j < wide; j += V) {
+        const float *upper = w + k * by_depth + j;
+        _mm512_storeu_si512(to + 2 * j, pairs_of(upper, k + 1 < depth ? upper + by_depth : NULL, k < depth ? columns - j : 0));
+      }
     return;
   }
 #endif
-  for (long k = 0; k < depth; k += 2, to += 2 * wide)
+  for (long k = 0; k < padded(depth); k += 2, to += 2 * wide)
     for (long j = 0; j < wide; j++)
       for (long i = 0; i < 2; i++)
         to[2 * j + i] = j < columns && k + i < depth ? to_half(w[(k + i) * by_depth + j * by_column]) : 0;
@@ -293,12 +324,12 @@ void pack(const float *w, long depth, long columns, long by_depth, long by_colum
     const float *from = w + start * by_column;
 #if defined(__AVX512F__)
     if (by_depth == 1 && by_column > 1) {
-      void *panel = halved ? (void *)((half *)to + start * ((depth + 1) / 2 * 2)) : (float *)to + start * depth;
+      void *panel = halved ? (void *)((half *)to + start * padded(depth)) : (float *)to + start * depth;
       pack_columns(from, depth, wide, left, by_column, halved, panel);
       continue;
     }
 #endif
-    if (halved) pack_half_panel(from, depth, wide, left, by_depth, by_column, (half *)to + start * ((depth + 1) / 2 * 2));
+    if (halved) pack_half_panel(from, depth, wide, left, by_depth, by_column, (half *)to + start * padded(depth));
     else pack_panel(from, depth, wide, left, by_depth, by_column, (float *)to + start * depth);
   }
 }
@@ -342,7 +373,7 @@ void large(const void *a, long lda, long m, long depth, const void *packed, long
   if (blocks >= 4 * threads) groups = 1;
 #pragma omp parallel num_threads(threads) if (m * depth * columns > 100000)
   {
-    half *rounded = kind & HALVED ? malloc(sizeof(half) * BLOCK * ((depth + 1) / 2 * 2)) : NULL;
+    half *rounded = kind & HALVED ? malloc(sizeof(half) * BLOCK * padded(depth)) : NULL;
 #pragma omp for schedule(dynamic, 1)
     for (long item = 0; item < blocks * groups; item++) {
       long b = item / groups, g = item % groups;
@@ -403,19 +434,37 @@ static void pack_strips(const float *a, long lda, long deep, long m, float *to) 
 }
 
 #ifdef __AVX512BF16__
+/* V pairs of rows k and k + 1 of a matrix of `deep` rows, from column s on; n of them are real. */
+static inline __m512i pairs_in(const void *a, int narrow, long lda, long k, long deep, long s, long n) {
+  if (k >= deep) return _mm512_setzero_si512();
+  if (narrow) {
+    const half *upper = (const half *)a + k * lda + s;
+    return pairs_of_halves(upper, k + 1 < deep ? upper + lda : NULL, n);
+  }
+  const float *upper = (const float *)a + k * lda + s;
+  return pairs_of(upper, k + 1 < deep ? upper + lda : NULL, n);
+}
 /* The same in pairs of rows; a strip has half as many floats of memory, and as much space. */
 static void pack_half_strips(const void *a, int narrow, long lda, long deep, long m, float *to) {
-  for (long k = 0; k < deep; k += 2) {
-    int lower = k + 1 < deep;
+  for (long k = 0; k < padded(deep); k += 2)
     for (long s = 0; s < m; s += V) {
-      const float *wide = (const float *)a + k * lda + s;
-      const half *thin = (const half *)a + k * lda + s;
-      __m512i pairs = narrow ? pairs_of_halves(thin, lower ? thin + lda : NULL, m - s) : pairs_of(wide, lower ? wide + lda : NULL, m - s);
+      __m512i pairs = pairs_in(a, narrow, lda, k, deep, s, m - s);
       _mm256_storeu_si256((__m256i *)(to + s / ROWS * STRIP + k / 2 * ROWS), _mm512_castsi512_si256(pairs));
       if (s + ROWS < m)
         _mm256_storeu_si256((__m256i *)(to + (s / ROWS + 1) * STRIP + k / 2 * ROWS), _mm512_extracti64x4_epi64(pairs, 1));
     }
-  }
+}
+#endif
+#ifdef TALL
+/* The same for tiles: each has TALL columns as its rows, and stands where two strips would. */
+static void pack_tiles(const void *a, int narrow, long lda, long deep, long m, float *to) {
+  for (long k = 0; k < deep; k += DEEP)
+    for (long s = 0; s < m; s += TALL) {
+      __m512i square[TALL];
+      for (long i = 0; i < TALL; i++) square[i] = pairs_in(a, narrow, lda, k + 2 * i, deep, s, m - s);
+      transpose(square);
+      memcpy(to + s / ROWS * STRIP + k / 2 * TALL, square, sizeof square);
+    }
 }
 #endif
 
@@ -429,6 +478,8 @@ static void pack_side(const Side *side, long begin, long deep, long column, long
       const float *upper = row_of(side, begin + k) + column, *lower = k + 1 < deep ? row_of(side, begin + k + 1) + column : NULL;
       for (long j = 0; j < wide; j += V) _mm512_storeu_si512(narrow + 2 * j, pairs_of(upper + j, lower ? lower + j : NULL, valid - j));
     }
+    long rest = padded(deep) - (deep + 1) / 2 * 2;
+    memset(narrow, 0, sizeof(half) * rest * wide);
     return;
   }
 #endif
@@ -439,12 +490,30 @@ static void pack_side(const Side *side, long begin, long deep, long column, long
   }
 }
 
-static void strip_tile(const float *x, const float *w, long deep, float *const *to, long n, long columns, int how, int halved) {
+/* The rows of c that are worked off at a time, where so many strips are left. */
+#ifdef TALL
+#define MOST_ROWS (2 * TALL)
+static long strip_rows(long left) { return !tiles ? ROWS : left * ROWS >= 2 * TALL ? 2 * TALL : TALL; }
+#else
+#define MOST_ROWS ROWS
+static long strip_rows(long left) { (void)left; return ROWS; }
+#endif
+
+static void strip_tile(const float *x, long rows, const float *w, long deep, float *const *to, long n, long columns, int how, int halved) {
+#ifdef TALL
+  if (halved && tiles) {
+    float sums[2 * TALL * PANEL] __attribute__((aligned(64)));
+    some_tiles((const half *)x, 2 * TALL / ROWS * STRIP, DEEP, TALL * DEEP, rows, (const half *)w, padded(deep), n, sums);
+    put_tiles(sums, rows, n, to, columns, how, NULL);
+    return;
+  }
+#endif
+  (void)rows;
 #ifdef __AVX512BF16__
   if (halved) {
-    if (n == 3) half_strip_3((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
-    else if (n == 2) half_strip_2((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
-    else half_strip_1((const half *)x, (const half *)w, (deep + 1) / 2, to, columns, how, NULL);
+    if (n == 3) half_strip_3((const half *)x, (const half *)w, padded(deep) / 2, to, columns, how, NULL);
+    else if (n == 2) half_strip_2((const half *)x, (const half *)w, padded(deep) / 2, to, columns, how, NULL);
+    else half_strip_1((const half *)x, (const half *)w, padded(deep) / 2, to, columns, how, NULL);
     return;
   }
 #endif
@@ -479,15 +548,21 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
     float unused[PANEL];
     many = strips(past - first);
     memset(column, 0, 4 * (past - first));
-    /* Pieces of one length, even for the pairs of bfloat16. */
+    /* Pieces of one length, whole pairs (or tiles) of bfloat16. */
     long most = halved ? LONG : 160, pieces = share > 0 ? (share + most - 1) / most : 1;
-    long each = share > 0 ? (share + 2 * pieces - 1) / (2 * pieces) * 2 : 2;
+    long each = share > 0 ? padded((share + pieces - 1) / pieces) : DEEP;
+#ifdef TALL
+    if (halved && tiles) shape_tiles(TALL);
+#endif
     for (long k = begin; k < end || k == begin; k += each) {
       long deep = least(each, end - k);
       const char *from = (const char *)a + (k * lda + first) * (narrow ? 2 : 4);
       for (long r = 0; sums && r < deep; r++) add_row(column, from + r * lda * (narrow ? 2 : 4), narrow, past - first);
 #ifdef __AVX512BF16__
-      if (halved) pack_half_strips(from, narrow, lda, deep, past - first, pa); else
+      if (halved && !tiles) pack_half_strips(from, narrow, lda, deep, past - first, pa); else
+#endif
+#ifdef TALL
+      if (halved) pack_tiles(from, narrow, lda, deep, past - first, pa); else
 #endif
       pack_strips((const float *)from, lda, deep, past - first, pa);
       float *mine = sum;
@@ -496,18 +571,22 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
         for (long p = 0; p < panels(b->columns); p++) {
           long j = start_of(p, b->columns), n = width_of(p, b->columns);
           pack_side(b, k, deep, j, n, halved, pb);
-          for (long s = 0; s < many; s++) {
-            float *to[ROWS];
-            for (long r = 0; r < ROWS; r++) {
+          for (long s = 0, rows = 0; s < many; s += rows / ROWS) {
+            rows = halved ? strip_rows(many - s) : ROWS;
+            float *to[MOST_ROWS];
+            for (long r = 0; r < rows; r++) {
               long i = first + s * ROWS + r;
-              to[r] = !own ? mine + i * wide + j : i < past ? b->c + i * b->ldc + j : unused;
+              to[r] = s + r / ROWS >= many ? unused : !own ? mine + i * wide + j : i < past ? b->c + i * b->ldc + j : unused;
             }
-            strip_tile(pa + s * STRIP, pb, deep, to, n / V, own ? b->columns - j : n, k > begin ? ADD : WRITE, halved);
+            strip_tile(pa + s * STRIP, rows, pb, deep, to, n / V, own ? b->columns - j : n, k > begin ? ADD : WRITE, halved);
           }
         }
         mine += many * ROWS * wide;
       }
     }
+#ifdef TALL
+    if (halved && tiles) _tile_release();
+#endif
     if (own && sums) memcpy(sums + first, column, 4 * (past - first));
 #pragma omp barrier
     float *at = work + strips(m) * STRIP + LONG * PANEL;

@@ -59,6 +59,8 @@ class Side(ctypes.Structure):
 
 HALVED, FROM_NARROW, TO_NARROW = 1, 2, 4
 """what the matrices of a large product are made of"""
+DEEP = 32
+"""a rounded row is padded to a multiple of so many numbers, at most"""
 
 
 def address(tensor: Tensor | None) -> int | None:
@@ -105,7 +107,8 @@ def load(source: str) -> ctypes.CDLL:
         CannotCompile: no compiler, or it refuses.
     """
     kept, command, identity = _toolchain()
-    text = "\0".join([(_HERE / "native.h").read_text(), source, identity])
+    headers = (_HERE / name for name in ("native.h", "tiles.h"))
+    text = "\0".join([*(header.read_text() for header in headers), source, identity])
     path = kept / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
     if not path.exists():
         _compile(command, source, path)

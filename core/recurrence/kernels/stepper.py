@@ -125,7 +125,7 @@ class _Layer:
         self._count, self._offset = torch.tensor([batch]), torch.tensor([0])
         self._scratch, self._size = kernel.scratch(batch, self.threads, shared=True)
         # The input side rounds its operands, too.
-        self._rounding = torch.zeros(self.threads, batch * (max(made.depth, self.below.shape[1]) + 2))
+        self._rounding = torch.zeros(self.threads, batch * (max(made.depth, self.below.shape[1]) + native.DEEP))
         call = Call(1, batch, self.threads, 1, address(self._count), address(self._offset))
         call.u, call.out = address(self.u), address(self.output)
         call.scratch, call.scratch_size = address(self._scratch), self._size

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,11 +16,21 @@ from core.recurrence.kernels.linear import FastLinear, Side, deferred, linear, o
 from core.recurrence.registry import make_cell
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
-HALVED = [False, *([True] if native.missing() is None and native.base().has_bfloat16() else [])]
+WAYS = ["float32", "vectors", "tiles"][: 1 + (native.base().has_bfloat16() if native.missing() is None else 0)]
+
+
+@pytest.fixture(params=WAYS)
+def halved(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether operands are rounded to bfloat16; where the processor has a matrix unit, with and without it."""
+    if "tiles" in WAYS:
+        used = ctypes.c_int.in_dll(native.base(), "tiles")
+        used.value = request.param == "tiles"
+    yield request.param != "float32"
+    if "tiles" in WAYS:
+        used.value = 1
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-@pytest.mark.parametrize("halved", HALVED)
 def test_weight_gradients_of_any_shape_in_windows(halved: bool, narrow: bool) -> None:
     draw = random.Random(0)
     for _ in range(150):
@@ -43,7 +55,6 @@ def test_weight_gradients_of_any_shape_in_windows(halved: bool, narrow: bool) ->
             assert bool((grid == 7.0).all()), "something beside the result was written"
 
 
-@pytest.mark.parametrize("halved", HALVED)
 def test_products_of_and_into_bfloat16(halved: bool) -> None:
     draw = random.Random(0)
     for _ in range(80 if halved else 1):
@@ -65,7 +76,6 @@ def test_what_a_project_multiplies_is_found_without_the_product(cell: str) -> No
     assert given.weight is made.weight_ih
 
 
-@pytest.mark.parametrize("halved", HALVED)
 def test_linear_is_torchs(halved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "SMALL", 0)
     draw = random.Random(0)

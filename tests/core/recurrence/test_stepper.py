@@ -37,10 +37,10 @@ def test_fewer_bits_cost_little(weights: str, share: float, error: float) -> Non
     if weights == "bfloat16" and not native.base().has_bfloat16():
         pytest.skip("this processor has no bfloat16 products")
     torch.manual_seed(0)
-    network = Recurrent("lstm", 40, 96, 2).eval()
+    network = Recurrent("lstm", 64, 96, 2).eval()
     exact, rounded = Stepper(network), Stepper(network, weights=weights)
     for _ in range(30):
-        x = torch.randn(1, 40)
+        x = torch.randn(1, 64)
         wanted = exact.step(x)
         assert float((rounded.step(x) - wanted).norm()) < error * float(wanted.norm())
     assert rounded.bytes <= share * exact.bytes
