@@ -17,14 +17,15 @@ static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 
 
 /* What becomes of a product: written, added to what is there, or rounded to bfloat16. */
 enum { WRITE, ADD, NARROW_DOWN };
-#define BEGIN(READ) (how == ADD ? READ(c[m] + n * V) : bias ? READ(bias + n * V) : all(0))
-#define GET(FROM) get(FROM, columns - n * V)
-
-/* What will be written is fetched while the product is computed: a line that is not in the cache is read first. */
+/* What a sum begins with, and what joins it at the end: c is fetched meanwhile, also if it is only written, as a line that
+ * is not in the cache is read first. */
+#define BEGIN(READ) (bias ? READ(bias + n * V) : all(0))
+#define OLD(READ) (how == ADD ? READ(c[m] + n * V) : all(0))
+#define PART(FROM) get(FROM, columns - n * V)
 #define COMING(MR, NV)                                                                                               \
-  if (how != ADD)                                                                                                    \
-    for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) __builtin_prefetch(c[m] + n * V, 1);
+  for (int m = 0; m < MR; m++)                                                                                       \
+    for (int n = 0; n < NV; n++) __builtin_prefetch(c[m] + n * V, 1);
+#define AHEAD 16 /* rows of the packed matrix: it comes from the second cache, and is fetched before it is needed */
 
 /* Loops that are unrolled at once, so that the sums never leave their registers. */
 #define EACH(MR, NV)                                                                                                 \
@@ -37,14 +38,17 @@ enum { WRITE, ADD, NARROW_DOWN };
     vec s[MR][NV];                                                                                                   \
     COMING(MR, NV)                                                                                                   \
     if (columns >= NV * V) EACH(MR, NV) s[m][n] = BEGIN(load);                                                       \
-    else EACH(MR, NV) s[m][n] = BEGIN(GET);                                                                          \
+    else EACH(MR, NV) s[m][n] = BEGIN(PART);                                                                         \
     for (long k = 0; k < depth; k++) {                                                                               \
       vec b[NV];                                                                                                     \
-      for (int n = 0; n < NV; n++) b[n] = load(w + k * NV * V + n * V);                                              \
+      for (int n = 0; n < NV; n++) {                                                                                 \
+        b[n] = load(w + k * NV * V + n * V);                                                                         \
+        __builtin_prefetch(w + (k + AHEAD) * NV * V + n * V);                                                        \
+      }                                                                                                              \
       EACH(MR, NV) s[m][n] += all(ELEMENT) * b[n];                                                                   \
     }                                                                                                                \
-    if (columns >= NV * V) EACH(MR, NV) store(c[m] + n * V, s[m][n]);                                                \
-    else EACH(MR, NV) put(c[m] + n * V, s[m][n], columns - n * V);                                                   \
+    if (columns >= NV * V) EACH(MR, NV) store(c[m] + n * V, s[m][n] + OLD(load));                                    \
+    else EACH(MR, NV) put(c[m] + n * V, s[m][n] + OLD(PART), columns - n * V);                                       \
   }
 #define BY_ROW const float *const *a
 #define TILES(MR)                                                                                                    \
@@ -65,7 +69,7 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
   static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int how, const float *bias) {  \
     __m512 s[MR][NV];                                                                                                \
     COMING(MR, NV)                                                                                                   \
-    EACH(MR, NV) s[m][n] = (__m512)BEGIN(GET);                                                                       \
+    EACH(MR, NV) s[m][n] = (__m512)BEGIN(PART);                                                                      \
     for (long k = 0; k < depth; k++) {                                                                               \
       __m512bh b[NV];                                                                                                \
       for (int n = 0; n < NV; n++) b[n] = (__m512bh)_mm512_loadu_si512(w + (k * NV + n) * 2 * V);                    \
@@ -77,7 +81,7 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
     }                                                                                                                \
     EACH(MR, NV)                                                                                                     \
       if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, (vec)s[m][n], columns - n * V);                         \
-      else put(c[m] + n * V, (vec)s[m][n], columns - n * V);                                                         \
+      else put(c[m] + n * V, (vec)s[m][n] + OLD(PART), columns - n * V);                                             \
   }
 #define HALF_TILES(MR)                                                                                               \
   HALF_TILE(half_##MR##_1, MR, 1, const half *const *a, a[m] + 2 * k)                                                \
@@ -91,9 +95,9 @@ HALF_TILES(1) HALF_TILES(2) HALF_TILES(4) HALF_TILES(8)
 static void put_tiles(const float *sums, long rows, long vectors, float *const *c, long columns, int how, const float *bias) {
   for (long m = 0; m < rows; m++, sums += PANEL)
     for (long n = 0; n < vectors; n++) {
-      vec x = load(sums + n * V) + BEGIN(GET);
+      vec x = load(sums + n * V) + BEGIN(PART);
       if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, x, columns - n * V);
-      else put(c[m] + n * V, x, columns - n * V);
+      else put(c[m] + n * V, x + OLD(PART), columns - n * V);
     }
 }
 #endif
@@ -360,7 +364,7 @@ static void block_of(const char *a, long row_a, long rows, long depth, const voi
       long start = start_of(p, columns), wide = width_of(p, columns);
       for (long r = 0; r < rows; r++) shifted[r] = (float *)to[r] + start;
       panel(part, rows, (const float *)packed + start * depth + k * wide, deep, shifted, wide / V, columns - start,
-            k > 0 ? ADD : WRITE, bias ? bias + start : NULL);
+            k > 0 ? ADD : WRITE, bias && k == 0 ? bias + start : NULL);
     }
   }
 }
@@ -637,7 +641,7 @@ static inline vec load_bytes(const int8_t *p) {
     }                                                                                                                \
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++)                                                                                   \
-        put(c[m] + n * V, BEGIN(GET) + s[m][n] * load(scale + n * V), columns - n * V);                                   \
+        put(c[m] + n * V, BEGIN(PART) + s[m][n] * load(scale + n * V) + OLD(PART), columns - n * V);                      \
   }
 #define BYTE_TILES(MR) BYTE_TILE(byte_##MR##_1, MR, 1) BYTE_TILE(byte_##MR##_2, MR, 2) BYTE_TILE(byte_##MR##_3, MR, 3)
 BYTE_TILES(1) BYTE_TILES(2) BYTE_TILES(4)

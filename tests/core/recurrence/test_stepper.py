@@ -27,7 +27,7 @@ def test_a_stream_is_the_network_stepped(name: str, batch: int) -> None:
         for _ in range(12):
             x = torch.randn(batch, 6)
             output, state = network.step(x, state)
-            torch.testing.assert_close(stepper.step(x), output, atol=2e-6, rtol=1e-5)
+            torch.testing.assert_close(stepper.step(x), output, atol=1e-5, rtol=1e-5)  # a layer norm magnifies rounding
     for a, b in zip(stepper.state, state, strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
 
