@@ -92,7 +92,7 @@ class _Planner:
             backward=back.packed,
             params=[(node.data[0], node.data[1], node.width) for node in self.params],
             d_params=[(node.data[0], node.data[1], node.width) for node in backward.params],
-            saved=sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved"),
+            saved=_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved")),
             over_u=any(place.buffer == "kept" for place in kept.values()),
             over_kept=_undisturbed(back, kept),
             products=products,
@@ -194,9 +194,10 @@ class _Planner:
             for arg in dot.args:
                 if arg.op != "state" and arg not in known:
                     kept[arg] = None
-        # Operands of one product next to each other, so that its weight gradient is one large product.
+        # Operands of one product next to each other, so that its weight gradient is one large product; single numbers
+        # last, so that vectors begin where lines of the cache do.
         ordered = [arg for dot in dots for arg in dot.args if arg in kept]
-        order = list(dict.fromkeys([*ordered, *sorted(kept, key=lambda node: node.index)]))
+        order = list(dict.fromkeys([*ordered, *sorted(kept, key=lambda node: (node.width <= 1, node.index))]))
         if any(node.op == "u" for node in self._read(roots, order)):
             return dict(_along(order, "saved"))
         # Operands are read once more after the loop over time, when the gradient by u may stand there.
@@ -267,6 +268,11 @@ def _along(nodes: Sequence[Node], buffer: str) -> Iterator[tuple[Node, Place]]:
     for node in nodes:
         yield node, Place(buffer, offset)
         offset += node.width if node.width > 0 else 1
+
+
+def _lines(size: int) -> int:
+    """Floats of whole lines of the cache."""
+    return -(-size // 16) * 16
 
 
 def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
