@@ -7,9 +7,9 @@ registers. Threads, buffers and products are as native.h has them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
-from core.recurrence.kernels.graph import SCALAR, Node, reachable
+from core.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node, reachable
 from core.recurrence.kernels.phases import Phase, Place, Steps
 from core.recurrence.kernels.plan import Program
 
@@ -25,6 +25,7 @@ def source(program: Program, narrow: bool = False) -> str:
 
 
 def _lines(steps: Steps) -> Iterator[str]:
+    again = _again(steps)
     for phase in steps.phases:
         if phase.products:
             yield "    SYNC"
@@ -32,7 +33,7 @@ def _lines(steps: Steps) -> Iterator[str]:
                 yield from _product(steps, node)
             yield "    SYNC"
         if phase.stores or phase.added or phase.sums:
-            yield from _rows(steps, phase)
+            yield from _rows(steps, phase, again)
 
 
 def _product(steps: Steps, node: Node) -> Iterator[str]:
@@ -48,9 +49,42 @@ def _product(steps: Steps, node: Node) -> Iterator[str]:
         )
 
 
-def _rows(steps: Steps, phase: Phase) -> Iterator[str]:
+CHEAP = frozenset({"add", "sub", "mul", "neg"})
+LOADS, OPERATIONS = 2, 3
+"""what may be computed again, at most"""
+
+
+def _again(steps: Steps) -> dict[Node, tuple[int, int]]:
+    """(loads, operations) of what a later phase of a backward step computes again rather than reads: a layer norm would
+    fill the cache with differences from a mean, of which what they are made of stands in memory anyway.
+    """
+    result: dict[Node, tuple[int, int]] = {}
+    if not steps.known:
+        return result  # a forward step may write over what it has read
+    whole = {arg for node in steps.levels if node.op in WHOLE_ROW for arg in node.args}
+    for node in steps.levels:
+        if node.op in CHEAP and node not in whole and not steps.leaf(node):
+            costs = [_cost(steps, arg, result) for arg in set(node.args)]
+            loads, operations = sum(loads for loads, _ in costs), 1 + sum(operations for _, operations in costs)
+            if loads <= LOADS and operations <= OPERATIONS:
+                result[node] = loads, operations
+    return result
+
+
+def _cost(steps: Steps, node: Node, again: Mapping[Node, tuple[int, int]]) -> tuple[int, int]:
+    """(loads, operations) of a value in a later phase; too many of what is not there any more."""
+    lasting = node.op in ("u", "state", "param", "const")
+    if node in steps.known:
+        place = steps.known[node]
+        lasting = place.buffer == "saved" or place.buffer.startswith("after")
+    if lasting:
+        return int(node.width > 0), 0
+    return again.get(node, (LOADS + 1, 0))
+
+
+def _rows(steps: Steps, phase: Phase, again: Mapping[Node, tuple[int, int]]) -> Iterator[str]:
     """The loop over rows: sums, scalars, then the units of each width."""
-    text = _Text(steps, phase.level)
+    text = _Text(steps, phase.level, again)
     yield "    for (long i = MINE; i < R; i += EACH) { ROW;"
     for node in phase.sums:
         yield from text.sum(node)
@@ -61,7 +95,11 @@ def _rows(steps: Steps, phase: Phase) -> Iterator[str]:
     for node, place in phase.stores:
         if node.width == SCALAR:
             yield f"      {_pointer(place)}[0] = {text.name(node)}[0];"
-    targets = [(node, place, False) for node, place in phase.stores if node.width != SCALAR]
+    targets = [
+        (node, place, False)
+        for node, place in phase.stores
+        if node.width != SCALAR and not (place.buffer == "scratch" and node in again)
+    ]
     targets += [(node, Place("d_param", offset), True) for node, offset in phase.added]
     for width in sorted({steps.width_of(node, place) for node, place, _ in targets}):
         here = [target for target in targets if steps.width_of(target[0], target[1]) == width]
@@ -72,8 +110,8 @@ def _rows(steps: Steps, phase: Phase) -> Iterator[str]:
 class _Text:
     """C expressions of nodes; what has a name already is not written twice."""
 
-    def __init__(self, steps: Steps, level: int) -> None:
-        self.steps, self.level = steps, level
+    def __init__(self, steps: Steps, level: int, again: Container[Node]) -> None:
+        self.steps, self.level, self.again = steps, level, again
         self.names: dict[Node, str] = {}
 
     def name(self, node: Node) -> str:
@@ -130,7 +168,7 @@ class _Text:
             return names[node]
 
         def define(node: Node) -> str:
-            if self.steps.loaded(node, self.level):
+            if self.steps.loaded(node, self.level) and node not in self.again:
                 place = self.steps.place(node)
                 at = _pointer(place)
                 return f"all({at}[0])" if node.width == SCALAR else f"load{_kind(node, place)}{suffix}({at} + j{count})"
