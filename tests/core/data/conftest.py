@@ -27,12 +27,16 @@ class Site:
         """answers send half, and the rest after this event"""
         self.seconds = 0.0
         """delay before each answer"""
+        self.together: threading.Barrier | None = None
+        """answers wait until others are asked for at the same time"""
         self.log: list[tuple[str, str | None]] = []
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         asked = request.headers.get("Range")
         self.log.append((request.path, asked))
         time.sleep(self.seconds)
+        if self.together:
+            self.together.wait()
         content = self.files.get(request.path)
         status = self.statuses.pop(0) if self.statuses else 200 if content is not None else 404
         if status != 200 or content is None:
