@@ -25,6 +25,7 @@ from core.recurrence.kernels.layout import Layout
 from core.recurrence.kernels.linear import FastLinear, deferred
 from core.recurrence.kernels.native import CannotCompile
 from core.recurrence.kernels.passes import Fused, Run
+from core.recurrence.kernels.phases import whole_lines
 from core.recurrence.kernels.plan import program
 from core.recurrence.kernels.trace import CannotFuse, Traced, projected_width, trace
 from core.recurrence.kernels.workspace import WORKSPACE
@@ -69,8 +70,8 @@ class Kernel:
     def scratch(self, batch: int, threads: int, shared: bool) -> tuple[Tensor, int]:
         """(floats, floats per thread): a part for the values of the thread's rows, a part for rounded operands."""
         rows = batch if shared else -(-batch // threads)
-        size = max(rows * self.program.scratch, min(rows, 512) * (self.program.depth + native.DEEP) // 2) + 64
-        size = -(-size // 16) * 16
+        rounded = min(rows, 512) * (self.program.depth + native.DEEP) // 2
+        size = whole_lines(max(rows * self.program.scratch, rounded) + 64)
         return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
 
 

@@ -53,6 +53,11 @@ class Phase:
     added: list[tuple[Node, int]]
 
 
+def whole_lines(size: int) -> int:
+    """Floats of as many whole lines of the cache as hold these."""
+    return -(-size // 16) * 16
+
+
 def levels_of(nodes: Sequence[Node], known: Mapping[Node, Place] | None = None) -> dict[Node, int]:
     """The phase of each node, given oldest first: how many whole rows must have been complete before it."""
     levels: dict[Node, int] = {}
@@ -124,7 +129,7 @@ class Steps:
             if self.leaf(node):
                 continue
             if node.op in ("dot", "tdot"):
-                self._scratch(node, -(-node.width // 16) * 16)
+                self._scratch(node, whole_lines(node.width))
             for arg in node.args:
                 crosses = self.levels[node] > self.levels[arg] or node.op in ("dot", "tdot", "sum")
                 if crosses and not self.leaf(arg) and arg.op not in ("part", "dot", "tdot"):
@@ -140,7 +145,7 @@ class Steps:
     def _scratch(self, node: Node, size: int) -> None:
         if node not in self.places and node.op != "part":
             self.places[node] = Place("scratch", self.size)
-            self.size += -(-size // 16) * 16
+            self.size += whole_lines(size)
 
     def place(self, node: Node) -> Place:
         """Where the node can be loaded from."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.recurrence.kernels.graph import DEAR, LEAVES, Derivatives, Node, differentiate, reachable
-from core.recurrence.kernels.phases import Packed, Place, Steps, levels_of
+from core.recurrence.kernels.phases import Packed, Place, Steps, levels_of, whole_lines
 from core.recurrence.kernels.trace import Traced
 
 
@@ -92,7 +92,7 @@ class _Planner:
             backward=back.packed,
             params=[(node.data[0], node.data[1], node.width) for node in self.params],
             d_params=[(node.data[0], node.data[1], node.width) for node in backward.params],
-            saved=_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved")),
+            saved=whole_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved")),
             over_u=any(place.buffer == "kept" for place in kept.values()),
             over_kept=_undisturbed(back, kept),
             products=products,
@@ -268,11 +268,6 @@ def _along(nodes: Sequence[Node], buffer: str) -> Iterator[tuple[Node, Place]]:
     for node in nodes:
         yield node, Place(buffer, offset)
         offset += node.width if node.width > 0 else 1
-
-
-def _lines(size: int) -> int:
-    """Floats of whole lines of the cache."""
-    return -(-size // 16) * 16
 
 
 def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:

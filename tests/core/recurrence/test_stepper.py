@@ -22,12 +22,14 @@ CELLS = ["elman", "lstm", "gru", "mgu", "indrnn", "slstm", "cornn", "mingru", "m
 def test_a_stream_is_the_network_stepped(name: str, batch: int) -> None:
     network = Recurrent(name, 6, 20, 2).eval()
     stepper = Stepper(network, batch)
+    # Its layer norms magnify rounding: float32 step by step is itself up to 7e-6 off float64.
+    rounding = 1e-5 if name == "layernorm-lstm" else 2e-6
     state = None
     with torch.no_grad():
         for _ in range(12):
             x = torch.randn(batch, 6)
             output, state = network.step(x, state)
-            torch.testing.assert_close(stepper.step(x), output, atol=1e-5, rtol=1e-5)  # a layer norm magnifies rounding
+            torch.testing.assert_close(stepper.step(x), output, atol=rounding, rtol=1e-5)
     for a, b in zip(stepper.state, state, strict=True):
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
 
