@@ -38,7 +38,7 @@ class ModelConfig(Section):
     """recurrent cell, by its name in core.recurrence"""
     hidden: int = Field(128, ge=1)
     """hidden units per layer and direction"""
-    layers: int = Field(1, ge=1)
+    layers: int = Field(1, ge=1, le=1000)
     """stacked recurrent layers"""
 
 

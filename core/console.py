@@ -13,6 +13,7 @@ from rich.text import Text
 
 from core.app import App
 from core.config import Config, describe, flat
+from core.errors import harmless
 
 if TYPE_CHECKING:
     from core.training.loop import Position
@@ -25,8 +26,8 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 
 
 def say(text: str = "") -> None:
-    """A line, as it is: square brackets in it are no markup."""
-    console.print(Text(text))
+    """A line, as it is: square brackets in it are no markup, and nothing in it steers the terminal."""
+    console.print(Text(harmless(text)))
 
 
 def show_config(app: App, config: Config) -> None:
@@ -35,7 +36,7 @@ def show_config(app: App, config: Config) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value, help_text in describe(config):
         style = "bold" if here[key] != usual.get(key) else ""
-        row = [Text(key, style=style), Text(str(value), style=style)]
+        row = [Text(key, style=style), Text(harmless(str(value)), style=style)]
         table.add_row(*row, *([Text(help_text, style="dim")] if console.width >= WIDE else []))
     console.print(table)
 
@@ -44,12 +45,12 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of the same keys as a table; numbers to four significant digits, aligned right."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(title=Text(harmless(title)), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
         numeric = any(isinstance(row[key], int | float) for row in rows)
-        table.add_column(Text(key), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(harmless(key)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(number(value)) for value in row.values()))
+        table.add_row(*(Text(harmless(number(value))) for value in row.values()))
     console.print(table)
 
 

@@ -5,7 +5,10 @@ Any other exception is a defect of ours. Inside `core.recurrence`, which is used
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
@@ -29,3 +32,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+
+
+def harmless(text: str) -> str:
+    r"""The text with all that would steer a terminal written out, as `\x1b`: file names and data may hold anything.
+
+    That is control characters but for line feeds and tabs, overrides of the writing direction, and the lone surrogates
+    that stand for bytes of a file name that are not UTF-8.
+    """
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """`harmless`, with line feeds written out as well."""
+    return harmless(text).replace("\n", "\\n")

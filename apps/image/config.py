@@ -35,7 +35,7 @@ class ImageModel(ModelConfig):
 
     hidden: int = Field(96, ge=1)
     """hidden units per layer and direction"""
-    layers: int = Field(2, ge=1)
+    layers: int = Field(2, ge=1, le=1000)
     """stacked recurrent layers"""
     order: Literal["rows", "pixels", "permuted", "patches", "sweeps"] = "rows"
     """classify: what a step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""

@@ -25,7 +25,7 @@ class LanguageModel(ModelConfig):
 
     hidden: int = Field(192, ge=1)
     """hidden units per layer; with tied weights the last layer has as many as the embedding"""
-    layers: int = Field(1, ge=1)
+    layers: int = Field(1, ge=1, le=1000)
     """stacked recurrent layers"""
     embedding: int = Field(0, ge=0)
     """features of a token; 0: as many as hidden"""

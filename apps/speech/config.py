@@ -39,7 +39,7 @@ class SpeechModel(ModelConfig):
     """recurrent cell, by its name in core.recurrence"""
     hidden: int = Field(96, ge=1)
     """hidden units per layer and direction"""
-    layers: int = Field(2, ge=1)
+    layers: int = Field(2, ge=1, le=1000)
     """stacked recurrent layers"""
     bidirectional: bool = True
     """two directions, or one that can stream"""

@@ -13,7 +13,7 @@ from typing import Any
 
 from core import app as apps
 from core.data.mapped import bus_errors_explained
-from core.errors import Notice, UsageError, UserError
+from core.errors import Notice, UsageError, UserError, one_line
 from core.interrupt import Interrupted
 
 
@@ -37,7 +37,7 @@ def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: boo
             if debug:
                 traceback.print_exc()
             message, code = _explained(error)
-            print(f"error: {message}", file=sys.stderr)
+            print(f"error: {one_line(message)}", file=sys.stderr)
     if code:
         sys.exit(code)
 
@@ -70,7 +70,7 @@ def _notices_only() -> None:
     """Libraries warn their callers, which is us; the user is told what is meant for the user."""
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", Notice)
-    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(f"note: {one_line(str(message))}", file=sys.stderr)
 
 
 def chosen(app: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from core.app import App, Report
 from core.commands.loading import prepared, trained
 from core.console import say, show_metrics, show_predictions
 from core.data.files import writing
-from core.errors import UserError
+from core.errors import UserError, harmless
 from core.training import saved
 from core.training.evaluation import evaluate as evaluate_model
 from core.training.evaluation import signature
@@ -105,7 +105,7 @@ def _streamed(model: saved.Saved, given: Any) -> str:
     pieces = []
     with torch.inference_mode():
         for piece in model.app.stream(model.model, given):
-            print(piece, end="", flush=True)
+            print(harmless(piece), end="", flush=True)
             pieces.append(piece)
     print()
     return "".join(pieces)

@@ -39,11 +39,11 @@ def save(path: Path, tree: Any) -> None:
     atomic_write(path, to_bytes(tensors, metadata))
 
 
-def load(path: Path) -> Any:
-    """The tree that was saved at `path`; tensors come to the CPU.
+def load(path: Path, *keys: str) -> Any:
+    """The tree that was saved at `path`, which has something under each of `keys`; tensors come to the CPU.
 
     Raises:
-        UserError: the file is missing, truncated, corrupt or not a checkpoint.
+        UserError: the file is missing, truncated, corrupt or not a checkpoint, or the tree is not what is wanted.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -58,7 +58,13 @@ def load(path: Path) -> Any:
     header = metadata.get("tree", "")
     if metadata.get("digest") != _digest(header, tensors):
         raise UserError(f"{path}: corrupt: its digest does not match its content")
-    return _decode(json.loads(header), tensors)
+    try:
+        tree = _decode(json.loads(header), tensors)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: malformed: its tree cannot be read ({type(error).__name__}: {error})") from None
+    if keys and not (isinstance(tree, dict) and all(tree.get(key) is not None for key in keys)):
+        raise UserError(f"{path}: malformed: a tree with {', '.join(keys)} is wanted here")
+    return tree
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
@@ -154,8 +160,8 @@ class Checkpoints:
         """Whether there is one to resume from, whole or not."""
         return any(path.exists() for path in (self._new, self.last, self.previous))
 
-    def newest(self) -> tuple[Path, Any, str | None]:
-        """(path, tree, warning) of the newest checkpoint that is whole; a damaged one is passed over and named.
+    def newest(self, *keys: str) -> tuple[Path, Any, str | None]:
+        """(path, tree, warning) of the newest checkpoint that is whole and has these keys; others are named.
 
         Raises:
             UserError: there is none.
@@ -164,7 +170,7 @@ class Checkpoints:
         problems: list[str] = []
         for path in (self.last, self.previous):
             try:
-                return path, load(path), (f"{problems[0]}; using {path.name}" if problems else None)
+                return path, load(path, *keys), (f"{problems[0]}; using {path.name}" if problems else None)
             except UserError as error:
                 problems.append(str(error))
         raise UserError(f"{self.folder}: no checkpoint to resume from ({'; '.join(problems)})")

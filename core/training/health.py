@@ -155,14 +155,12 @@ def replay(path: Path, model: nn.Module, like: Any) -> tuple[Any, Any]:
     Raises:
         UserError: the file is damaged or of another model.
     """
-    tree = load(path)
-    if not isinstance(tree, dict) or not {"batch", "carried", "weights"} <= tree.keys():
-        raise UserError(f"{path}: not a batch that was saved by a skipped step")
+    tree = load(path, "batch", "weights")
     try:
         model.load_state_dict(tree["weights"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"{path}: of another model ({str(error).splitlines()[0]}); give its run with --run") from None
-    return _typed(tree["batch"], like), tree["carried"]
+    return _typed(tree["batch"], like), tree.get("carried")
 
 
 def tensors(batch: Any, place: str = "batch") -> Iterator[tuple[str, Tensor]]:

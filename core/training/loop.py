@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from core.app import App, Data, Step
 from core.config import Config
-from core.errors import Notice
+from core.errors import Notice, UserError
 from core.interrupt import Interrupted, StopRequest
 from core.recurrence.state import detach
 from core.training.averaging import averaged, judge
@@ -34,6 +34,7 @@ from core.training.probe import Probe
 from core.training.progress import Fitted as Fitted
 from core.training.progress import Observer as Observer
 from core.training.progress import Position as Position
+from core.training.progress import Pruned
 
 
 def fit(
@@ -70,11 +71,12 @@ def fit(
     with StopRequest() as stop, _quiet():
         watch = _Watch(adapter, data, checkpoints, observers, stop, probe=probe)
         trainer = _trainer(config, watch)
-        trainer.fit(adapter, train_dataloaders=data.train, ckpt_path=path, weights_only=True)
+        with _restoring(path, watch):
+            trainer.fit(adapter, train_dataloaders=data.train, ckpt_path=path, weights_only=True)
         adapter.health.check_any()
         watch.evaluate_if_due(trainer)
     if watch.best is not None:
-        model.load_state_dict(load(checkpoints.best)["weights"])
+        _load_best(checkpoints.best, model)
     return Fitted(watch.position(trainer), watch.stopped, watch.best, watch.best_epoch, watch.data_wait)
 
 
@@ -145,6 +147,7 @@ class _Watch(pl.Callback):
         self.evaluations_without_gain = 0
         self.evaluated_epochs = 0
         self.stopped = "epochs"
+        self.under_way = False
         self.seconds = 0.0
         self._resumed_randomness: dict[str, Any] | None = None
         self._began = self._last_save = self._told = self._batch_ended = time.monotonic()
@@ -161,6 +164,7 @@ class _Watch(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed_randomness = state_dict["random"]
+        restore_random_states(state_dict["random"])  # what is malformed fails here; on_train_start sets them to last
         for name in ("best", "best_epoch", "evaluated_epochs", "evaluations_without_gain", "seconds", "stopped"):
             setattr(self, name, state_dict[name])
 
@@ -174,6 +178,8 @@ class _Watch(pl.Callback):
         # The training had come to its end, and the process was killed in what follows it.
         if self.stopped != "epochs" and not trainer.fit_loop.restarted_mid_epoch:
             trainer.should_stop = True
+        if trainer.ckpt_path and self._resumed_randomness is None:
+            raise ValueError("it holds nothing of the best score, the time and the random numbers")
         if self._resumed_randomness is not None:
             restore_random_states(self._resumed_randomness)
 
@@ -189,6 +195,7 @@ class _Watch(pl.Callback):
     ) -> None:
         assert self.adapter.last is not None
         self._size += self.adapter.last.size
+        self.under_way = True
         # Between two optimiser steps the half-added gradient would be lost: no report and no checkpoint there.
         if not trainer.fit_loop._should_accumulate():
             if self.adapter.health.problem:
@@ -369,10 +376,32 @@ def _resumable(checkpoints: Checkpoints) -> Path | None:
         text = f"{checkpoints.folder}: stopped before its first checkpoint; the training begins anew"
         warnings.warn(text, Notice, stacklevel=3)
         return None
-    path, _, warning = checkpoints.newest()
+    path, _, warning = checkpoints.newest("state_dict", "loops", "callbacks", "optimizer_states", "health")
     if warning:
         warnings.warn(warning, Notice, stacklevel=3)
     return path
+
+
+@contextmanager
+def _restoring(path: Path | None, watch: _Watch) -> Iterator[None]:
+    """Until a resumed training has taken a step, whatever goes wrong is its checkpoint's fault, in one line."""
+    try:
+        yield
+    except (UserError, Pruned):
+        raise
+    except Exception as error:
+        if path is None or watch.under_way:
+            raise
+        reason = (str(error).splitlines() or ["no message"])[0]
+        raise UserError(f"{path}: malformed, or of another model ({type(error).__name__}: {reason})") from error
+
+
+def _load_best(path: Path, model: nn.Module) -> None:
+    weights = load(path, "weights")["weights"]
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"{path}: malformed, or of another model ({str(error).splitlines()[0]})") from error
 
 
 @contextmanager

@@ -4,27 +4,41 @@ Loading runs no code from the folder: it names an application, which must be ins
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from core import app as apps
 from core.app import App
 from core.config import Config
-from core.data.files import atomic_write, writing
+from core.data.files import atomic_write, read_json, writing
 from core.errors import UserError
+from core.training.bounded import bounded
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
+
+
+class _Description(BaseModel):
+    """What `model.json` holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    app: str
+    config: dict[str, Any]
+    facts: dict[str, Any]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -66,24 +80,45 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
     Raises:
         UserError: a file is missing or damaged, the application is not installed, or the weights do not fit.
     """
+    described = _described(folder / DESCRIPTION)
+    app = apps.load(described.app)
+    config = type(app.presets["default"]).parse(described.config).override(settings)
+    weights = folder / WEIGHTS
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / DESCRIPTION}: not a saved model ({error})") from None
-    app = apps.load(description["app"])
-    config = type(app.presets["default"]).parse(description["config"]).override(settings)
+        with bounded(_numbers(weights)):
+            model = app.network(config, described.facts)
+    except UserError:
+        raise
+    except Exception as error:  # facts are any JSON: whatever is wrong with them, the model cannot be built
+        reason = " ".join(str(error).split()) or "no message"
+        raise UserError(
+            f"{folder}: damaged, or saved by another version of {app.name} ({type(error).__name__}: {reason}); "
+            "train it again"
+        ) from error
     try:
-        model = app.network(config, description["facts"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder}: saved by another version of {app.name} ({error!r}); train it again") from error
-    try:
-        load_model(model, str(folder / WEIGHTS))
+        load_model(model, str(weights))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{folder / WEIGHTS}: does not fit the model of {app.name} with its configuration ({reason})"
-        ) from None
-    return Saved(app.judging(config), config, description["facts"], description["digest"], model.eval())
+        raise UserError(f"{weights}: does not fit the model of {app.name} with its configuration ({reason})") from None
+    return Saved(app.judging(config), config, described.facts, described.digest, model.eval())
+
+
+def _described(path: Path) -> _Description:
+    try:
+        return _Description.model_validate(read_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = f", {problem['loc'][0]}" if problem["loc"] else ""
+        raise UserError(f"{path}{place}: not a saved model ({problem['msg']})") from None
+
+
+def _numbers(weights: Path) -> int:
+    """How many numbers a weights file holds, by its header."""
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights}: truncated or not a model's weights ({error})") from None
 
 
 class _Served:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save as to_bytes
 
 from core.errors import UserError
-from core.training.checkpoint import Checkpoints, load, save
+from core.training.checkpoint import FORMAT, Checkpoints, _digest, load, save
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=9)
 trees = st.recursive(
@@ -111,3 +112,26 @@ def test_killed_between_the_renames_the_newest_is_used(done: int, tmp_path: Path
     assert checkpoints.exist() and checkpoints.newest() == (checkpoints.last, {"step": 3}, None)
     assert load(checkpoints.previous) == {"step": 2}
     assert not (tmp_path / "new.safetensors").exists()
+
+
+TREES = [
+    '{"$tensor": "7"}', '{"$tensor": [1]}', '{"$bytes": "xy"}', '{"$tuple": 3}', '{"$dict": [[1]]}', "{}", "[" * 9999,
+    '{"a": 1, "b": 2}', '{"$dict": [[[1], 2]]}', '{"$array": null}', "", "nothing", '{"$bytes": 7}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", TREES)
+def test_a_malformed_tree_of_a_right_digest_is_one_line(header: str, tmp_path: Path) -> None:
+    tensors = {"0": torch.ones(1)}
+    metadata = {"format": FORMAT, "tree": header, "digest": _digest(header, tensors)}
+    (tmp_path / "file").write_bytes(to_bytes(tensors, metadata))
+    with pytest.raises(UserError, match="malformed") as error:
+        load(tmp_path / "file")
+    assert "\n" not in str(error.value)
+
+
+def test_a_tree_without_the_keys_that_are_wanted_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "file", {"weights": 1})
+    assert load(tmp_path / "file", "weights") == {"weights": 1}
+    with pytest.raises(UserError, match="a tree with weights, score is wanted"):
+        load(tmp_path / "file", "weights", "score")

@@ -14,7 +14,7 @@ import torch
 from core.app import Report
 from core.errors import Notice, UserError
 from core.interrupt import Interrupted
-from core.training.checkpoint import Checkpoints
+from core.training.checkpoint import Checkpoints, load, save
 from core.training.loop import fit
 from tests.core.training.toy import APP, data
 
@@ -243,3 +243,35 @@ def test_signal_handlers_are_put_back(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     train(tmp_path, ("train.epochs=1",))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: Any) -> Any:
+    """The tree of a checkpoint in mid-epoch."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(Interrupted):
+        train(folder, log=Log(stop_at=EPOCH + 2))
+    return load(Checkpoints(folder).last)
+
+
+@pytest.mark.parametrize("other", [..., None, [1], "text", {}], ids=["absent", "None", "list", "text", "empty"])
+def test_a_malformed_checkpoint_of_a_right_digest_is_one_line(stopped: Any, tmp_path: Path, other: Any) -> None:
+    """Each part of the tree in turn; what is not read may be anything."""
+    refused = set()
+    for part in stopped:
+        folder = tmp_path / part
+        folder.mkdir()
+        tree = {key: other if key == part else value for key, value in stopped.items()}
+        save(Checkpoints(folder).last, {key: value for key, value in tree.items() if value is not ...})
+        try:
+            train(folder, resume=True)
+        except UserError as error:
+            refused.add((part, str(folder) in str(error) and "\n" not in str(error)))
+    assert all(well_said for _, well_said in refused)
+    assert {"state_dict", "callbacks", "loops", "health"} <= {part for part, _ in refused}
+
+
+def test_a_checkpoint_that_is_no_tree_is_one_line(tmp_path: Path) -> None:
+    save(Checkpoints(tmp_path).last, [1, 2])
+    with pytest.raises(UserError, match="malformed"):
+        train(tmp_path, resume=True)
