@@ -7,14 +7,17 @@ moves or prints one finds what it expects. What they add are `lengths` and `rese
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from core.recurrence.cell import Cell
+from core.recurrence.checks import check_input, check_kind
+from core.recurrence.context import compiled_around, plain, watcher
 from core.recurrence.kernels import dispatch
 from core.recurrence.kernels.fused import kernels
 from core.recurrence.kernels.trace import shadow
@@ -25,88 +28,136 @@ class _LengthsAndResets(nn.RNNBase):
     """Gives a torch.nn recurrent module two more arguments; without them its forward is torch's own."""
 
     def forward(
-        self, input: Any, hx: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
+        self, input: Any, hx: Any = None, *, lengths: Any = None, reset: Tensor | None = None
     ) -> tuple[Any, Any]:
         """As torch.nn; additionally, for a padded batch, lengths [B] and reset [T, B] as in `Recurrent`.
 
-        On the CPU in float32 our kernels compute it, to the last digits as torch does and faster; else torch's.
+        In a plain call on the CPU in float32 our kernels compute it, to the last digits as torch does and faster; else
+        torch's do. See `core.recurrence.context` for what is not a plain call.
 
         Raises:
             TypeError: lengths or reset together with a PackedSequence, which has lengths of its own.
             ValueError: lengths or reset with an input that has no batch dimension, or of a wrong shape.
+            RuntimeError: hx of another shape than torch.nn takes.
         """
-        if lengths is None and reset is None:
-            if isinstance(input, PackedSequence) and self._quick(input.data, hx):
-                return self._packed(input, hx)
-            if not isinstance(input, PackedSequence) and input.dim() == 3 and self._quick(input, hx):
-                return self._run(input, hx, None, None)
-            result: tuple[Any, Any] = super().forward(input, hx)
+        if compiled_around(input.data if isinstance(input, PackedSequence) else input):
+            result: tuple[Any, Any] = plain(type(self).forward)(self, input, hx, lengths=lengths, reset=reset)
             return result
+        if lengths is not None or reset is not None:
+            return self._extended(input, hx, lengths, reset)
+        if watcher() is None and self._served(input, hx):
+            return self._packed(input, hx) if isinstance(input, PackedSequence) else self._run(input, hx)
+        result = super().forward(input, hx)
+        return result
+
+    def _extended(self, input: Any, hx: Any, lengths: Any, reset: Tensor | None) -> tuple[Any, Any]:
+        """What torch.nn cannot: on our network by any of its ways."""
         if isinstance(input, PackedSequence):
             raise TypeError("lengths and reset need a padded batch [T, B, D], got a PackedSequence")
         if input.dim() != 3:
             raise ValueError(f"lengths and reset need a batch [T, B, D], got {list(input.shape)}")
+        self._update_flat_weights()
+        if hx is not None:
+            self.check_forward_args(input, hx, None)
+            for state in hx if isinstance(hx, tuple | list) else (hx,):
+                check_kind("hx", state, input)
+        check_input(input, self._twin()._cell(0), "input", self.batch_first)
         return self._run(input, hx, lengths, reset)
 
-    def _quick(self, data: Tensor, hx: Any) -> bool:
-        """Whether our kernels serve, so that only the speed is another; what torch would refuse is left to torch."""
+    def _served(self, input: Any, hx: Any) -> bool:
+        """Whether our kernels compute this plain call; whatever torch would refuse is left to torch."""
+        packed = isinstance(input, PackedSequence)
+        data = input.data if packed else input
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
-        tensors = (data, *states)
-        usual = all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-        if not usual or data.shape[-1] != self.input_size or data.numel() == 0 or torch.is_autocast_enabled("cpu"):
+        self._update_flat_weights()
+        tensors = (data, *states, *self._flat_weights)
+        if not all(_usual(tensor) for tensor in tensors) or torch.is_autocast_enabled("cpu"):
             return False
-        sizes = [tuple(state.shape) for state in states]
-        rows = {size[1] for size in sizes if len(size) == 3}
-        wanted = [(self.num_layers * (1 + self.bidirectional), *rows, width) for width in self._widths()]
-        if states and (len(rows) != 1 or sizes != wanted):
+        if data.dim() != (2 if packed else 3) or data.shape[-1] != self.input_size or data.numel() == 0:
             return False
-        twin = self._twin()
-        return all(dispatch.hindrance("fused", cast(Cell, cell), data, None) is None for cell in twin.cells)
+        rows = int(input.batch_sizes[0]) if packed else data.shape[0 if self.batch_first else 1]
+        wanted = [(self.num_layers * (1 + self.bidirectional), rows, width) for width in self._widths()]
+        if states and [tuple(state.shape) for state in states] != wanted:
+            return False
+        if [cast(Tensor, weight).shape for weight in self._flat_weights] != self._frame().shapes:
+            return False
+        return all(dispatch.hindrance("fused", cast(Cell, cell), data, None) is None for cell in self._twin().cells)
 
     def _widths(self) -> list[int]:
         """Units of each state tensor."""
         return [self.proj_size or self.hidden_size, *([self.hidden_size] if self.mode == "LSTM" else [])]
 
-    def _run(self, input: Tensor, hx: Any, lengths: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Any]:
+    def _run(self, input: Tensor, hx: Any, lengths: Any = None, reset: Tensor | None = None) -> tuple[Tensor, Any]:
         x = input.transpose(0, 1) if self.batch_first else input
-        state = hx if hx is None or isinstance(hx, tuple) else (hx,)
-        output, after = self._twin()(x, state, lengths=lengths, reset=reset)
+        state = None if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+        output, after = self._twin()._sequence(x, state, lengths, reset)
         return (output.transpose(0, 1) if self.batch_first else output), (after if len(after) > 1 else after[0])
 
     def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         """A padded batch in between: the kernels leave the padding out again."""
         x, lengths = pad_packed_sequence(input, batch_first=self.batch_first)
-        output, after = self._run(x, hx, lengths, None)
+        output, after = self._run(x, hx, lengths)
         output = output.transpose(0, 1) if self.batch_first else output
         if input.sorted_indices is not None:
             output = output.index_select(1, input.sorted_indices)
-        there = torch.arange(output.shape[1]) < input.batch_sizes.unsqueeze(1)
+        there = torch.arange(output.shape[1], device="cpu") < input.batch_sizes.unsqueeze(1)
         return PackedSequence(output[there], input.batch_sizes, input.sorted_indices, input.unsorted_indices), after
 
     def _twin(self) -> Recurrent:
-        """The same network as a Recurrent that runs on this module's weights.
+        """The same network as a Recurrent that runs on the weights that torch.nn would run on.
 
         Its frame is made once, without weights; each call takes a shallow copy, so that two threads can use one module.
         """
-        frames = self.__dict__.setdefault("_frames", _Frames())
-        if self.dropout not in frames:
-            with torch.device("meta"):
-                frame = frames[self.dropout] = _like(self)
-            for cell in frame.cells:
-                kernels(cast(Cell, cell))  # so that the copies share what is compiled for one of them
-        weights = {ours: getattr(self, theirs) for theirs, ours in _names(self)}
-        twin: Recurrent = shadow(frames[self.dropout], lambda name, _: weights[name])
+        frame = self._frame()
+        weights = dict(zip(frame.names, self._flat_weights, strict=True))
+        twin: Recurrent = shadow(frame.network, lambda name, _: weights[name])
         return twin.train(self.training)
 
+    def _frame(self) -> _Frame:
+        frames: dict[float, _Frame] = self.__dict__.setdefault("_frames", {})
+        if self.dropout not in frames:
+            frames[self.dropout] = _Frame.of(self)
+        return frames[self.dropout]
 
-class _Frames(dict[float, Recurrent]):
-    """By dropout, the one thing that users change later. Neither deep-copied nor pickled: made anew where needed."""
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: all but the frames, which are made anew where they are needed."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        state.pop("_frames", None)
+        return state
 
-    def __deepcopy__(self, memo: Any) -> _Frames:
-        return _Frames()
+    def __prepare_scriptable__(self) -> nn.Module:
+        """torch.jit.script compiles torch.nn's module over the same parameters; a subclass is the user's to script."""
+        return _torch_module(self) if type(self) in (RNN, LSTM, GRU) else self
 
-    def __reduce__(self) -> Any:
-        return _Frames, ()
+
+class _Frame(NamedTuple):
+    """A drop-in as a network without weights, by its dropout: the one thing that users change later.
+
+    Attributes:
+        network: on the meta device.
+        names: of its parameters, in the order of torch.nn's `_flat_weights`.
+        shapes: theirs.
+    """
+
+    network: Recurrent
+    names: list[str]
+    shapes: list[torch.Size]
+
+    @staticmethod
+    def of(module: nn.RNNBase) -> _Frame:
+        """Outside of every mode that a call may stand in: it outlives the call."""
+        with torch.inference_mode(False), torch.device("meta"):
+            network = _like(module)
+        for cell in network.cells:
+            kernels(cast(Cell, cell))  # so that the copies share what is compiled for one of them
+        names = [ours for _, ours in _names(module)]
+        return _Frame(network, names, [network.get_parameter(name).shape for name in names])
+
+
+def _usual(tensor: Any) -> bool:
+    """Whether this is a float32 tensor of the CPU's memory, and of no class with a will of its own."""
+    kind = type(tensor) in (Tensor, nn.Parameter)
+    return kind and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
 
 
 class RNN(_LengthsAndResets, nn.RNN):
@@ -119,6 +170,57 @@ class LSTM(_LengthsAndResets, nn.LSTM):
 
 class GRU(_LengthsAndResets, nn.GRU):
     """torch.nn.GRU, with lengths and resets."""
+
+
+def to_torch(model: nn.Module) -> nn.Module:
+    """The model with torch.nn's RNN, LSTM and GRU in place of our drop-ins, over the same parameters.
+
+    For tools that know torch.nn's classes by their exact type: torch.ao.quantization.quantize_dynamic, torch.fx,
+    counters of operations, Opacus. Modules without a drop-in inside are shared with the model, all others are shallow
+    copies: the model itself stays as it is, and training either trains both.
+
+    Args:
+        model: any module, also a drop-in itself.
+
+    Returns:
+        A model that computes the same; the model itself if it holds no drop-in.
+
+    Raises:
+        TypeError: a drop-in is of a class of its own (a subclass, or parametrised): what that adds would be lost.
+    """
+    return _converted(model, {})
+
+
+def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """`done` keeps a module that stands in two places one module."""
+    if module in done:
+        return done[module]
+    if isinstance(module, _LengthsAndResets):
+        if type(module) not in (RNN, LSTM, GRU):
+            kind = type(module).__name__
+            raise TypeError(f"to_torch cannot tell what {kind} adds to a drop-in; give it core.LSTM, GRU or RNN itself")
+        done[module] = _torch_module(module)
+        return done[module]
+    done[module] = module
+    children = {name: None if c is None else _converted(c, done) for name, c in module._modules.items()}
+    if any(children[name] is not child for name, child in module._modules.items()):
+        done[module] = _copied(module, type(module))
+        done[module].__dict__["_modules"] = children
+    return done[module]
+
+
+def _torch_module(module: _LengthsAndResets) -> nn.Module:
+    module._update_flat_weights()
+    return _copied(module, {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}[type(module)])
+
+
+def _copied(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """The same parameters, buffers, children and hooks in a module of this class, in tables of its own."""
+    made = kind.__new__(kind)
+    for name, value in module.__dict__.items():
+        if name != "_frames":
+            made.__dict__[name] = copy.copy(value) if isinstance(value, dict | list) else value
+    return made
 
 
 def from_torch(module: nn.RNNBase) -> Recurrent:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, Step, loop, positive
 from core.recurrence.checks import check_input, check_lengths, check_reset, check_state
+from core.recurrence.context import compiled_around, plain
 from core.recurrence.dropout import mask_like, rate, rates, weights_dropped, zoned
 from core.recurrence.init import Initialiser, initialise
 from core.recurrence.kernels import dispatch
@@ -57,6 +58,7 @@ class Recurrent(nn.Module):
         skip: from the second layer on, a layer also reads the network's input x (Graves 2013).
         init: name(s) of initialisations or functions on a cell, applied in order; see core.recurrence.init.
         learn_initial: the initial state is a parameter, the same for every row.
+        batch_first: x and output are [B, T, ...], as in torch.nn; reset and the state stay as they are.
         backend: "auto" takes the fastest path, "eager" the loop over `step`, the oracle of the others; see
             core.recurrence.kernels.dispatch. `ran` says which was taken in the last call.
         cell_options: passed on to each cell.
@@ -83,6 +85,7 @@ class Recurrent(nn.Module):
         skip: bool = False,
         init: str | Initialiser | Sequence[str | Initialiser] | None = None,
         learn_initial: bool = False,
+        batch_first: bool = False,
         backend: str = "auto",
         **cell_options: Any,
     ) -> None:
@@ -96,7 +99,7 @@ class Recurrent(nn.Module):
         hidden_rate, cell_rate = rates("zoneout", zoneout, ("hidden", "cell"))
         self.zoneout = (hidden_rate, cell_rate)
         self.weight_drop = rate("weight_drop", weight_drop)
-        self.residual, self.skip = residual, skip
+        self.residual, self.skip, self.batch_first = residual, skip, batch_first
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         self.backend = backend
@@ -110,26 +113,38 @@ class Recurrent(nn.Module):
         self._check_options(zoneout)
 
     def forward(
-        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, reset: Tensor | None = None
+        self, x: Tensor, state: Any = None, *, lengths: Any = None, reset: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """A whole sequence, or the next chunk of one.
 
         Args:
-            x: [T, B, D, *extent].
+            x: [T, B, D, *extent], or [B, T, D, *extent] with batch_first.
             state: what the previous call returned, or None for the initial state.
-            lengths: whole numbers [B], 0 to T: steps of each row. Best on the CPU; on a GPU they are waited for.
+            lengths: whole numbers [B], 0 to T: steps of each row. A sequence, or a tensor, best on the CPU: on a GPU
+                it is waited for.
             reset: bool [T, B]: rows whose state becomes the initial state before that step (a document or a session
                 begins). In the backward direction the row starts anew on the other side of the same boundary.
 
         Returns:
-            output [T, B, H x directions, *extent], exactly zero past a row's end, and the state: tensors
-            [layers x directions, B, ...], each row's as of its own last step; where layers differ in the
-            shape of their state, a tuple over layers of such tuples.
+            output [T, B, H x directions, *extent], or with batch_first [B, T, ...], exactly zero past a row's end, and
+            the state: tensors [layers x directions, B, ...], each row's as of its own last step; where layers differ
+            in the shape of their state, a tuple over layers of such tuples.
 
         Raises:
             ValueError, TypeError: an argument of wrong shape, dtype or device, or a state that is foreign or holds NaN.
         """
-        check_input(x, self._cell(0))
+        if self.backend != "eager" and compiled_around(x):
+            result: tuple[Tensor, Any] = plain(Recurrent.forward)(self, x, state, lengths=lengths, reset=reset)
+            return result
+        check_input(x, self._cell(0), batch_first=self.batch_first)
+        x = x.transpose(0, 1) if self.batch_first else x
+        if state is not None:
+            self._check_state(state, x)
+        output, after = self._sequence(x, state, lengths, reset)
+        return (output.transpose(0, 1) if self.batch_first else output), after
+
+    def _sequence(self, x: Tensor, state: Any, lengths: Any, reset: Tensor | None) -> tuple[Tensor, Any]:
+        """`forward` with time first, for x and a state that are known to be right."""
         steps, batch = x.shape[:2]
         if lengths is not None:
             lengths = check_lengths(lengths, steps, batch)
@@ -146,7 +161,10 @@ class Recurrent(nn.Module):
         if self.directions == 2:
             raise ValueError("step needs bidirectional=False: the backward direction starts at the end of the sequence")
         check_input(x.unsqueeze(0) if isinstance(x, Tensor) else x, self._cell(0))
-        output, state = self._advance(x.unsqueeze(0), state, Span(), stepwise=True)
+        x = x.unsqueeze(0)
+        if state is not None:
+            self._check_state(state, x)
+        output, state = self._advance(x, state, Span(), stepwise=True)
         return output[0], state
 
     def initial(self, batch: int, extent: tuple[int, ...] = ()) -> Any:
@@ -157,7 +175,7 @@ class Recurrent(nn.Module):
         if self.watch is not None:
             self.watch.began(x, state, span)
         fresh = self._fresh(x.shape[1], tuple(x.shape[3:]))
-        before = fresh if state is None else self._parted(state, x)
+        before = fresh if state is None else self._parted(state)
         below = x = self._dropped_input(span.clear(x))
         after: list[State] = []
         for layer in range(self.layers):
@@ -267,9 +285,12 @@ class Recurrent(nn.Module):
         layers = [states[first : first + self.directions] for first in range(0, len(states), self.directions)]
         return tuple(tuple(torch.stack(parts) for parts in zip(*layer, strict=True)) for layer in layers)
 
-    def _parted(self, state: Any, x: Tensor) -> list[State]:
-        """The states of the cells from a given one of the network, checked. `_joined` undoes it."""
+    def _check_state(self, state: Any, x: Tensor) -> None:
+        """Whether a given state is one of this network for the rows of x [T, B, D, *extent]."""
         check_state(state, self._sizes(x.shape[1], tuple(x.shape[3:])), next(self.parameters()))
+
+    def _parted(self, state: Any) -> list[State]:
+        """The states of the cells from a given one of the network. `_joined` undoes it."""
         layers = [state] if self._uniform() else state
         return [part for layer in layers for part in zip(*(tensor.unbind(0) for tensor in layer), strict=True)]
 

@@ -41,8 +41,8 @@ class Span:
         if self.lengths is None:
             return x.flip(0)
         steps, batch = x.shape[:2]
-        time = torch.arange(steps).unsqueeze(1)
-        source = torch.where(time < self.lengths, self.lengths - 1 - time, time) * batch + torch.arange(batch)
+        time, row = torch.arange(steps, device="cpu").unsqueeze(1), torch.arange(batch, device="cpu")
+        source = torch.where(time < self.lengths, self.lengths - 1 - time, time) * batch + row
         return x.flatten(0, 1).index_select(0, source.flatten().to(x.device)).view(x.shape)
 
     def backward(self) -> Span:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from core.recurrence.cell import Cell, State, loop
+from core.recurrence.context import DERIVED, Watcher, watcher
 from core.recurrence.kernels import fused, native, torch_kernels, triton_kernel, triton_steps
 from core.recurrence.span import Span
 
@@ -69,6 +70,8 @@ def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | No
 
 def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> Way | str:
     """How a backend runs the cell, or why it cannot."""
+    if (who := watcher()) in _AVOIDS.get(name, ()):
+        return f"the {name} kernels are out of the sight of {who.value}"
     if name in _KERNELS:
         kernel = _KERNELS[name](cell, x, mask)
         return kernel if isinstance(kernel, str) else partial(_run_kernel, kernel)
@@ -107,12 +110,11 @@ def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
 
 
 _KERNELS = {"fused": _fused, "triton": _triton}
+_AVOIDS = {"fused": tuple(Watcher), "triton": tuple(Watcher), "torch": DERIVED, "scan": (*DERIVED, Watcher.TRACER)}
 
 
 def _not_generated(cell: Cell, which: str) -> str | None:
     """What stands in the way of either printer of a traced step."""
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active():
-        return f"the {which} kernels cannot be traced through"
     if any(weight.dtype != torch.float32 for weight in cell.parameters()):
         return f"the {which} kernels are for float32 weights"
     return None

@@ -147,7 +147,7 @@ def run(
         output, after = advance(cell, kernel, x, state, layout, fresh=fresh, mask=mask)
         return output.view(steps, batch, -1), after
     order = lengths.argsort(descending=True, stable=True)
-    time, row = (torch.arange(steps).unsqueeze(1) < lengths[order]).nonzero(as_tuple=True)
+    time, row = (torch.arange(steps, device="cpu").unsqueeze(1) < lengths[order]).nonzero(as_tuple=True)
     tokens, order = (time * batch + order[row]).to(x.device), order.to(x.device)
     counts = torch.bincount(time, minlength=1)
     state = tuple(tensor.index_select(0, order) for tensor in state)

@@ -34,8 +34,8 @@ class Layout:
     def packed(counts: Tensor, batch: int, reset: Tensor | None = None) -> Layout:
         """From the rows of each step, with `batch` rows of which some may have no step at all."""
         offsets = counts.cumsum(0) - counts
-        lengths = (counts.unsqueeze(0) > torch.arange(batch).unsqueeze(1)).sum(1)
-        last = torch.where(lengths > 0, offsets[(lengths - 1).clamp(min=0)] + torch.arange(batch), -1)
+        lengths = (counts.unsqueeze(0) > _count(batch).unsqueeze(1)).sum(1)
+        last = torch.where(lengths > 0, offsets[(lengths - 1).clamp(min=0)] + _count(batch), -1)
         return Layout(counts, offsets, last, _bytes(reset))
 
     @property
@@ -48,15 +48,21 @@ class Layout:
         if self.last is None and self.reset is None:
             return None
         steps, total = len(self.counts), self.total
-        time = torch.repeat_interleave(torch.arange(steps), self.counts)
-        row = torch.arange(total) - self.offsets[time]
+        time = torch.repeat_interleave(_count(steps), self.counts)
+        row = _count(total) - self.offsets[time]
         index = torch.where(time > 0, self.offsets[(time - 1).clamp(min=0)] + row, total + row)
         return index if self.reset is None else torch.where(self.reset.cpu().bool(), total + batch + row, index)
 
 
 @functools.lru_cache(maxsize=64)
 def _grid(steps: int, batch: int) -> tuple[Tensor, Tensor]:
-    return torch.full((steps,), batch), torch.arange(steps) * batch
+    with torch.inference_mode(False):  # kept for calls of any mode
+        return torch.full((steps,), batch, device="cpu"), _count(steps) * batch
+
+
+def _count(end: int) -> Tensor:
+    """0, 1, ... on the CPU, whatever the default device."""
+    return torch.arange(end, device="cpu")
 
 
 def _bytes(reset: Tensor | None) -> Tensor | None:
@@ -70,7 +76,7 @@ def final_state(layout: Layout, states: Tensor, initial: Tensor, ring: bool) -> 
         steps = len(layout.counts)
         begin = (steps - 1) % 2 * batch if ring else (steps - 1) * batch
         return states[begin : begin + batch].clone()
-    row = torch.arange(batch)
+    row = _count(batch)
     if ring:
         lengths = (layout.counts.unsqueeze(0) > row.unsqueeze(1)).sum(1)
         index = (lengths - 1).clamp(min=0) % 2 * batch + row

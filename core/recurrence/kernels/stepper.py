@@ -74,7 +74,8 @@ class Stepper:
     def reset(self, state: Any = None) -> None:
         """Starts anew from the initial state, or from one that the network (or `state`) returned."""
         given = self.network.initial(self.batch) if state is None else state
-        for layer, part in zip(self._layers, self.network._parted(given, self.x.unsqueeze(0)), strict=True):
+        self.network._check_state(given, self.x.unsqueeze(0))
+        for layer, part in zip(self._layers, self.network._parted(given), strict=True):
             layer.set(part)
 
     @property

@@ -45,7 +45,7 @@ def run(
     if lengths is None and reset is None:
         return _kernel(cell, x, state)
     if lengths is None:
-        return _stretches(cell, x, state, torch.full(x.shape[1:2], len(x)), reset, fresh)
+        return _stretches(cell, x, state, torch.full(x.shape[1:2], len(x), device="cpu"), reset, fresh)
     order = lengths.argsort(descending=True)
     rows = order.to(x.device)
     reset = None if reset is None else reset.index_select(1, rows)

@@ -140,8 +140,10 @@ def test_autocast_in_the_loop() -> None:
     torch.testing.assert_close(output.float(), network(X, lengths=torch.tensor([5, 2]))[0], atol=0.02, rtol=0.02)
 
 
-def test_lengths_of_other_integer_types_do(network: Recurrent) -> None:
+def test_lengths_of_other_integer_types_and_sequences_do(network: Recurrent) -> None:
     wanted = network(X, lengths=torch.tensor([5, 2]))[0]
+    for lengths in ([5, 2], (5, 2), [torch.tensor(5), 2], range(5, 0, -3)):
+        assert torch.equal(network(X, lengths=lengths)[0], wanted)
     assert torch.equal(network(X, lengths=torch.tensor([5, 2], dtype=torch.int16))[0], wanted)
 
 
@@ -171,11 +173,14 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": X.double()}, TypeError, "x must be torch.float32, as the parameters are, got torch.float64"),
     ({"x": X.long()}, TypeError, "x must be torch.float32, as the parameters are, got torch.int64"),
     ({"x": X.to("meta")}, ValueError, "x must be on cpu, where the parameters are, got meta"),
-    ({"lengths": [5, 2]}, TypeError, "lengths must be a tensor of whole numbers [B], got list"),
+    ({"lengths": [5, 2.0]}, TypeError, "lengths must be a tensor or a sequence of whole numbers [B], got 2.0 in it"),
+    ({"lengths": [5, True]}, TypeError, "sequence of whole numbers [B], got True in it"),
+    ({"lengths": (5, 2, 1)}, ValueError, "lengths must be [B] with B = 2, got [3]"),
+    ({"lengths": "52"}, TypeError, "lengths must be a tensor or a sequence of whole numbers [B], got str"),
     (
         {"lengths": torch.tensor([5.0, 2.0])},
         TypeError,
-        "lengths must be a tensor of whole numbers [B], got torch.float32",
+        "lengths must be a tensor or a sequence of whole numbers [B], got torch.float32",
     ),
     ({"lengths": torch.tensor([True, False])}, TypeError, "whole numbers [B], got torch.bool"),
     ({"lengths": torch.tensor([5, 2, 1])}, ValueError, "lengths must be [B] with B = 2, got [3]"),
