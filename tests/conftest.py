@@ -1,8 +1,11 @@
 """For all tests: nothing of the user's is touched, and hypothesis behaves the same everywhere."""
 
 import shutil
+import signal
+import subprocess
 import sys
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,18 @@ import pytest
 
 TOGETHER = ("tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/core/test_scaffold.py")
 """files whose tests share what is dear to make, or go on from each other: they run in one process, in their order"""
+
+
+def pytest_configure() -> None:
+    """Signals mean what they usually do, in the tests and in all that they start.
+
+    A job in the background (nohup, most schedulers) begins deaf to Ctrl-C or to the end of its terminal, and hands that
+    on to its children.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -45,6 +60,26 @@ def own_numbers(request: pytest.FixtureRequest) -> None:
     """A test draws the same random numbers wherever and after whatever it runs: what passes once passes always."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """`subprocess.Popen` with pipes of text, for programs that end with the test, whatever becomes of it."""
+    import psutil
+
+    started: list[subprocess.Popen[str]] = []
+
+    def start(words: list[str], **options: Any) -> "subprocess.Popen[str]":
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(words, **{**pipes, **options}))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for one in (*psutil.Process(process.pid).children(recursive=True), process):
+                one.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

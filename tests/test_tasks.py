@@ -160,13 +160,11 @@ def test_train_evaluate_predict_and_compare(invoke: Callable[..., Done], at_work
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_and_resumed_in_the_same_run(
-    invoke: Callable[..., Done], workplace: dict[str, str], at_work: None, number: int
-) -> None:
+    invoke: Callable[..., Done], workplace: dict[str, str], at_work: None, number: int,
+    start: Callable[..., subprocess.Popen[str]],
+) -> None:  # fmt: skip
     words = ["train", "--app", "speech", "--preset", "smoke", "--set", "train.epochs=3000", "--set", "train.minutes=60"]
-    process = subprocess.Popen(
-        [*INVOKE, *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace},
-    )  # fmt: skip
+    process = start([*INVOKE, *words], env={**os.environ, **workplace})
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch"):
@@ -186,10 +184,7 @@ def test_stopped_and_resumed_in_the_same_run(
     [run] = [r for r in client.search_runs([experiment.experiment_id]) if r.info.run_id.startswith(id)]
     assert run.info.status == "KILLED"
 
-    resumed = subprocess.Popen(
-        [*INVOKE, *command.split("invoke ")[1].split()],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace},
-    )  # fmt: skip
+    resumed = start([*INVOKE, *command.split("invoke ")[1].split()], env={**os.environ, **workplace})
     assert resumed.stdout is not None
     lines = []
     for line in resumed.stdout:

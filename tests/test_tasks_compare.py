@@ -150,13 +150,10 @@ def test_equal_costs(invoke: Invoke, at_work: MlflowClient) -> None:
 
 
 def test_an_interrupted_grid_goes_on_where_it_was(
-    invoke: Invoke, workplace: dict[str, str], at_work: MlflowClient
+    invoke: Invoke, workplace: dict[str, str], at_work: MlflowClient, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     words = [*THREE.split(), "--json"]
-    process = subprocess.Popen(
-        [*INVOKE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **workplace},
-        preexec_fn=_listening,  # noqa: PLW1509
-    )  # fmt: skip
+    process = start([*INVOKE, *words], env={**os.environ, **workplace})
     second = _under_way(at_work, process, seed=1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -181,11 +178,6 @@ def test_an_interrupted_grid_goes_on_where_it_was(
 
     [group] = invoke("compare", "--app", "recommend", "--json").result["groups"]
     assert group["n"] == 3 and group["runs"] == [one["run"] for one in reversed(results)]
-
-
-def _listening() -> None:
-    """A shell starts what it puts into the background deaf to Ctrl-C, and children inherit it: not this one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _under_way(client: MlflowClient, process: "subprocess.Popen[str]", seed: int) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -387,23 +388,27 @@ def test_two_threads_ask_for_one_file(site: Any, published: RemoteFile, cache: P
 
 SCRIPT = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from core.data.fetch import AT_ONCE, RemoteFile, fetch
 print(fetch(RemoteFile("set/data.bin", (sys.argv[1],), sys.argv[2]), Path(sys.argv[3])))
 """
 
 
-def process(url: str, cache: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, url, SHA256, str(cache)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def process(start: Callable[..., subprocess.Popen[str]], cache: Path) -> Callable[[str], subprocess.Popen[str]]:
+    """Starts a process that fetches the file at a URL."""
+    return lambda url: start([sys.executable, "-c", SCRIPT, url, SHA256, str(cache)])
 
 
-def test_two_processes_ask_for_one_file(site: Any, published: RemoteFile, cache: Path) -> None:
+def test_two_processes_ask_for_one_file(
+    site: Any, published: RemoteFile, cache: Path, process: Callable[[str], subprocess.Popen[str]]
+) -> None:
     site.stall = threading.Event()
-    first = process(published.urls[0], cache)
+    first = process(published.urls[0])
     while not site.log and first.poll() is None:
         time.sleep(0.02)
-    second = process(published.urls[0], cache)
+    second = process(published.urls[0])
     assert second.stderr is not None
     assert second.stderr.readline() == "waiting for another process that is downloading set/data.bin ...\n"
     site.stall.set()
@@ -412,9 +417,11 @@ def test_two_processes_ask_for_one_file(site: Any, published: RemoteFile, cache:
     assert len(site.log) == 1
 
 
-def test_killed_download_is_resumed(site: Any, published: RemoteFile, cache: Path) -> None:
+def test_killed_download_is_resumed(
+    site: Any, published: RemoteFile, cache: Path, process: Callable[[str], subprocess.Popen[str]]
+) -> None:
     site.stall = threading.Event()
-    one = process(published.urls[0], cache)
+    one = process(published.urls[0])
     part = cache / "set/data.bin.part"
     deadline = time.monotonic() + 20
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:

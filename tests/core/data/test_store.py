@@ -313,18 +313,23 @@ except KeyboardInterrupt:
 """
 
 
-def process(store: Store, seconds: float) -> subprocess.Popen[str]:
-    store.root.mkdir(exist_ok=True)
-    command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", SCRIPT, str(store.root), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def process(start: Callable[..., subprocess.Popen[str]], store: Store) -> Callable[[float], subprocess.Popen[str]]:
+    """Starts a process that prepares the set, which takes it so many seconds."""
+
+    def begin(seconds: float) -> subprocess.Popen[str]:
+        store.root.mkdir(exist_ok=True)
+        return start([sys.executable, "-W", "ignore::ResourceWarning", "-c", SCRIPT, str(store.root), str(seconds)])
+
+    return begin
 
 
 def whole(folder: Path) -> None:
     (folder / "half.txt").write_text("whole")
 
 
-def test_eight_processes_make_one_good_copy(store: Store) -> None:
-    processes = [process(store, seconds=3) for _ in range(8)]
+def test_eight_processes_make_one_good_copy(store: Store, process: Callable[[float], subprocess.Popen[str]]) -> None:
+    processes = [process(3) for _ in range(8)]
     answers = [one.communicate(timeout=60) for one in processes]
     assert [one.returncode for one in processes] == [0] * 8, answers
     assert (store.root / "calls").read_text() == "x"
@@ -339,11 +344,13 @@ def test_eight_processes_make_one_good_copy(store: Store) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_while_writing(store: Store, number: signal.Signals) -> None:
-    one = process(store, seconds=60)
+def test_killed_while_writing(
+    store: Store, process: Callable[[float], subprocess.Popen[str]], number: signal.Signals
+) -> None:
+    one = process(60)
     assert one.stdout is not None
     assert one.stdout.readline() == "writing\n"
-    waiting = process(store, seconds=0)  # takes over when the first one dies
+    waiting = process(0)  # takes over when the first one dies
     time.sleep(0.2)
     one.send_signal(number)
     one.communicate(timeout=60)
@@ -355,9 +362,11 @@ def test_killed_while_writing(store: Store, number: signal.Signals) -> None:
     assert names(store) == [prepared.folder.name]
 
 
-def test_leftovers_of_a_killed_process_go_and_others_stay(store: Store) -> None:
+def test_leftovers_of_a_killed_process_go_and_others_stay(
+    store: Store, process: Callable[[float], subprocess.Popen[str]]
+) -> None:
     other = store.prepare("speech", {"b": 2}, write)
-    one = process(store, seconds=60)
+    one = process(60)
     assert one.stdout is not None
     assert one.stdout.readline() == "writing\n"
     one.kill()
