@@ -248,7 +248,10 @@ _HEAD = """\
 _THREAD = """\
 #pragma omp parallel num_threads(C->threads)
   {
-  const long id = omp_get_thread_num(), team = omp_get_num_threads();
+  /* The system may grant fewer threads than asked for. Rows that are split are split among as many as were asked for,
+   * as scratch is, and a thread takes several shares; what is shared is shared by those that came. */
+  const long came = omp_get_num_threads(), team = C->shared ? came : C->threads;
+  for (long id = omp_get_thread_num(); id < team; id += came) {
   float *scratch = C->scratch + (C->shared ? 0 : id * C->scratch_size);
   void *rounding = C->scratch + (C->shared ? 1 + id : team + id) * C->scratch_size;
   const long most = C->shared ? C->batch : (C->batch - id + team - 1) / team;
@@ -265,7 +268,7 @@ def _forward(program: Program, kind: str) -> Iterator[str]:
     yield "  for (long t = 0; t < C->steps; t++) {"
     yield from _opening(program, rings)
     yield from _lines(program.steps[kind])
-    yield "  }\n  }\n}"
+    yield "  }\n  }\n  }\n}"
 
 
 def _backward(program: Program) -> Iterator[str]:
@@ -282,7 +285,7 @@ def _backward(program: Program) -> Iterator[str]:
             f"      for (long j = 0; j < STATE{k}; j++) {{ float *d = C->d_state[{k}] + r * STATE{k} + j; "
             f"C->d_fresh[{k}][r * STATE{k} + j] += *d; *d = 0; }}"
         )
-    yield "    }\n  }\n  }\n}"
+    yield "    }\n  }\n  }\n  }\n}"
 
 
 def _opening(program: Program, rings: Sequence[int]) -> Iterator[str]:

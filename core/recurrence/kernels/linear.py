@@ -147,7 +147,7 @@ def product(
     left, to, kind = (address(a), a.stride(0)), (address(out), columns), _kind(a, halved)
     native.base().large(
         *left, len(a), depth, address(matrix), columns, address(bias), *to, kind | native.TO_NARROW * narrow,
-        torch.get_num_threads(),
+        native.threads(),
     )  # fmt: skip
     return out
 
@@ -161,14 +161,14 @@ def pack(weight: Tensor, part: Packed, halved: bool) -> Tensor:
     base, strides = native.base(), (weight.shape[1], 1) if part.transposed else (1, weight.shape[1])
     size = base.packed_size(part.depth, part.columns, halved)
     to = WORKSPACE.empty(size, dtype=torch.int16 if halved else torch.float32)
-    threads = torch.get_num_threads()
+    threads = native.threads()
     base.pack(start(weight, part), part.depth, part.columns, *strides, address(to), halved, threads)
     return to
 
 
 def start(weight: Tensor, part: Packed) -> int:
     """Where the part begins."""
-    return weight.data_ptr() + 4 * (part.row * weight.shape[1] + part.column)
+    return address(weight) + 4 * (part.row * weight.shape[1] + part.column)
 
 
 class Side(NamedTuple):
@@ -192,7 +192,7 @@ def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, halve
         sums: float32 or None.
         halved: operands are rounded to bfloat16; sums stay float32.
     """
-    base, threads, columns = native.base(), torch.get_num_threads(), a.shape[1]
+    base, threads, columns = native.base(), native.threads(), a.shape[1]
     given = (native.Side * len(sides))()
     for one, (b, into) in zip(given, sides, strict=True):
         one.columns, one.c, one.ldc = into.shape[1], address(into), into.stride(0)

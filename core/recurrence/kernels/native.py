@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -63,9 +64,48 @@ DEEP = 32
 """a rounded row is padded to a multiple of so many numbers, at most"""
 
 
+@overload
+def address(tensor: Tensor) -> int: ...
+@overload
+def address(tensor: None) -> None: ...
 def address(tensor: Tensor | None) -> int | None:
-    """What C gets of a tensor."""
-    return None if tensor is None else tensor.data_ptr()
+    """What C gets of a tensor.
+
+    Raises:
+        ValueError: its memory is not the CPU's, or it has none.
+    """
+    if tensor is None:
+        return None
+    if not tensor.is_cpu:
+        raise ValueError(f"the compiled kernels read memory of the CPU, got a tensor on {tensor.device}")
+    return tensor.data_ptr()
+
+
+class _Team:
+    """What a process knows of its threads: a team's do not follow it into a fork, where C would wait for them."""
+
+    used = lost = False
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.lost = cls.lost or cls.used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Team.forked)
+
+
+def threads() -> int:
+    """How many threads are asked for: torch's number, but one in a fork of a process that has had a team.
+
+    Fewer may come (OMP_THREAD_LIMIT, OMP_DYNAMIC, a region within a region): C shares the work among those.
+    """
+    if _Team.lost:
+        return 1
+    count = torch.get_num_threads()
+    if count > 1:
+        _Team.used = True
+    return count
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, where
+from core.recurrence.kernels import native
 from core.recurrence.kernels.layout import Layout, final_state
 from core.recurrence.kernels.linear import Side, outer, pack, product
 from core.recurrence.kernels.native import Call, address
@@ -50,7 +51,7 @@ class Run:
 
     def call(self, batch: int, weights: dict[str, Tensor], packed: Sequence[Packed]) -> tuple[Call, list[Tensor]]:
         """What forward and backward have in common, and the tensors that must outlive it."""
-        threads = torch.get_num_threads()
+        threads = native.threads()
         shared = batch < FEW * threads
         threads = threads if shared else min(threads, batch)
         scratch, size = self.kernel.scratch(batch, threads, shared)
@@ -60,7 +61,7 @@ class Run:
         call.reset, call.mask = address(layout.reset), address(self.mask)
         call.scratch, call.scratch_size = address(scratch), size
         for k, (name, offset, _) in enumerate(self.kernel.program.params):
-            call.param[k] = address(weights[name]) + 4 * offset  # type: ignore[operator]
+            call.param[k] = address(weights[name]) + 4 * offset
         for k, tensor in enumerate(holds[1:]):
             call.packed[k] = address(tensor)
         call.product, call.of_units = self.kernel.products
@@ -222,9 +223,9 @@ class _Backward:
         if index is None:
             return self.held[k][:total, place.offset : place.offset + one.columns]
         rows = torch.where(index < total, index + batch, index - total)
-        found = self.held[k].data_ptr() + size * rows
+        found = address(self.held[k]) + size * rows
         if self.fresh:
-            anew = self.fresh[k].data_ptr() + size * (index - total - batch)
+            anew = address(self.fresh[k]) + size * (index - total - batch)
             found = torch.where(index < total + batch, found, anew)
         return found + 4 * place.offset
 

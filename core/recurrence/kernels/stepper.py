@@ -98,7 +98,7 @@ class _Layer:
             raise ValueError(f"a stepper cannot serve {type(cell).__name__}: {kernel}")
         if not kernel.direct:
             raise ValueError(f"a stepper cannot serve {type(cell).__name__}: its project is not one product")
-        made, self.weights, self.threads = kernel.program, weights, torch.get_num_threads()
+        made, self.weights, self.threads = kernel.program, weights, native.threads()
         self.base, self.forward = kernel.base, kernel.forward_bare
         _, matrix, bias = deferred(cell, torch.zeros(1, 1, cell.input_size))
         self.below, self.u = below, torch.zeros(batch, made.inputs)
@@ -134,17 +134,18 @@ class _Layer:
         for k, (given, after) in enumerate(zip(self.given, self.after, strict=True)):
             call.initial[k], call.state[k] = address(given), address(after)
         for k, (name, offset, _) in enumerate(made.params):
-            call.param[k] = address(self.params[name]) + 4 * offset  # type: ignore[operator]
+            call.param[k] = address(self.params[name]) + 4 * offset
         for k, tensor in enumerate(self._hold):
             call.packed[k] = address(tensor)
         return call
 
     def step(self) -> None:
         """Reads `below`, writes `output` and the state."""
-        below, u = self.below, self.u
+        below, u, threads = self.below, self.u, min(self.threads, native.threads())
+        self._call.threads = threads
         self.base.few(
             self._multiply, address(below), len(below), address(self._project), below.shape[1], u.shape[1], self._bias,
-            address(u), address(self._rounding), self._rounding.stride(0) * 4, self.threads,
+            address(u), address(self._rounding), self._rounding.stride(0) * 4, threads,
         )  # fmt: skip
         self.forward(ctypes.byref(self._call))
         for given, after in zip(self.given, self.after, strict=True):
