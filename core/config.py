@@ -45,10 +45,12 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(10, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(10, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     minutes: float = Field(0.0, ge=0)
     """stop and evaluate after so many minutes of training; 0: no limit"""
+    evaluate_every: int = Field(1, ge=1)
+    """epochs from one evaluation on the validation split to the next; the last one is always evaluated"""
     seed: int = Field(0, ge=0)
     """seed of the weights, the data order and the dropout masks"""
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed", "64"], BeforeValidator(str)] = "32"
@@ -67,6 +69,12 @@ class TrainConfig(Section):
     """stop after so many steps in a row that were skipped because loss or gradient is not finite, or for a spike"""
     device: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """where to train"""
+
+    @model_validator(mode="after")
+    def _some_end(self) -> Self:
+        if not self.epochs and not self.minutes:
+            raise ValueError("train.epochs=0 needs an end by the clock: set train.minutes")
+        return self
 
 
 class OptimizerConfig(Section):

@@ -128,14 +128,14 @@ class ProgressLine:
         shown = "  ".join(f"{name} {number(value)}" for name, value in list(metrics.items())[:3])
         loss = "-" if self._loss is None else f"{self._loss:.4f}"
         mark = "  best" if best else ""
-        say(f"epoch {at.epoch:>3}/{at.epochs}  {duration(at.seconds):>7}  loss {loss}  {shown}{mark}")
+        say(f"epoch {at.epoch:>3}{_wanted(at)}  {duration(at.seconds):>7}  loss {loss}  {shown}{mark}")
 
     def saving(self) -> None:
         """Observer: nothing to show."""
 
     def _line(self, at: "Position") -> str:
         return (
-            f"epoch {at.epoch}/{at.epochs}  loss {self._loss:.4f}  {self.app.score.name} {self._score}  "
+            f"epoch {at.epoch}{_wanted(at)}  loss {self._loss:.4f}  {self.app.score.name} {self._score}  "
             f"{number(round(self._rate))} {self.app.unit}/s  {self._remaining(at)} left"
         )
 
@@ -145,3 +145,7 @@ class ProgressLine:
         if at.share <= share:
             return "?"
         return duration((at.seconds - seconds) / (at.share - share) * (1 - at.share))
+
+
+def _wanted(at: "Position") -> str:
+    return f"/{at.epochs}" if at.epochs else ""

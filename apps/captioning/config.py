@@ -52,8 +52,8 @@ class CaptioningModel(ModelConfig):
 class CaptioningTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(12, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(12, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(32, ge=1)
     """pictures in a batch"""
     captions: int = Field(1, ge=1)

@@ -60,8 +60,8 @@ class ImageTrain(TrainConfig):
 
     task: Literal["classify", "complete", "denoise"] = "classify"
     """classify: name the class; complete: the probability of every pixel given those before it; denoise"""
-    epochs: int = Field(80, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(80, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(64, ge=1)
     """pictures in a batch"""
     distort: float = Field(0.15, ge=0, lt=1)

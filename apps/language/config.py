@@ -58,8 +58,8 @@ class LanguageModel(ModelConfig):
 class LanguageTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(10, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(10, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(16, ge=1)
     """parallel rows that the stream is cut into"""
     window: int = Field(64, ge=1)

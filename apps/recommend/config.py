@@ -68,8 +68,8 @@ class LossConfig(Section):
 class RecommendTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(5, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(5, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     mode: Literal["sessions", "padded"] = "sessions"
     """sessions: parallel rows of one session after the other; padded: whole sessions of similar length"""
     rows: int = Field(64, ge=1)

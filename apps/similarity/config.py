@@ -65,8 +65,8 @@ class SimilarityModel(ModelConfig):
 class SimilarityTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(6, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(6, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(1200, ge=1)
     """tokens of the first sentences in a batch, padding included; of the second ones as many"""
     entailment: float = Field(0.0, ge=0)

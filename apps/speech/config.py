@@ -52,8 +52,8 @@ class SpeechModel(ModelConfig):
 class SpeechTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(10, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(10, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: float = Field(40.0, gt=0)
     """seconds of audio in a batch, padding included"""
 

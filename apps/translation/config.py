@@ -65,8 +65,8 @@ class TranslationModel(ModelConfig):
 class TranslationTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
-    epochs: int = Field(4, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(4, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(400, ge=1)
     """tokens in a batch, of the longer side, padding included"""
     smoothing: float = Field(0.0, ge=0, lt=1)

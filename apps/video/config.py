@@ -50,8 +50,8 @@ class VideoTrain(TrainConfig):
 
     task: Literal["classify", "predict_frames"] = "classify"
     """name what happens in a clip, or go on with it"""
-    epochs: int = Field(11, ge=1)
-    """passes over the training split"""
+    epochs: int = Field(11, ge=0)
+    """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(480, ge=1)
     """frames in a batch, padding included"""
 

@@ -10,9 +10,11 @@ import torch
 from core.app import App, Report
 from core.commands.loading import prepared, trained
 from core.console import say, show_metrics, show_predictions
-from core.data.files import writing
+from core.data.files import atomic_write
 from core.errors import UserError, harmless
 from core.training import saved
+from core.training.baselines import measured, unbeaten, warning
+from core.training.drawing import as_written, pngs
 from core.training.evaluation import evaluate as evaluate_model
 from core.training.evaluation import signature
 from core.training.records import write_csv
@@ -38,8 +40,13 @@ def evaluate(name: str, references: Sequence[str], split: str = "test", settings
     how = signature(report, split, data)
     say(f"signature: {how}")
     show_predictions(report.records[:3])
-    run = ", ".join(references)
-    return {"app": name, "run": run, "status": "FINISHED", "metrics": metrics, "signature": how}
+    simple = measured(model.app, model.config, data) if split == "test" else {}
+    if text := warning(model.app.score, report.metrics, simple):
+        say(f"note: {text}")
+    return {
+        "app": name, "run": ", ".join(references), "status": "FINISHED", "metrics": metrics, "signature": how,
+        "unbeaten": list(unbeaten(model.app.score, report.metrics, simple)),
+    }  # fmt: skip
 
 
 def predict(
@@ -76,14 +83,13 @@ def score(name: str, references: Sequence[str], file: str, settings: Sequence[st
     model = trained(name, references, settings)
     if model.app.scores is None:
         raise UserError(f"--score {file}: {name} has no scores for the pieces of a file")
-    with torch.inference_mode():
+    with torch.inference_mode(), as_written():
         rows, figures = model.app.scores(model.model, Path(file))
     written = [Path(f"{Path(file).stem}.scores.csv")]
     write_csv(written[0], rows)
-    for title, figure in figures.items():
+    for title, content in pngs(figures).items():
         written.append(Path(f"{Path(file).stem}.{title}.png"))
-        with writing(written[-1]):
-            figure.savefig(written[-1], dpi=110)
+        atomic_write(written[-1], content)
     say(f"{len(rows):,} rows; written: {', '.join(map(str, written))}")
     files = [str(path.resolve()) for path in written]
     return {"app": name, "run": ", ".join(references), "rows": len(rows), "files": files}

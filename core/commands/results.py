@@ -21,6 +21,7 @@ from core.errors import UsageError
 from core.training import charts, tracking
 from core.training.compare import Comparison
 from core.training.compare_tables import table, title
+from core.training.drawing import as_written, png
 
 CELLS = "elman,lstm,gru,mingru"
 PICTURE = "figures/results.png"
@@ -99,9 +100,11 @@ def write(
 ) -> None:
     """`results.md` and its picture, in `folder`."""
     if found:
+        with as_written():
+            picture = png(charts.matrix(found, grid.cells))
         with writing(folder / PICTURE):
             (folder / PICTURE).parent.mkdir(parents=True, exist_ok=True)
-            charts.matrix(found, grid.cells).savefig(folder / PICTURE, dpi=110)
+            (folder / PICTURE).write_bytes(picture)
     atomic_write(folder / "results.md", _page(grid, found, failed, command).encode())
     say(f"written: {folder / 'results.md'}" + (f", {folder / PICTURE}" if found else ""))
 

@@ -9,6 +9,7 @@ from core.console import say, show_table
 from core.errors import UsageError, did_you_mean
 from core.recurrence.ruler import LAGS, TASKS, Measured, measure, vector_cells
 from core.training import pictures
+from core.training.drawing import as_written
 from core.training.report import Page
 
 
@@ -44,6 +45,7 @@ def ruler(
     return {"status": "FINISHED", "reach": reach, "measured": [asdict(one) for one in measured], "report": str(path)}
 
 
+@as_written()
 def _page(measured: Sequence[Measured], reach: dict[str, dict[str, int]], subtitle: str) -> Page:
     made = Page("memory ruler", subtitle)
     made.figure(

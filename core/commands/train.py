@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from lightning.fabric import seed_everything
+from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from torch import nn
 
@@ -23,9 +24,10 @@ from core.errors import UsageError, UserError
 from core.interrupt import Interrupted, StopRequest
 from core.recurrence.kernels import native
 from core.recurrence.rnn import backends
-from core.training import saved, tracking
-from core.training.costs import Throughput, peak_memory
+from core.training import budget, registry, saved, tracking
+from core.training.baselines import Baselines, measured, unbeaten, warning
 from core.training.diagnosis import watching
+from core.training.drawing import as_written, noted
 from core.training.evaluation import evaluate, signature
 from core.training.grid import values
 from core.training.loop import Fitted, Observer, fit
@@ -83,18 +85,21 @@ def train_one(
 ) -> dict[str, Any]:
     """One training, in this process, with further tags and observers; what became of it."""
     app, client = apps.load(name), tracking.connect()
-    id, config, digest = (
+    id, given, digest = (
         _stopped(client, app, resume) if resume else (None, app.config(preset or "default", settings), "")
     )
-    app = app.judging(config)
+    app = app.judging(given)
     say(f"{app.name}: {app.about}")
-    show_config(app, config)
-    data = _data(app, config)
+    show_config(app, given)
+    data = _data(app, given)
     if digest and data.digest != digest:
         raise UserError(
             f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
             f"was {digest[:12]}); train anew"
         )
+    config = given if resume else budget.planned(app, preset or "default", settings, given, data)
+    for line in budget.told(given, config, data):
+        say(line)
     # Before there is a run: one that could not keep anything would not be one.
     with writing(runs_folder()):
         runs_folder().mkdir(parents=True, exist_ok=True)
@@ -102,6 +107,8 @@ def train_one(
     id = id or tracking.start(client, app, config, data.digest, tags)
     folder = runs_folder() / id
     with _alone(folder), _outcome(app, client, id) as run:
+        if resume:
+            registry.drop_unfinished(client, id)
         write_json(folder / "run.json", {"config": config.model_dump(mode="json"), "digest": data.digest})
         return _run(_Job(app, config, data, run, folder), bool(resume), observers)
 
@@ -114,18 +121,19 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
     say(f"{parameters:,} parameters; data {data.digest[:12]}; run {run.id}")
     if (why := native.missing()) is not None:
         say(f"note: no compiled kernels: {why}; recurrent layers take torch's or the loop over steps, and more time")
-    speed = Throughput()
     with ProgressLine(app) as progress:
-        told: list[Observer] = [run, progress, speed, *observers]
+        told: list[Observer] = [run, progress, *observers]
         fitted = fit(app, config, data, model, job.folder, told, resume=resume, probe=watching(app, run))
     run.tag("backends", backends(model))
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))
-    costs = {"parameters": parameters, "train/peak_memory_mb": peak_memory(), **speed.metrics()}
-    baselines = app.baselines(config, data) if app.baselines else {}
     how = signature(report, "test", data)
-    _keep(job, model, fitted, replace(report, signature=how), baselines, costs)
-    _tell(app, run, fitted, report, baselines, how)
+    # The model first: whatever comes after it, an application's own pictures too, may fail.
+    saved.save(job.folder / "model", app, config, data.facts, data.digest, model)
+    run.model(job.folder / "model")
+    simple = measured(app, config, data)
+    _keep(job, model, fitted, replace(report, signature=how), simple, parameters)
+    _tell(app, run, fitted, report, simple, how)
     metrics = {f"test/{name}": value for name, value in report.metrics.items()}
     return {
         "app": app.name,
@@ -139,40 +147,39 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
         "best": fitted.best,
         "best_epoch": fitted.best_epoch,
         "parameters": parameters,
-        "data_wait": round(fitted.data_wait, 4),
+        "data_wait": round(fitted.costs.data_wait, 4),
+        "unbeaten": list(unbeaten(app.score, report.metrics, simple)),
     }
 
 
-Baselines = dict[str, dict[str, float]]
-
-
-def _keep(
-    job: _Job, model: nn.Module, fitted: Fitted, report: Report, baselines: Baselines, costs: dict[str, float]
-) -> None:
+def _keep(job: _Job, model: nn.Module, fitted: Fitted, report: Report, baselines: Baselines, parameters: int) -> None:
     """Put everything that the run has shown into the tracking store."""
     app, run, at = job.app, job.run, fitted.position
     run.report("test", report, at.step)
-    costs = {**costs, "train/total_seconds": at.seconds, "train/total_data_wait": fitted.data_wait}
+    costs = {"parameters": parameters, "train/total_seconds": at.seconds, **fitted.costs.metrics()}
     best = {} if fitted.best is None else {f"best/{app.score.name}": fitted.best, "best/epoch": fitted.best_epoch}
     simple = {f"baseline/{method}/{name}": v for method, row in baselines.items() for name, v in row.items()}
     run.log({**costs, **best, **simple}, at.step)
+    drawn: Mapping[str, Figure] = {}
     if app.figures:
-        run.figures(app.figures(model.eval(), job.data.test, report))
-    saved.save(job.folder / "model", app, job.config, job.data.facts, job.data.digest, model)
-    run.model(job.folder / "model")
+        with as_written(), noted("pictures"):
+            drawn = app.figures(model.eval(), job.data.test, report)
+    run.figures(drawn)
 
 
 def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines: Baselines, how: str) -> None:
     at = fitted.position
     say(
         f"stopped after {at.epoch} epochs, {duration(at.seconds)} (limit: {fitted.stopped}); weights of epoch "
-        f"{fitted.best_epoch}; {100 * fitted.data_wait:.1f} % of the time spent waiting for data"
+        f"{fitted.best_epoch}; {100 * fitted.costs.data_wait:.1f} % of the time spent waiting for data"
     )
     show_metrics("held-out test split", {"test": report.metrics, **baselines})
     say(f"signature: {how}")
     show_predictions(report.records[:3])
     say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")
     say(f"      invoke compare --app {app.name}      invoke ui")
+    if text := warning(app.score, report.metrics, baselines):
+        say(f"note: {text}")
 
 
 def _data(app: App, config: Config) -> Data:

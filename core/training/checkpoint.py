@@ -19,7 +19,7 @@ from torch import Tensor
 from core.data.files import atomic_write, sync_folder, writing
 from core.errors import UserError
 
-FORMAT = "unroll.checkpoint.1"
+FORMAT = "unroll.checkpoint.2"
 
 
 def save(path: Path, tree: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from core.training import charts
 from core.training.compare import Comparison
 from core.training.compare_tables import explained, table, title
+from core.training.drawing import as_written
 from core.training.report import Page
 from core.training.tracking import Curve
 
@@ -12,6 +13,7 @@ Curves = Mapping[str, tuple[str, Mapping[str, Curve], Mapping[str, Curve]]]
 """application -> (metric of its learning curves, run id -> its curve, run id -> seconds by the same steps)"""
 
 
+@as_written()
 def page(comparisons: Sequence[Comparison], curves: Curves, units: Mapping[str, str], subtitle: str) -> Page:
     """All of a comparison.
 

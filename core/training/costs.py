@@ -1,38 +1,69 @@
-"""What a training costs: how much data it takes in a second, and how much memory it takes at most."""
+"""What a training costs: how much data it takes in a second, how long it waits for data, how much memory it takes."""
 
 import resource
 import sys
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from core.training.progress import Position
+KEPT = ("size", "seconds", "waited", "total", "peak")
 
 
-class Throughput:
-    """An observer of the training loop: data per second of the optimiser steps, evaluations not counted."""
+class Costs:
+    """Sums over the optimiser steps of a training, earlier sessions of a resumed one included."""
 
     def __init__(self) -> None:
+        self.size = self.seconds = 0.0
+        """amount of data, and the time between the steps that took it; evaluations are not counted, nor the first step
+        after each: it has no beginning"""
+        self.waited = self.total = 0.0
+        """seconds that went into getting the next batch, of all seconds between steps"""
+        self.peak = 0.0
+        """most megabytes, of earlier sessions"""
         self._last: float | None = None
-        self._size = self._seconds = 0.0
 
-    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
-        """Observer: adds up. The first step, which warms up and has no beginning here, does not count."""
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training must know."""
+        return {**{name: getattr(self, name) for name in KEPT}, "peak": self.memory()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        for name in KEPT:
+            setattr(self, name, state[name])
+
+    def step(self, at: float, size: float, waited: float, total: float) -> None:
+        """An optimiser step ended.
+
+        Args:
+            at: seconds of training so far.
+            size: amount of its data, in `App.unit`.
+            waited: seconds it waited for them.
+            total: seconds since the last step was told, which `waited` is a part of.
+        """
         if self._last is not None:
-            self._size += size
-            self._seconds += at.seconds - self._last
-        self._last = at.seconds
+            self.size += size
+            self.seconds += at - self._last
+        self._last = at
+        self.waited += waited
+        self.total += total
 
-    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
-        """Observer: the time of an evaluation is not that of a step."""
+    def interrupted(self) -> None:
+        """What follows is no step: an evaluation."""
         self._last = None
 
-    def saving(self) -> None:
-        """Observer: nothing to do."""
+    def memory(self) -> float:
+        """Most memory that any session of the training has held so far, in megabytes."""
+        return max(self.peak, peak_memory())
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time between steps that went into getting the next batch."""
+        return self.waited / self.total if self.total else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """`train/total_per_second`, in `App.unit` per second; nothing where no two steps followed each other."""
-        return {"train/total_per_second": self._size / self._seconds} if self._seconds else {}
+        """For the tracking store; data per second, in `App.unit`, only where two steps followed each other."""
+        speed = {"train/total_per_second": self.size / self.seconds} if self.seconds else {}
+        return {"train/total_data_wait": self.data_wait, "train/peak_memory_mb": self.memory(), **speed}
 
 
 def peak_memory() -> float:

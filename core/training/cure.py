@@ -96,7 +96,8 @@ def attempt(
 
 
 def _short(settings: Sequence[str], seed: int) -> list[str]:
-    return [*settings, f"train.seed={seed}", "train.minutes=0", "train.patience=0", "train.probe_every=0"]
+    plain = ("train.epochs=1", "train.evaluate_every=1", "train.minutes=0", "train.patience=0", "train.probe_every=0")
+    return [*settings, f"train.seed={seed}", *plain]
 
 
 def _train(app: App, config: Config, load: Callable[[Config], Data], remedy: Remedy | None, steps: int) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from matplotlib.figure import Figure
 from torch import nn
 
 from core.app import App
@@ -16,6 +17,7 @@ from core.recurrence.lyapunov import spectral_norms
 from core.recurrence.state import detach
 from core.training import pictures
 from core.training.cure import Tried, recommended
+from core.training.drawing import as_written, noted
 from core.training.probe import Need, NetworkProbe, Probe, need, probe, scalars
 from core.training.remedies import Remedy, remedies
 from core.training.report import Page
@@ -101,8 +103,11 @@ def watching(app: App, run: Run) -> Probe:
                 warnings.warn(f"train.probe_every: {error}", Notice, stacklevel=2)
             told = True
             return {}
+        drawn: dict[str, Figure] = {}
         named = {f"gradient/step-{step:07d}{_suffix(networks, one)}": one for one in networks}
-        run.figures({name: pictures.gradient(one, f"step {step}") for name, one in named.items()})
+        with noted("picture of the gradient"), as_written():
+            drawn = {name: pictures.gradient(one, f"step {step}") for name, one in named.items()}
+        run.figures(drawn)
         return scalars(networks)
 
     return look
@@ -112,6 +117,7 @@ def _suffix(networks: Sequence[NetworkProbe], one: NetworkProbe) -> str:
     return f"-{one.name}" if len(networks) > 1 else ""
 
 
+@as_written()
 def page(diagnosis: Diagnosis, subtitle: str) -> Page:
     """The whole diagnosis for people."""
     found = diagnosis.finding

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 from core.app import App, Data, Step
 from core.config import Config
-from core.errors import Notice, UserError
+from core.errors import Notice
 from core.interrupt import Interrupted, StopRequest
 from core.recurrence.state import detach
 from core.training.averaging import averaged, judge
+from core.training.best import Best
 from core.training.checkpoint import Checkpoints, load
+from core.training.costs import Costs
 from core.training.evaluation import evaluate, random_states, restore_random_states
 from core.training.health import Health
 from core.training.optim import Schedule, optimizer
@@ -34,7 +36,10 @@ from core.training.probe import Probe
 from core.training.progress import Fitted as Fitted
 from core.training.progress import Observer as Observer
 from core.training.progress import Position as Position
-from core.training.progress import Pruned
+from core.training.resuming import restoring, resumable
+
+UNLIMITED = 1_000_000
+"""epochs for a training that the clock ends: more than there will be"""
 
 
 def fit(
@@ -66,18 +71,18 @@ def fit(
             from are damaged; the disk is full.
     """
     checkpoints = Checkpoints(folder)
-    path = _resumable(checkpoints) if resume else None
+    path = resumable(checkpoints) if resume else None
     adapter = _Adapter(app, config, model, steps=_steps(data, config), health=Health(app, config, folder))
     with StopRequest() as stop, _quiet():
         watch = _Watch(adapter, data, checkpoints, observers, stop, probe=probe)
         trainer = _trainer(config, watch)
-        with _restoring(path, watch):
+        with restoring(path, lambda: watch.under_way):
             trainer.fit(adapter, train_dataloaders=data.train, ckpt_path=path, weights_only=True)
         adapter.health.check_any()
         watch.evaluate_if_due(trainer)
-    if watch.best is not None:
-        _load_best(checkpoints.best, model)
-    return Fitted(watch.position(trainer), watch.stopped, watch.best, watch.best_epoch, watch.data_wait)
+    if watch.best.score is not None:
+        watch.best.restore(model)
+    return Fitted(watch.position(trainer), watch.stopped, watch.best.score, watch.best.epoch, watch.costs)
 
 
 class _Adapter(pl.LightningModule):
@@ -89,7 +94,7 @@ class _Adapter(pl.LightningModule):
         wanted = config.optimizer
         self.schedule = Schedule(
             wanted.schedule, wanted.warmup, steps,
-            epochs=config.train.epochs, decay=wanted.decay, decay_after=wanted.decay_after,
+            epochs=config.train.epochs or UNLIMITED, decay=wanted.decay, decay_after=wanted.decay_after,
         )  # fmt: skip
         self.carried: Any = None
         self.given: Any = None
@@ -142,30 +147,30 @@ class _Watch(pl.Callback):
         self.adapter, self.data, self.checkpoints = adapter, data, checkpoints
         self.observers, self.stop, self.probe = observers, stop, probe
         self.train, self.score = adapter.config.train, adapter.app.score
-        self.best: float | None = None
-        self.best_epoch = 0
-        self.evaluations_without_gain = 0
+        self.best = Best(adapter.app, lambda: stop.watch(data.val), checkpoints)
+        self.costs = Costs()
         self.evaluated_epochs = 0
         self.stopped = "epochs"
         self.under_way = False
         self.seconds = 0.0
         self._resumed_randomness: dict[str, Any] | None = None
         self._began = self._last_save = self._told = self._batch_ended = time.monotonic()
-        self._waited = self._size = self._total_waited = self._total = 0.0
+        self._waited = self._size = 0.0
 
     # What a checkpoint holds of this object.
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "best": self.best, "best_epoch": self.best_epoch, "evaluated_epochs": self.evaluated_epochs,
-            "evaluations_without_gain": self.evaluations_without_gain, "seconds": self._elapsed(),
-            "stopped": self.stopped, "random": random_states(),
+            "best": self.best.state_dict(), "costs": self.costs.state_dict(), "seconds": self._elapsed(),
+            "evaluated_epochs": self.evaluated_epochs, "stopped": self.stopped, "random": random_states(),
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed_randomness = state_dict["random"]
         restore_random_states(state_dict["random"])  # what is malformed fails here; on_train_start sets them to last
-        for name in ("best", "best_epoch", "evaluated_epochs", "evaluations_without_gain", "seconds", "stopped"):
+        self.best.load_state_dict(state_dict["best"])
+        self.costs.load_state_dict(state_dict["costs"])
+        for name in ("evaluated_epochs", "seconds", "stopped"):
             setattr(self, name, state_dict[name])
 
     # The Trainer's hooks.
@@ -215,10 +220,16 @@ class _Watch(pl.Callback):
     # What the hooks are made of.
 
     def evaluate_if_due(self, trainer: pl.Trainer) -> None:
-        """Evaluate once per finished epoch, also when the run was stopped between an epoch and its evaluation."""
+        """Evaluate once after every so many finished epochs and after the last one, also when the run was stopped
+        between an epoch and its evaluation.
+        """
         epoch = _epochs_done(trainer)
         if self.evaluated_epochs >= epoch:
             return
+        if epoch % self.train.evaluate_every and epoch != self.train.epochs and not trainer.should_stop:
+            self._save_or_stop(trainer)
+            return
+        self.costs.interrupted()
         try:
             self.stop.check()
             with averaged(trainer.optimizers[0]):
@@ -231,13 +242,8 @@ class _Watch(pl.Callback):
         judge(trainer.optimizers[0], report.metrics[self.score.name], self.score.better)
         metrics = {f"val/{name}": value for name, value in report.metrics.items()}
         for observer in self.observers:
-            observer.evaluated(self.position(trainer), metrics, best=self.best_epoch == epoch)
+            observer.evaluated(self.position(trainer), metrics, best=self.best.epoch == epoch)
         self._save(trainer)
-
-    @property
-    def data_wait(self) -> float:
-        """Share of the time between steps that went into getting the next batch."""
-        return self._total_waited / self._total if self._total else 0.0
 
     def position(self, trainer: pl.Trainer) -> Position:
         """Where the training stands now."""
@@ -247,14 +253,11 @@ class _Watch(pl.Callback):
         return Position(step, epoch, self.train.epochs, share, self._elapsed())
 
     def _judge(self, trainer: pl.Trainer, value: float, epoch: int) -> None:
-        if self.score.better(value, self.best):
-            self.best, self.best_epoch, self.evaluations_without_gain = value, epoch, 0
-            self.checkpoints.save_best({"weights": self.adapter.model.state_dict(), "score": value, "epoch": epoch})
+        if self.best.judge(self.adapter.model, value, epoch):
             return
-        self.evaluations_without_gain += 1
         if self.adapter.schedule.shape == "plateau":
             self.adapter.schedule.plateau /= 4
-        if self.train.patience and self.evaluations_without_gain >= self.train.patience:
+        if self.train.patience and self.best.without_gain >= self.train.patience:
             self._end(trainer, "patience")
 
     def _save_or_stop(self, trainer: pl.Trainer) -> None:
@@ -309,8 +312,7 @@ class _Watch(pl.Callback):
         position = self.position(trainer)
         for observer in self.observers:
             observer.step(position, self._size, metrics)
-        self._total_waited += self._waited
-        self._total += now - self._told
+        self.costs.step(position.seconds, self._size, self._waited, now - self._told)
         self._size = self._waited = 0.0
         self._told = now
 
@@ -346,7 +348,7 @@ def _trainer(config: Config, watch: _Watch) -> pl.Trainer:
         devices=1,
         precision=config.train.precision,
         min_epochs=0,
-        max_epochs=config.train.epochs,
+        max_epochs=config.train.epochs or -1,
         accumulate_grad_batches=config.train.accumulate,
         limit_val_batches=0,  # an evaluation is one call of the application's, not a loop of the Trainer's
         num_sanity_val_steps=0,
@@ -368,40 +370,7 @@ def _epochs_done(trainer: pl.Trainer) -> int:
 def _steps(data: Data, config: Config) -> int:
     """Optimiser steps of the whole training."""
     batches = len(data.train)  # type: ignore[arg-type]  # a loader, see Data
-    return config.train.epochs * math.ceil(batches / config.train.accumulate)
-
-
-def _resumable(checkpoints: Checkpoints) -> Path | None:
-    if not checkpoints.exist():
-        text = f"{checkpoints.folder}: stopped before its first checkpoint; the training begins anew"
-        warnings.warn(text, Notice, stacklevel=3)
-        return None
-    path, _, warning = checkpoints.newest("state_dict", "loops", "callbacks", "optimizer_states", "health")
-    if warning:
-        warnings.warn(warning, Notice, stacklevel=3)
-    return path
-
-
-@contextmanager
-def _restoring(path: Path | None, watch: _Watch) -> Iterator[None]:
-    """Until a resumed training has taken a step, whatever goes wrong is its checkpoint's fault, in one line."""
-    try:
-        yield
-    except (UserError, Pruned):
-        raise
-    except Exception as error:
-        if path is None or watch.under_way:
-            raise
-        reason = (str(error).splitlines() or ["no message"])[0]
-        raise UserError(f"{path}: malformed, or of another model ({type(error).__name__}: {reason})") from error
-
-
-def _load_best(path: Path, model: nn.Module) -> None:
-    weights = load(path, "weights")["weights"]
-    try:
-        model.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path}: malformed, or of another model ({str(error).splitlines()[0]})") from error
+    return (config.train.epochs or UNLIMITED) * math.ceil(batches / config.train.accumulate)
 
 
 @contextmanager

@@ -53,11 +53,11 @@ def _heat_map(figure: Figure, axes: Axes, cell: CellGradients) -> None:
     axes.set_yticks(shown, [str(int(times[i])) for i in shown])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(-0.5, int(times.max()) + 0.5)
-    axes.set_xlabel("step k of the state $S_k$")
-    axes.set_ylabel("step t of the error $e_t$")
+    axes.set_xlabel("step k of the state Sₖ")
+    axes.set_ylabel("step t of the error eₜ")
     axes.set_title(f"{cell.cell}, {cell.name}: {name} state", fontsize=10)
     bar = figure.colorbar(mesh, ax=axes)
-    bar.set_label(r"$\log_{10}\ (\|\partial e_t/\partial S_k\|\ /\ \|\partial e_t/\partial S_t\|)$")
+    bar.set_label("log₁₀ (‖∂eₜ/∂Sₖ‖ / ‖∂eₜ/∂Sₜ‖)")
 
 
 def _decays(axes: Axes, probe: NetworkProbe) -> None:
@@ -148,7 +148,7 @@ def gates(probe: NetworkProbe) -> Figure | None:
 
 def spectrum(norms: Mapping[str, tuple[Sequence[int], Any]]) -> Figure:
     """Spectral norms of dS_t/dS_k by lag: label -> (lags, [N, R])."""
-    figure, axes = _plain("lag t - k, steps", r"$\|\partial S_t/\partial S_k\|$, spectral norm")
+    figure, axes = _plain("lag t - k, steps", "‖∂Sₜ/∂Sₖ‖, spectral norm")
     for index, (label, (lags, values)) in enumerate(norms.items()):
         middle = np.nanmedian(values, axis=1)
         colour = COLOURS[index % len(COLOURS)]

@@ -4,7 +4,7 @@ The weights, their gradients, the mode and all random states are afterwards what
 probed gives the same bits as one that is not.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -163,15 +163,18 @@ def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], netwo
         return _loss(app, model, batches)
 
 
-def mean_loss(app: App, model: nn.Module, batches: Sequence[Any]) -> float:
+def mean_loss(app: App, model: nn.Module, batches: Iterable[Any]) -> float:
     """The loss over batches, each from the initial state, in eval mode; weighted by `Step.size`."""
     with _untouched(model), torch.no_grad():
-        return _loss(app, model, [(move_data_to_device(batch, _device(model)), None) for batch in batches])
+        return _loss(app, model, ((move_data_to_device(batch, _device(model)), None) for batch in batches))
 
 
-def _loss(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]]) -> float:
-    steps = [app.step(model, batch, state) for batch, state in batches]
-    return sum(float(step.loss) * step.size for step in steps) / sum(step.size for step in steps)
+def _loss(app: App, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
+    total = size = 0.0
+    for batch, state in batches:
+        step = app.step(model, batch, state)
+        total, size = total + float(step.loss) * step.size, size + step.size
+    return total / size
 
 
 def scalars(probes: Sequence[NetworkProbe]) -> dict[str, float]:

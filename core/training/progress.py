@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.training.costs import Costs
+
 
 @dataclass(frozen=True)
 class Position:
@@ -14,7 +16,7 @@ class Position:
     epoch: int
     """epochs done, or the one under way while inside it (counted from 1)"""
     epochs: int
-    """epochs wanted"""
+    """epochs wanted; 0: as many as there is time for"""
     share: float
     """share of the whole training that is done, 0 to 1"""
     seconds: float
@@ -48,5 +50,5 @@ class Fitted:
     best: float | None
     """best validation score"""
     best_epoch: int
-    data_wait: float
-    """share of the time between optimiser steps that was spent waiting for the next batch and moving it"""
+    costs: Costs
+    """of all its sessions"""

@@ -1,8 +1,10 @@
 """The models of runs, and the registry of those that have a name."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -30,11 +32,29 @@ def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
 def model_id(client: MlflowClient, run: tracking.Logged) -> str:
     """MLflow's id of the model that a run ended with. Raises UserError when there is none."""
     with tracking.store_errors():
-        outputs = client.get_run(run.id).outputs
-    models = outputs.model_outputs if outputs else []
-    if not models:
+        ready = [model for model in _models(client, run.id) if model.status == LoggedModelStatus.READY]
+    if not ready:
         raise UserError(f"run {run.id[:8]} is {run.status} and holds no model; --resume it, or name another")
-    return str(models[-1].model_id)
+    return str(max(ready, key=lambda model: model.creation_timestamp).model_id)
+
+
+def drop_unfinished(client: MlflowClient, run: str) -> None:
+    """Delete the models of a run that was killed while they were written: it is about to write another."""
+    with tracking.store_errors():
+        for model in _models(client, run):
+            if model.status != LoggedModelStatus.READY:
+                client.delete_logged_model(model.model_id)
+
+
+def _models(client: MlflowClient, run: str) -> Iterator[LoggedModel]:
+    """All that were begun in the run, linked to it or not, in no order."""
+    experiment, token = client.get_run(run).info.experiment_id, None
+    while True:
+        page = client.search_logged_models([experiment], f"source_run_id = '{run}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def register(client: MlflowClient, name: str, run: tracking.Logged) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from core.console import number
 from core.data.files import writing
+from core.training.drawing import noted, png
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #d0d0d0; --soft: #f4f4f4; --mark: #0072b2 }
@@ -51,13 +51,12 @@ class Page:
 
     def figure(self, figure: Figure, alternative: str, caption: str) -> None:
         """A picture with what it shows, for those who cannot see it, and how to read it."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        self._parts.append(
-            f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(alternative, quote=True)}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        )
+        with noted(f"picture: {alternative}"):
+            data = base64.b64encode(png(figure)).decode()
+            self._parts.append(
+                f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(alternative, quote=True)}">'
+                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            )
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of the same keys."""

@@ -43,6 +43,7 @@ from core.app import App, Report
 from core.config import Config, flat
 from core.data.files import DISK_FULL, disk_full, sha256, write_error
 from core.errors import UserError
+from core.training.drawing import pngs
 from core.training.loop import Position
 from core.training.records import write_records
 
@@ -221,10 +222,13 @@ class Run:
             self.client.log_artifact(self.id, str(write_records(report.records, Path(folder), split)), "records")
 
     def figures(self, figures: Mapping[str, Figure]) -> None:
-        """Pictures by name, as PNG under `figures/`."""
-        with self._writing_artifacts():
-            for name, figure in figures.items():
-                self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 110})
+        """Pictures by name, as PNG under `figures/`; one that cannot be drawn is left out, with a note."""
+        with self._writing_artifacts(), tempfile.TemporaryDirectory() as folder:
+            for name, content in pngs(figures).items():
+                path = Path(folder, f"{name}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.client.log_artifacts(self.id, folder, "figures")
 
     def model(self, folder: Path) -> None:
         """A saved model (see `core.training.saved`) as MLflow's own LoggedModel behind a pyfunc."""

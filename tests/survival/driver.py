@@ -22,6 +22,7 @@ from unittest import mock
 import psutil
 import torch
 from invoke import main
+from mlflow.tracking import MlflowClient
 
 from core import app as apps
 
@@ -67,6 +68,8 @@ class Striker:
         apps.load = lambda name: self._watched(load(name))
         os.fsync = self._fsync(os.fsync)
         Path.replace = self._replace(Path.replace)  # type: ignore[method-assign]
+        for name in LINKING:
+            setattr(MlflowClient, name, self._linking(getattr(MlflowClient, name)))
         if self.point.kind == "moment":
             strike = threading.Timer(self.point.number, os.kill, (os.getpid(), self.point.signal))
             strike.daemon = True
@@ -98,6 +101,14 @@ class Striker:
 
         return fsync
 
+    def _linking(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def linking(*arguments: Any, **options: Any) -> Any:
+            done = call(*arguments, **options)
+            self.passes("linking")
+            return done
+
+        return linking
+
     def _replace(self, rename: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
         def replace(source: Path, target: Path) -> Path:
             if target.suffix == ".safetensors":
@@ -126,7 +137,9 @@ def set_clock_back() -> None:
     time.time = lambda: now() - 3 * 3600
 
 
-KINDS = ("step", "writing", "renaming", "evaluation", "prepare", "moment")
+KINDS = ("step", "writing", "renaming", "evaluation", "linking", "prepare", "moment")
+LINKING = ("_create_logged_model", "log_outputs", "log_model_artifacts", "finalize_logged_model")
+"""what MLflow does, one after the other, until a model belongs to its run and can be used"""
 
 
 def places(folder: Path, data: Path) -> dict[str, str]:

@@ -82,6 +82,7 @@ class Remains:
         assert not differences, differences
         for key, points in self.metrics.items():
             if MEASURED.fullmatch(key):
+                assert key.startswith("system/") or key in other.metrics, key
                 if EACH_STEP.fullmatch(key):
                     assert [step for step, _ in points] == [step for step, _ in other.metrics[key]], key
             else:
@@ -99,7 +100,7 @@ class Remains:
         ]  # fmt: skip
 
 
-AFTERWARDS = ("seconds", "random", "loops", "epoch")
+AFTERWARDS = ("seconds", "costs", "random", "loops", "epoch")
 """in a checkpoint: what was measured; and the generators and positions, which nothing depends on when all is over. That
 they were right before is to be seen in the loss of each step, where dropout masks and the order of the data show"""
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import LoggedModelStatus
 
 from core import app as apps
+from core.training import registry, saved, tracking
 from tests.survival.conftest import chance, command
-from tests.survival.driver import KINDS, Point, Server
+from tests.survival.driver import KINDS, LINKING, Point, Server
 from tests.survival.remains import Remains, statuses
 
 NAMES = apps.names()
 WAYS = [(kind, signal.SIGKILL) for kind in KINDS] + [("step", signal.SIGTERM), ("step", signal.SIGINT)]
-SOME = [(name, *WAYS[i % len(WAYS)]) for i, name in enumerate(NAMES)]
+SOME = [(NAMES[i % len(NAMES)], *WAYS[i % len(WAYS)]) for i in range(max(len(NAMES), len(WAYS)))]
 OTHERS = [(name, kind, number) for name in NAMES for kind, number in WAYS if (name, kind, number) not in SOME]
 CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGINT: 128 + signal.SIGINT}
 
@@ -42,7 +44,7 @@ def test_the_default_points_are_of_every_kind() -> None:
 @pytest.mark.parametrize(("app", "kind", "number"), [*map(case, SOME), *map(slow, OTHERS)])
 def test_resumed_it_ends_with_the_same_bits(
     app: str, kind: str, number: signal.Signals, server: Server, whole: Callable[[str], Remains],
-    place: Callable[[str], Path],
+    place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     wanted = whole(app)
     folder = place("killed")
@@ -62,7 +64,30 @@ def test_resumed_it_ends_with_the_same_bits(
     found = Remains.of(folder, data)
     found.assert_same(wanted)
     assert not found.leftovers()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    linked = registry.model_folder(tracking.connect(), app, "latest")
+    assert (linked / saved.WEIGHTS).read_bytes() == wanted.model[saved.WEIGHTS]
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("number", range(1, len(LINKING) + 1))
+def test_killed_while_the_model_is_linked_to_its_run(
+    number: int, server: Server, whole: Callable[[str], Remains], place: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """At each place of it: the resumed run has one model that is ready, it is taken, and none that never will be."""
+    app = "image"
+    wanted, folder = whole(app), place("killed")
+    assert server.run(command(app), folder, wanted.data, Point("linking", number)) == -signal.SIGKILL
+    assert server.run(f"train --app {app} --resume latest", folder, wanted.data) == 0
+    Remains.of(folder, wanted.data).assert_same(wanted)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    client = tracking.connect()
+    linked = registry.model_folder(client, app, "latest")
+    assert (linked / saved.WEIGHTS).read_bytes() == wanted.model[saved.WEIGHTS]
+    models = client.search_logged_models([tracking.experiment(client, app)])
+    assert {model.status for model in models} == {LoggedModelStatus.READY}
+    assert len(models) == (2 if number == len(LINKING) else 1)
 
 
 def chosen(app: str, kind: str, number: signal.Signals, wanted: Remains) -> Point:
