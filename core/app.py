@@ -119,7 +119,8 @@ class App:
     baselines: "Callable[[Any, Data], dict[str, dict[str, float]]] | None" = None
     """(config, data) -> test metrics of simple methods, by the method's name: what the network must beat"""
     read: "Callable[[Path], list[Any]] | None" = None
-    """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line"""
+    """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line. The path "-" is standard
+    input: core.data.text and core.data.tables read it"""
     stream: "Callable[[nn.Module, Any], Iterator[str]] | None" = None
     """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
     scores: "Callable[[nn.Module, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None

@@ -20,6 +20,8 @@ from core.app import Data
 from core.config import Config, DataConfig, TrainConfig
 from core.data.files import read_jsonl, sha256, write_jsonl
 from core.data.store import Prepared, Store
+from core.data.tables import objects
+from core.data.text import read_text
 from core.errors import UserError
 from core.sequence.batching import loader
 
@@ -141,7 +143,8 @@ def _different(example: Callable[[np.random.Generator], Record], wanted: int) ->
 
 def own(path: Path, fields: Mapping[str, type]) -> dict[str, list[Record]]:
     """The user's records in three splits, each with the number of its line as its id. Raises UserError as `prepare`."""
-    rows = [_checked(row, f"{path}, record {number}", fields) for number, row in enumerate(read_jsonl(path), start=1)]
+    found = objects(path, read_text(path))
+    rows = [_checked(row, f"{path}, record {number}", fields) for number, (_, row) in enumerate(found, start=1)]
     if len(rows) < FEWEST:
         raise UserError(f"{path}: has {len(rows)} records, and {FEWEST} are needed for three splits; add some")
     named = [{"id": f"record-{number}", **row} for number, row in enumerate(rows, start=1)]
@@ -149,9 +152,7 @@ def own(path: Path, fields: Mapping[str, type]) -> dict[str, list[Record]]:
     return {split: [row for i, row in enumerate(named) if i % 10 in place] for split, place in places.items()}
 
 
-def _checked(row: Any, where: str, fields: Mapping[str, type]) -> Record:
-    if not isinstance(row, dict):
-        raise UserError(f'{where}: is no object; write one line {{"name": value, ...}} per record')
+def _checked(row: Record, where: str, fields: Mapping[str, type]) -> Record:
     for field, kind in fields.items():
         if not isinstance(row.get(field), kind) or not row[field]:
             raise UserError(f"{where}: its {field!r} must be a {kind.__name__} that is not empty; correct the line")

@@ -82,8 +82,8 @@ def _source(config: TranslationConfig, store: Store) -> Source:
             return builtin.source(*languages, wanted.sentences, wanted.seed)
         case "multi30k":
             return published.multi30k(store, languages, wanted.test, wanted.path)
-        case "tsv":
-            return own.tsv(wanted.path, languages)
+        case "tsv" | "csv" | "jsonl":
+            return own.table(wanted.path, languages, wanted.source)
         case "parallel":
             return own.parallel(wanted.path, wanted.target_path, languages)
 

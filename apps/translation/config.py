@@ -11,8 +11,8 @@ from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Sectio
 class TranslationData(DataConfig):
     """The pairs, and how sentences are cut up."""
 
-    source: Literal["builtin", "multi30k", "tsv", "parallel"] = "builtin"
-    """builtin: CLDR's dates and names; multi30k; tsv: your own file of two columns; parallel: two files line by line"""
+    source: Literal["builtin", "multi30k", "tsv", "csv", "jsonl", "parallel"] = "builtin"
+    """builtin: CLDR's dates and names; multi30k; tsv, csv, jsonl: your own table; parallel: two files line by line"""
     source_locale: str = "en"
     """language that is translated from, as CLDR names it (de, pt_BR, zh_Hans)"""
     target_locale: str = "de"

@@ -12,7 +12,7 @@ from apps.translation import text
 from apps.translation.data import Batch
 from apps.translation.decode import forced
 from apps.translation.model import Ensemble, Translator
-from apps.translation.sources.own import read_lines
+from apps.translation.sources.own import read_pairs
 from core.app import Report
 from core.errors import UserError
 
@@ -67,14 +67,14 @@ def scores(model: Translator | Ensemble, path: Path) -> tuple[list[dict[str, Any
     """Forced scoring: how probable the model finds each given translation, and its attention over the first ones.
 
     Args:
-        path: a sentence, a tab, its translation per line; plain or gz.
+        path: a sentence, a tab, its translation per line, or any table of them; plain or gz.
 
     Raises:
-        UserError: a line without two columns, or an empty sentence (names the line).
+        UserError: a row without two columns, or an empty sentence (names the row).
     """
-    pairs = [_pair(path, number, line) for number, line in enumerate(read_lines(path), start=1)]
-    rows = []
-    for number, (pair, pieces) in enumerate(zip(pairs, forced(model, pairs), strict=True), start=1):
+    numbered = [_pair(where, *pair) for where, *pair in read_pairs(path, model.languages)]
+    pairs, rows = [pair for _, pair in numbered], []
+    for (number, pair), pieces in zip(numbered, forced(model, pairs), strict=True):
         total = sum(value for _, value in pieces)
         worst = min(pieces, key=lambda piece: piece[1])
         means = {"log_prob": round(total, 4), "per_token": round(total / len(pieces), 4), "tokens": len(pieces)}
@@ -86,8 +86,7 @@ def scores(model: Translator | Ensemble, path: Path) -> tuple[list[dict[str, Any
     return rows, {f"attention-{n}": attention(model, *pair) for n, pair in enumerate(drawn, start=1)}
 
 
-def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
-    parts = [part.strip() for part in line.split("\t")]
-    if len(parts) != 2 or not all(parts):
-        raise UserError(f"{path}, line {number}: write a sentence, a tab, its translation")
-    return parts[0], parts[1]
+def _pair(where: str, sentence: str, translation: str) -> tuple[int, tuple[str, str]]:
+    if not sentence or not translation:
+        raise UserError(f"{where}: an empty sentence; write a sentence, a tab, its translation")
+    return int(where.rpartition(" ")[2]), (sentence, translation)

@@ -11,6 +11,7 @@ from core.app import App, Report
 from core.commands.loading import prepared, trained
 from core.console import say, show_metrics, show_predictions
 from core.data.files import atomic_write
+from core.data.text import read_lines
 from core.errors import UserError, harmless
 from core.training import saved
 from core.training.baselines import measured, unbeaten, warning
@@ -62,7 +63,7 @@ def predict(
         settings: `key=value` changes that leave the weights as they are.
     """
     model = trained(name, references, settings)
-    chosen = [*inputs, *(_read(model.app, Path("/dev/stdin" if file == "-" else file)) if file else [])]
+    chosen = [*inputs, *(_read(model.app, Path(file)) if file else [])]
     if not chosen:
         say("no input given; the application's own examples:")
         chosen = list(model.app.examples)
@@ -96,14 +97,7 @@ def score(name: str, references: Sequence[str], file: str, settings: Sequence[st
 
 
 def _read(app: App, path: Path) -> list[Any]:
-    if app.read:
-        return app.read(path)
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it first") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return app.read(path) if app.read else read_lines(path)
 
 
 def _streamed(model: saved.Saved, given: Any) -> str:

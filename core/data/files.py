@@ -164,7 +164,18 @@ def write_json(path: Path, value: JSON) -> None:
 def read_json(path: Path) -> Any:
     """The JSON value in `path`. Raises UserError naming the file, and the line that is not JSON."""
     with _reading(path):
-        return _parse(path, path.read_text(encoding="utf-8"))
+        return parse_json(path, path.read_text(encoding="utf-8"))
+
+
+def parse_json(path: Path, text: str, line: int = 1) -> Any:
+    """The JSON value that `text` is, which begins on that line of `path`. Raises UserError naming what is wrong."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        where = f"line {line + error.lineno - 1}, column {error.colno}"
+        raise UserError(f"{path}, {where}: is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of a million digits, a million brackets
+        raise UserError(f"{path}, line {line}: cannot be read as JSON ({error})") from error
 
 
 def write_jsonl(path: Path, rows: Iterable[JSON]) -> None:
@@ -183,7 +194,7 @@ def read_jsonl(path: Path) -> Iterator[Any]:
     with _reading(path), path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _parse(path, line.rstrip("\n"), number)
+                yield parse_json(path, line.rstrip("\n"), number)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -238,16 +249,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.object[error.start]:#04x}); convert it") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _parse(path: Path, text: str, line: int = 1) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        where = f"line {line + error.lineno - 1}, column {error.colno}"
-        raise UserError(f"{path}, {where}: is not JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number of a million digits, a million brackets
-        raise UserError(f"{path}, line {line}: cannot be read as JSON ({error})") from error
 
 
 def _refuse(constant: str) -> None:

@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ import pytest
 import torch
 
 from apps.recommend.sources import table as clicks
-from apps.similarity.sources import table as pairs
+from apps.similarity.sources import own as pairs
 from apps.speech import audio
 from apps.translation.sources import own as texts
 from apps.video import clips
 from core import app as apps
-from core.data import files, idx, images
-from core.errors import UserError
+from core.data import files, idx, images, tables
+from core.errors import Notice, UserError
 from core.recurrence import Recurrent, state
 from core.sequence.tokens import read_blocks
 from core.sequence.vectors import read_vectors
@@ -95,11 +96,21 @@ READERS: dict[str, tuple[Callable[[Path], bytes], str, Reader]] = {
     "text": (constant("Zwölf Boxkämpfer jagen Viktor.\n" * 20), "a.txt", lambda path: list(read_blocks(path))),
     "vectors": (constant("2 3\nred 1 2 3\nblue 4 5 6\n"), "v.txt", lambda path: read_vectors(path, {"red", "blue"})),
     "pairs": (
-        constant("a,b,score\none dog,two dogs,3.5\n" * 9), "p.csv",
-        lambda path: list(pairs.read_rows(path, ("a", "b", "score"))),
+        constant("a,b,score\n" + "".join(f"{n} dogs,two dogs,3.5\n" for n in range(9))), "p.csv",
+        lambda path: list(pairs.source(path, pairs.COLUMNS, 0, 5).read()),
     ),
     "clicks": (constant("session,item,time\n" + "1,a,100\n1,b,200\n" * 9), "c.csv", clicks.histories),
-    "translations": (constant("one\teins\ntwo\tzwei\nthree\tdrei\n"), "t.tsv", texts.read_lines),
+    "lines": (constant("one\teins\ntwo\tzwei\nthree\tdrei\n"), "l.txt", texts.read_lines),
+    "translations": (
+        constant("".join(f"{n} dogs\t{n} Hunde\n" for n in range(9))), "t.tsv",
+        lambda path: list(texts.table(path, ("en", "de")).read()),
+    ),
+    "objects": (
+        constant("".join(f'{{"translation": {{"en": "{n} dogs", "de": "{n} Hunde"}}}}\n' for n in range(9))), "t.jsonl",
+        lambda path: list(texts.table(path, ("en", "de")).read()),
+    ),
+    "quoted": (constant('a,b\n"x, y","say ""no"""\n"u\nv",w\n'), "q.csv", tables.read_table),
+    "wide characters": (constant("a\tb\nx\ty\n".encode("utf-16")), "u.tsv", tables.read_table),
     "zipped": (constant(gzip.compress(b"one\teins\n" * 50)), "t.tsv.gz", texts.read_lines),
     "idx": (
         constant(gzip.compress(b"\0\0\x08\x03\0\0\0\x02\0\0\0\x04\0\0\0\x04" + bytes(32))), "i.gz",
@@ -135,7 +146,9 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 def refusal(kind: str, read: Reader, path: Path) -> str | None:
     """What is said of a file that cannot be read. States are for programs and raise ValueError; all else UserError."""
     try:
-        read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)
+            read(path)
     except (UserError, ValueError) as error:
         if isinstance(error, UserError) or (kind == "state" and type(error) is ValueError):
             return str(error)

@@ -1,21 +1,31 @@
-"""The user's own pairs: a CSV (or tab-separated) file whose columns are named in the configuration."""
+"""The user's own pairs: a table (CSV, TSV or JSON Lines) whose columns are known, or named in the configuration."""
 
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from apps.similarity.sources import SPLITS, Pair, Source, table
+from core.data import tables
 from core.data.files import sha256
 from core.errors import UserError
+
+COLUMNS = ("a", "b", "score")
+KNOWN = {
+    "a": ("sentence1", "sentence_a", "sent1", "text1", "question1", "premise", "first"),
+    "b": ("sentence2", "sentence_b", "sent2", "text2", "question2", "hypothesis", "second"),
+    "score": ("similarity", "similarity_score", "relatedness_score", "relatedness", "is_duplicate", "gold", "label"),
+}
+"""what the columns are called elsewhere: GLUE and the Hugging Face hub, SICK, Quora"""
+MORE = {"split": (), "label": ("entailment_label",), "id": ("index", "idx", "pair_id")}
 
 
 def source(path: Path | None, columns: tuple[str, str, str], low: float, high: float) -> Source:
     """The pairs in the file at `path`.
 
     Args:
-        path: UTF-8, with a header; comma, semicolon or tab between columns. Columns that may be there as well:
-            `split` (train, val, test), `label` (see ENTAILMENT) and `id`.
-        columns: names of the columns of the two sentences and of their score.
+        path: see `tables.read_table`. Columns that may be there as well: `split` (train, val, test), `label` (see
+            ENTAILMENT) and `id`.
+        columns: names of the columns of the two sentences and of their score; COLUMNS: also those in KNOWN.
         low: smallest possible score.
         high: largest possible score.
 
@@ -30,10 +40,13 @@ def source(path: Path | None, columns: tuple[str, str, str], low: float, high: f
 
 
 def _read(path: Path, columns: tuple[str, str, str], low: float, high: float) -> Iterator[Pair]:
-    rows = list(table.read_rows(path, columns))
-    pairs = [_pair(where, row, columns, low, high) for where, row in rows]
-    has_splits = bool(rows) and "split" in rows[0][1]
-    yield from pairs if has_splits else table.split_by_sentence(pairs)
+    content = tables.read_table(path)
+    wanted = KNOWN if columns == COLUMNS else dict.fromkeys(columns, ())
+    found = content.find(wanted, "name yours with data.columns")
+    # A column "label" may hold the score, as on the hub, or the entailment.
+    more = {ours: others for ours, others in MORE.items() if content.place(ours, others) not in found.values()}
+    pairs = [_pair(where, row, columns, low, high) for where, row in content.pick(wanted, more)]
+    yield from pairs if content.place("split") is not None else table.split_by_sentence(pairs)
 
 
 def _pair(where: str, row: dict[str, str], columns: tuple[str, str, str], low: float, high: float) -> Pair:
@@ -41,9 +54,8 @@ def _pair(where: str, row: dict[str, str], columns: tuple[str, str, str], low: f
     split = row.get("split") or "train"
     if split not in SPLITS:
         raise UserError(f"{where}: split {split!r}: write one of {', '.join(SPLITS)}")
-    number = where.rpartition(" ")[2]
     return Pair(
-        row.get("id") or f"row {number}",
+        row.get("id") or f"row {where.rpartition(' ')[2]}",
         table.sentence(where, a),
         table.sentence(where, b),
         table.score(where, score, low, high, "correct it, or set data.low and data.high"),

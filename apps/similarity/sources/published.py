@@ -1,10 +1,12 @@
 """SICK, the STS benchmark and Quora's question pairs, in the files of their publishers."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from apps.similarity.sources import Pair, Source, Split, table
+from core.data import tables
 from core.data.fetch import RemoteFile
 from core.data.files import sha256
 from core.data.store import Store
@@ -14,6 +16,7 @@ from core.errors import UserError
 SICK = RemoteFile("sick/SICK.txt", (), "1539c2d059809b5bd40694e26d8121cc85b6b496f91c7b40f2fc83bbd7dcd957")
 SICK_SPLITS: dict[str, Split] = {"TRAIN": "train", "TRIAL": "val", "TEST": "test"}
 STSB_SPLITS: dict[str, Split] = {"sts-train.csv": "train", "sts-dev.csv": "val", "sts-test.csv": "test"}
+SICK_COLUMNS = ("pair_ID", "sentence_A", "sentence_B", "entailment_label", "relatedness_score", "SemEval_set")
 STSB_COLUMNS = ("genre", "filename", "year", "number", "score", "sentence1", "sentence2")
 QUORA_COLUMNS = ("id", "question1", "question2", "is_duplicate")
 
@@ -31,8 +34,8 @@ def sick(store: Store, path: Path | None) -> Source:
 
 
 def _read_sick(file: Path) -> Iterator[Pair]:
-    columns = ("pair_ID", "sentence_A", "sentence_B", "entailment_label", "relatedness_score", "SemEval_set")
-    for where, row in table.read_rows(file, columns, delimiter="\t", quoted=False):
+    content = tables.read_table(file, delimiter="\t", quotes=False)
+    for where, row in content.pick(dict.fromkeys(SICK_COLUMNS, ())):
         if row["SemEval_set"] not in SICK_SPLITS:
             raise UserError(f"{where}: SemEval_set {row['SemEval_set']!r} is none of {', '.join(SICK_SPLITS)}")
         yield Pair(
@@ -64,8 +67,10 @@ def stsb(path: Path | None) -> Source:
 def _read_stsb(files: dict[Path, Split]) -> Iterator[Pair]:
     for file, split in files.items():
         # Quotation marks are ordinary characters there, and often come without their partner.
-        rows = table.read_rows(file, STSB_COLUMNS, delimiter="\t", quoted=False, header=False)
-        for number, (where, row) in enumerate(rows):
+        content = tables.read_table(file, delimiter="\t", quotes=False, names=STSB_COLUMNS, header=lambda first: False)
+        # Some rows end in further columns: where the sentences come from, and their licence.
+        content = replace(content, rows=[row._replace(values=row.values[: len(STSB_COLUMNS)]) for row in content.rows])
+        for number, (where, row) in enumerate(content.pick(dict.fromkeys(STSB_COLUMNS, ()))):
             a, b = table.sentence(where, row["sentence1"]), table.sentence(where, row["sentence2"])
             yield Pair(f"{split}-{number}", a, b, table.score(where, row["score"], 0, 5), split)
 
@@ -87,9 +92,10 @@ def quora(path: Path | None) -> Source:
 
 def _read_quora(file: Path) -> Iterator[Pair]:
     # A few questions are empty: those pairs are left out, with a note, in preparing.
+    content = tables.read_table(file, delimiter="\t", quotes=True)
     pairs = [
         Pair(row["id"], row["question1"], row["question2"], table.score(where, row["is_duplicate"], 0, 1), "train")
-        for where, row in table.read_rows(file, QUORA_COLUMNS, delimiter="\t")
+        for where, row in content.pick(dict.fromkeys(QUORA_COLUMNS, ()))
     ]
     yield from table.split_by_sentence(pairs)
 

@@ -1,11 +1,9 @@
-"""The user's own recordings: a CSV file with the columns `path` and `text`, and the audio files that it names.
+"""The user's own recordings: a table with the columns `path` and `text`, and the audio files that it names.
 
-`path` is relative to the CSV file's folder. Two more columns may be there: `split` (train, val or test) and `speaker`.
+`path` is relative to the table's folder. Two more columns may be there: `split` (train, val or test) and `speaker`.
 """
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,9 +12,15 @@ from typing import cast
 
 from apps.speech import audio
 from apps.speech.sources import SPLITS, Source, Split, Utterance
+from core.data import tables
 from core.data.files import sha256
 from core.errors import UserError
 
+COLUMNS = {
+    "path": ("file", "file_name", "audio", "audio_file", "audio_path", "audio_filepath", "wav", "wav_filename"),
+    "text": ("transcript", "transcription", "sentence", "utterance"),
+}
+MORE = {"split": (), "speaker": ("speaker_id", "client_id")}
 SHARE = 0.1
 """of the rows that become val, and as many test, where the file has no column `split`"""
 
@@ -32,10 +36,10 @@ class _Row:
 
 
 def source(path: Path | None, rate: int) -> Source:
-    """The recordings that the CSV file at `path` names (a folder: its only CSV file).
+    """The recordings that the table at `path` names (a folder: its only table).
 
     Raises:
-        UserError: no such file, not one CSV file, missing columns, or a row whose recording is missing, whose text is
+        UserError: no such file, not one table, missing columns, or a row whose recording is missing, whose text is
             empty, or whose split is unknown. All rows are checked before any recording is read.
     """
     table = _find(path)
@@ -55,48 +59,24 @@ def _read(rows: list[_Row], rate: int) -> Iterator[Utterance]:
 
 def _find(path: Path | None) -> Path:
     if path is None:
-        raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a CSV file (columns path,text)")
+        raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a table (columns path,text)")
     if path.is_dir():
-        found = sorted(path.glob("*.csv"))
-        if len(found) != 1:
-            raise UserError(f"{path}: holds {len(found)} CSV files instead of one; set data.path to the file itself")
-        return found[0]
+        return tables.only_table(path)
     if not path.is_file():
         raise UserError(f"data.path={path}: no such file or folder")
     return path
 
 
-def _read_table(table: Path) -> list[_Row]:
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        reader = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        columns = [column.strip() for column in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        _check_columns(table, columns)
-        # Row 1 is the header, as in a spreadsheet.
-        rows = [_row(table, number, values) for number, values in enumerate(reader, start=2)]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table}: is not UTF-8 text (byte {error.object[error.start]:#04x}); convert it") from error
-    except csv.Error as error:
-        raise UserError(f"{table}: is not CSV ({error}, after line {reader.line_num})") from error
-    except OSError as error:
-        raise UserError(f"{table}: cannot be read ({error.strerror})") from error
+def _read_table(path: Path) -> list[_Row]:
+    table = tables.read_table(path)
+    rows = [_row(path, where, values) for where, values in table.pick(COLUMNS, MORE)]
     if not rows:
-        raise UserError(f"{table}: has no rows below its header")
-    return rows if "split" in columns else _with_splits(rows)
+        raise UserError(f"{path}: has no rows below its header")
+    return rows if table.place("split") is not None else _with_splits(rows)
 
 
-def _check_columns(table: Path, columns: list[str]) -> None:
-    missing = [name for name in ("path", "text") if name not in columns]
-    if missing:
-        there = ", ".join(columns) or "none"
-        raise UserError(f"{table}: has no column {' and no column '.join(missing)}; its columns: {there}")
-
-
-def _row(table: Path, number: int, values: dict[str, str | None]) -> _Row:
-    where = f"{table}, row {number}"
-    name, text = ((values[column] or "").strip() for column in ("path", "text"))
-    split = (values.get("split") or "train").strip()
+def _row(table: Path, where: str, values: dict[str, str]) -> _Row:
+    name, text, split = values["path"], values["text"], values.get("split") or "train"
     path = table.parent / name
     if not name or not path.is_file():
         raise UserError(f"{where}: no such file: {path}" if name else f"{where}: its path is empty")
@@ -104,7 +84,7 @@ def _row(table: Path, number: int, values: dict[str, str | None]) -> _Row:
         raise UserError(f"{where}: {name} has no text")
     if split not in SPLITS:
         raise UserError(f"{where}: split {split!r}: write one of {', '.join(SPLITS)}")
-    return _Row(name, path, " ".join(text.split()), (values.get("speaker") or "").strip(), split)
+    return _Row(name, path, " ".join(text.split()), values.get("speaker", ""), split)
 
 
 def _with_splits(rows: list[_Row]) -> list[_Row]:

@@ -1,4 +1,4 @@
-"""Where pairs of sentences come from: builtin, multi30k, tsv, parallel."""
+"""Where pairs of sentences come from: builtin, multi30k, tsv, csv, jsonl, parallel."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,10 +1,21 @@
 """Names of languages and regions, as CLDR has them."""
 
 import difflib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from babel import Locale, localedata
+from babel.core import get_global
 
+from core.data.tables import column_of
 from core.errors import UserError
+
+ROLES = {
+    "source": ("source", "src", "source_text", "source_sentence"),
+    "target": ("target", "tgt", "trg", "target_text", "target_sentence", "translation"),
+}
+"""what the columns of a table of translations are called where they are not called by their languages"""
 
 
 def locale(name: str, key: str) -> Locale:
@@ -19,3 +30,62 @@ def locale(name: str, key: str) -> Locale:
         return Locale.parse(wanted)
     near = difflib.get_close_matches(wanted, known, n=3) or ["en", "de", "pt_BR", "zh_Hans"]
     raise UserError(f"{key}={name}: CLDR has no such locale; write for example {', '.join(near)}")
+
+
+class Header:
+    """What the first row of a table of translations may say of its columns.
+
+    Args:
+        languages: from which into which, as CLDR names them.
+    """
+
+    def __init__(self, languages: tuple[str, str]) -> None:
+        self.languages = languages
+        # By their languages first: on the hub "source" is often where a pair comes from.
+        self.known = {
+            role: (*_spellings(own, other), *ROLES[role])
+            for role, own, other in zip(ROLES, languages, reversed(languages), strict=True)
+        }
+
+    def names(self, first: Sequence[str]) -> bool:
+        """Whether these are names of columns, and no sentence with its translation."""
+        places = {column_of(spelled, first) for spelled in self.known.values()}
+        return (None not in places and len(places) == 2) or len(_codes(first)) == len(first) == 2
+
+    def check(self, path: Path, columns: Sequence[str]) -> None:
+        """Raise UserError when the columns are named by two languages, and those are not the ones asked for."""
+        there = _codes(columns)
+        if len(there) >= 2 and not all(column_of(spelled, columns) is not None for spelled in self.known.values()):
+            raise UserError(
+                f"{path}: its columns are {', '.join(columns)}, but {' to '.join(self.languages)} was asked for; set "
+                "data.source_locale and data.target_locale"
+            )
+
+
+def _codes(cells: Sequence[str]) -> set[str]:
+    """The languages that the cells name, by their codes (en, pt_BR) or in English (French)."""
+    found = {_language(cell) for cell in cells}
+    return {code for code in found if code}
+
+
+def _language(cell: str) -> str:
+    word = cell.rpartition(".")[2].strip().replace("-", "_")
+    if word in localedata.locale_identifiers() or word.lower() in _english():
+        return _english().get(word.lower(), word.partition("_")[0].lower())
+    return ""
+
+
+@cache
+def _english() -> dict[str, str]:
+    """Code of each language by its English name, of those that CLDR has locales for."""
+    codes = {identifier.partition("_")[0] for identifier in localedata.locale_identifiers()}
+    names = Locale.parse("en").languages
+    return {names[code].lower(): code for code in sorted(codes) if code in names}
+
+
+def _spellings(name: str, other: str) -> tuple[str, ...]:
+    """Its codes, with and without the region; its name in English, in itself and in the other language."""
+    here, code = Locale.parse(name), name.partition("_")[0]
+    longer = (alias for alias, meant in get_global("language_aliases").items() if meant == code and len(alias) == 3)
+    said = (Locale.parse(into).languages.get(code, "") for into in ("en", code, other.partition("_")[0]))
+    return tuple(dict.fromkeys(spelled for spelled in (str(here), code, *said, *longer) if spelled))

@@ -1,17 +1,20 @@
-"""The user's own sentences: two files line by line, or one with two columns; plain or gz."""
+"""The user's own sentences: two files line by line, or a table of two columns."""
 
 import hashlib
-import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 from apps.translation.sources import Pair, Source, Split
-from core.data.files import gunzip, sha256
-from core.errors import UserError
+from apps.translation.sources.locales import Header
+from core.data import tables
+from core.data.files import sha256
+from core.data.text import read_lines as _lines
+from core.errors import Notice, UserError
 
 RULE = "by hash of the source sentence"
+ROLES = ("source", "target")
 SHARE = 0.05
 """of the distinct source sentences that go to val, and as many to test"""
 
@@ -35,34 +38,52 @@ def parallel(source: Path | None, target: Path | None, languages: tuple[str, str
     return Source(spec, languages, partial(_read_parallel, source, target))
 
 
-def tsv(path: Path | None, languages: tuple[str, str]) -> Source:
-    """The pairs of one file: a sentence, a tab, its translation.
+def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> Source:
+    """The pairs of one table: a sentence, a tab, its translation; or columns by the names of their languages.
+
+    Args:
+        path: see `tables.read_table`; CSV needs a header.
+        languages: from which into which.
+        kind: what the user calls it.
 
     Raises:
         UserError: no such file. What is wrong inside is found as it is read.
     """
     if path is None or not path.is_file():
-        raise UserError(f"data.path={path}: no such file; data.source=tsv needs --set data.path=FILE, two columns")
-    spec = {"source": "tsv", "languages": list(languages), "sha256": sha256(path), "split": RULE}
-    return Source(spec, languages, partial(_read_tsv, path))
+        raise UserError(f"data.path={path}: no such file; data.source={kind} needs --set data.path=FILE, two columns")
+    spec = {"source": kind, "languages": list(languages), "sha256": sha256(path), "split": RULE}
+    return Source(spec, languages, partial(_read_table, path, languages))
 
 
 def _read_parallel(source: Path, target: Path) -> Iterator[Pair]:
     yield from divided(list(aligned(source, target)), source)
 
 
-def _read_tsv(path: Path) -> Iterator[Pair]:
-    pairs = []
-    for number, line in enumerate(read_lines(path), start=1):
-        parts = line.split("\t")
-        if line.strip() and len(parts) != 2:
-            raise UserError(
-                f"{path}, line {number}: has {len(parts)} columns, not two; write a sentence, a tab, its translation"
-            )
-        pairs.append(_pair(str(number), *(parts if line.strip() else ("", ""))))
+def _read_table(path: Path, languages: tuple[str, str]) -> Iterator[Pair]:
+    rows = list(read_pairs(path, languages))
+    pairs = [_pair(where.rpartition(" ")[2], source, target) for where, source, target in rows]
     if pairs and all(pair.source == pair.target for pair in pairs):
         raise UserError(f"{path}: both columns are the same text; put the translation into the second one")
     yield from divided(pairs, path)
+
+
+def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+    """("FILE, row N", sentence, translation) of a table, with or without a header; a header is told as a `Notice`.
+
+    Raises:
+        UserError: as `tables.read_table` and `Table.pick`; a header of other languages.
+    """
+    header = Header(languages)
+    content = tables.read_table(path, names=ROLES, header=header.names)
+    if not content.header and content.mark != "\t":
+        # Without names, what looks like columns is a comma or a semicolon in a sentence.
+        hint = "add a header, or write a tab between the two"
+        raise UserError(tables.missing_columns(path, header.known, content.rows[0].values, hint))
+    if content.header and content.mark:
+        warnings.warn(f"{path}: row 1 ({', '.join(content.columns)}) is read as the header", Notice, stacklevel=2)
+    header.check(path, content.columns)
+    for where, row in content.pick(header.known):
+        yield where, row["source"], row["target"]
 
 
 def aligned(source: Path, target: Path) -> Iterator[Pair]:
@@ -86,26 +107,14 @@ def _pair(id: str, source: str, target: str) -> Pair:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, plain or gz, or of standard input (`-`), without their ends.
+    """The lines of a file, plain or gz, or of standard input (`-`): one sentence each.
 
     Only line feeds end a line: what else Unicode calls a line end may stand inside a sentence.
 
     Raises:
         UserError: it cannot be read, or is not UTF-8: with the line and its byte.
     """
-    try:
-        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if content.startswith(b"\x1f\x8b"):
-        content = b"".join(gunzip(path, BytesIO(content), len(content)))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line:,}, byte {error.start:,}: is not UTF-8; convert the file") from None
-    lines = text.split("\n")
-    return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    return _lines(path, only_feeds=True)
 
 
 def divided(pairs: Sequence[Pair], path: Path) -> list[Pair]:

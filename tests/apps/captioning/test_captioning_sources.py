@@ -161,8 +161,8 @@ def test_a_column_of_splits_is_kept_to(tmp_path):
         ([",one"], "path,caption", r"row 2: its path is empty"),
         (["a.png,one,dev"], "path,caption,split", r"row 2: split 'dev': write one of train, val, test"),
         (["a.png,one,train", "a.png,two,test"], "path,caption,split", r"row 3: a.png is in test here and in train"),
-        (["a.png,one,two"], "path,caption", r"row 2: has 3 values for 2 columns"),
-        (["a.png,one"], "file,caption", r"has no column path; its columns: file, caption"),
+        (["a.png,one,two"], "path,caption", r"row 2 has 3 values for 2 columns"),
+        (["a.png,one"], "sketch,caption", r"has no column path or image or .*; its columns: sketch, caption"),
         ([], "path,caption", r"has no rows below its header"),
     ],
 )
@@ -175,10 +175,10 @@ def test_rows_at_fault_are_named(tmp_path, rows, header, message):
 def test_no_table(tmp_path):
     with pytest.raises(UserError, match=r"add --set data\.path=FOLDER"):
         folder.source(None)
-    with pytest.raises(UserError, match="holds 0 CSV files instead of one"):
+    with pytest.raises(UserError, match=r"holds 0 tables \(CSV, TSV or JSON Lines\) instead of one"):
         folder.source(tmp_path)
     (tmp_path / "x.csv").write_bytes(b"path,caption\n\xff,a\n")
-    with pytest.raises(UserError, match=r"is not UTF-8 text \(byte 0xff\)"):
+    with pytest.raises(UserError, match=r"line 2, byte 13: is not UTF-8 text"):
         folder.source(tmp_path)
 
 

@@ -100,7 +100,7 @@ def test_stsb_without_a_header(tmp_path):
     assert [(p.split, p.score) for p in pairs] == [("train", 5.0), ("val", 0.0), ("test", 2.6)]
     assert pairs[0].a == 'A plane is "taking off.' and (source.low, source.high) == (0, 5)
     write(tmp_path / "sts-dev.csv", "a\tb\tc\td\t3\n")
-    assert "sts-dev.csv, row 1: has 5 values for 7 columns" in complaint(lambda: list(published.stsb(tmp_path).read()))
+    assert "sts-dev.csv, row 1 has 5 values for 7 columns" in complaint(lambda: list(published.stsb(tmp_path).read()))
     (tmp_path / "sts-test.csv").unlink()
     assert "sts-test.csv" in complaint(published.stsb, tmp_path)
     assert "data.path=FOLDER" in complaint(published.stsb, None)
@@ -143,16 +143,16 @@ def test_the_mark_between_columns_is_found(tmp_path, mark):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,points\nx,y,1\n", ": has no column score; its columns: a, b, points"),
-        ("x,y\n1,2\n", ": has no column a and no column b and no column score; its columns: x, y"),
+        ("a,b,points\nx,y,1\n", ": has no column score or similarity or similarity_score"),
+        ("x,y\n1,2\n", ": has no column a or sentence1"),
         ("a,b,score\nx,y,1\nx,,0\n", ", row 3: one of its sentences is empty"),
         ("a,b,score\n  ,y,1\n", ", row 2: one of its sentences is empty"),
         ("a,b,score\nx,y,1.5\n", ", row 2: its score 1.5 is not between 0 and 1; correct it, or set data.low"),
         ("a,b,score\nx,y,NaN\n", ", row 2: its score NaN is not between 0 and 1"),
         ("a,b,score\nx,y,\n", ", row 2: its score '' is no number"),
-        ("a,b,score\nx,y\n", ", row 2: has 2 values for 3 columns"),
+        ("a,b,score\nx,y\n", ", row 2 has 2 values for 3 columns"),
         ("a,b,score,split\nx,y,1,dev\n", ", row 2: split 'dev': write one of train, val, test"),
-        ('a,b,score\n"x,y,1\n', ", line 2: is not a table"),
+        ('a,b,score\n"x,y,1\n', ", row 2: a quotation mark opens here and does not close"),
         ("", ": is empty"),
     ],
 )
@@ -164,7 +164,7 @@ def test_no_file_and_no_text(tmp_path):
     assert "data.path=None: no such file" in complaint(own.source, None, COLUMNS, 0, 1)
     path = tmp_path / "latin.csv"
     path.write_bytes("a,b,score\nGruß,y,1\n".encode("latin-1"))
-    assert "byte 13: is not UTF-8" in complaint(lambda: list(own.source(path, COLUMNS, 0, 1).read()))
+    assert "line 2, byte 13: is not UTF-8" in complaint(lambda: list(own.source(path, COLUMNS, 0, 1).read()))
 
 
 def test_splits_do_not_depend_on_the_order_of_the_rows():

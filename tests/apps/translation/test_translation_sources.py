@@ -119,7 +119,7 @@ def test_two_files_line_by_line_with_empty_lines_in_their_place(tmp_path, compre
 
 def test_the_same_sentence_is_never_in_two_splits(tmp_path):
     path = write(tmp_path / "t.tsv", "".join(f"say {n % 10}\tsage {n}\n" for n in range(100)))
-    pairs = list(own.tsv(path, ("en", "de")).read())
+    pairs = list(own.table(path, ("en", "de")).read())
     by_sentence = {}
     for pair in pairs:
         by_sentence.setdefault(pair.source, set()).add(pair.split)
@@ -149,15 +149,15 @@ def test_files_that_do_not_fit_are_one_line(tmp_path, a, b, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a\tb\nc\n", ["line 2", "1 columns"]),
-        ("a\tb\tc\n", ["line 1", "3 columns"]),
+        ("a\tb\nc\n", ["row 2 has 1 value for 2 columns"]),
+        ("a\tb\tc\n", ["row 1 has 3 values for 2 columns", "a tab"]),
         ("a\ta\nb\tb\nc\tc\n", ["same text"]),
-        ("", ["0 different"]),
+        ("", ["is empty"]),
     ],
 )
 def test_a_table_that_is_none_is_one_line(tmp_path, content, words):
     with pytest.raises(UserError) as caught:
-        list(own.tsv(write(tmp_path / "t.tsv", content), ("en", "de")).read())
+        list(own.table(write(tmp_path / "t.tsv", content), ("en", "de")).read())
     for word in words:
         assert word in str(caught.value)
 
@@ -167,7 +167,7 @@ def test_a_missing_file_names_its_key(tmp_path):
     for call in (
         lambda: own.parallel(there, None, ("en", "de")),
         lambda: own.parallel(tmp_path / "none", there, ("en", "de")),
-        lambda: own.tsv(None, ("en", "de")),
+        lambda: own.table(None, ("en", "de")),
     ):
         with pytest.raises(UserError, match=r"data\.(target_)?path"):
             call()

@@ -115,7 +115,7 @@ def test_pictures_and_forced_scores(make, loaders, tmp_path, monkeypatch):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["one", "two"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["eins", "zwei", "(end)"]
     path.write_text("one two\n", encoding="utf-8")
-    with pytest.raises(UserError, match="line 1: write a sentence, a tab"):
+    with pytest.raises(UserError, match="row 1 has 1 value for 2 columns"):
         scores(model, path)
 
 

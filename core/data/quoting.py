@@ -1,0 +1,131 @@
+"""From a text to rows of values: what stands between two marks, and when a quotation mark encloses a value.
+
+In CSV they enclose values that hold a mark, a line end or a quotation mark, which is then doubled (RFC 4180).
+Between tabs most programs write them as characters like others. Read the wrong way, one mark without a partner joins
+all rows up to the next one, and nothing looks wrong: so a reading that joins rows is believed only with evidence.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from core.data.text import LINE_ENDS
+from core.errors import UserError
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+Quoted = Callable[[str, str], bool]
+"""(value, mark) -> whether a program puts it into quotation marks"""
+STYLES: tuple[Quoted, ...] = (
+    lambda value, mark: True,
+    lambda value, mark: bool(value) and not NUMBER.fullmatch(value),
+)
+"""of programs that quote every value, or every text: no mark stands alone there"""
+
+
+def _minimal(value: str, mark: str) -> bool:
+    return any(letter in value for letter in (mark, '"', "\n", "\r"))
+
+
+class Record(NamedTuple):
+    """A row as CSV has it, and the lines that it takes."""
+
+    values: list[str]
+    lines: list[str]
+
+
+def rows(name: str, text: str, mark: str, quotes: bool | None = None) -> list[list[str]]:
+    """The values of every row, of empty lines as well.
+
+    Args:
+        name: of the file, for a message.
+        text: with line ends of any kind.
+        mark: between two values.
+        quotes: whether quotation marks enclose values; None: they do in CSV, and between tabs where the whole text is
+            written so.
+
+    Raises:
+        UserError: a quotation mark that never closes, or one that joins what looks like rows of their own.
+    """
+    lines = LINE_ENDS.split(text)
+    plain = [line.split(mark) for line in (lines[:-1] if lines[-1] == "" else lines)]
+    if quotes is False or '"' not in text:
+        return plain
+    if quotes is None and mark == "\t" and not _consistent(name, text, plain):
+        return plain
+    records = parsed(name, text, mark)
+    if quotes is None and mark != "\t":
+        _refuse_swallowed(name, records, plain, mark)
+    return [record.values for record in records]
+
+
+def parsed(name: str, text: str, mark: str) -> list[Record]:
+    """The rows as the csv module reads them; it knows all line ends, also inside quotation marks.
+
+    Raises:
+        UserError: names the row with a quotation mark that never closes, or that closes inside a value.
+    """
+    lines, found, begin = LINE_ENDS.split(text), list[Record](), 0
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    try:
+        for values in reader:
+            found.append(Record(values, lines[begin : reader.line_num]))
+            begin = reader.line_num
+    except csv.Error as error:
+        reason = str(error)
+        if "unexpected end" in reason or "field limit" in reason:
+            reason = "a quotation mark opens here and does not close"
+        raise UserError(f"{name}, row {len(found) + 1}: {reason}; close it, or double it inside a value") from None
+    return found
+
+
+def _consistent(name: str, text: str, plain: Sequence[Sequence[str]]) -> bool:
+    """Whether a text with tabs is written as CSV from beginning to end."""
+    try:
+        records = parsed(name, text, "\t")
+    except UserError:
+        return False
+    if len(_widths(record.values for record in records)) > 1:
+        return False
+    if any(_written(records, "\t", style) for style in STYLES):
+        return True
+    joins_rows = len(_widths(plain)) == 1 and any(len(record.lines) > 1 for record in records)
+    return not joins_rows and _written(records, "\t", _minimal)
+
+
+def _refuse_swallowed(name: str, records: Sequence[Record], plain: Sequence[Sequence[str]], mark: str) -> None:
+    """Raise UserError for a row whose every line would be a row by itself.
+
+    A text of several lines may look like that by chance. It is believed where its column, or every text, is quoted in
+    all rows; and two lines are where other rows are quoted in the proper way.
+    """
+    several = [number for number, record in enumerate(records) if len(record.lines) > 1]
+    if not several or any(_written(records, mark, style) for style in STYLES):
+        return
+    width, proper = len(records[0].values), any('"' in r.lines[0] for r in records if len(r.lines) == 1)
+    everywhere = len(_widths(plain)) == 1
+    for number in several:
+        lines = records[number].lines
+        if all(line.count(mark) == width - 1 for line in lines) and (everywhere or len(lines) > 2 or not proper):
+            raise UserError(
+                f"{name}, row {number + 1}: a quotation mark opens here and closes {len(lines) - 1} lines on, "
+                "and each of these lines looks like a row; double a mark that is part of the text and quote that "
+                "value, or quote every value"
+            )
+
+
+def _widths(rows: Iterable[Sequence[str]]) -> set[int]:
+    return {len(values) for values in rows if any(value.strip() for value in values)}
+
+
+def _written(records: Sequence[Record], mark: str, quoted: Quoted) -> bool:
+    """Whether a program that quotes in this way has written the rows; the header may be without any quotes."""
+    return all(_line(record.values, mark, quoted) == "\n".join(record.lines) for record in records[1:] if record.values)
+
+
+def _line(values: Sequence[str], mark: str, quoted: Quoted) -> str:
+    if values == [""]:  # without its quotes it would be an empty line
+        return '""'
+    parts = ('"' + value.replace('"', '""') + '"' if quoted(value, mark) else value for value in values)
+    return LINE_ENDS.sub("\n", mark.join(parts))
