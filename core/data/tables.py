@@ -193,7 +193,8 @@ def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         values = [(number, parse_json(path, line, number)) for number, line in lines if line.strip()]
     for number, value in values:
         if not isinstance(value, dict):
-            raise UserError(f'{texts.called(path)}, row {number}: is no object; write {{"name": value, ...}} on a line')
+            hint = 'write one line {"name": value, ...} per record'
+            raise UserError(f"{texts.called(path)}, record {number}: is no object; {hint}")
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

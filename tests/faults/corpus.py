@@ -62,7 +62,8 @@ def empty_folder(folder: Path) -> Path:
 
 
 APPS = ("captioning", "image", "language", "recommend", "similarity", "speech", "translation", "video")
-UTF16 = "a sentence\tof two\n".encode("utf-16")
+UTF16 = "a sentence\tof two\n".encode("utf-16-le")
+"""without the byte order mark that would say so"""
 LATIN = b"caf\xe9 au lait\tmilk\n" * 20
 GZIP_CUT = gzip.compress(b"a\tb\n" * 5000)[:-20]
 BOMB = gzip.compress(bytes(80 << 20))
@@ -235,7 +236,7 @@ def folders() -> Iterator[Fault]:
         yield Fault(classes, rf"cat/{name}\.png", beside(f"cat/{name}.png", content, *inside))
         yield Fault(clips, r"frame_1\.png", beside("walk/a/frame_1.png", content, *filmed(good)))
     yield Fault(captions, "missing|no such", beside("1.png", good, ("captions.csv", table)))
-    yield Fault(captions, "column", beside("0.png", good, ("captions.csv", "file,text\n0.png,x\n")))
+    yield Fault(captions, "column", beside("0.png", good, ("captions.csv", "sketch,text\n0.png,x\n")))
     yield Fault(captions, "CSV", beside("0.png", good, ("a.csv", table), ("b.csv", table)))
     yield Fault(classes, "class|subfolder", beside("0.png", good))
     yield Fault(clips, "gap|9", beside("walk/a/frame_9.png", good, ("walk/a/frame_1.png", good), *filmed(good)))

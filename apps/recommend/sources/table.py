@@ -219,6 +219,8 @@ def _open(path: Path) -> Any:
 def _header(path: Path) -> str:
     with _open(path) as file:
         first = file.read(65_536).removeprefix(codecs.BOM_UTF8).partition(b"\n")[0]
+    if b"\0" in first:
+        raise UserError(f"{path}: holds a NUL character, as no text does; save it as UTF-8")
     try:
         return str(first, "utf-8").rstrip("\r")
     except UnicodeDecodeError as error:

@@ -78,7 +78,7 @@ def test_rows_are_numbered_as_a_spreadsheet_numbers_them(tmp_path: Path) -> None
         ("t.csv", "text,path,text\na,b,c\n", "has no column text or transcript or sentence; its columns: text, path"),
         ("t.csv", " \n", "t.csv: is empty; give it a header and rows"),
         ("t.jsonl", '{"path": "a"}\n', "has no column text or transcript or sentence; its columns: path"),
-        ("t.jsonl", '{"path": "a", "text": "b"}\n["c"]\n', "row 2: is no object"),
+        ("t.jsonl", '{"path": "a", "text": "b"}\n["c"]\n', "record 2: is no object"),
         ("t.jsonl", '{"path": "a", "text": "b"}\n{"path": \n', "t.jsonl, line 2, column 10: is not JSON"),
         ("t.jsonl", '{"path": "a", "text": ["b"]}\n', "row 1: its text is a list, not one value"),
         ("t.jsonl", '{"path": "a", "text": "\\ud800"}\n', r"row 1: holds half a character (\ud800)"),
