@@ -52,11 +52,16 @@ def run(
     """
     where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
     way: Way | str = ""
+    told: fused.Told | None = None
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
         way = _way(name, cell, x, mask)
+        if isinstance(way, fused.Told):
+            told = way
         if not isinstance(way, str):
+            if told is not None and name == "eager":
+                fused.tell(cell, told)
             output, after = way(cell, x, state, where, mask)
             return output, after, name
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")

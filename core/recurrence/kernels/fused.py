@@ -11,6 +11,7 @@ fewer than four rows do all of them share each step.
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,13 +22,15 @@ from torch import Tensor
 from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
 from core.recurrence.kernels.emit import source
+from core.recurrence.kernels.graph import ByDesign, CannotFuse
 from core.recurrence.kernels.layout import Layout
 from core.recurrence.kernels.linear import FastLinear, deferred
 from core.recurrence.kernels.native import CannotCompile
 from core.recurrence.kernels.passes import Fused, Run
 from core.recurrence.kernels.phases import whole_lines
 from core.recurrence.kernels.plan import program
-from core.recurrence.kernels.trace import CannotFuse, Traced, projected_width, trace
+from core.recurrence.kernels.reads import Guard, Reads
+from core.recurrence.kernels.trace import Traced, projected_width, trace
 from core.recurrence.kernels.workspace import WORKSPACE
 
 
@@ -46,9 +49,9 @@ class Kernel:
 
     narrow = False
 
-    def __init__(self, cell: Cell, masked: bool) -> None:
+    def __init__(self, cell: Cell, masked: bool, reads: Reads) -> None:
         self.base = native.base()
-        traced = _traced(cell, masked)
+        traced = _traced(cell, masked, reads)
         self.direct = traced.direct
         made = self.program = program(traced)
         if max(len(made.params), len(made.forward), len(made.backward)) > native.PARAMS:
@@ -75,12 +78,12 @@ class Kernel:
         return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
 
 
-def _traced(cell: Cell, masked: bool) -> Traced:
+def _traced(cell: Cell, masked: bool, reads: Reads) -> Traced:
     """With `project`, where that can be traced as well."""
     try:
-        return trace(cell, None, masked=masked)
+        return trace(cell, None, masked=masked, reads=reads)
     except CannotFuse:
-        return trace(cell, projected_width(cell), masked=masked)
+        return trace(cell, projected_width(cell), masked=masked, reads=reads)
 
 
 class Narrow(Kernel):
@@ -89,7 +92,16 @@ class Narrow(Kernel):
     narrow = True
 
 
-class _Kernels(dict[tuple[Any, ...], Any]):
+class Told(str):
+    """Why a cell has no kernel, where that is no matter of course: whoever runs it by default is told."""
+
+
+MOST = 8
+"""kernels of a cell whose attributes keep changing: then it stays on the loop"""
+_Known = dict[tuple[Any, ...], list[tuple[Guard, Any]]]
+
+
+class _Kernels(_Known):
     """The kernels of a cell, kept with it: shared by shallow copies, and neither deep-copied nor pickled."""
 
     def __deepcopy__(self, memo: Any) -> _Kernels:
@@ -99,8 +111,8 @@ class _Kernels(dict[tuple[Any, ...], Any]):
         return _Kernels, ()
 
 
-def kernels(cell: Cell) -> dict[tuple[Any, ...], Any]:
-    """All that were made for a cell and its shallow copies so far."""
+def kernels(cell: Cell) -> _Known:
+    """All that were made for a cell and its shallow copies so far, each with what must be as it was."""
     known: _Kernels = cell.__dict__.setdefault("_kernels", _Kernels())
     return known
 
@@ -108,20 +120,51 @@ def kernels(cell: Cell) -> dict[tuple[Any, ...], Any]:
 _lock = threading.Lock()
 
 
-def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, bool], Any] = Kernel) -> Any:
+def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, bool, Reads], Any] = Kernel) -> Any:
     """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second.
 
-    `kind` makes it: Kernel, or what offers the same `program`, `names`, `narrow`, `direct` and `apply`.
+    `kind` makes it: Kernel, or what offers the same `program`, `names`, `narrow`, `direct` and `apply`. It is made anew
+    after a change of anything that the step reads.
     """
-    key = (kind, masked, cell.training, type(cell).project, type(cell).step, cell.extra_repr())
+    known = kernels(cell).setdefault((kind, masked, type(cell)), [])
+    for guard, kernel in known:
+        if guard.holds(cell):
+            return kernel
     with _lock:
-        known = kernels(cell)
-        if key not in known:
-            try:
-                known[key] = kind(cell, masked)
-            except (CannotFuse, CannotCompile) as error:
-                known[key] = str(error)
-        return known[key]
+        for guard, kernel in known:  # another thread may have made it meanwhile
+            if guard.holds(cell):
+                return kernel
+        if len(known) == MOST:
+            changing = ", ".join(known[-1][0].changed(cell))
+            return Told(f"{changing} has had more than {MOST} values, each of which is compiled: make it a parameter")
+        known.append(_made(cell, masked, kind))
+        return known[-1][1]
+
+
+def _made(cell: Cell, masked: bool, kind: Callable[[Cell, bool, Reads], Any]) -> tuple[Guard, Any]:
+    """The kernel or why there is none, and what that depends on."""
+    reads = Reads()
+    try:
+        kernel = kind(cell, masked, reads)
+    except ByDesign as error:
+        kernel = str(error)
+    except (CannotFuse, CannotCompile) as error:
+        kernel = Told(error)
+    return reads.guard(), kernel
+
+
+_told: set[tuple[type, str]] = set()
+
+
+def tell(cell: Cell, why: Told) -> None:
+    """Once for a class and a reason: its steps run one by one, which nobody asked for."""
+    if (type(cell), why) not in _told:
+        _told.add((type(cell), why))
+        logging.getLogger("core.recurrence").warning(
+            '%s runs step by step, without a compiled kernel: %s (backend="eager" says that this is meant)',
+            type(cell).__name__,
+            why,
+        )
 
 
 def run(

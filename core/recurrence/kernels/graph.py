@@ -21,6 +21,14 @@ DEAR = frozenset({"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logsigmoid
 """Pointwise functions whose values are kept for the backward step rather than computed again."""
 
 
+class CannotFuse(Exception):  # noqa: N818
+    """Why a cell stays on the loop over `step`; the message says what was not understood."""
+
+
+class ByDesign(CannotFuse):
+    """The same for a kind of cell that the kernels are not for, and that says so."""
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One vector per row.

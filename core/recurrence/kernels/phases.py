@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.recurrence.kernels.graph import LEAVES, WHOLE_ROW, Node, reachable
-from core.recurrence.kernels.trace import CannotFuse
+from core.recurrence.kernels.graph import LEAVES, WHOLE_ROW, CannotFuse, Node, reachable
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell
-from core.recurrence.kernels.graph import SCALAR, Graph, Node, broadcast
-
-
-class CannotFuse(Exception):  # noqa: N818
-    """Why a cell stays on the loop over `step`; the message says what was not understood."""
+from core.recurrence.kernels.graph import SCALAR, ByDesign, CannotFuse, Graph, Node, broadcast
+from core.recurrence.kernels.reads import Reads
 
 
 @dataclass(frozen=True)
@@ -48,19 +45,20 @@ class Traced:
     widths: tuple[int, ...]
 
 
-def trace(cell: Cell, inputs: int | None, *, masked: bool = False) -> Traced:
+def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads | None = None) -> Traced:
     """Runs `cell.step` on symbols.
 
     Args:
         cell: any cell over vectors.
         inputs: P, width of what `project` returns; None: `project` is traced, too.
         masked: with a mask of variational dropout.
+        reads: gets what is read of the cell on the way, so that a change of it can be noticed.
 
     Raises:
         CannotFuse: it does something that the graph has no node for.
     """
     if any(len(shape) != 1 for shape in cell.state_shapes.values()) or cell.extent_dims:
-        raise CannotFuse("its states are maps, not vectors")
+        raise ByDesign("its states are maps, not vectors")
     if masked and "mask" not in inspect.signature(cell.step).parameters:
         raise CannotFuse("its step takes no mask")
     maker = _Maker(Graph(), cell.hidden_size)
@@ -68,7 +66,8 @@ def trace(cell: Cell, inputs: int | None, *, masked: bool = False) -> Traced:
     state = tuple(maker.symbol("state", k, width) for k, width in enumerate(widths))
     extra = (maker.symbol("mask", 0, widths[0]),) if masked else ()
     try:
-        symbolic = shadow(cell, lambda name, weight: Weights(maker, name, 0, weight.shape))
+        watch = (Reads() if reads is None else reads).watch
+        symbolic = shadow(cell, lambda name, weight: Weights(maker, name, 0, weight.shape), also=watch)
         given = _Input(maker, cell.input_size)
         u = symbolic.project(given) if inputs is None else maker.symbol("u", 0, inputs)
         output, after = symbolic.step(u, state, *extra)
@@ -93,7 +92,7 @@ def projected_width(cell: Cell) -> int:
         CannotFuse: that is no vector.
     """
     if cell.extent_dims:
-        raise CannotFuse("its rows are maps, not vectors")
+        raise ByDesign("its rows are maps, not vectors")
     with torch.no_grad():
         like = next(cell.parameters())
         return cell.project(like.new_zeros(1, 1, cell.input_size)).shape[-1]
@@ -264,16 +263,23 @@ for _name, _function in (("neg", torch.neg), ("ge", torch.ge), ("gt", torch.gt),
         setattr(_kind, f"__{_name}__", _method(_function))
 
 
-def shadow(module: Any, replace: Callable[[str, Tensor], Any], prefix: str = "") -> Any:
-    """A shallow copy of a module, other values standing where its parameters stood. The module is not touched."""
+def shadow(
+    module: Any, replace: Callable[[str, Tensor], Any], prefix: str = "", also: Callable[[Any, str], None] | None = None
+) -> Any:
+    """A shallow copy of a module, other values standing where its parameters stood. The module is not touched.
+
+    `also` is done to the copy of each module in it, given where that stands ("norm.").
+    """
     twin = copy.copy(module)
     twin.__dict__["_parameters"] = {
         name: None if weight is None else replace(prefix + name, weight) for name, weight in module._parameters.items()
     }
     twin.__dict__["_modules"] = {
-        name: None if child is None else shadow(child, replace, f"{prefix}{name}.")
+        name: None if child is None else shadow(child, replace, f"{prefix}{name}.", also)
         for name, child in module._modules.items()
     }
+    if also is not None:
+        also(twin, prefix)
     return twin
 
 

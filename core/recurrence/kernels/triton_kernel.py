@@ -20,6 +20,7 @@ from core.recurrence.kernels.graph import Node
 from core.recurrence.kernels.native import CannotCompile
 from core.recurrence.kernels.phases import Packed, Place
 from core.recurrence.kernels.plan import Program, program
+from core.recurrence.kernels.reads import Reads
 from core.recurrence.kernels.trace import projected_width, trace
 from core.recurrence.kernels.triton_text import HEAD, Launch, direct, parted, phases, walks
 from core.recurrence.kernels.triton_walk import walk
@@ -119,8 +120,8 @@ class Generated:
         CannotFuse, CannotCompile: why there are none.
     """
 
-    def __init__(self, cell: Cell, masked: bool) -> None:
-        self.program: Program = program(trace(cell, projected_width(cell), masked=masked))
+    def __init__(self, cell: Cell, masked: bool, reads: Reads) -> None:
+        self.program: Program = program(trace(cell, projected_width(cell), masked=masked, reads=reads))
         matrices = [packed.param for packed in self.program.forward]
         self.names = list(dict.fromkeys([*matrices, *(name for name, _, _ in self.program.params)]))
         self.walks: dict[str, Launch] = {}

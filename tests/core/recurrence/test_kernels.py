@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from core.recurrence import CELLS, Recurrent
 from core.recurrence.cell import Cell
 from core.recurrence.kernels import dispatch, fused, native
-from core.recurrence.kernels.graph import Graph, differentiate
-from core.recurrence.kernels.trace import CannotFuse, trace
+from core.recurrence.kernels.graph import CannotFuse, Graph, differentiate
+from core.recurrence.kernels.trace import trace
 from core.recurrence.kernels.workspace import LEAST, Workspace
 from core.recurrence.registry import make_cell
 
