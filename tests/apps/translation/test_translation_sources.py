@@ -4,9 +4,11 @@ import gzip
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from babel import Locale
 
@@ -63,6 +65,26 @@ def test_no_pair_of_contents_of_a_test_sentence_is_in_train():
     shares = Counter(split_of(Fact("price", str(n), "EUR")) for n in range(4000))
     assert shares["test"] / 4000 == pytest.approx(0.1, abs=0.02)
     assert shares["val"] / 4000 == pytest.approx(0.05, abs=0.02)
+
+
+def pairs(fact: Fact) -> Iterator[frozenset[str]]:
+    """Every pair of contents that a sentence says, at any depth and in either order."""
+    yield frozenset({fact.kind, str(fact.first), str(fact.second)})
+    for part in (fact.first, fact.second):
+        if isinstance(part, Fact):
+            yield from pairs(part)
+
+
+def test_no_sentence_of_train_holds_a_pair_of_a_held_out_sentence():
+    """Over sentences as they are drawn: neither inside another one, nor the other way round."""
+    random, inventory = np.random.default_rng(0), builtin.Inventory(ENGLISH, GERMAN)
+    facts = [builtin._draw(inventory, random) for _ in range(20_000)]
+    simple = [fact for fact in facts if len([*pairs(fact)]) == 1]
+    held = {pair for fact in simple if split_of(fact) != "train" for pair in pairs(fact)}
+    inside = [fact for fact in facts if len([*pairs(fact)]) > 1 and held & set(pairs(fact))]
+    turned = [fact for fact in facts if fact.kind == "places" and held & set(pairs(fact))]
+    assert len(inside) > 100 and len(turned) > 100
+    assert not [fact for fact in facts if split_of(fact) == "train" and held & set(pairs(fact))]
 
 
 def test_a_date_has_the_first_style_that_looks_the_same():

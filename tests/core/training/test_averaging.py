@@ -71,6 +71,21 @@ def test_the_running_mean_forgets_and_is_only_lent():
     assert used.item() == 2.0
 
 
+def test_the_running_mean_begins_short():
+    """With a decay far above (1 + n) / (10 + n), the latter counts: 3/12, 4/13, 5/14 from the second step on."""
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    keep_mean(optimizer, decay=0.9999)
+    mean, before = 1.0, 0.0
+    for number, after in enumerate([1.0, 3.0, 2.0, 7.0], start=1):
+        weight.grad = torch.tensor([before - after])
+        optimizer.step()
+        decay, before = (1 + number) / (10 + number), after
+        mean = after if number == 1 else decay * mean + (1 - decay) * after
+    with averaged(optimizer):
+        assert weight.item() == pytest.approx(mean)
+
+
 def test_a_parameter_may_get_its_first_gradient_late():
     early, late = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
     optimizer = torch.optim.Adam([early, late], lr=1.0)

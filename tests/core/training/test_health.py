@@ -1,5 +1,7 @@
 """Steps that must not be taken: skipped, saved, and stopped after too many; and probes that leave no trace."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,21 @@ def test_a_resumed_run_skips_what_the_undisturbed_one_skips(tmp_path: Path) -> N
         _, again, log_again = train(tmp_path / "b", settings, app=Broken(100.0, {3}).app, resume=True)
     assert log_again.losses == {step: loss for step, loss in log.losses.items() if step > 22}
     assert same(model, again)
+
+
+def test_steps_in_a_row_are_counted_across_an_interruption(tmp_path: Path) -> None:
+    """Two before it and one after it are three."""
+    settings, broken = ("train.bad_steps=3",), Broken(float("nan"), {4, 5})
+
+    def step(model: Any, batch: Any, state: Any) -> Step:
+        if broken.call == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return broken(model, batch, state)
+
+    with pytest.warns(Notice), pytest.raises(Interrupted):
+        train(tmp_path, settings, app=replace(APP, step=step))
+    with pytest.raises(UserError, match="the last of 3 in a row"):
+        train(tmp_path, settings, app=Broken(float("nan"), {1}).app, resume=True)
 
 
 def test_a_saved_batch_can_be_replayed(tmp_path: Path) -> None:
