@@ -8,14 +8,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, Step
+from core.recurrence.kernels.fused import kernels
+from core.recurrence.kernels.trace import shadow
 
 
 class VariationalDropout(nn.Module):
@@ -64,20 +65,19 @@ def _mix(old: Tensor, new: Tensor, p: float, training: bool) -> Tensor:
     return new + p * (old - new)
 
 
-@contextmanager
-def weights_dropped(cell: Cell, p: float) -> Iterator[None]:
-    """Within the block the recurrent weights are dropped-out copies of the raw ones, which stay the parameters.
+def weights_dropped(cell: Cell, p: float) -> Cell:
+    """A shallow copy of the cell whose recurrent weights are dropped-out copies of the raw ones.
 
-    The raw weight is what is trained, saved and copied: outside the block nothing is different, so neither evaluation
-    nor state_dict nor deepcopy can ever see a dropped weight. torch.func.functional_call swaps tensors the same way.
+    The raw weight is what is trained, saved and copied: the cell itself is not touched, so neither evaluation nor
+    state_dict nor deepcopy nor another thread can ever see a dropped weight.
     """
-    raw = {name: weight for name in cell.recurrent_weights if (weight := cell._parameters.get(name)) is not None}
-    try:
-        for name, weight in raw.items():
-            cell._parameters[name] = F.dropout(weight, p)  # type: ignore[assignment]
-        yield
-    finally:
-        cell._parameters.update(raw)
+    kernels(cell)  # what is compiled for the copy is kept for the next one
+
+    def dropped(name: str, weight: Tensor) -> Tensor:
+        return F.dropout(weight, p) if name in cell.recurrent_weights else weight
+
+    twin: Cell = shadow(cell, dropped)
+    return twin
 
 
 def rate(name: str, p: float) -> float:

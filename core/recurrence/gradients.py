@@ -36,6 +36,10 @@ from core.recurrence.state import tensors
 DIRECTIONS = ("forward", "backward")
 
 
+class NotRead(ValueError):  # noqa: N818
+    """The loss does not depend on the call."""
+
+
 @dataclass
 class CellGradients:
     """What reaches one cell from R sampled errors, over T steps. Float64 on the CPU.
@@ -125,7 +129,8 @@ def gradients(loss: Tensor, call: Call, rows: int = 4, targets: int = 8, shares:
         shares: whether the double sum is split by lag too.
 
     Raises:
-        ValueError: the loss does not depend on this call.
+        NotRead: the loss does not depend on this call.
+        ValueError: the call cannot be run again; says why.
     """
     errors = _errors(loss, call, rows, targets)
     output, state, traces = call.again(errors.rows)
@@ -188,7 +193,7 @@ def _errors(loss: Tensor, call: Call, rows: int, targets: int) -> _Errors:
     ends = torch.stack([value.transpose(0, 1).flatten(1).ne(0).any(1) for value in state]).any(0).cpu()
     chosen = (read.any(0) | ends).nonzero().flatten()
     if not len(chosen):
-        raise ValueError("the loss does not depend on this call of the network")
+        raise NotRead("the loss does not depend on this call of the network")
     pairs = []
     for row in chosen[_spread(len(chosen), rows)].tolist():
         steps = read[:, row].nonzero().flatten() + 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import torch
@@ -208,16 +207,16 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, State]:
         """A single step, and what is watched or zoned out, goes through the loop; all else by `backend`."""
         where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
-        dropped = self.training and self.weight_drop > 0
+        if self.training and self.weight_drop:
+            cell = weights_dropped(cell, self.weight_drop)
         mask = mask_like(state[0], self.variational[2]) if self.training and self.variational[2] else None
-        with weights_dropped(cell, self.weight_drop) if dropped else nullcontext():
-            step = self._step_of(cell, mask)
-            watched = None if self.watch is None else self.watch.step_of(cell, step, x)
-            if stepwise or watched is not None or any(self.zoneout):
-                self.ran = "eager"
-                return loop(watched or step, cell.project(x), state, **where)
-            output, state, self.ran = dispatch.run(cell, x, state, fresh, span, backend=self.backend, mask=mask)
-            return output, state
+        step = self._step_of(cell, mask)
+        watched = None if self.watch is None else self.watch.step_of(cell, step, x)
+        if stepwise or watched is not None or any(self.zoneout):
+            self.ran = "eager"
+            return loop(watched or step, cell.project(x), state, **where)
+        output, state, self.ran = dispatch.run(cell, x, state, fresh, span, backend=self.backend, mask=mask)
+        return output, state
 
     def _step_of(self, cell: Cell, mask: Tensor | None) -> Step:
         """`cell.step` under variational dropout and zoneout."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.app import App, Step
 from core.errors import UserError
 from core.recurrence.gates import Activation, activations
-from core.recurrence.gradients import CellGradients, gradients
+from core.recurrence.gradients import CellGradients, NotRead, gradients
 from core.recurrence.horizon import forgetting
 from core.recurrence.lyapunov import Growth, growth
 from core.recurrence.recording import Call, longest, record
@@ -93,7 +93,8 @@ def probe(app: App, model: nn.Module, batch: Any, state: Any = None, **options: 
         options: `rows`, `targets` and `shares` of core.recurrence.gradients.gradients.
 
     Raises:
-        UserError: the model holds no `Recurrent`, none takes part in the loss, or the loss is not finite.
+        UserError: the model holds no `Recurrent`, none takes part in the loss, the loss is not finite, or a network
+            cannot be run again as it ran.
     """
     if not any(isinstance(module, Recurrent) for module in model.modules()):
         raise UserError(f"{app.name}: {type(model).__name__} holds no core.recurrence.Recurrent to look at")
@@ -102,22 +103,24 @@ def probe(app: App, model: nn.Module, batch: Any, state: Any = None, **options: 
             step = app.step(model, move_data_to_device(batch, _device(model)), detach(state))
         if not torch.isfinite(step.loss):
             raise UserError(f"{app.name}: the loss of the probed batch is {step.loss.item()}")
-        seen = [_look(name, made, step, options) for name, made in calls.items()]
+        seen = [_look(app.name, name, made, step, options) for name, made in calls.items()]
     found = [probe for probe in seen if probe is not None]
     if not found:
         raise UserError(f"{app.name}: the loss depends on no core.recurrence.Recurrent of the model")
     return found
 
 
-def _look(name: str, made: Sequence[Call], step: Step, options: Mapping[str, Any]) -> NetworkProbe | None:
+def _look(app: str, name: str, made: Sequence[Call], step: Step, options: Mapping[str, Any]) -> NetworkProbe | None:
     """None for a network that did not run, or that the loss does not read."""
     call = longest(made)
     if call is None:
         return None
     try:
         reached = gradients(step.loss, call, **options)
-    except ValueError:
+    except NotRead:
         return None
+    except ValueError as error:
+        raise UserError(f"{app}: the gradient cannot be followed through {name or 'the network'}: {error}") from error
     cells = [cell for cell in reached if any(bool((norms > 0).any()) for norms in cell.norms.values())]
     growths, gates = [growth(cell) for cell in cells], [_activations(cell) for cell in cells]
     steps, carried = int(call.lengths.max()), step.state is not None

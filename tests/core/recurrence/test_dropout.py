@@ -1,11 +1,13 @@
 """Each kind of dropout does what its name says, and nothing else."""
 
 import copy
+import sys
+import threading
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.recurrence import Recurrent, VariationalDropout
 from core.recurrence.cells import ElmanCell
@@ -168,6 +170,31 @@ def test_weight_drop_survives_an_error_in_the_step(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ZeroDivisionError):
         model(X)
     assert model.cells[0].weight_hh is weight
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_threads_that_share_a_network_never_see_each_others_weights(backend: str) -> None:
+    model = Recurrent("lstm", 5, 8, weight_drop=0.5, backend=backend)
+    raw, wanted = dict(model.named_parameters()), {name: p.clone() for name, p in model.named_parameters()}
+    wrong: list[str] = []
+
+    def train() -> None:
+        for _ in range(30):
+            model(torch.randn(9, 3, 5))[0].sum().backward()
+            now = dict(model.named_parameters())
+            wrong.extend(name for name in raw if now[name] is not raw[name])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+    assert wrong == []
+    assert all(isinstance(p, nn.Parameter) and p.grad is not None for p in model.parameters())
+    assert all(torch.equal(raw[name], wanted[name]) for name in raw)
 
 
 def test_copies_and_second_calls_work_with_weight_drop() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from core.app import Step
 from core.errors import UserError
 from core.recurrence import Recurrent
+from core.recurrence.recording import Call
 from core.recurrence.state import detach
 from core.training.probe import Need, need, probe
 from core.training.verdict import Finding, as_json, judge, worst
@@ -174,6 +175,17 @@ def test_what_cannot_be_probed_is_one_line() -> None:
 
     with pytest.raises(UserError, match=r"the loss depends on no core\.recurrence\.Recurrent"):
         probe(replace(APP, step=step), Unread("gru", D, 4), quiet("tanh"))
+
+
+def test_a_network_that_cannot_be_run_again_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a loss that does not read it leaves a network out: any other trouble is told."""
+
+    def refuses(call: Any, rows: Any) -> None:
+        raise ValueError("lengths must be at most 3, got 4")
+
+    monkeypatch.setattr(Call, "again", refuses)
+    with pytest.raises(UserError, match="toy: the gradient cannot be followed through rnn: lengths must be at most 3"):
+        probe(APP, elman("tanh", 0.5), quiet("tanh"))
 
 
 def test_a_decoder_that_runs_step_by_step_has_no_need_measured() -> None:
