@@ -83,6 +83,24 @@ def test_the_interval_covers_a_factor_that_is_known() -> None:
     assert covered >= 34
 
 
+def test_a_factor_that_drifts_is_not_known_better_than_it_drifts() -> None:
+    """All rows agree, so half the difference between earlier and later steps is all of the interval.
+
+    A minimal GRU of one unit forgets by sigmoid(-x). Of 60 steps the first 40 count.
+    """
+    network = Recurrent("mingru", 1, 1)
+    with torch.no_grad():
+        network.cells[0].weight_ih.fill_(1.0)
+        network.cells[0].bias_ih.zero_()
+    x = torch.full((60, 8, 1), -1.0)
+    x[20:40] = 0.5
+    early, late = torch.nn.functional.logsigmoid(torch.tensor([1.0, -0.5], dtype=torch.float64)).tolist()
+    found = growth(look(network, x))
+    assert found.factor == pytest.approx(math.exp((early + late) / 2), rel=1e-5)
+    assert found.low == pytest.approx(math.exp(late), rel=1e-5)
+    assert found.high == pytest.approx(math.exp(early), rel=1e-5)
+
+
 def test_spectral_norms_are_those_of_the_product_of_jacobians() -> None:
     torch.manual_seed(0)
     network = Recurrent("elman", D, H, bias=False).double()
@@ -128,6 +146,15 @@ def test_reach_half_life_and_rate_of_an_exponential() -> None:
     assert decay.reach() == (pytest.approx(math.log(0.01) / math.log(0.8)), True)
     assert decay.half_life() == (pytest.approx(math.log(0.5) / math.log(0.8)), True)
     assert decay.rate() == pytest.approx(0.8)
+
+
+def test_the_rate_weighs_each_lag_by_the_errors_that_have_it() -> None:
+    left, pairs = torch.tensor([1.0, 0.5, 0.4, 0.01], dtype=torch.float64), torch.tensor([9, 9, 4, 1])
+    scale = pairs.double().sqrt()
+    lag = torch.arange(4, dtype=torch.float64)
+    wanted = torch.linalg.lstsq((scale * lag)[:, None], (scale * left.log())[:, None]).solution.exp().item()
+    assert Decay(left, pairs).rate() == pytest.approx(wanted)
+    assert Decay(left, torch.ones(4)).rate() != pytest.approx(wanted, rel=0.05)
 
 
 def test_a_gradient_that_stays_reaches_beyond_what_there_is() -> None:

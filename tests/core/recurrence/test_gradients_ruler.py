@@ -1,11 +1,12 @@
 """The ruler's tasks hold what they promise, and a cell that remembers measures longer than one that cannot."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
 
-from core.recurrence.ruler import SYMBOLS, TASKS, Measured, measure, vector_cells
+from core.recurrence.ruler import SYMBOLS, TASKS, Batch, Measured, Task, measure, vector_cells
 
 
 @pytest.mark.parametrize("task", list(TASKS))
@@ -65,3 +66,23 @@ def test_the_same_seed_gives_the_same_measurement_and_leaves_the_generator_alone
 
 def test_cells_over_maps_are_left_out() -> None:
     assert "convlstm" not in vector_cells() and "lstm" in vector_cells()
+
+
+def test_what_is_measured_on_was_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the same random numbers, nor a batch of training again; and every step has a batch of its own."""
+    drawn: list[tuple[int, torch.Tensor]] = []
+
+    def draw(lag: int, rows: int, generator: torch.Generator) -> Batch:
+        batch = TASKS["adding"].draw(lag, rows, generator)
+        drawn.append((generator.initial_seed(), batch.x[:, :, 0].T))
+        return batch
+
+    monkeypatch.setitem(cast(dict[str, Task], TASKS), "watched", replace(TASKS["adding"], draw=draw))
+    measure("elman", "watched", lags=(2,), steps=5, hidden=4, rows=16, seed=7)
+    tests = [rows for seed, rows in drawn if len(rows) != 16]
+    trained = [rows for seed, rows in drawn if len(rows) == 16]
+    assert len(tests) == 1
+    assert len(trained) == 5
+    assert len({seed for seed, _ in drawn}) == 2
+    together = torch.cat([*tests, *trained])
+    assert len(together.unique(dim=0)) == len(together)

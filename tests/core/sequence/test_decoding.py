@@ -244,6 +244,19 @@ def test_no_sequence_occurs_twice():
     assert len(set(pairs[1])) == len(pairs[1])
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 9])
+def test_exactly_what_would_repeat_is_forbidden(size, length):
+    """For texts shorter than, as long as and longer than what must not repeat."""
+    tokens = torch.randint(3, (20, length), generator=torch.Generator().manual_seed(length))
+    allowed = no_repeats(size)(torch.zeros(20, 3), tokens)
+    for row, text in zip(allowed.tolist(), tokens.tolist(), strict=True):
+        for token in range(3):
+            longer = [*text, token]
+            grams = [tuple(longer[at : at + size]) for at in range(len(longer) - size + 1)]
+            assert (row[token] == -math.inf) == (bool(grams) and grams[-1] in grams[:-1])
+
+
 def test_hooks_see_what_was_written():
     def only_ever_one_more(log_probs, tokens):
         expected = (tokens[:, -1] + 1) % WORDS if tokens.shape[1] else torch.full((len(log_probs),), 3)

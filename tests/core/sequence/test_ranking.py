@@ -50,7 +50,8 @@ def test_sampled_ranks_are_flattering_and_repeatable():
 
 
 def test_metrics_by_hand():
-    ranks = torch.tensor([1, 3, 11])
-    assert recall(ranks, 3).tolist() == [1, 1, 0]
-    assert reciprocal(ranks, 10).tolist() == [1, 1 / 3, 0]
-    assert gain(ranks, 10).tolist() == [1, 0.5, 0]
+    """The last place that counts is place k itself."""
+    ranks = torch.tensor([1, 3, 7, 8])
+    assert recall(ranks, 7).tolist() == [1, 1, 1, 0]
+    assert reciprocal(ranks, 7).tolist() == [1, 1 / 3, 1 / 7, 0]
+    assert gain(ranks, 7).tolist() == [1, 0.5, 1 / 3, 0]
