@@ -1,5 +1,6 @@
 """The conformance checks themselves: each is passed by a good application and noticed by what it is there for."""
 
+import itertools
 import json
 import secrets
 from collections.abc import Callable
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from core import conformance
-from core.app import Data
+from core.app import Data, Report, Step
 from core.conformance import Subject
 from core.data.store import Store
 from tests.core.training import toy
@@ -62,3 +64,63 @@ def test_a_preparation_that_writes_again_is_noticed(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError):
         conformance.prepare_is_idempotent(replace(good, app=replace(good.app, prepare=prepare)))
+
+
+def repeated_ids(model: Any, batches: Any) -> Report:
+    found = toy.evaluate(model, batches)
+    return replace(found, records=[{**record, "id": "one"} for record in found.records])
+
+
+CALLS = itertools.count(1)
+
+
+def never_the_same(model: Any, batches: Any) -> Report:
+    found = toy.evaluate(model, batches)
+    return replace(found, metrics={"mse": float(next(CALLS))})
+
+
+def rising(model: Any, batch: Any, state: Any) -> Step:
+    done = toy.step(model, batch, state)
+    return replace(done, loss=done.loss + next(CALLS))
+
+
+def with_an_idle_part(config: Any, facts: Any) -> torch.nn.Module:
+    model = toy.Model(config.model.hidden)
+    model.idle = torch.nn.Linear(2, 2)
+    return model
+
+
+def one_for_two_splits(config: Any, store: Store) -> Data:
+    found = toy.data(config, store)
+    return replace(found, test=found.val)
+
+
+def with_references(model: Any, batches: Any) -> Report:
+    found = toy.evaluate(model, batches)
+    return replace(found, records=[{**record, "reference": record["score"]} for record in found.records])
+
+
+BROKEN: list[tuple[Callable[[Subject], None], dict[str, Any]]] = [
+    (conformance.evaluation_tells_what_and_how, {"evaluate": repeated_ids}),
+    (conformance.evaluation_tells_what_and_how, {"evaluate": never_the_same}),
+    (conformance.splits_are_disjoint, {"data": one_for_two_splits}),
+    (conformance.a_step_reaches_every_parameter, {"model": with_an_idle_part}),
+    (conformance.predict_works_on_the_examples, {"predict": lambda model, inputs: []}),
+    (conformance.loss_falls, {"step": rising}),
+    (conformance.resume_is_exact, {"step": rising}),
+]
+
+
+@pytest.mark.parametrize(("check", "broken"), BROKEN)
+def test_each_check_notices_what_it_is_there_for(
+    check: Callable[[Subject], None], broken: dict[str, Any], tmp_path: Path
+) -> None:
+    good = replace(toy.APP, evaluate=with_references, examples=("one",))
+    for name, app in (("good", good), ("bad", replace(good, **broken))):
+        (tmp_path / name).mkdir()
+        tried = Subject(app, app.config(), Store(tmp_path / name / "data"), tmp_path / name)
+        if app is good:
+            check(tried)
+        else:
+            with pytest.raises(AssertionError):
+                check(tried)

@@ -179,3 +179,14 @@ def test_captions_without_words_are_left_out_and_told(store):
 def test_a_split_without_pictures(store):
     with pytest.raises(UserError, match=r"data.source=colours: the val split has no pictures; add some"):
         data.prepare(store, colours({"train": 2, "val": 0, "test": 1}), side=SIDE, vocabulary=10)
+
+
+def test_the_words_are_those_of_the_training_captions(store):
+    def read():
+        for split in ("train", "val", "test"):
+            yield Picture(split, split, (f"only in {split}",), partial(plain, "red"))
+
+    prepared = data.prepare(store, Source({"source": "words", "split": "given"}, read), side=SIDE, vocabulary=100)
+    symbols = set(Tokeniser.from_json(batches(prepared).facts["tokeniser"]).symbols)
+    assert {"only", "in", "train"} <= symbols
+    assert not {"val", "test"} & symbols

@@ -167,3 +167,13 @@ def test_a_users_file_with_features_from_start_to_end(tmp_path, mode):
     assert app.baselines(config, ready)["popularity"]["recall@5"] == 1.0
     [output] = app.predict(model.eval(), ["Apple"])
     assert {row["title"] for row in output["recommended"]} == {"Apple", "Bread", "Corn", "Pear", "Plum"}
+
+
+def test_where_a_row_of_a_window_has_ended_nothing_is_trained_on(tmp_path):
+    """Place -1 is no click: it has no target, begins no session and is beyond the row's length."""
+    train = Clicks(prepared(tmp_path).folder / "train")
+    window = train.window(np.array([[0, 3, -1], [1, -1, -1]]))
+    assert window.items[:, 0].tolist() == [0, 1]
+    assert window.targets.tolist() == [[1, 1, NOTHING], [2, NOTHING, NOTHING]]
+    assert window.lengths.tolist() == [2, 1, 0]
+    assert window.reset.tolist() == [[True, True, False], [False, False, False]]

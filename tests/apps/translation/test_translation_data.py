@@ -1,10 +1,13 @@
 """Preparing and batching: what is kept, left out and cut; and that nothing is lost on the way."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from apps.translation import data, text
 from apps.translation.data import NOTHING
+from apps.translation.sources import Pair
 from core.data.files import read_jsonl
 from core.errors import UserError
 from tests.apps.translation.conftest import sentences
@@ -58,6 +61,18 @@ def test_one_vocabulary_for_both(prepare):
     prepared = prepare(sentences(), joint=True)
     source, target = data.tokenisers(data.batches(prepared, budget=40, seed=0).facts)
     assert source is target and {"one", "eins"} <= set(source.symbols)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_vocabularies_are_those_of_training(prepare, joint):
+    """A word that only val or test has is unknown, as it will be in use."""
+    small = sentences()
+    elsewhere = [Pair("v", "zebra", "Zebra", "val"), Pair("t", "yak", "Jak", "test")]
+    source = replace(small, read=lambda: iter([*small.read(), *elsewhere]))
+    known = data.tokenisers(data.batches(prepare(source, joint=joint), budget=40, seed=0).facts)
+    for tokeniser in known:
+        assert not {"zebra", "Zebra", "yak", "Jak"} & set(tokeniser.symbols)
+        assert {"one", "eins"} & set(tokeniser.symbols)
 
 
 def test_a_split_without_pairs_is_named(prepare):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,3 +117,42 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UNROLL_MIRROR", "UNROLL_DATA", "FORCE_COLOR", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+class Disk:
+    """Records in their order what is flushed to the disk, by name and size then, and what is renamed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[tuple[str, str, int]] = []
+        fsync, replace, rename = os.fsync, Path.replace, Path.rename
+
+        def flushed(file: int) -> None:
+            self.events.append(("flushed", os.readlink(f"/proc/self/fd/{file}"), os.fstat(file).st_size))
+            fsync(file)
+
+        def moved(move: Any) -> Any:
+            def moving(source: Path, target: Path) -> Path:
+                self.events.append(("renamed", str(target), 0))
+                done: Path = move(source, target)
+                return done
+
+            return moving
+
+        monkeypatch.setattr(os, "fsync", flushed)
+        monkeypatch.setattr(Path, "replace", moved(replace))
+        monkeypatch.setattr(Path, "rename", moved(rename))
+
+    def flushed_before(self, target: Path) -> dict[str, int]:
+        """File names and sizes as they were flushed before something became `target`."""
+        end = self.events.index(("renamed", str(target), 0))
+        return {Path(name).name: size for kind, name, size in self.events[:end] if kind == "flushed"}
+
+    def flushed_after(self, target: Path) -> list[str]:
+        """Paths that were flushed after that."""
+        start = self.events.index(("renamed", str(target), 0))
+        return [name for kind, name, _ in self.events[start:] if kind == "flushed"]
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)

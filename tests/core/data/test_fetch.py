@@ -435,3 +435,8 @@ def test_killed_download_is_resumed(
     assert fetch(published, cache).read_bytes() == CONTENT
     assert site.log[-1] == ("/data.bin", f"bytes={have}-")
     assert leftovers(cache) == []
+
+
+def test_a_download_is_on_the_disk_before_it_has_its_name(published: RemoteFile, cache: Path, disk: Any) -> None:
+    path = fetch(published, cache)
+    assert disk.flushed_before(path)["data.bin.part"] == len(CONTENT)

@@ -216,3 +216,11 @@ def test_a_damaged_packed_file(tmp_path: Path, damage: Any) -> None:
     packed = damage(gzip.compress(b"text" * 1000))
     with pytest.raises(UserError, match=r"a\.gz: cannot be read: it is damaged or cut off"):
         list(gunzip(tmp_path / "a.gz", io.BytesIO(packed), len(packed)))
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name_and_the_name_after(tmp_path: Path, disk: Any) -> None:
+    """After a power cut there is the old file or the whole new one, not a name with nothing behind it."""
+    path = tmp_path / "file.bin"
+    atomic_write(path, bytes(12_345))
+    assert list(disk.flushed_before(path).values()) == [12_345]
+    assert disk.flushed_after(path) == [str(tmp_path)]

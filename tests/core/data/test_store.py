@@ -376,3 +376,13 @@ def test_leftovers_of_a_killed_process_go_and_others_stay(
         store.open("speech", {"a": 1})
     prepared = store.prepare("speech", {"a": 1}, whole)
     assert names(store) == sorted([prepared.folder.name, other.folder.name])
+
+
+def test_a_prepared_set_is_on_the_disk_before_it_has_its_name(store: Store, disk: Any) -> None:
+    """Every file, however it was written, with its whole content; then the name, in the folder above."""
+    prepared = store.prepare("speech", SPEC, write)
+    flushed = disk.flushed_before(prepared.folder)
+    for file in (path for path in prepared.folder.rglob("*") if path.is_file() and path.name != MANIFEST):
+        assert flushed[file.name] == file.stat().st_size > 0
+    assert any(MANIFEST in name and size > 0 for name, size in flushed.items())
+    assert disk.flushed_after(prepared.folder) == [str(prepared.folder.parent)]

@@ -104,6 +104,35 @@ def test_failed_trainings_are_counted_with_their_group(store) -> None:
     assert found.left == left
 
 
+def test_a_training_that_came_to_nan_is_counted_as_lost_and_one_that_does_not_fit_is_not(store) -> None:
+    runs, files = store
+    left = [
+        Left(logged(90, float("nan"), cell="elman"), "test/wer is nan"),
+        Left(logged(91, float("inf"), cell="elman"), "test/wer is inf"),
+        Left(logged(92, 0.3, cell="lstm"), "other data"),
+        Left(logged(93, cell="lstm"), "has no test/wer"),
+    ]
+    found = compare("speech", runs, "test/wer", "min", files, left=left)
+    assert {group.name: group.lost for group in found.groups} == {"gru": 0, "lstm": 0, "elman": 2}
+
+
+def test_the_interval_lies_around_the_difference_of_the_metric_itself(store) -> None:
+    """The metric and the records may be rounded differently; the interval must not tell of another difference."""
+    runs, files = store
+    exact = compare("speech", runs, "test/wer", "min", files, baseline="gru")
+    for run in runs:
+        run.metrics["test/wer"] = float(f"{run.metrics['test/wer']:.5f}")
+    rounded = compare("speech", runs, "test/wer", "min", files, baseline="gru")
+    for one, other in zip(exact.groups, rounded.groups, strict=True):
+        if other.against is None:
+            continue
+        assert other.against.value == pytest.approx(other.mean - rounded.baseline.mean, abs=1e-12)
+        assert other.against.value != one.against.value
+        moved = other.against.value - one.against.value
+        assert other.against.low == pytest.approx(one.against.low + moved, abs=1e-9)
+        assert other.against.high == pytest.approx(one.against.high + moved, abs=1e-9)
+
+
 def test_versions_of_the_code_are_said(store) -> None:
     runs, files = store
     for number, run in enumerate(runs):

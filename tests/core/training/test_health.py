@@ -59,6 +59,11 @@ def test_too_many_in_a_row_stop_the_run_with_sound_weights(tmp_path: Path) -> No
     assert all(bool(p.isfinite().all()) for p in seen[0].parameters())
 
 
+def test_a_good_step_ends_the_row_of_bad_ones(tmp_path: Path) -> None:
+    with pytest.warns(Notice):
+        train(tmp_path, ("train.bad_steps=3",), app=Broken(float("nan"), {2, 3, 5, 6, 8, 9}).app)
+
+
 def test_the_data_are_named_when_they_are_to_blame(tmp_path: Path) -> None:
     def step(model: Any, batch: Any, state: Any) -> Step:
         batch[0][2, 1] = float("nan")

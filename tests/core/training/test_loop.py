@@ -122,6 +122,18 @@ def test_the_carried_state_takes_part(undisturbed: Any, tmp_path: Path) -> None:
     assert log.losses[EPOCH] != undisturbed[2].losses[EPOCH]
 
 
+def test_the_carried_state_begins_anew_with_each_epoch(tmp_path: Path) -> None:
+    """Its last one belongs to the end of the data, not to their beginning."""
+    fresh: list[bool] = []
+
+    def step(model: Any, batch: Any, state: Any) -> Any:
+        fresh.append(state is None)
+        return APP.step(model, batch, state)
+
+    train(tmp_path, app=replace(APP, step=step))
+    assert fresh == ([True] + [False] * (EPOCH - 1)) * (STEPS // EPOCH)
+
+
 def test_accumulated_batches_resume_exactly_too(tmp_path: Path) -> None:
     settings = ("train.accumulate=4",)  # 6 batches are one step of four and one of two
     _, model, log = train(tmp_path / "whole", settings)
