@@ -136,11 +136,11 @@ class App:
         """The named preset with `key=value` settings applied.
 
         Raises:
-            UserError: an unknown preset, key or cell.
+            UserError: an unknown preset, key or cell, or a setting that would not be read.
         """
         if preset not in self.presets:
             raise UserError(f"--preset {preset}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}")
-        config = self.presets[preset].override(settings)
+        config = self.presets[preset].chosen(settings)
         _check_cell(config)
         return config
 

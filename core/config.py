@@ -5,13 +5,15 @@ text) and collects them in one `Config`. The keys declared here mean the same ev
 """
 
 import json
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from core.errors import UserError, did_you_mean
+from core.errors import Notice, UserError, did_you_mean
+from core.reads import Conditions, Only, Reads, by_source, refuse_unread, source_of
 
 
 class Section(BaseModel):
@@ -24,6 +26,9 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     """Where the examples come from."""
+
+    sources: ClassVar[Mapping[str, Reads]] = {}
+    """by the value of `source`: what it reads"""
 
     source: str = "builtin"
     """name of the data set; "builtin" needs no download"""
@@ -90,9 +95,9 @@ class OptimizerConfig(Section):
     """largest global norm of the gradient; 0: no clipping"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "constant"
     """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
-    decay: float = Field(0.5, gt=0, le=1)
+    decay: Annotated[float, Only("optimizer.schedule=decay")] = Field(0.5, gt=0, le=1)
     """schedule=decay: factor on the learning rate, for each epoch after the first `decay_after`"""
-    decay_after: int = Field(1, ge=0)
+    decay_after: Annotated[int, Only("optimizer.schedule=decay")] = Field(1, ge=0)
     """schedule=decay: epochs at the full rate"""
     warmup: float = Field(0.0, ge=0, lt=1)
     """share of all steps over which the learning rate rises from zero"""
@@ -130,6 +135,35 @@ class Config(Section):
             _assign(changed, key.strip(), _value(text.strip()), known=flat(self))
         return self.parse(changed)
 
+    def chosen(self, settings: Iterable[str]) -> Self:
+        """`override` with what a user has typed, who believes that all of it counts.
+
+        With `data.path` and without `data.source`, the source is the one that such a file or folder is for, which is
+        said in a `Notice`.
+
+        Raises:
+            UserError: as `override`; the path fits no source, or several; a setting that would not be read.
+        """
+        settings = list(settings)
+        config = self.override(settings)
+        keys = {
+            key.strip() for key, _, text in (s.partition("=") for s in settings) if _value(text.strip()) is not None
+        }
+        config = config._with_source(keys)
+        refuse_unread(sorted(keys), flat(config), flat(type(self)()), conditions(config))
+        return config
+
+    def _with_source(self, keys: set[str]) -> Self:
+        data, path = self.data, self.data.path
+        named = "data.source" in keys or data.source != type(data)().source
+        if path is None or named or "data.path" not in keys or not data.sources:
+            return self
+        source = source_of(path, data.sources, keys)
+        if source != data.source:
+            text = f"data.path={path}: read as data.source={source}, {data.sources[source].path}"
+            warnings.warn(text, Notice, stacklevel=4)
+        return self.override([f"data.source={source}"])
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
         """The configuration held in plain (JSON) `values`.
@@ -146,6 +180,21 @@ class Config(Section):
 def flat(section: Section, prefix: str = "") -> dict[str, Any]:
     """`{"model.cell": "lstm", ...}`: every setting by its full key, as plain JSON values."""
     return dict(_flatten(section.model_dump(mode="json"), prefix))
+
+
+def conditions(config: Config) -> Conditions:
+    """By the key of each setting that is not always read: when it is."""
+    return {**by_source(config.data.sources), **dict(_conditions(config))}
+
+
+def _conditions(section: Section, prefix: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _conditions(value, f"{prefix}{name}.")
+        for mark in field.metadata:
+            if isinstance(mark, Only):
+                yield f"{prefix}{name}", mark.conditions
 
 
 def describe(section: Section, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,7 @@ from core.data.store import Prepared, Store
 from core.data.tables import objects
 from core.data.text import read_text
 from core.errors import UserError
+from core.reads import Reads
 from core.sequence.batching import loader
 
 Record = dict[str, Any]
@@ -36,6 +37,10 @@ PATIENCE = 1000
 class RecordsData(DataConfig):
     """Where the examples come from."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("examples",)),
+        "file": Reads(path="a file of records, one JSON object per line", files=("*",)),
+    }
     source: Literal["builtin", "file"] = "builtin"
     """builtin: made by the application; file: your own records, one JSON object per line, at data.path"""
     examples: int = Field(2000, ge=10)

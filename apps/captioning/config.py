@@ -1,17 +1,41 @@
 """Everything one may change."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from apps.captioning.model import Method
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads, patterns
 
 
 class CaptioningData(DataConfig):
     """The pictures and their captions."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("pictures", "seed")),
+        "flickr8k": Reads(
+            ("images",),
+            path="the folder of dataset_flickr8k.json or Flickr8k.token.txt",
+            folders=("dataset_flickr8k.json", "flickr8k.token.txt"),
+        ),
+        "flickr30k": Reads(
+            ("images",),
+            path="the folder of dataset_flickr30k.json or results_20130124.token",
+            folders=("dataset_flickr30k.json", "results_20130124.token"),
+        ),
+        "coco": Reads(
+            ("images",),
+            path="the folder of dataset_coco.json or captions_train2017.json",
+            folders=("dataset_coco.json", "captions_train20*.json", "annotations"),
+        ),
+        "folder": Reads(
+            path="a folder of pictures and the table of their captions, or that table",
+            files=(*patterns("csv", "tsv", "jsonl", "ndjson", "json"), "captions.txt"),
+            folders=(*patterns("csv", "tsv", "jsonl", "ndjson", "json"), "captions.txt"),
+        ),
+    }
     source: Literal["builtin", "flickr8k", "flickr30k", "coco", "folder"] = "builtin"
     """builtin: rendered scenes; flickr8k, flickr30k, coco: their own annotation files (see path); folder: your own"""
     images: Path | None = None
@@ -39,13 +63,13 @@ class CaptioningModel(ModelConfig):
     """share of features dropped: of words, between layers, before the output layer"""
     word_dropout: float = Field(0.1, ge=0, lt=1)
     """share of the words read in training that are hidden, so that what is seen counts for more than what was said"""
-    width: int = Field(24, ge=1)
+    width: Annotated[int, Only("model.backbone=")] = Field(24, ge=1)
     """our own encoder: channels of its first layer"""
-    stages: int = Field(2, ge=1)
+    stages: Annotated[int, Only("model.backbone=")] = Field(2, ge=1)
     """our own encoder: each halves the sides and doubles the channels; the first layer halves them too"""
     backbone: str = ""
     """name of a network in timm that takes the place of our own encoder (needs: pip install 'unroll[backbones]')"""
-    frozen: bool = True
+    frozen: Annotated[bool, Only("model.backbone!=")] = True
     """whether a backbone stays as it is; then its annotations are computed once and kept on disk"""
 
 
@@ -64,7 +88,7 @@ class CaptioningTrain(TrainConfig):
     """scheduled sampling: share of words read from the model itself, rising from 0 to this over the epochs"""
     self_critical_from: int = Field(0, ge=0)
     """epochs before self-critical training on CIDEr begins; 0: never"""
-    rollouts: int = Field(5, ge=1)
+    rollouts: Annotated[int, Only("train.self_critical_from!=0")] = Field(5, ge=1)
     """captions drawn of each picture in self-critical training"""
 
 
@@ -84,23 +108,23 @@ class DecodeConfig(Section):
 
     method: Method = "beam"
     """beam; diverse: beam search in groups that avoid each other's words; sample: draw"""
-    beam: int = Field(3, ge=1)
+    beam: Annotated[int, Only("decode.method!=sample")] = Field(3, ge=1)
     """hypotheses kept"""
-    groups: int = Field(3, ge=1)
+    groups: Annotated[int, Only("decode.method=diverse")] = Field(3, ge=1)
     """diverse: into which the beam is divided"""
-    diversity: float = Field(0.5, ge=0)
+    diversity: Annotated[float, Only("decode.method=diverse")] = Field(0.5, ge=0)
     """diverse: what a word costs that another group has just written, in nats"""
-    length_penalty: float = Field(0.7, ge=0)
+    length_penalty: Annotated[float, Only("decode.method!=sample")] = Field(0.7, ge=0)
     """log probabilities are divided by the length to the power of this; 0 prefers short captions"""
     n_best: int = Field(1, ge=1)
     """captions of each picture; the metrics are those of the first"""
     longest: int = Field(50, ge=1)
     """words at most"""
-    temperature: float = Field(1.0, gt=0)
+    temperature: Annotated[float, Only("decode.method=sample")] = Field(1.0, gt=0)
     """sample: p^(1/temperature)"""
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: Annotated[float, Only("decode.method=sample")] = Field(1.0, gt=0, le=1)
     """sample: only the most probable words that together have this probability"""
-    seed: int = Field(0, ge=0)
+    seed: Annotated[int, Only("decode.method=sample")] = Field(0, ge=0)
     """sample: of the drawing"""
 
     @model_validator(mode="after")

@@ -1,16 +1,23 @@
 """Everything one may change."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads
 
 
 class ImageData(DataConfig):
     """The pictures."""
 
+    sources: ClassVar = {
+        "builtin": Reads(),
+        "mnist": Reads(),
+        "fashion-mnist": Reads(),
+        "folder": Reads(("size", "colour"), path="a folder with a subfolder for each class", folders=("*",)),
+    }
     source: Literal["builtin", "mnist", "fashion-mnist", "folder"] = "builtin"
     """builtin: scikit-learn's digits; mnist, fashion-mnist; folder: your own, a subfolder for each class (see path)"""
     size: tuple[int, int] = (32, 32)
@@ -37,19 +44,19 @@ class ImageModel(ModelConfig):
     """hidden units per layer and direction"""
     layers: int = Field(2, ge=1, le=1000)
     """stacked recurrent layers"""
-    order: Literal["rows", "pixels", "permuted", "patches", "sweeps"] = "rows"
+    order: Annotated[Literal["rows", "pixels", "permuted", "patches", "sweeps"], Only("train.task=classify")] = "rows"
     """classify: what a step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""
-    patch: int = Field(2, ge=1)
+    patch: Annotated[int, Only("model.order=patches,sweeps")] = Field(2, ge=1)
     """patches, sweeps: height and width of a patch in pixels"""
-    permutation: int = Field(0, ge=0)
+    permutation: Annotated[int, Only("model.order=permuted")] = Field(0, ge=0)
     """permuted: seed of the order, which is saved with the model"""
-    bidirectional: bool = True
+    bidirectional: Annotated[bool, Only("train.task=classify")] = True
     """classify: two directions or one (sweeps always have two)"""
-    pooling: Literal["last", "mean", "max", "attention"] = "mean"
+    pooling: Annotated[Literal["last", "mean", "max", "attention"], Only("train.task=classify")] = "mean"
     """classify: from the states to one vector"""
     init: str | None = None
     """initialisation of the recurrent weights, by its name in core.recurrence.init, for example chrono:64"""
-    maps: int = Field(48, ge=1)
+    maps: Annotated[int, Only("train.task=complete")] = Field(48, ge=1)
     """complete: feature maps of the convolutional LSTM that reads the rows above"""
     dropout: float = Field(0.3, ge=0, lt=1)
     """share of features dropped, between layers and before the output"""
@@ -64,9 +71,9 @@ class ImageTrain(TrainConfig):
     """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(64, ge=1)
     """pictures in a batch"""
-    distort: float = Field(0.15, ge=0, lt=1)
+    distort: Annotated[float, Only("train.task=classify")] = Field(0.15, ge=0, lt=1)
     """classify: pictures are moved, turned, stretched and slanted by up to this share, anew in every step"""
-    noise: float = Field(0.3, gt=0)
+    noise: Annotated[float, Only("train.task=denoise")] = Field(0.3, gt=0)
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
 
 
@@ -84,11 +91,11 @@ class ImageOptimizer(OptimizerConfig):
 class PredictConfig(Section):
     """What `invoke predict` does."""
 
-    keep: float = Field(0.5, ge=0, lt=1)
+    keep: Annotated[float, Only("train.task=complete")] = Field(0.5, ge=0, lt=1)
     """complete: share of the rows, from the top, that is kept; what is below is filled in"""
-    temperature: float = Field(1.0, gt=0)
+    temperature: Annotated[float, Only("train.task=complete")] = Field(1.0, gt=0)
     """complete: below 1 the more probable grey levels are drawn more often"""
-    seed: int = Field(0, ge=0)
+    seed: Annotated[int, Only("train.task=complete")] = Field(0, ge=0)
     """complete: of what is drawn"""
     invert: bool = False
     """swap black and white first: for dark writing on paper and a model of bright writing on black"""

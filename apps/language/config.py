@@ -1,15 +1,22 @@
 """Everything one may change, and the published recipes."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads
 
 
 class LanguageData(DataConfig):
     """The text, and the units that it is read in."""
 
+    sources: ClassVar = {
+        "builtin": Reads(),
+        "ptb": Reads(),
+        "wikitext2": Reads(),
+        "file": Reads(("held_out",), path="a text file, or a folder of them", files=("*",), folders=("*",)),
+    }
     source: Literal["builtin", "ptb", "wikitext2", "file"] = "builtin"
     """builtin: Python's reference topics; ptb: Penn Treebank; wikitext2: WikiText-2; file: your own (see path)"""
     units: Literal["characters", "words", "pieces"] = "characters"
@@ -84,13 +91,13 @@ class EvaluateConfig(Section):
 
     cache: int = Field(0, ge=0)
     """neural cache pointer: tokens that it looks back; 0: none"""
-    cache_weight: float = Field(0.1, gt=0, lt=1)
+    cache_weight: Annotated[float, Only("evaluate.cache!=0")] = Field(0.1, gt=0, lt=1)
     """share of the cache in the mixture (lambda)"""
-    cache_flatness: float = Field(1.0, gt=0)
+    cache_flatness: Annotated[float, Only("evaluate.cache!=0")] = Field(1.0, gt=0)
     """factor on the similarities of hidden states (theta)"""
     dynamic: float = Field(0.0, ge=0)
     """dynamic evaluation: learning rate of a gradient step after each window; 0: none"""
-    dynamic_decay: float = Field(0.002, ge=0, lt=1)
+    dynamic_decay: Annotated[float, Only("evaluate.dynamic!=0.0")] = Field(0.002, ge=0, lt=1)
     """dynamic evaluation: share of the way back to the trained weights, per step"""
 
 
@@ -117,7 +124,7 @@ class GenerateConfig(Section):
     """beam: exponent of the length that scores are divided by"""
     block_repeats: int = Field(0, ge=0)
     """beam: no sequence of so many tokens is written twice; 0: anything goes"""
-    seed: int = Field(0, ge=0)
+    seed: Annotated[int, Only("generate.beam=0")] = Field(0, ge=0)
     """of the drawing"""
 
     @model_validator(mode="after")

@@ -1,23 +1,32 @@
 """Everything one may change."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads, patterns
 
 
 class RecommendData(DataConfig):
     """The clicks, and how they are split."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("sessions", "seed")),
+        "ml-100k": Reads(),
+        "ml-1m": Reads(path="the unpacked folder of ml-1m.zip", folders=("ratings.dat",)),
+        "csv": Reads(
+            ("items",), path="a table of clicks, CSV or Parquet", files=patterns("csv", "tsv", "tab", "txt", "parquet")
+        ),
+    }
     source: Literal["builtin", "ml-100k", "ml-1m", "csv"] = "builtin"
     """builtin: a planted process; ml-100k, ml-1m: MovieLens; csv: your own CSV or Parquet file (see path)"""
     items: Path | None = None
     """csv: a table of items: item, title, and any columns of text or numbers, which are features"""
     split: Literal["auto", "leave-one-out", "time"] = "auto"
     """test on the last click of each user, or on the last days; auto: time for sessions, leave-one-out for users"""
-    days: float = Field(1.0, gt=0)
+    days: Annotated[float, Only("data.split=time,auto")] = Field(1.0, gt=0)
     """split=time: days of the test period; as many before it are val"""
     support: int = Field(1, ge=1)
     """clicks in training that an item needs to be recommended"""
@@ -44,7 +53,7 @@ class RecommendModel(ModelConfig):
     """share of units of the clicked item's vector that are dropped"""
     gaps: bool = False
     """the time since the click before is an input"""
-    cold: float = Field(0.2, ge=0, lt=1)
+    cold: Annotated[float, Only("data.features=true")] = Field(0.2, ge=0, lt=1)
     """with features: how often an item's own vector is left out in training, so that they learn to stand for it"""
 
 
@@ -53,15 +62,15 @@ class LossConfig(Section):
 
     name: Literal["softmax", "sampled-softmax", "bpr-max", "top1-max"] = "softmax"
     """softmax: over all items; the others: over the batch's own next items and sampled ones"""
-    samples: int = Field(2048, ge=0)
+    samples: Annotated[int, Only("loss.name!=softmax")] = Field(2048, ge=0)
     """items drawn for each batch"""
-    alpha: float = Field(0.5, ge=0)
+    alpha: Annotated[float, Only("loss.name!=softmax")] = Field(0.5, ge=0)
     """items are drawn with probability proportional to clicks ** alpha"""
-    logq: bool = True
+    logq: Annotated[bool, Only("loss.name=sampled-softmax")] = True
     """sampled-softmax: correct for how often an item is a candidate"""
-    penalty: float = Field(1.0, ge=0)
+    penalty: Annotated[float, Only("loss.name=bpr-max")] = Field(1.0, ge=0)
     """bpr-max: weight of the squared scores of negatives"""
-    elu: float = Field(0.0, ge=0)
+    elu: Annotated[float, Only("loss.name=bpr-max,top1-max")] = Field(0.0, ge=0)
     """bpr-max, top1-max: scores below zero flatten out at minus this; 0: they do not"""
 
 

@@ -1,11 +1,12 @@
 """Everything one may change."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads, patterns
 
 Pooled = Literal["last", "mean", "max", "attention"]
 
@@ -13,6 +14,21 @@ Pooled = Literal["last", "mean", "max", "attention"]
 class SimilarityData(DataConfig):
     """The pairs, and how sentences are cut up."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("pairs", "seed")),
+        "sick": Reads(path="SICK.txt, or its folder", files=("sick.txt",), folders=("sick.txt",)),
+        "stsb": Reads(path="the folder of sts-train.csv", folders=("sts-train.csv",)),
+        "quora": Reads(
+            path="quora_duplicate_questions.tsv, or its folder",
+            files=("quora_duplicate_questions.tsv",),
+            folders=("quora_duplicate_questions.tsv",),
+        ),
+        "csv": Reads(
+            ("columns", "low", "high"),
+            path="a table of pairs",
+            files=patterns("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json"),
+        ),
+    }
     source: Literal["builtin", "sick", "stsb", "quora", "csv"] = "builtin"
     """builtin: scenes; sick: SICK; stsb: the STS benchmark; quora: question pairs; csv: your own (see path)"""
     pairs: int = Field(12000, ge=10)
@@ -89,7 +105,7 @@ class PredictConfig(Section):
 
     rank: bool = False
     """rank sentences by their similarity to the first input, instead of scoring pairs"""
-    top: int = Field(10, ge=1)
+    top: Annotated[int, Only("predict.rank=true")] = Field(10, ge=1)
     """how many of them are shown"""
 
 

@@ -1,20 +1,30 @@
 """Everything one may change."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads, patterns
 
 
 class SpeechData(DataConfig):
     """The recordings, and how they are seen."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("utterances",)),
+        "fsdd": Reads(("held_out", "join")),
+        "folder": Reads(
+            path="a folder of recordings and the table of their transcripts, or that table",
+            files=patterns("csv", "tsv", "tab", "jsonl", "ndjson", "json"),
+            folders=("*",),
+        ),
+    }
     source: Literal["builtin", "fsdd", "folder"] = "builtin"
     """builtin: digit strings by espeak-ng; fsdd: Free Spoken Digit Dataset; folder: your own (see path)"""
     utterances: int = Field(3000, ge=10)
     """builtin: utterances to train on; a tenth and a fifth as many, in other voices, for val and test"""
-    seed: int = Field(0, ge=0)
+    seed: Annotated[int, Only("data.source=builtin", "data.join", "data.perturb")] = Field(0, ge=0)
     """of everything that is drawn in making the data"""
     held_out: str = ""
     """fsdd: the speaker to test on, unheard in training; empty: the publisher's split"""
@@ -91,7 +101,7 @@ class DecodeConfig(Section):
 
     beam: int = Field(8, ge=0)
     """prefixes kept by the search; 0: greedy, the best path"""
-    lexicon: bool = True
+    lexicon: Annotated[bool, Only("decode.beam!=0")] = True
     """the search writes only words of the training transcripts; switch it off for open text"""
 
 

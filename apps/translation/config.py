@@ -1,16 +1,28 @@
 """Everything one may change."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from core.reads import Only, Reads, patterns
 
 
 class TranslationData(DataConfig):
     """The pairs, and how sentences are cut up."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("sentences", "seed")),
+        "multi30k": Reads(("test",), path="a copy of Multi30k's folder raw", folders=("train.*.gz",)),
+        "tsv": Reads(path="a table of two columns, a tab between them", files=patterns("tsv", "tab", "txt")),
+        "csv": Reads(path="a table of two columns", files=patterns("csv")),
+        "jsonl": Reads(path="a JSON object on each line", files=patterns("jsonl", "ndjson", "json")),
+        "parallel": Reads(
+            ("target_path",), path="a file of sentences, with data.target_path, that of their translations",
+            files=("*",), needs=("target_path",),
+        ),
+    }  # fmt: skip
     source: Literal["builtin", "multi30k", "tsv", "csv", "jsonl", "parallel"] = "builtin"
     """builtin: CLDR's dates and names; multi30k; tsv, csv, jsonl: your own table; parallel: two files line by line"""
     source_locale: str = "en"
@@ -46,7 +58,7 @@ class TranslationModel(ModelConfig):
     """features of a token's vector"""
     attention: Literal["general", "additive", "dot", "multihead"] = "general"
     """how a decoder state is compared with the source's"""
-    heads: int = Field(4, ge=1)
+    heads: Annotated[int, Only("model.attention=multihead")] = Field(4, ge=1)
     """multihead: how many"""
     coverage: bool = False
     """attention also knows how much of it each source token had before; a loop over time"""
@@ -89,25 +101,25 @@ class TranslationOptimizer(OptimizerConfig):
 class DecodeConfig(Section):
     """How a translation is chosen. None of this changes the weights."""
 
-    beam: int = Field(5, ge=1)
+    beam: Annotated[int, Only("decode.sample=false")] = Field(5, ge=1)
     """texts kept at each step; 1: the best token only"""
-    length_penalty: float = Field(1.0, ge=0)
+    length_penalty: Annotated[float, Only("decode.sample=false")] = Field(1.0, ge=0)
     """exponent of the length that log probabilities are divided by"""
-    coverage_penalty: float = Field(0.0, ge=0)
+    coverage_penalty: Annotated[float, Only("decode.sample=false")] = Field(0.0, ge=0)
     """weight of the penalty for parts of the source that were not looked at (Wu et al. 2016)"""
     n_best: int = Field(1, ge=1)
     """translations given for each sentence"""
-    no_repeat: int = Field(0, ge=0)
+    no_repeat: Annotated[int, Only("decode.sample=false")] = Field(0, ge=0)
     """no so many tokens in a row may occur twice in a translation; 0: any may"""
     sample: bool = False
     """draw translations, instead of searching for the best"""
-    temperature: float = Field(1.0, gt=0)
+    temperature: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0)
     """sample: p^(1/temperature)"""
-    top_k: int = Field(0, ge=0)
+    top_k: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
     """sample: only the so many most probable tokens; 0: all"""
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0, le=1)
     """sample: only the most probable tokens that together have this probability"""
-    seed: int = Field(0, ge=0)
+    seed: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
     """sample: of what is drawn"""
 
 

@@ -1,15 +1,21 @@
 """Everything one may change."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from core.reads import Only, Reads
 
 
 class VideoData(DataConfig):
     """The clips, and how they are seen."""
 
+    sources: ClassVar = {
+        "builtin": Reads(("clips", "seed")),
+        "moving-mnist": Reads(path="a file like mnist_test_seq.npy", files=("*.npy",)),
+        "folder": Reads(("colour",), path="a folder with a subfolder of clips for each class", folders=("*",)),
+    }
     source: Literal["builtin", "moving-mnist", "folder"] = "builtin"
     """builtin: digits in motion; moving-mnist: the published sequences; folder: your own (see path)"""
     clips: int = Field(10000, ge=16)
@@ -22,9 +28,9 @@ class VideoData(DataConfig):
     """folder: keep three channels"""
     every: int = Field(1, ge=1)
     """folder: of so many frames one is kept"""
-    context: int = Field(5, ge=2)
+    context: Annotated[int, Only("train.task=predict_frames")] = Field(5, ge=2)
     """predict_frames: frames that are seen"""
-    horizon: int = Field(10, ge=1)
+    horizon: Annotated[int, Only("train.task=predict_frames")] = Field(10, ge=1)
     """predict_frames: frames that are predicted"""
 
 
@@ -35,13 +41,13 @@ class VideoModel(ModelConfig):
     """recurrent cell, by its name in core.recurrence; predict_frames: convlstm or convgru"""
     hidden: int = Field(96, ge=1)
     """hidden units (predict_frames: channels of the hidden maps) per layer"""
-    width: int = Field(16, ge=4, multiple_of=4)
+    width: Annotated[int, Only("train.task=classify")] = Field(16, ge=4, multiple_of=4)
     """classify: channels of the first convolution; the others have twice as many"""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: Annotated[float, Only("train.task=classify")] = Field(0.2, ge=0, lt=1)
     """classify: share of features dropped"""
-    patch: int = Field(2, ge=1)
+    patch: Annotated[int, Only("train.task=predict_frames")] = Field(2, ge=1)
     """predict_frames: so many by so many pixels are one place of the hidden maps; divides data.size"""
-    reach: int = Field(2, ge=1)
+    reach: Annotated[int, Only("train.task=predict_frames")] = Field(2, ge=1)
     """predict_frames: pixels that a thing may move from frame to frame"""
 
 

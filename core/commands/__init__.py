@@ -67,10 +67,17 @@ def _sigterm_like_ctrl_c() -> Iterator[None]:
 
 
 def _notices_only() -> None:
-    """Libraries warn their callers, which is us; the user is told what is meant for the user."""
+    """Libraries warn their callers, which is us; the user is told what is meant for the user, and once."""
+    told = set[str]()
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in told:
+            print(f"note: {one_line(str(message))}", file=sys.stderr)
+        told.add(str(message))
+
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", Notice)
-    warnings.showwarning = lambda message, *_, **__: print(f"note: {one_line(str(message))}", file=sys.stderr)
+    warnings.showwarning = tell
 
 
 def chosen(app: str | None) -> list[str]:

@@ -82,7 +82,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
     """
     described = _described(folder / DESCRIPTION)
     app = apps.load(described.app)
-    config = type(app.presets["default"]).parse(described.config).override(settings)
+    config = type(app.presets["default"]).parse(described.config).chosen(settings)
     weights = folder / WEIGHTS
     try:
         with bounded(_numbers(weights)):

@@ -1,0 +1,197 @@
+"""Folders as people have them: a subfolder for each class, perhaps splits above, and what machines leave behind.
+
+What was recognised is described in a line, so that nobody trains on something else than what was meant.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from core.errors import UserError, did_you_mean
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+NAMES: dict[str, Split] = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+"""what folders of a split are called, as Hugging Face's datasets reads them; see `split_of`"""
+LEFTOVERS = frozenset({
+    "__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found",
+    "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini",
+})  # fmt: skip
+"""what operating systems and NAS boxes put beside people's files, in lower case"""
+SHOWN = 3
+"""names that a line gives as examples"""
+
+
+def passed_over(name: str) -> bool:
+    """Whether a file or folder of that name is hidden, or a leftover of a machine."""
+    return name.startswith(".") or name.lower() in LEFTOVERS
+
+
+def split_of(name: str) -> Split | None:
+    """The split that a folder is named after: `Train`, `training_set`, `val2017`, `dev-data`; None: some other name."""
+    word = re.sub(r"[\W\d_]", "", name.casefold())
+    return NAMES.get(word) or NAMES.get(re.sub("(set|split|data|images|files)$", "", word))
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without what is passed over. Raises UserError where it cannot be listed."""
+    try:
+        return sorted(path for path in folder.iterdir() if not passed_over(path.name))
+    except NotADirectoryError:
+        raise UserError(f"{folder}: is not a folder; name one that holds the files") from None
+    except OSError as error:
+        what = "is not a folder" if isinstance(error, FileNotFoundError) else f"cannot be listed ({error.strerror})"
+        raise UserError(f"{folder}: {what}; check the path") from error
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file in a folder and the folders in it, links followed, without what is passed over.
+
+    Raises:
+        UserError: a folder that cannot be listed, a link to nothing, or one to a folder that it lies in.
+    """
+    yield from _walk(folder, {folder.resolve()})
+
+
+def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
+    for path in entries(folder):
+        if path.is_dir():
+            if (real := path.resolve()) in above:
+                raise UserError(f"{path}: is a link to a folder that it lies in; remove it")
+            yield from _walk(path, {*above, real})
+        elif path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: is a link to nothing ({os.readlink(path)}); remove it, or bring back the file")
+        elif path.is_file():
+            yield path
+
+
+def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files in `folder` and the folders in it that have one of these endings in any case, ordered by path.
+
+    Raises:
+        UserError: it is not a folder, or holds no such file, or as `walk`.
+    """
+    found = [path for path in walk(folder) if path.suffix.lower() in suffixes]
+    if not found:
+        raise UserError(f"{folder}: holds no file that ends in {', '.join(sorted(suffixes))}")
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A file and its class, which is the name of its folder below the root or below its split."""
+
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a folder holds."""
+
+    splits: dict[Split | None, list[Labelled]]
+    """ordered by path; all under None where the folder has no splits of its own"""
+    said: str
+    """what was recognised, for people"""
+
+
+def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> Layout:
+    """The files of a folder: a subfolder for each class, with or without the splits above the classes.
+
+    Args:
+        root: the folder.
+        suffixes: endings of the files that count.
+        labelled: False: files need no class, and may lie at any depth.
+
+    Raises:
+        UserError: what is half a layout is named: a folder beside the splits, two folders for a split, no training
+            split, an empty split, files without a class, splits within the classes, one class, a class that training
+            has not.
+    """
+    folders = _split_folders(root, suffixes)
+    if not folders:
+        found = _members(root, suffixes, labelled)
+        return Layout({None: found}, _described(root, {None: found}, suffixes))
+    splits: dict[Split | None, list[Labelled]] = {
+        split: _members(folders[split], suffixes, labelled) for split in SPLITS if split in folders
+    }
+    known = {member.label for member in splits["train"]}
+    for split, members in splits.items():
+        for label in sorted({member.label for member in members} - known):
+            assert split is not None
+            where = folders[split] / label
+            raise UserError(f"{where}: no such class in {folders['train']}; {did_you_mean(label, known)}")
+    return Layout(splits, _described(root, splits, suffixes))
+
+
+def _split_folders(root: Path, suffixes: Collection[str]) -> dict[Split, Path]:
+    named = [(path, split_of(path.name)) for path in entries(root) if path.is_dir()]
+    found: dict[Split, Path] = {}
+    for path, split in named:
+        if split in found:
+            raise UserError(f"{path}: is a second folder for {split}, beside {found[split].name}; leave one of them")
+        if split:
+            found[split] = path
+    if not found:
+        return found
+    for path, split in named:
+        if split is None and any(file.suffix.lower() in suffixes for file in walk(path)):
+            others = ", ".join(folder.name for folder in found.values())
+            raise UserError(
+                f"{path}: lies beside {others}, which {'is a split' if len(found) == 1 else 'are splits'}; is it a "
+                f"class, or a split by another name? move it into train, or call it train, val or test"
+            )
+    if "train" not in found:
+        first = next(iter(found.values()))
+        raise UserError(f"{root}: has {first.name} and no folder train; add it, or set data.path to {first} itself")
+    return found
+
+
+def _members(folder: Path, suffixes: Collection[str], labelled: bool) -> list[Labelled]:
+    if not labelled:
+        return [Labelled(path, "") for path in files(folder, suffixes)]
+    inside = entries(folder)
+    classes = [path for path in inside if path.is_dir()]
+    loose = [path for path in inside if path.is_file() and path.suffix.lower() in suffixes]
+    if len(classes) < 2:
+        has = f"{len(classes)} subfolder{'' if len(classes) == 1 else 's'}"
+        beside = f" and files without a class ({loose[0].name}, ...)" if loose else ""
+        inner = f"; or is {classes[0]} meant?" if classes and not loose else ""
+        raise UserError(f"{folder}: has {has}{beside}; give each class its own, two classes at least{inner}")
+    if loose:
+        raise UserError(f"{loose[0]}: lies beside the classes ({classes[0].name}, ...); move it into one of them")
+    for path in classes:
+        for inner in entries(path):
+            if inner.is_dir() and split_of(inner.name):
+                raise UserError(
+                    f"{inner}: is a split within a class; put the splits above the classes: {inner.name}/{path.name}"
+                )
+    return [Labelled(file, path.name) for path in classes for file in files(path, suffixes)]
+
+
+def _described(root: Path, splits: dict[Split | None, list[Labelled]], suffixes: Collection[str]) -> str:
+    """`DIR: train/ (cat 12, dog 12), val/ (cat 3, dog 3); val is drawn from train; passed over: 3 .txt`."""
+    parts = []
+    for split, members in splits.items():
+        counts = Counter(member.label for member in members)
+        shown = [f"{label} {count:,}".strip() for label, count in list(counts.items())[: 3 * SHOWN]]
+        more = f", ... {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
+        parts.append(f"{split} ({', '.join(shown)}{more})" if split else ", ".join(shown) + more)
+    missing = [split for split in SPLITS if split not in splits]
+    drawn = f"; {' and '.join(missing)} drawn from {'them' if None in splits else 'train'}" if missing else ""
+    if None in splits:
+        drawn = "; val and test drawn from them"
+    others = Counter(
+        path.suffix.lower() or path.name for path in walk(root) if path.suffix.lower() not in suffixes
+    ).most_common(SHOWN)
+    rest = f"; passed over: {', '.join(f'{count:,} {ending}' for ending, count in others)}" if others else ""
+    kinds = "splits" if None not in splits else "classes" if any(m.label for m in splits[None]) else "files"
+    return f"{root}: {kinds} {', '.join(parts)}{drawn}{rest}"
