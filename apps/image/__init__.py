@@ -1,5 +1,6 @@
 """Pictures read as sequences. This file and config.py are the only ones that know the configuration."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from apps.image.figures import figures
 from apps.image.model import Asked, Classifier, Denoiser, Network, Shape
 from apps.image.predict import predict
 from core.app import App, Data, Score
-from core.data.store import Prepared, Store
+from core.data.store import Store
 from core.errors import UserError, did_you_mean
 from core.recurrence import CELLS
 
@@ -25,13 +26,15 @@ SCORES = {
 
 def prepare(config: ImageConfig, store: Store) -> None:
     """Pictures of the configured source, in the store; a second time it does nothing."""
-    _prepared(config, store)
+    data.prepare(store, _source(config, store), config.data.levels)
 
 
 def batches(config: ImageConfig, store: Store) -> Data:
     """Loaders of the splits."""
-    size, seed = config.train.batch, config.train.seed
-    return data.batches(_prepared(config, store), size=size, seed=seed, limit=config.data.limit)
+    source, wanted = _source(config, store), config.train
+    prepared = data.prepare(store, source, config.data.levels)
+    made = data.batches(prepared, size=wanted.batch, seed=wanted.seed, limit=config.data.limit)
+    return replace(made, notes=source.notes)
 
 
 def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
@@ -76,16 +79,15 @@ def compare(config: ImageConfig, data: Data) -> dict[str, dict[str, float]]:
             return baselines.denoised(data, config.train.noise)
 
 
-def _prepared(config: ImageConfig, store: Store) -> Prepared:
+def _source(config: ImageConfig, store: Store) -> sources.Source:
     wanted = config.data
     match wanted.source:
         case "builtin":
-            source = sources.builtin()
+            return sources.builtin()
         case "folder":
-            source = sources.folder(wanted.path, wanted.size, wanted.colour)
+            return sources.folder(wanted.path, wanted.size, wanted.colour)
         case "mnist" | "fashion-mnist":
-            source = sources.published(wanted.source, store)
-    return data.prepare(store, source, wanted.levels)
+            return sources.published(wanted.source, store)
 
 
 APP = App(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.image.sources import SPLITS, Pixels, Source
+from apps.image.sources import Pixels, Source
 from core.app import Data
 from core.data.files import read_arrays, read_json, write_arrays, write_json
+from core.data.folders import SPLITS
 from core.data.store import Prepared, Store
 from core.errors import UserError
 from core.sequence.epochs import EpochSampler, resumable

@@ -5,19 +5,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data import idx, images
+from core.data import folders, idx, images
 from core.data.fetch import RemoteFile
 from core.data.files import sha256
+from core.data.folders import Split
 from core.data.store import Store
 from core.errors import UserError
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 HELD_OUT: dict[int, Split] = {1: "val", 2: "test", 7: "test"}
@@ -77,6 +76,8 @@ class Source:
     """grey levels of a channel"""
     read: Callable[[], Pictures]
     """raises UserError naming the file that is at fault"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told of it"""
 
 
 def builtin() -> Source:
@@ -133,46 +134,37 @@ def from_idx(paths: dict[str, Path]) -> Pictures:
 
 
 def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
-    """The user's own pictures, a subfolder for each class; held out as HELD_OUT says.
+    """The user's own pictures, a subfolder for each class, and perhaps splits above: see `core.data.folders.layout`.
 
-    Where the folder has the subfolders `train` and `test` (and perhaps `val`), each of them has one for each class, and
-    they are the splits; without `val`, the second of every ten pictures of `train` is for it.
+    What the folder has no split for is drawn as HELD_OUT says, from the pictures of train.
 
     Raises:
-        UserError: no folder, no classes, a class without pictures, or classes that differ between the splits.
+        UserError: no folder, no classes, a class without pictures, or a layout that is half understood.
     """
     if path is None:
         raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a subfolder for each class")
-    found = list(_found(path))
+    splits = folders.layout(path, images.SUFFIXES)
+    found = list(_dealt(splits))
     classes = tuple(sorted({label for _, label, _ in found}))
     content = hashlib.sha256()
     for file, label, split in found:
         content.update(repr((str(file.relative_to(path)), label, split, sha256(file))).encode())
     spec = {"source": "folder", "size": list(size), "colour": colour, "content": content.hexdigest()}
     spec["split"] = f"by folder, else {BY_NUMBER}"
-    return Source(spec, classes, 256, partial(_load, path, found, classes, size, colour))
+    said = folders.described(path, splits, images.SUFFIXES)
+    return Source(spec, classes, 256, partial(_load, path, found, classes, size, colour), (said,))
 
 
-def _found(path: Path) -> Iterator[tuple[Path, str, Split]]:
-    parts: list[Split] = [split for split in SPLITS if (path / split).is_dir()]
-    if not {"train", "test"} <= set(parts):
-        yield from _with_splits(images.classes(path), HELD_OUT)
-        return
-    named = {split: images.classes(path / split) for split in parts}
-    known = {label for _, label in named["train"]}
-    for split, files in named.items():
-        if unknown := sorted({label for _, label in files} - known):
-            raise UserError(f"{path / split / unknown[0]}: no such class in {path / 'train'}; the names must agree")
-        if split == "train" and "val" not in parts:
-            yield from _with_splits(files, {1: "val"})
-        else:
-            yield from ((file, label, split) for file, label in files)
-
-
-def _with_splits(files: list[tuple[Path, str]], rule: dict[int, Split]) -> Iterator[tuple[Path, str, Split]]:
-    numbers = {label: number for number, label in enumerate(dict.fromkeys(label for _, label in files))}
-    splits = held_out(np.array([numbers[label] for _, label in files]), rule)
-    yield from ((file, label, split) for (file, label), split in zip(files, splits, strict=True))
+def _dealt(splits: folders.Splits) -> Iterator[tuple[Path, str, Split]]:
+    """Every picture with its class and split; those without a split, and train's, give the splits that are missing."""
+    rule = {number: split for number, split in HELD_OUT.items() if split not in splits}
+    for split, members in splits.items():
+        if split in ("val", "test"):
+            yield from ((member.path, member.label, split) for member in members)
+            continue
+        numbers = {label: number for number, label in enumerate(dict.fromkeys(member.label for member in members))}
+        dealt = held_out(np.array([numbers[member.label] for member in members]), rule)
+        yield from ((member.path, member.label, split) for member, split in zip(members, dealt, strict=True))
 
 
 def _load(

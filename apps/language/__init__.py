@@ -1,5 +1,6 @@
 """Language modelling and text generation. This file and config.py are the only ones that know the configuration."""
 
+from dataclasses import replace
 from typing import Any
 
 from apps.language import data, generate, surprisal, train
@@ -17,19 +18,20 @@ from core.sequence.tokens import Tokeniser
 
 def prepare(config: LanguageConfig, store: Store) -> None:
     """Token streams of the configured source, in the store; a second time it does nothing."""
-    _prepared(config, store)
+    _prepared(config, store, _source(config, store))
 
 
 def batches(config: LanguageConfig, store: Store) -> Data:
     """Windows of the splits."""
-    wanted = config.train
-    return data.batches(
-        _prepared(config, store),
+    wanted, source = config.train, _source(config, store)
+    made = data.batches(
+        _prepared(config, store, source),
         batch=wanted.batch,
         window=wanted.window,
         randomised=wanted.randomised,
         seed=wanted.seed,
     )
+    return replace(made, notes=(*source.notes, *made.notes))
 
 
 def model(config: LanguageConfig, facts: dict[str, Any]) -> LanguageModel:
@@ -52,8 +54,8 @@ def _generation(config: LanguageConfig) -> Generation:
     return Generation(sampling=Sampling(**sampling), **options)
 
 
-def _prepared(config: LanguageConfig, store: Store) -> Prepared:
-    return data.prepare(store, _source(config, store), units=config.data.units, size=config.data.vocabulary)
+def _prepared(config: LanguageConfig, store: Store, source: Source) -> Prepared:
+    return data.prepare(store, source, units=config.data.units, size=config.data.vocabulary)
 
 
 def _source(config: LanguageConfig, store: Store) -> Source:

@@ -7,6 +7,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from core.data.containers import lacking
 from core.errors import UserError
 
 LONGEST = 600.0
@@ -21,7 +22,7 @@ def read(path: Path, rate: int) -> Samples:
     """The recording at `path`, channels averaged, resampled to `rate` Hz: float32 [N], full scale is 1.
 
     Raises:
-        UserError: names the file and the cause: missing, empty, not audio, too long, or it holds NaN or infinity.
+        UserError: names the file and the cause: missing, empty, no audio, truncated, too long, NaN or infinity in it.
     """
     samples, declared = _decode(path)
     if not len(samples):
@@ -44,9 +45,15 @@ def _decode(path: Path) -> tuple[Samples, int]:
     if path.stat().st_size == 0:
         raise UserError(f"{path}: is empty (0 bytes)")
     try:
+        if cut := lacking(path):
+            raise UserError(f"{path}: {cut}; copy it again")
         with soundfile.SoundFile(path) as file:
             _check_declared(path, file.frames, file.samplerate)
             samples = file.read(dtype="float32", always_2d=True)
+            # FLAC says how many samples it has; of other formats the number is what the file's size makes of it.
+            if file.format == "FLAC" and len(samples) < file.frames:
+                number = f"{len(samples):,} of {file.frames:,} samples"
+                raise UserError(f"{path}: is truncated: holds {number}; copy it again")
             return samples.mean(axis=1, dtype=np.float32), file.samplerate
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: is not audio that can be read ({error.error_string.rstrip('.')})") from error

@@ -1,5 +1,6 @@
 """Clips: their motions named, their next frames. This file and config.py are the only ones that know the config."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from apps.video.figures import figures
 from apps.video.model import Classifier, Forecaster
 from apps.video.sources import Source, builtin, folder, moving_mnist
 from core.app import App, Data, Score
-from core.data.store import Prepared, Store
+from core.data.store import Store
 from core.errors import UserError
 from core.recurrence import CELLS
 
@@ -19,13 +20,15 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 def prepare(config: VideoConfig, store: Store) -> None:
     """Frames of the configured source, in the store; a second time it does nothing."""
-    _prepared(config, store)
+    data.prepare(store, _source(config, store))
 
 
 def batches(config: VideoConfig, store: Store) -> Data:
     """Loaders of the splits."""
-    prepared = _prepared(config, store)
-    return data.batches(prepared, window=config.window, frames=config.train.batch, seed=config.train.seed)
+    source, wanted = _source(config, store), config.train
+    prepared = data.prepare(store, source)
+    made = data.batches(prepared, window=config.window, frames=wanted.batch, seed=wanted.seed)
+    return replace(made, notes=(*source.notes, *made.notes))
 
 
 def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster:
@@ -60,10 +63,6 @@ def _check_cell(name: str, predicts: bool) -> None:
         raise UserError(f"model.cell={name}: train.task=predict_frames needs a cell over maps: convlstm or convgru")
     if over_maps and not predicts:
         raise UserError(f"model.cell={name}: train.task=classify needs a cell over vectors, such as gru or lstm")
-
-
-def _prepared(config: VideoConfig, store: Store) -> Prepared:
-    return data.prepare(store, _source(config, store))
 
 
 def _source(config: VideoConfig, store: Store) -> Source:

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from apps.video.sources import Frames
-from core.data import images
+from core.data import folders, images
+from core.data.containers import lacking
 from core.errors import UserError
 
 VIDEOS = frozenset(
@@ -27,8 +28,11 @@ LONGEST = 5_000
 """frames that a clip may have when all are counted that are kept"""
 MOST = 20_000_000_000
 """pixels that a video may declare, or hold: about five minutes of full high definition"""
-MISSING = 0.1
-"""share of the declared frames that a file may lack: headers round, and editors cut between key frames"""
+OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "asf,avi,flv,gif,jpeg_pipe,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo",
+}
+"""what FFmpeg may take a file for, and open for it: some of its readers are of lists that name other files"""
 
 
 def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
@@ -72,7 +76,7 @@ def _folder(path: Path, channels: int, every: int) -> Iterator[Image.Image]:
 def _numbered(folder: Path) -> list[Path]:
     """The frames in the order of their numbers, the last one in each name: 9 comes before 10."""
     frames: dict[int, Path] = {}
-    for file in images.files(folder, PICTURES):
+    for file in folders.files(folder, PICTURES):
         digits = re.findall(r"\d+", file.stem)
         if not digits:
             raise UserError(f"{file}: has no number in its name; number the frames of a clip: frame_001.png")
@@ -97,9 +101,11 @@ def _video(path: Path, every: int) -> Iterator[Image.Image]:
         raise UserError(f"{path}: reading video files needs PyAV; install it: pip install 'unroll[video]'") from None
     if not path.stat().st_size:
         raise UserError(f"{path}: is empty (0 bytes); copy it again")
+    if cut := lacking(path):
+        raise UserError(f"{path}: {cut}; copy it again")
     try:
-        # A playlist in the file must not make us open addresses, nor a title in an old encoding stop us.
-        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        # A title in an old encoding shall not stop us.
+        with av.open(str(path), options=OPTIONS, metadata_errors="replace") as container:
             # The cover of a sound file is no clip.
             cover = av.stream.Disposition.attached_pic
             stream = next((one for one in container.streams.video if not one.disposition & cover), None)
@@ -107,9 +113,8 @@ def _video(path: Path, every: int) -> Iterator[Image.Image]:
                 raise _without_pictures(path, sorted({one.type for one in container.streams} - {"video"}))
             if stream.codec_context is None:
                 raise UserError(f"{path}: no decoder for its pictures, or its header is damaged; convert it to MPEG-4")
-            declared = _declared(stream, container.duration)
-            _check_declared(path, declared, stream.codec_context, every)
-            yield from _decoded(path, container.decode(stream), declared, every)
+            _check_declared(path, stream, every)
+            yield from _decoded(path, container.decode(stream), every)
     except av.FFmpegError as error:
         raise UserError(
             f"{path}: is not a video, or is truncated or damaged ({error.strerror}); copy it again"
@@ -122,34 +127,47 @@ def _without_pictures(path: Path, kinds: list[str]) -> UserError:
     return UserError(f"{path}: is not a video, or is truncated or damaged (nothing is in it); copy it again")
 
 
-def _declared(stream: Any, microseconds: int | None) -> int:
-    """Frames by the header: their number, or what the duration makes of it; 0 where it says neither."""
-    if stream.frames or not stream.average_rate:
-        return int(stream.frames)
-    seconds = stream.duration * stream.time_base if stream.duration else (microseconds or 0) / 1_000_000
-    return int(seconds * stream.average_rate)
+def _check_declared(path: Path, stream: Any, every: int) -> None:
+    """By the header alone, so that a false or enormous one costs neither time nor memory.
 
-
-def _check_declared(path: Path, frames: int, picture: Any, every: int) -> None:
-    """By the header alone, so that a false or enormous one costs neither time nor memory."""
+    The number of frames is believed of MP4 and its kin, which list them: elsewhere it is an estimate, or counts the
+    pauses of a varying rate.
+    """
+    picture = stream.codec_context
     pixels = picture.width * picture.height
     if pixels > images.LARGEST:
         raise UserError(f"{path}: declares frames of {picture.width:,} x {picture.height:,} pixels; make them smaller")
+    frames = stream.frames if stream.container.format.name.startswith("mov") else 0
     if frames > LONGEST * every:
         raise UserError(f"{path}: declares {frames:,} frames, more than {LONGEST:,}; cut it, or raise data.every")
     if frames * pixels > MOST:
         raise UserError(f"{path}: declares {frames:,} frames of {pixels:,} pixels; cut it into clips, or scale it down")
 
 
-def _decoded(path: Path, frames: Iterable[Any], declared: int, every: int) -> Iterator[Image.Image]:
-    """One frame of `every`, however many the header declares; what was not declared is bounded as well."""
-    count = pixels = 0
-    for frame in frames:
+def _decoded(path: Path, frames: Iterable[Any], every: int) -> Iterator[Image.Image]:
+    """One frame of `every`, upright; what no header has declared is bounded as well."""
+    pixels = 0
+    for count, frame in enumerate(frames):
         pixels += frame.width * frame.height
         if pixels > MOST or frame.width * frame.height > images.LARGEST:
             raise UserError(f"{path}: unpacks into more than {pixels:,} pixels; cut it into clips, or scale it down")
         if count % every == 0:
-            yield frame.to_image()
-        count += 1
-    if count < declared * (1 - MISSING) - 1:
-        raise UserError(f"{path}: is truncated: {count:,} of {declared:,} frames could be read; copy it again")
+            yield _upright(frame)
+
+
+def _upright(frame: Any) -> Image.Image:
+    """The picture turned and mirrored as the matrix says that cameras write beside the frames, and players obey.
+
+    It maps a place (x, y) to (a x + c y, b x + d y), and is stored as a, b, u, c, d, v, x, y, w: numbers of 32 bits
+    (FFmpeg's libavutil/display.h).
+    """
+    image: Image.Image = frame.to_image()
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(matrix, "=i4")[:5].tolist()
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(Image.Transpose.TRANSPOSE), c, b
+    if a < 0:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if d < 0 else image

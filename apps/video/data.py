@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.video.sources import SPLITS, Source
+from apps.video.sources import Source
 from core.app import Data
 from core.data.files import read_json, read_jsonl, write_json, write_jsonl
+from core.data.folders import SPLITS
 from core.data.store import Prepared, Store
 from core.errors import UserError, did_you_mean
 from core.sequence.batching import loader, pad

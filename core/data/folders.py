@@ -6,7 +6,7 @@ What was recognised is described in a line, so that nobody trains on something e
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -73,6 +73,14 @@ def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
             yield path
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """Every folder in a folder, at any depth, without what is passed over. Raises UserError as `entries`."""
+    for path in entries(folder):
+        if path.is_dir():
+            yield path
+            yield from below(path)
+
+
 def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """Files in `folder` and the folders in it that have one of these endings in any case, ordered by path.
 
@@ -91,19 +99,15 @@ class Labelled:
 
     path: Path
     label: str
+    folder: Path
+    """of the class; of the split or the root where there are no classes"""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What a folder holds."""
-
-    splits: dict[Split | None, list[Labelled]]
-    """ordered by path; all under None where the folder has no splits of its own"""
-    said: str
-    """what was recognised, for people"""
+Splits = dict[Split | None, list[Labelled]]
+"""files by split, ordered by path; all under None where the folder has no splits of its own"""
 
 
-def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> Layout:
+def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> Splits:
     """The files of a folder: a subfolder for each class, with or without the splits above the classes.
 
     Args:
@@ -118,10 +122,11 @@ def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> L
     """
     folders = _split_folders(root, suffixes)
     if not folders:
-        found = _members(root, suffixes, labelled)
-        return Layout({None: found}, _described(root, {None: found}, suffixes))
-    splits: dict[Split | None, list[Labelled]] = {
-        split: _members(folders[split], suffixes, labelled) for split in SPLITS if split in folders
+        return {None: _members(root, suffixes, labelled)}
+    splits: Splits = {
+        split: _members(folders[split], suffixes, labelled, least=2 if split == "train" else 1)
+        for split in SPLITS
+        if split in folders
     }
     known = {member.label for member in splits["train"]}
     for split, members in splits.items():
@@ -129,25 +134,28 @@ def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> L
             assert split is not None
             where = folders[split] / label
             raise UserError(f"{where}: no such class in {folders['train']}; {did_you_mean(label, known)}")
-    return Layout(splits, _described(root, splits, suffixes))
+    return splits
 
 
 def _split_folders(root: Path, suffixes: Collection[str]) -> dict[Split, Path]:
-    named = [(path, split_of(path.name)) for path in entries(root) if path.is_dir()]
     found: dict[Split, Path] = {}
-    for path, split in named:
-        if split in found:
+    others = []
+    for path in entries(root):
+        split = split_of(path.name) if path.is_dir() else None
+        if split is None:
+            others.append(path)
+        elif split in found:
             raise UserError(f"{path}: is a second folder for {split}, beside {found[split].name}; leave one of them")
-        if split:
+        else:
             found[split] = path
     if not found:
         return found
-    for path, split in named:
-        if split is None and any(file.suffix.lower() in suffixes for file in walk(path)):
-            others = ", ".join(folder.name for folder in found.values())
+    for path in others:
+        if any(file.suffix.lower() in suffixes for file in (walk(path) if path.is_dir() else [path])):
+            named = " and ".join(folder.name for folder in found.values())
             raise UserError(
-                f"{path}: lies beside {others}, which {'is a split' if len(found) == 1 else 'are splits'}; is it a "
-                f"class, or a split by another name? move it into train, or call it train, val or test"
+                f"{path}: lies beside {named}, by name a split; if it is a split too, call it train, val or test; if "
+                f"it is a class, put it into train; if {named} is a class, give it another name"
             )
     if "train" not in found:
         first = next(iter(found.values()))
@@ -155,13 +163,13 @@ def _split_folders(root: Path, suffixes: Collection[str]) -> dict[Split, Path]:
     return found
 
 
-def _members(folder: Path, suffixes: Collection[str], labelled: bool) -> list[Labelled]:
+def _members(folder: Path, suffixes: Collection[str], labelled: bool, least: int = 2) -> list[Labelled]:
     if not labelled:
-        return [Labelled(path, "") for path in files(folder, suffixes)]
+        return [Labelled(path, "", folder) for path in files(folder, suffixes)]
     inside = entries(folder)
     classes = [path for path in inside if path.is_dir()]
     loose = [path for path in inside if path.is_file() and path.suffix.lower() in suffixes]
-    if len(classes) < 2:
+    if len(classes) < least:
         has = f"{len(classes)} subfolder{'' if len(classes) == 1 else 's'}"
         beside = f" and files without a class ({loose[0].name}, ...)" if loose else ""
         inner = f"; or is {classes[0]} meant?" if classes and not loose else ""
@@ -169,29 +177,34 @@ def _members(folder: Path, suffixes: Collection[str], labelled: bool) -> list[La
     if loose:
         raise UserError(f"{loose[0]}: lies beside the classes ({classes[0].name}, ...); move it into one of them")
     for path in classes:
-        for inner in entries(path):
-            if inner.is_dir() and split_of(inner.name):
+        for part in entries(path):
+            if part.is_dir() and split_of(part.name):
                 raise UserError(
-                    f"{inner}: is a split within a class; put the splits above the classes: {inner.name}/{path.name}"
+                    f"{part}: is a split within a class; put the splits above the classes: {part.name}/{path.name}"
                 )
-    return [Labelled(file, path.name) for path in classes for file in files(path, suffixes)]
+    return [Labelled(file, path.name, path) for path in classes for file in files(path, suffixes)]
 
 
-def _described(root: Path, splits: dict[Split | None, list[Labelled]], suffixes: Collection[str]) -> str:
-    """`DIR: train/ (cat 12, dog 12), val/ (cat 3, dog 3); val is drawn from train; passed over: 3 .txt`."""
-    parts = []
-    for split, members in splits.items():
-        counts = Counter(member.label for member in members)
-        shown = [f"{label} {count:,}".strip() for label, count in list(counts.items())[: 3 * SHOWN]]
-        more = f", ... {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
-        parts.append(f"{split} ({', '.join(shown)}{more})" if split else ", ".join(shown) + more)
-    missing = [split for split in SPLITS if split not in splits]
-    drawn = f"; {' and '.join(missing)} drawn from {'them' if None in splits else 'train'}" if missing else ""
-    if None in splits:
-        drawn = "; val and test drawn from them"
-    others = Counter(
-        path.suffix.lower() or path.name for path in walk(root) if path.suffix.lower() not in suffixes
-    ).most_common(SHOWN)
-    rest = f"; passed over: {', '.join(f'{count:,} {ending}' for ending, count in others)}" if others else ""
-    kinds = "splits" if None not in splits else "classes" if any(m.label for m in splits[None]) else "files"
-    return f"{root}: {kinds} {', '.join(parts)}{drawn}{rest}"
+def described(root: Path, splits: Splits, suffixes: Collection[str]) -> str:
+    """What was recognised: `DIR: splits train (cat 12, dog 12), val (cat 3, dog 3); test is drawn from train`."""
+    whole = splits.get(None)
+    if whole is None:
+        found = "splits " + ", ".join(f"{split} ({_counts(members)})" for split, members in splits.items())
+    else:
+        found = f"{'classes' if any(member.label for member in whole) else 'files'} {_counts(whole)}"
+    missing = [split for split in ("val", "test") if split not in splits]
+    drawn = f"; {' and '.join(missing)} drawn from {'these' if whole else 'train'}" if missing else ""
+    others = kinds(path for path in walk(root) if path.suffix.lower() not in suffixes)
+    return f"{root}: {found}{drawn}" + (f"; passed over: {others}" if others else "")
+
+
+def kinds(files: Iterable[Path]) -> str:
+    """How many files there are of the most frequent kinds: `12 .md, 3 .txt`."""
+    counts = Counter(file.suffix.lower() or file.name for file in files)
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(SHOWN))
+
+
+def _counts(members: list[Labelled]) -> str:
+    counts = Counter(member.label for member in members)
+    shown = [f"{label} {count:,}".strip() for label, count in list(counts.items())[: 3 * SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - len(shown)} more" if len(counts) > len(shown) else "")

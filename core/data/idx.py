@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.files import MOST_RATIO, MOST_RATIO_FROM
 from core.errors import UserError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """of the values, by the third byte of the magic number"""
-DENSEST = 1100
-"""bytes that one byte of a gzip file can stand for, at most (deflate packs 1032 to one)"""
 
 
 def read(path: Path, extents: int) -> NDArray[Any]:
@@ -36,8 +35,10 @@ def read(path: Path, extents: int) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
+        size = path.stat().st_size
+        most = max(MOST_RATIO * size, MOST_RATIO_FROM) if packed else size
         with gzip.open(path) if packed else path.open("rb") as file:
-            return _read(path, file, extents)
+            return _read(path, file, extents, most)
     except EOFError as error:
         raise UserError(f"{path}: is truncated (its gzip stream has no end); fetch or copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -46,7 +47,7 @@ def read(path: Path, extents: int) -> NDArray[Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _read(path: Path, file: gzip.GzipFile | BufferedReader, extents: int) -> NDArray[Any]:
+def _read(path: Path, file: gzip.GzipFile | BufferedReader, extents: int, most: int) -> NDArray[Any]:
     header = file.read(4 + 4 * extents)
     if not header:
         raise UserError(f"{path}: is empty (0 bytes); fetch or copy it again")
@@ -60,7 +61,7 @@ def _read(path: Path, file: gzip.GzipFile | BufferedReader, extents: int) -> NDA
         raise UserError(f"{path}: ends within its header ({len(header)} bytes); fetch or copy it again")
     shape, kind = struct.unpack(f">{extents}I", header[4:]), np.dtype(TYPES[magic[2]])
     declared = math.prod(shape) * kind.itemsize
-    if declared > DENSEST * path.stat().st_size:
+    if declared > most:
         raise UserError(f"{path}: declares {_extents(shape)} values, far more than it can hold; fetch or copy it again")
     content = file.read(declared + 1)
     if len(content) != declared:

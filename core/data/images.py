@@ -1,11 +1,10 @@
-"""Pictures as people have them: any file that Pillow reads becomes one upright 8-bit picture, or one clear line.
+"""Pictures as people have them: any file of the usual kinds becomes one upright 8-bit picture, or one clear line.
 
 Applications get pictures in two modes only, L (grey) and RGB; what cameras, scanners and paint programs add beyond that
 (rotation flags, alpha, palettes, inks, 16 bits, further frames) is dealt with here and nowhere else.
 """
 
 import warnings
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,8 @@ SUFFIXES = frozenset(
     )
 )  # fmt: skip
 """endings by which a picture is found in a folder; a file that is named is read whatever its ending"""
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""what Pillow may take a file for, whatever it is called: its reader of EPS starts another program, Ghostscript"""
 Size = tuple[int, int]
 
 
@@ -69,37 +70,8 @@ def pixels(image: Image.Image, size: Size | None = None) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """Files in `folder` and the folders in it, ordered by path; hidden ones and other endings are passed over.
-
-    Raises:
-        UserError: it is not a folder, or holds no such file.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; name one that holds the files")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
-    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not found:
-        raise UserError(f"{folder}: holds no file that ends in {', '.join(sorted(suffixes))}")
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
-def classes(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[tuple[Path, str]]:
-    """(file, its class) of a folder with one subfolder per class, which is the subfolder's name; ordered by path.
-
-    Raises:
-        UserError: it is not a folder, has fewer than two subfolders, or one of them holds no such file.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; name one with a subfolder for each class")
-    named = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(named) < 2:
-        raise UserError(f"{folder}: has {len(named)} subfolders; give each class its own, two classes at least")
-    return [(path, entry.name) for entry in named for path in files(entry, suffixes)]
-
-
 def _load(path: Path, mode: Literal["L", "RGB"]) -> Image.Image:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > LARGEST:
             raise _too_large(path, f"{image.width:,} x {image.height:,}")
         image.load()
@@ -140,7 +112,7 @@ def _cause(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
         return "is empty (0 bytes); copy it again"
     if isinstance(error, UnidentifiedImageError):
-        return "is not a picture that Pillow reads, or its header is damaged; convert it to PNG or JPEG"
+        return "is not a picture of a kind that is read, or its header is damaged; convert it to PNG or JPEG"
     if isinstance(error, PermissionError):
         return "cannot be read (permission denied)"
     text = " ".join(str(error).split()) or type(error).__name__

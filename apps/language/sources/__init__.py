@@ -16,3 +16,5 @@ class Source:
     """plain JSON values that determine every character"""
     read: Callable[[Split], Iterator[str]]
     """the text of a split, in pieces cut anywhere; raises UserError naming the file that is at fault"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told of it"""

@@ -1,4 +1,4 @@
-"""The user's own text: one UTF-8 file, or all *.txt files of a folder in the order of their names, of any size."""
+"""The user's own text: one UTF-8 file, or the text files of a folder in the order of their names, of any size."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,20 +7,28 @@ from itertools import chain
 from pathlib import Path
 
 from apps.language.sources import SPLITS, Source, Split
+from core.data import folders
 from core.errors import UserError
 from core.sequence.tokens import read_blocks
 
 NEAR = 10_000
 """characters within which a cut is moved to the next line's beginning"""
+ENDINGS = frozenset(
+    f".{ending}" for ending in (
+        "txt", "text", "md", "markdown", "rst", "html", "htm", "tex", "org", "adoc", "py", "c", "h", "cpp", "hpp", "cs",
+        "java", "js", "ts", "go", "rs", "rb", "php", "sh", "sql", "css",
+    )
+)  # fmt: skip
+"""of the files of a folder that are read, as they stand"""
 
 
 def source(path: Path | None, held_out: float) -> Source:
     """The text at `path`; the last share `held_out` of it is not for training, its halves are val and test.
 
     Raises:
-        UserError: no such file, none in the folder, or one that is no UTF-8 text.
+        UserError: no such file, no text file in the folder, or one that is no UTF-8 text.
     """
-    paths = _find(path)
+    paths, notes = _find(path)
     digest, length = hashlib.sha256(), 0
     for block in _blocks(paths):
         digest.update(block.encode())
@@ -29,7 +37,7 @@ def source(path: Path | None, held_out: float) -> Source:
     cuts = _at_lines(paths, [round(length * share) for share in shares], length)
     rule = f"the last {held_out:g} of the text"
     spec = {"source": "file", "content": digest.hexdigest(), "cuts": cuts, "split": rule}
-    return Source(spec, partial(_read, paths, cuts))
+    return Source(spec, partial(_read, paths, cuts), notes)
 
 
 def _read(paths: list[Path], cuts: list[int], split: Split) -> Iterator[str]:
@@ -57,17 +65,32 @@ def _at_lines(paths: list[Path], cuts: list[int], length: int) -> list[int]:
 
 
 def _blocks(paths: list[Path]) -> Iterator[str]:
-    return chain.from_iterable(map(read_blocks, paths))
+    """The texts one after the other; each ends its last line, so that no word of one continues in the next."""
+    for number, path in enumerate(paths, start=1):
+        block = ""
+        for block in read_blocks(path):
+            yield block
+        if number < len(paths) and not block.endswith("\n"):
+            yield "\n"
 
 
-def _find(path: Path | None) -> list[Path]:
+def _find(path: Path | None) -> tuple[list[Path], tuple[str, ...]]:
+    """(the files, what the user should be told of them)."""
     if path is None:
-        raise UserError("data.source=file: add --set data.path=FILE, a text file or a folder of *.txt files")
-    if path.is_dir():
-        found = sorted(path.glob("*.txt"))
-        if not found:
-            raise UserError(f"{path}: holds no *.txt files")
-        return found
-    if not path.is_file():
+        raise UserError("data.source=file: add --set data.path=FILE, a text file or a folder of text files")
+    if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder")
-    return [path]
+    if not path.is_dir():
+        return [path], ()
+    there = sorted(folders.walk(path), key=lambda file: file.relative_to(path).parts)
+    found = [file for file in there if file.suffix.lower() in ENDINGS and file.stat().st_size]
+    if not found:
+        known = ", ".join(sorted(ENDINGS))
+        raise UserError(
+            f"{path}: holds no text file ({known}); it holds {folders.kinds(there) or 'nothing'}; name one file"
+        )
+    others = folders.kinds([file for file in there if file not in set(found)])
+    said = f"{path}: {len(found):,} text files ({folders.kinds(found)})" + (
+        f"; passed over: {others}" if others else ""
+    )
+    return found, (said,)

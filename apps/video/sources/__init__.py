@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+from core.data.folders import Split
+
 Frames = NDArray[np.uint8]
 """[T, C, Y, X], with one channel (grey) or three"""
 
@@ -32,3 +32,5 @@ class Source:
     """plain JSON values that determine every clip"""
     read: Callable[[], Iterator[Clip]]
     """raises UserError naming the clip that is at fault"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told of it"""

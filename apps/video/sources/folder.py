@@ -1,29 +1,24 @@
 """The user's own clips: a subfolder for each class, in it video files, or folders of numbered frames.
 
-With folders `train` and `test` (and `val`) at the top, each holding the classes, that is the split. Otherwise a tenth
-of each class is test and as much val.
+Splits may lie above the classes: see `core.data.folders.layout`. For what is missing a tenth of each class is drawn.
 """
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from apps.video import clips
-from apps.video.sources import SPLITS, Clip, Source, Split
-from core.data import images
+from apps.video.sources import Clip, Source
+from core.data import folders
 from core.data.files import sha256
+from core.data.folders import SPLITS, Labelled, Split
 from core.errors import UserError
 
 SHARE = 0.1
 """of the clips of a class that become val, and as many test, where the folder has no split of its own"""
-
-
-class _Listed(NamedTuple):
-    path: Path
-    label: str
 
 
 def source(path: Path | None, size: int, channels: int, every: int, *, labelled: bool = True) -> Source:
@@ -40,38 +35,50 @@ def source(path: Path | None, size: int, channels: int, every: int, *, labelled:
     """
     if path is None:
         raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a subfolder for each class")
-    split = _split(path, labelled)
+    files = folders.layout(path, clips.VIDEOS | clips.PICTURES, labelled=labelled)
+    given: folders.Splits = {name: _clips(members) for name, members in files.items()}
+    _refuse_empty(path, given)
+    split, said = _split(path, given), folders.described(path, given, clips.VIDEOS | clips.PICTURES)
     content = hashlib.sha256()
     for name, listed in split.items():
         for clip in listed:
-            files = [clip.path] if clip.path.is_file() else images.files(clip.path, clips.PICTURES)
-            sums = [(str(file.relative_to(path)), sha256(file)) for file in files]
+            frames = [clip.path] if clip.path.is_file() else folders.files(clip.path, clips.PICTURES)
+            sums = [(str(file.relative_to(path)), sha256(file)) for file in frames]
             content.update(repr((name, clip.label, sums)).encode())
     spec = {"source": "folder", "size": size, "channels": channels, "every": every, "content": content.hexdigest()}
-    spec["split"] = "by folder, else by hash of the name"
-    return Source(spec, partial(_read, path, split, size, channels, every))
+    # Version 2: rotation flags are obeyed.
+    spec |= {"split": "by folder, else by hash of the name", "version": 2}
+    return Source(spec, partial(_read, path, split, size, channels, every), (said,))
 
 
-def _read(root: Path, split: dict[Split, list[_Listed]], size: int, channels: int, every: int) -> Iterator[Clip]:
+def _read(root: Path, split: dict[Split, list[Labelled]], size: int, channels: int, every: int) -> Iterator[Clip]:
     for name, listed in split.items():
-        for path, label in listed:
-            yield Clip(str(path.relative_to(root)), label, name, clips.read(path, size, channels, every))
+        for clip in listed:
+            frames = clips.read(clip.path, size, channels, every)
+            yield Clip(str(clip.path.relative_to(root)), clip.label, name, frames)
 
 
-def _split(root: Path, labelled: bool) -> dict[Split, list[_Listed]]:
-    if not ((root / "train").is_dir() and (root / "test").is_dir()):
-        return _dealt(root, _listed(root, labelled))
-    given = {name: _listed(root / name, labelled) for name in SPLITS if (root / name).is_dir()}
-    if "val" not in given:
-        # One part for val, none for test: that is given.
-        dealt = _dealt(root / "train", given["train"])
-        given |= {"train": dealt["train"] + dealt["test"], "val": dealt["val"]}
-    return {name: given[name] for name in SPLITS}
+def _refuse_empty(root: Path, given: folders.Splits) -> None:
+    filled = {parent for part in given.values() for clip in part for parent in (clip.path, *clip.path.parents)}
+    for folder in folders.below(root):
+        if folder not in filled:
+            raise UserError(f"{folder}: holds no frames; remove it, or put the frames of the clip into it")
 
 
-def _dealt(root: Path, listed: list[_Listed]) -> dict[Split, list[_Listed]]:
+def _split(root: Path, given: folders.Splits) -> dict[Split, list[Labelled]]:
+    """Every clip in its split; those without one, and train's, give the splits that are missing."""
+    whole = given.get(None) or given["train"]
+    dealt = _dealt(root, whole) if len(given) < len(SPLITS) else {"train": whole}
+    found: dict[Split, list[Labelled]] = {"train": [], "val": given.get("val", []), "test": given.get("test", [])}
+    for split, part in dealt.items():
+        # What is drawn for a split that is given stays in train.
+        found["train" if split in given else split] += part
+    return found
+
+
+def _dealt(root: Path, listed: list[Labelled]) -> dict[Split, list[Labelled]]:
     """A tenth of each class, at least one clip, for val and for test: the names with the smallest hashes."""
-    split: dict[Split, list[_Listed]] = {name: [] for name in SPLITS}
+    split: dict[Split, list[Labelled]] = {name: [] for name in SPLITS}
     for label, group in groupby(sorted(listed, key=lambda clip: clip.label), key=lambda clip: clip.label):
         ranked = sorted(group, key=lambda clip: hashlib.sha256(clip.path.name.encode()).digest())
         if len(ranked) < 3:
@@ -83,16 +90,15 @@ def _dealt(root: Path, listed: list[_Listed]) -> dict[Split, list[_Listed]]:
     return split
 
 
-def _listed(folder: Path, labelled: bool) -> list[_Listed]:
-    """The clips of a folder, ordered by path: video files, and folders that hold frames."""
-    endings = clips.VIDEOS | clips.PICTURES
-    files = images.classes(folder, endings) if labelled else [(path, "") for path in images.files(folder, endings)]
-    found = {path if path.suffix.lower() in clips.VIDEOS else path.parent: label for path, label in files}
-    for path, label in found.items():
-        if path in (folder, folder / label):
-            raise UserError(f"{path}: holds pictures beside its clips; put the frames of each clip into its own folder")
-    filled = {parent for path in found for parent in (path, *path.parents)}
-    for empty in sorted(set(folder.rglob("*/")) - filled):
-        if not any(part.startswith(".") for part in empty.relative_to(folder).parts):
-            raise UserError(f"{empty}: holds no frames; remove it, or put the frames of the clip into it")
-    return [_Listed(path, label) for path, label in found.items()]
+def _clips(members: list[Labelled]) -> list[Labelled]:
+    """From files to clips, ordered by path: video files, and folders that hold frames."""
+    found = {}
+    for file in members:
+        whole = file.path.suffix.lower() in clips.VIDEOS
+        if not whole and file.path.parent == file.folder:
+            raise UserError(
+                f"{file.folder}: holds pictures beside its clips; put the frames of each clip into its own folder"
+            )
+        path = file.path if whole else file.path.parent
+        found[path] = replace(file, path=path)
+    return list(found.values())

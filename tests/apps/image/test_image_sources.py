@@ -116,6 +116,28 @@ def test_folder_with_the_users_own_splits(tmp_path):
         sources.folder(tmp_path, (4, 6), False)
 
 
+def test_train_and_val_are_splits_and_no_classes(tmp_path):
+    pets(tmp_path / "train", 10)
+    pets(tmp_path / "Validation", 2)
+    source = sources.folder(tmp_path, (4, 6), False)
+    assert source.classes == ("cat", "dog")
+    assert source.notes == (f"{tmp_path}: splits train (cat 10, dog 10), val (cat 2, dog 2); test drawn from train",)
+    found = source.read()
+    assert Counter(found.splits) == {"train": 16, "val": 4, "test": 4}
+    assert {split for id, split in zip(found.ids, found.splits, strict=True) if id.startswith("Val")} == {"val"}
+
+
+def test_what_was_recognised_is_said_and_is_no_part_of_the_data(tmp_path):
+    pets(tmp_path / "pets", 10)
+    config, store = APP.config("smoke", ["data.source=folder", f"data.path={tmp_path / 'pets'}"]), Store(tmp_path)
+    APP.prepare(config, store)
+    before = APP.data(config, store)
+    assert before.notes == (f"{tmp_path / 'pets'}: classes cat 10, dog 10; val and test drawn from these",)
+    (tmp_path / "pets" / "cat" / "cat.heic").touch()
+    after = APP.data(config, store)
+    assert after.notes == (before.notes[0] + "; passed over: 1 .heic",) and after.digest == before.digest
+
+
 def test_folder_reads_what_people_have(tmp_path):
     pets(tmp_path)
     exif = Image.Exif()
@@ -167,7 +189,7 @@ def test_folders_that_will_not_do(tmp_path):
     with pytest.raises(UserError, match="is not a folder"):
         sources.folder(tmp_path / "none", (4, 6), False)
     save(tmp_path / "cat" / "1.png")
-    with pytest.raises(UserError, match="has 1 subfolders"):
+    with pytest.raises(UserError, match="has 1 subfolder;"):
         sources.folder(tmp_path, (4, 6), False)
     save(tmp_path / "dog" / "1.png")
     with pytest.raises(UserError, match="the val split has no pictures"):

@@ -40,9 +40,36 @@ def test_the_splits_of_a_file_are_the_whole_text_cut_at_lines(text_file, tmp_pat
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
     for name, part in (("b", TEXT[1000:]), ("a", TEXT[:1000])):
         (tmp_path / f"{name}.txt").write_text(part)
-    (tmp_path / "c.md").write_text("not this")
+    (tmp_path / "c.png").write_bytes(b"not this")
     source = files.source(tmp_path, 0.2)
     assert "".join(piece for split in SPLITS for piece in source.read(split)) == TEXT
+
+
+def test_a_folder_of_texts_of_any_kind(tmp_path):
+    root = tmp_path / "wiki"
+    texts = {"a.md": "# One", "b/day two.HTML": "<p>Two</p>\n", "c.rst": "Three\n", "d.py": "", "é.txt": "Four"}
+    left = {".git/config.txt": "no", "__MACOSX/._a.md": "no", "b/photo.jpg": "no", "z.pdf": "no"}
+    for name, text in (texts | left).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    source = files.source(root, 0.5)
+    # No word of one text goes on in the next.
+    assert "".join(p for split in SPLITS for p in source.read(split)) == "# One\n<p>Two</p>\nThree\nFour"
+    said = f"{root}: 4 text files (1 .md, 1 .html, 1 .rst); passed over: 1 .jpg, 1 .py, 1 .pdf"
+    assert source.notes == (said,)
+
+
+def test_what_was_read_is_said_with_the_data(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.md").write_text(TEXT)
+    config, store = configured(tmp_path / "own"), Store(tmp_path / "store")
+    assert batches(config, store).notes[0] == f"{tmp_path / 'own'}: 1 text files (1 .md)"
+
+
+def test_a_folder_without_text_says_what_is_there(tmp_path):
+    (tmp_path / "a.docx").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"holds no text file \(.*\.md.*\); it holds 1 \.docx; name one file"):
+        files.source(tmp_path, 0.1)
 
 
 def test_the_vocabulary_is_the_training_splits(tmp_path):
@@ -87,7 +114,8 @@ def test_a_file_that_cannot_be_trained_on_is_one_line(tmp_path, content, message
 
 
 def test_no_path_no_file_and_an_empty_folder_are_one_line(tmp_path):
-    for path, message in ((None, "add --set data.path"), (tmp_path / "none", "no such file"), (tmp_path, "no \\*.txt")):
+    empty = (tmp_path, "holds no text file .* it holds nothing")
+    for path, message in ((None, "add --set data.path"), (tmp_path / "none", "no such file"), empty):
         with pytest.raises(UserError, match=message):
             files.source(path, 0.1)
 

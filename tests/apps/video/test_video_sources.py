@@ -55,9 +55,26 @@ def test_given_splits_are_kept(tmp_path, square, pictures):
     assert sum(split == "train" for split in found.values()) == 6
 
 
-def test_a_class_may_be_called_train(clips):
+def test_no_class_is_called_train(clips):
     (clips / "run").rename(clips / "train")
-    assert {clip.label for clip in read(clips)} == {"jump", "train"}
+    with pytest.raises(
+        UserError, match=r"jump: lies beside train, by name a split; .* if train is a class, give it an"
+    ):
+        read(clips)
+
+
+def test_splits_by_other_names_and_leftovers(tmp_path, square, pictures):
+    for name in ("take 1", "ünd 2", "take3"):
+        for label in ("jump", "run"):
+            for split in ("Training", "valid"):
+                pictures(tmp_path / split / label / name, square(count=3))
+    pictures(tmp_path / "valid" / "run" / "@eaDir", square(count=3))
+    pictures(tmp_path / "__MACOSX" / "Training" / "jump" / "take 1", square(count=3))
+    found = {clip.id: clip.split for clip in read(tmp_path)}
+    assert sorted(found.values()) == ["test"] * 2 + ["train"] * 4 + ["val"] * 6
+    assert all(id.startswith("Training/") for id, split in found.items() if split != "val")
+    [said] = folder.source(tmp_path, 16, 1, 1).notes
+    assert said == f"{tmp_path}: splits train (jump 3, run 3), val (jump 3, run 3); test drawn from train"
 
 
 def test_without_classes_clips_lie_anywhere(clips):
@@ -69,6 +86,7 @@ def test_without_classes_clips_lie_anywhere(clips):
     ("change", "message"),
     [
         (lambda root, put: put(root / "run", 1), "run: holds pictures beside its clips"),
+        (lambda root, put: put(root, 1), "frame_1.png: lies beside the classes"),
         (lambda root, put: (root / "run" / "take9").mkdir(), "take9: holds no frames"),
         (lambda root, put: [put(root / "swim" / name, 2) for name in "ab"], "swim: holds 2 clips; a class needs three"),
         (lambda root, put: (root / "jump" / "take1" / "frame_2.png").unlink(), "take1: frame 2 is missing"),
@@ -118,7 +136,7 @@ def test_short_clips_are_left_out_of_prediction_and_long_ones_cut(tmp_path, clip
     ]
     assert {row["frames"] for row in rows} == {5} and len({row["id"] for row in rows}) == len(rows)
     assert sum(row["id"].startswith("jump/long, frames") for row in rows) == 2
-    assert len(found.notes) == 1 and "left out, fewer than 5 frames: 2 clips" in found.notes[0]
+    assert "left out, fewer than 5 frames: 2 clips" in found.notes[-1]
     with pytest.raises(UserError, match="no clip has 23 frames"):
         prepared(tmp_path, clips, windows[0], "data.context=20", "data.horizon=3")
 

@@ -84,6 +84,16 @@ def test_a_header_that_lies_costs_no_memory(tmp_path):
     assert "far more than it can hold" in refused(path)
 
 
+def test_gzip_may_grow_as_much_as_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "MOST_RATIO_FROM", 1000)
+    packed = gzip.compress(encoded(np.zeros((600, 100), np.uint8)))
+    assert len(packed) * 200 < 60_000 < len(packed) * 1100
+    path = written(tmp_path / "a.gz", packed)
+    assert "far more than it can hold" in refused(path, 2)
+    monkeypatch.setattr(idx, "MOST_RATIO_FROM", 60_000)
+    assert idx.read(path, 2).shape == (600, 100)
+
+
 def test_truncated_and_damaged_gzip(tmp_path):
     packed = gzip.compress(encoded(np.frombuffer(os.urandom(6000), np.uint8).reshape(10, 20, 30)))
     for size in (len(packed) // 2, len(packed) - 3):

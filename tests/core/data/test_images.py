@@ -3,12 +3,13 @@
 import io
 import os
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from core.data import images
 from core.errors import UserError
@@ -212,28 +213,24 @@ def test_pixels_cut_the_middle_and_average(tmp_path: Path) -> None:
     assert np.abs(images.pixels(stripes, (8, 8)).astype(int) - 127).max() < 30  # no stripes survive: averaged
 
 
-def test_files_in_order(tmp_path: Path) -> None:
-    for name in ("b/2.png", "a/3.JPG", "1.png", ".hidden.png", ".git/a.png", "b/notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [str(path.relative_to(tmp_path)) for path in images.files(tmp_path)] == ["1.png", "a/3.JPG", "b/2.png"]
-    assert [path.name for path in images.files(tmp_path, {".txt"})] == ["notes.txt"]
-    with pytest.raises(UserError, match=r"b: holds no file that ends in \.webm"):
-        images.files(tmp_path / "b", {".webm"})
-    with pytest.raises(UserError, match="is not a folder"):
-        images.files(tmp_path / "1.png")
+@pytest.mark.parametrize("name", ["a.png", "a.eps", "a.jpg"])
+def test_what_would_start_another_program_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("another program was started")
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    path = tmp_path / name
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    assert "is not a picture of a kind that is read" in refused(path)
 
 
-def test_classes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has 0 subfolders"):
-        images.classes(tmp_path)
-    with pytest.raises(UserError, match="is not a folder"):
-        images.classes(tmp_path / "none")
-    for name in ("dog/1.png", "cat/2.png", "cat/more/1.png", ".cache/1.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [(str(path.relative_to(tmp_path)), label) for path, label in images.classes(tmp_path)]
-    assert found == [("cat/2.png", "cat"), ("cat/more/1.png", "cat"), ("dog/1.png", "dog")]
-    (tmp_path / "fish").mkdir()
-    with pytest.raises(UserError, match="fish: holds no file"):
-        images.classes(tmp_path)
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "PCX", "ICO", "JPEG2000", "AVIF"]
+)
+def test_the_kinds_that_people_have_are_read_by_any_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.dat"
+    Image.new("RGB", (32, 32), (200, 30, 30)).save(path, format=kind)
+    assert abs(int(images.pixels(images.load(path))[16, 16, 0]) - 200) < 8

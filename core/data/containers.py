@@ -1,0 +1,125 @@
+"""Whether a file of sound or pictures in motion is all there, by what its container says of its own size.
+
+A number of frames or a duration is often an estimate, for example with a varying frame rate; the size that a container
+declares is not. Sizes that a writer leaves open, because it could not go back to the file's beginning, say nothing.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+SLACK = 1024
+"""bytes, and a fiftieth of all, that a whole file may lack: some writers count their header twice"""
+MOST_PARTS = 100_000
+"""boxes or chunks that are looked at; a false file may have one every eight bytes"""
+OPEN = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000})
+"""sizes of 32 bits that stand for "not known", beside those near 2 ** 32; see `_known`"""
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""of an object whose 24 bytes of head and id are followed by the file's size; ASF specification 1.2, section 3.2"""
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def declared_size(path: Path) -> int | None:
+    """Bytes that a RIFF (WAV, AVI), AIFF, AU, MP4, Matroska or ASF file should have at least; None: it does not say.
+
+    Only the few bytes are read that say so. Raises OSError as reading does.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+        file.seek(0)
+        for recognised, size in _KINDS:
+            if recognised(head):
+                return size(file)
+    return None
+
+
+def _known(size: int) -> bool:
+    return size not in OPEN and size < 0xFFFFFF00
+
+
+def _chunks(file: IO[bytes], order: str) -> int | None:
+    """RIFF's and AIFF's: the end of the sound's own chunk, else of the outermost one."""
+    kind = file.read(12)
+    size = int.from_bytes(kind[4:8], order)  # type: ignore[arg-type]
+    if kind[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
+        for _ in range(MOST_PARTS):
+            head = file.read(8)
+            if len(head) < 8:
+                break
+            inner = int.from_bytes(head[4:], order)  # type: ignore[arg-type]
+            if head[:4] in (b"data", b"SSND"):
+                return file.tell() + inner if _known(inner) else None
+            file.seek(inner + inner % 2, os.SEEK_CUR)
+    return 8 + size if _known(size) else None
+
+
+def _au(file: IO[bytes]) -> int | None:
+    head = file.read(12)
+    size = int.from_bytes(head[8:], "big")
+    return int.from_bytes(head[4:8], "big") + size if _known(size) else None
+
+
+def _boxes(file: IO[bytes]) -> int | None:
+    """The end of MP4's last box. What stands behind the boxes, and is none, does not count."""
+    end = 0
+    for _ in range(MOST_PARTS):
+        head = file.read(8)
+        if len(head) < 8 or not (head[4:].isascii() and head[4:].isalnum()):
+            break
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(file.read(8), "big")
+        if not 8 <= size < 1 << 56:  # 0: as far as the file goes
+            break
+        end += size
+        file.seek(end)
+    return end or None
+
+
+def _matroska(file: IO[bytes]) -> int | None:
+    for id in (EBML, SEGMENT):
+        if file.read(4) != id:
+            return None
+        size = _variable(file)
+        if size is None:
+            return None
+        end = file.tell() + size
+        file.seek(end if id == EBML else 0)
+    return end
+
+
+def _variable(file: IO[bytes]) -> int | None:
+    """EBML's number of variable length; all ones: not known."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    length = 9 - first[0].bit_length()
+    bits = 7 * length
+    value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << bits) - 1)
+    return None if value == (1 << bits) - 1 else value
+
+
+def _asf(file: IO[bytes]) -> int | None:
+    head = file.read(1 << 13)
+    at = head.find(ASF_PROPERTIES)
+    return int.from_bytes(head[at + 40 : at + 48], "little") or None if at >= 0 else None
+
+
+_KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[IO[bytes]], int | None]], ...] = (
+    (lambda head: head[:4] == b"RIFF", lambda file: _chunks(file, "little")),
+    (lambda head: head[:4] == b"FORM", lambda file: _chunks(file, "big")),
+    (lambda head: head[:4] == b".snd", _au),
+    (lambda head: head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"), _boxes),
+    (lambda head: head[:4] == EBML, _matroska),
+    (lambda head: head[:16] == ASF_HEADER, _asf),
+)
+
+
+def lacking(path: Path) -> str | None:
+    """What is missing of a file that was cut off, for people; None: it is whole, or does not say how long it is."""
+    declared, held = declared_size(path), path.stat().st_size
+    if declared is None or declared - held <= min(SLACK, declared // 50):
+        return None
+    return f"is truncated: holds {held:,} of the {declared:,} bytes that it declares"
