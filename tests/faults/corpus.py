@@ -70,6 +70,27 @@ BOMB = gzip.compress(bytes(80 << 20))
 """80 KiB that come to 80 MiB"""
 
 
+UNREAD = (
+    ("captioning", "data.images=x", "data.source=flickr8k"),
+    ("captioning", "decode.groups=3", "decode.method=diverse"),
+    ("image", "data.colour=true", "data.source=folder"),
+    ("image", "train.noise=0.5", "train.task=denoise"),
+    ("image", "model.patch=4", "model.order=patches"),
+    ("language", "data.held_out=0.2", "data.source=file"),
+    ("language", "evaluate.cache_weight=0.2", "evaluate.cache!=0"),
+    ("recommend", "data.items=x", "data.source=csv"),
+    ("recommend", "loss.penalty=2.0", "loss.name=bpr-max"),
+    ("similarity", "data.low=0.5", "data.source=csv"),
+    ("similarity", "predict.top=3", "predict.rank=true"),
+    ("speech", "data.held_out=theo", "data.source=fsdd"),
+    ("translation", "data.test=x", "data.source=multi30k"),
+    ("translation", "model.heads=2", "model.attention=multihead"),
+    ("video", "data.horizon=3", "train.task=predict_frames"),
+    ("video", "data.colour=true", "data.source=folder"),
+)
+"""(application, a setting that its other settings leave unread, when it would be read)"""
+
+
 def settings() -> Iterator[Fault]:
     """What is typed wrongly, the same for every application."""
     for app in APPS:
@@ -84,6 +105,13 @@ def settings() -> Iterator[Fault]:
         yield Fault(f"evaluate --app {app} --run latest", f"run latest: .* run of {app}")
         yield Fault(f"predict --app {app} --run 12345678", "12345678")
         yield Fault(f"train --app {app} --resume latest", f"{app}")
+        yield Fault(f"{train}data.path={{path}}", r"data\.path=.*nowhere: no such file or folder", nowhere)
+        yield Fault(f"{train}data.source=builtin --set data.path={{path}}", "data.path=.*: is read only with", nowhere)
+        yield Fault(
+            f"{train}optimizer.decay=0.3", r"optimizer\.decay=0\.3: is read only with optimizer\.schedule=decay"
+        )
+    for app, setting, wanted in UNREAD:
+        yield Fault(f"train --app {app} --set {setting}", f"{setting}.*: is read only with {wanted}")
 
 
 USAGE = [
@@ -235,6 +263,10 @@ def folders() -> Iterator[Fault]:
         inside = tuple((f"{label}/{n}.png", good) for label in ("cat", "dog") for n in range(1, 12))
         yield Fault(classes, rf"cat/{name}\.png", beside(f"cat/{name}.png", content, *inside))
         yield Fault(clips, r"frame_1\.png", beside("walk/a/frame_1.png", content, *filmed(good)))
+    yield from half_layouts(classes, clips, good)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    inside = tuple((f"{label}/{n}.png", good) for label in ("cat", "dog") for n in range(1, 12))
+    yield Fault(classes, r"cat/eps\.png: is not a picture", beside("cat/eps.png", eps, *inside))
     yield Fault(captions, "missing|no such", beside("1.png", good, ("captions.csv", table)))
     yield Fault(captions, "column", beside("0.png", good, ("captions.csv", "sketch,text\n0.png,x\n")))
     yield Fault(captions, "CSV", beside("0.png", good, ("a.csv", table), ("b.csv", table)))
@@ -245,6 +277,27 @@ def folders() -> Iterator[Fault]:
     for name, content in {"zero.wav": b"", "text.wav": b"no sound", "cut.wav": sound()[:30]}.items():
         metadata = ("metadata.csv", "path,text\n" + f"{name},one two\n" * 3)
         yield Fault(sounds, name.replace(".", r"\."), beside(name, content, metadata))
+    metadata = ("metadata.csv", "path,text\n" + "tenth.wav,one two\n" * 3)
+    tenth = sound()[:800]
+    yield Fault(sounds, r"tenth\.wav: .*holds 800 of the 8,044 bytes", beside("tenth.wav", tenth, metadata))
+
+
+def half_layouts(classes: str, clips: str, good: bytes) -> Iterator[Fault]:
+    """Folders whose splits or classes are not what they seem; pictures, and clips of one frame each."""
+    layouts = {
+        "holdout: lies beside": ("train/cat/{}", "train/dog/{}", "holdout/cat/{}"),
+        "if train is a class": ("bus/{}", "car/{}", "train/{}"),
+        "a second folder for val": ("train/cat/{}", "train/dog/{}", "val/cat/{}", "valid/cat/{}"),
+        "has test and no folder train": ("test/cat/{}", "test/dog/{}"),
+        "no such class in .*train": ("train/cat/{}", "train/dog/{}", "val/cow/{}"),
+        "is a split within a class": ("cat/train/{}", "dog/train/{}"),
+        "has 1 subfolder": ("cat/{}",),
+        "files without a class": ("train/cat/{}", "train/dog/{}", "test/1.png"),
+    }
+    for said, names in layouts.items():
+        for command, part in ((classes, "1.png"), (clips, "1/1.png")):
+            (name, content), *others = ((name.format(part), good) for name in names)
+            yield Fault(command, said, beside(name, content, *others, ("names.txt", said)))
 
 
 def checkpoints() -> Iterator[Fault]:
