@@ -63,4 +63,7 @@ def test_the_command_exists(page: str, command: str, monkeypatch: pytest.MonkeyP
     for name in (given.get("app") or "").split(","):
         if name and name != "all" and name not in made:
             settings = [setting for setting in given.get("set") or [] if setting not in cells]
-            expand(apps.load(name), given.get("preset") or "default", settings)
+            if context.name in ("evaluate", "predict"):  # their settings add to those of a run, whatever it is
+                apps.load(name).presets["default"].override(settings)
+            else:
+                expand(apps.load(name), given.get("preset") or "default", settings)

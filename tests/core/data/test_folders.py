@@ -15,7 +15,9 @@ PICTURES = frozenset({".png", ".jpg"})
 def made(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        if not name.endswith("/"):
+        if name.endswith("/"):
+            (root / name).mkdir(exist_ok=True)
+        else:
             (root / name).touch()
     return root
 
