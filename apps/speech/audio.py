@@ -12,6 +12,8 @@ from core.errors import UserError
 
 LONGEST = 600.0
 """seconds; a longer recording is refused before it is decoded"""
+ENOUGH = 0.95
+"""share of the samples declared by an MP3 file that must be there; encoders count their padding in different ways"""
 RATES = (1_000, 400_000)
 """sample rates that a recording may declare, in Hz"""
 
@@ -50,15 +52,25 @@ def _decode(path: Path) -> tuple[Samples, int]:
         with soundfile.SoundFile(path) as file:
             _check_declared(path, file.frames, file.samplerate)
             samples = file.read(dtype="float32", always_2d=True)
-            # FLAC says how many samples it has; of other formats the number is what the file's size makes of it.
-            if file.format == "FLAC" and len(samples) < file.frames:
-                number = f"{len(samples):,} of {file.frames:,} samples"
+            if len(samples) < ENOUGH * file.frames and _counts_samples(path):
+                number = f"{len(samples):,} of the {file.frames:,} samples that it declares"
                 raise UserError(f"{path}: is truncated: holds {number}; copy it again")
             return samples.mean(axis=1, dtype=np.float32), file.samplerate
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: is not audio that can be read ({error.error_string.rstrip('.')})") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _counts_samples(path: Path) -> bool:
+    """Whether the number of samples is more than what libsndfile makes of the file's size.
+
+    Of MP3 that is so where the first frame holds a table of contents; for other formats see `core.data.containers`,
+    and a FLAC file that is cut off cannot be decoded to its end.
+    """
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    return b"Xing" in head or b"Info" in head
 
 
 def _check_declared(path: Path, frames: int, rate: int) -> None:

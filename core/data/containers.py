@@ -18,11 +18,12 @@ OPEN = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000})
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 """of an object whose 24 bytes of head and id are followed by the file's size; ASF specification 1.2, section 3.2"""
+WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def declared_size(path: Path) -> int | None:
-    """Bytes that a RIFF (WAV, AVI), AIFF, AU, MP4, Matroska or ASF file should have at least; None: it does not say.
+    """Bytes that a RIFF (WAV, AVI), Wave64, AIFF, AU, MP4, Matroska or ASF file should have; None: it does not say.
 
     Only the few bytes are read that say so. Raises OSError as reading does.
     """
@@ -101,6 +102,10 @@ def _variable(file: IO[bytes]) -> int | None:
     return None if value == (1 << bits) - 1 else value
 
 
+def _wave64(file: IO[bytes]) -> int | None:
+    return int.from_bytes(file.read(24)[16:], "little") or None
+
+
 def _asf(file: IO[bytes]) -> int | None:
     head = file.read(1 << 13)
     at = head.find(ASF_PROPERTIES)
@@ -114,11 +119,25 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[IO[bytes]], int | None]],
     (lambda head: head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"), _boxes),
     (lambda head: head[:4] == EBML, _matroska),
     (lambda head: head[:16] == ASF_HEADER, _asf),
+    (lambda head: head[:16] == WAVE64, _wave64),
 )
+
+
+def _within_a_page(path: Path) -> bool:
+    """Whether an Ogg file ends within one of its pages, of 64 KiB at most; each says how long it is (RFC 3533)."""
+    with path.open("rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(max(0, path.stat().st_size - (1 << 17)))
+        page = file.read()
+    page = page[max(page.rfind(b"OggS"), 0) :]
+    return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def lacking(path: Path) -> str | None:
     """What is missing of a file that was cut off, for people; None: it is whole, or does not say how long it is."""
+    if _within_a_page(path):
+        return "is truncated: ends within a page"
     declared, held = declared_size(path), path.stat().st_size
     if declared is None or declared - held <= min(SLACK, declared // 50):
         return None

@@ -24,6 +24,34 @@ def test_any_format_and_rate_to_one_channel(tmp_path, suffix, rate):
     assert np.abs(samples).max() == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au", "w64", "caf"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_recording_that_was_cut_off_is_named(tmp_path, suffix, share):
+    path = tmp_path / f"cut.{suffix}"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 80_000), 16000)
+    assert abs(len(audio.read(path, 16000)) - 80_000) < 3000
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match=rf"cut.{suffix}: is (truncated|not audio that can be read)"):
+        audio.read(path, 16000)
+
+
+def test_a_tenth_of_a_recording_is_refused_with_both_numbers(tmp_path):
+    path = tmp_path / "tenth.wav"
+    soundfile.write(path, SECOND, 16000)
+    path.write_bytes(path.read_bytes()[:3200])
+    with pytest.raises(UserError, match=r"tenth.wav: is truncated: holds 3,200 of the 32,044 bytes that it declares"):
+        audio.read(path, 16000)
+
+
+def test_a_stream_that_leaves_its_length_open_is_read(tmp_path):
+    path = tmp_path / "piped.wav"
+    soundfile.write(path, SECOND, 16000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 4 + whole[8:40] + b"\xff" * 4 + whole[44:])
+    assert len(audio.read(path, 16000)) == 16000
+
+
 def made(tmp_path, kind):
     path = tmp_path / f"{kind}.wav"
     if kind == "empty":

@@ -40,7 +40,7 @@ FILMS = {
     "asf": {},
     "mp4 fast": {"movflags": "faststart"},
 }
-SOUNDS = ("WAV", "AIFF", "AU", "WAVEX", "RF64")
+SOUNDS = ("WAV", "AIFF", "AU", "WAVEX", "W64", "RF64")
 
 
 @pytest.mark.parametrize("kind", [kind for kind, options in FILMS.items() if options is not None])
@@ -79,6 +79,17 @@ def wav(size: int, held: int = 8000) -> bytes:
         sound.writeframes(b"\1\2" * (held // 2))
     content = file.getvalue()
     return content[:40] + size.to_bytes(4, "little") + content[44:]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_ends_with_a_page(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 64000), 16000, format="OGG", subtype=subtype)
+    whole = path.read_bytes()
+    assert lacking(path) is None
+    for length in (len(whole) // 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert lacking(path) == "is truncated: ends within a page"
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0xFFFFFFDB, 0x7FFFFFFF, 0x7FFFF000, 0, 8000, 8044, 7000])
