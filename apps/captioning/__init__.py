@@ -1,5 +1,6 @@
 """Captions of pictures. This file and config.py are the only ones that know the configuration."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,20 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 def prepare(config: CaptioningConfig, store: Store) -> None:
     """Pictures and captions of the configured source, in the store; a second time it does nothing."""
-    _annotations(config, store, _prepared(config, store))
+    _annotations(config, store, _prepared(config, store, _source(config)))
 
 
 def batches(config: CaptioningConfig, store: Store) -> Data:
     """Loaders of the splits."""
-    prepared, wanted = _prepared(config, store), config.train
+    source, wanted = _source(config), config.train
+    prepared = _prepared(config, store, source)
     annotations = _annotations(config, store, prepared)
     made = data.batches(
         prepared, size=wanted.batch, captions=wanted.captions, seed=wanted.seed, annotations=annotations
     )  # fmt: skip
     if config.model.backbone:
         made.facts["weights"] = str(data.backbone(store, config.model.backbone).folder)
-    return made
+    return replace(made, notes=(*source.notes, *made.notes))
 
 
 def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
@@ -60,8 +62,8 @@ def score(config: CaptioningConfig) -> Score:
     return Score("facts_true" if config.data.source == "builtin" else "cider", "max")
 
 
-def _prepared(config: CaptioningConfig, store: Store) -> Prepared:
-    return data.prepare(store, _source(config), side=config.data.side, vocabulary=config.data.vocabulary)
+def _prepared(config: CaptioningConfig, store: Store, source: Source) -> Prepared:
+    return data.prepare(store, source, side=config.data.side, vocabulary=config.data.vocabulary)
 
 
 def _annotations(config: CaptioningConfig, store: Store, prepared: Prepared) -> Prepared | None:

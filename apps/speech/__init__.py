@@ -1,5 +1,6 @@
 """Speech to text. This file and config.py are the only ones that know the configuration."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,20 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 def prepare(config: SpeechConfig, store: Store) -> None:
     """Features of the configured source, in the store; a second time it does nothing."""
-    _prepared(config, store)
+    _prepared(config, store, _source(config, store))
 
 
 def batches(config: SpeechConfig, store: Store) -> Data:
     """Loaders of the splits."""
-    return data.batches(
-        _prepared(config, store),
+    source = _source(config, store)
+    made = data.batches(
+        _prepared(config, store, source),
         units=config.data.units,
         stack=config.model.stack,
         seconds=config.train.batch,
         seed=config.train.seed,
     )
+    return replace(made, notes=(*source.notes, *made.notes))
 
 
 def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
@@ -48,9 +51,9 @@ def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
     )
 
 
-def _prepared(config: SpeechConfig, store: Store) -> Prepared:
+def _prepared(config: SpeechConfig, store: Store, source: Source) -> Prepared:
     features = LogMel(config.data.rate, config.data.bands, config.data.level)
-    return data.prepare(store, _source(config, store), features, copies=config.data.perturb, seed=config.data.seed)
+    return data.prepare(store, source, features, copies=config.data.perturb, seed=config.data.seed)
 
 
 def _source(config: SpeechConfig, store: Store) -> Source:

@@ -50,3 +50,5 @@ class Source:
     """plain JSON values that determine every picture and caption"""
     read: Callable[[], Iterator[Picture]]
     """raises UserError naming the record that is at fault"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told of it"""

@@ -1,7 +1,8 @@
 """The user's own pictures: a table with the columns `path` and `caption`, one row for each caption.
 
-`path` is relative to the table's folder. A column `split` (train, val or test) may be there; without it a tenth of
-the pictures each becomes val and test.
+`path` is relative to the table's folder, or to one in it: Flickr8k, as it is handed around today, is `captions.txt`
+beside `Images/`. A column `split` (train, val or test) may be there; without it a tenth of the pictures each becomes
+val and test.
 """
 
 import hashlib
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import cast
 
 from apps.captioning.sources import SPLITS, Picture, Source, Split
-from core.data import tables
+from core.data import folders, tables
 from core.data.files import sha256
 from core.errors import UserError
 
 COLUMNS = {"path": ("image", "image_path", "image_name", "file", "file_name"), "caption": ("text", "description")}
 MORE = {"split": ()}
+CAPTIONS = "captions.txt"
+"""name of the table that is no table by its ending"""
 
 
 def source(path: Path | None) -> Source:
@@ -35,14 +38,17 @@ def source(path: Path | None) -> Source:
         "content": content.hexdigest(),
         "split": "by its column split, else by hash of the name",
     }
-    return Source(spec, partial(iter, pictures))
+    captions = sum(len(picture.captions) for picture in pictures)
+    said = f"{table}: {captions:,} captions of {len(pictures):,} pictures"
+    return Source(spec, partial(iter, pictures), (said,))
 
 
 def _find(path: Path | None) -> Path:
     if path is None:
         raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a table (columns path,caption)")
     if path.is_dir():
-        return tables.only_table(path)
+        flickr = [entry for entry in folders.entries(path) if entry.name.lower() == CAPTIONS]
+        return flickr[0] if flickr else tables.only_table(path)
     if not path.is_file():
         raise UserError(f"data.path={path}: no such file or folder")
     return path
@@ -52,19 +58,32 @@ def _grouped(path: Path) -> list[Picture]:
     """A picture for each path, with the captions of all its rows."""
     pictures: dict[str, Picture] = {}
     table = tables.read_table(path)
+    places = [path.parent, *(entry for entry in folders.entries(path.parent) if entry.is_dir())]
     for where, row in table.pick(COLUMNS, MORE):
         name, split = row["path"], row.get("split") or "train"
-        if not name or not (path.parent / name).is_file():
-            raise UserError(f"{where}: no such file: {path.parent / name}" if name else f"{where}: its path is empty")
+        if not name:
+            raise UserError(f"{where}: its path is empty")
         if split not in SPLITS:
             raise UserError(f"{where}: split {split!r}: write one of {', '.join(SPLITS)}")
-        known = pictures.setdefault(name, Picture(name, cast(Split, split), (), path.parent / name, where=where))
+        if name not in pictures:
+            pictures[name] = Picture(name, cast(Split, split), (), _picture(where, places, name), where=where)
+        known = pictures[name]
         if known.split != split:
             raise UserError(f"{where}: {name} is in {split} here and in {known.split} above; put it into one split")
         pictures[name] = known._replace(captions=(*known.captions, row["caption"]))
     if not pictures:
         raise UserError(f"{path}: has no rows below its header")
     return list(pictures.values()) if table.place("split") is not None else _with_splits(list(pictures.values()))
+
+
+def _picture(where: str, places: list[Path], name: str) -> Path:
+    """The one file of that name beside the table, or in a folder beside it."""
+    found = [place / name for place in places if (place / name).is_file()]
+    if not found:
+        raise UserError(f"{where}: no such file: {places[0] / name}")
+    if len(found) > 1 and found[0].parent != (places[0] / name).parent:
+        raise UserError(f"{where}: {name} is in {found[0].parent} and in {found[1].parent}; keep one of them")
+    return found[0]
 
 
 def _with_splits(pictures: list[Picture]) -> list[Picture]:

@@ -71,7 +71,8 @@ def _reader(name: Name, path: Path) -> tuple[list[Path], Read, str]:
     files = [path / file for file in (tokens, *lists.values())]
     for file in files:
         if not file.is_file():
-            raise UserError(f"{path}: has neither {karpathy.name} nor {file.name}; data.path names their folder")
+            other = "; with captions.txt alone, set data.source=folder" if (path / "captions.txt").is_file() else ""
+            raise UserError(f"{path}: has neither {karpathy.name} nor {file.name}; data.path names their folder{other}")
     return files, partial(_flickr, files[0], dict(zip(lists, files[1:], strict=True))), "publisher's"
 
 

@@ -30,6 +30,8 @@ class Source:
     """plain JSON values that determine every utterance"""
     read: Callable[[], Iterator[Utterance]]
     """raises UserError naming the record that is at fault"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told of it"""
 
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

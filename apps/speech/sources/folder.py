@@ -1,6 +1,7 @@
 """The user's own recordings: a table with the columns `path` and `text`, and the audio files that it names.
 
 `path` is relative to the table's folder. Two more columns may be there: `split` (train, val or test) and `speaker`.
+Without such a table, a folder may have one of the layouts of `apps.speech.sources.layouts`.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from apps.speech import audio
-from apps.speech.sources import SPLITS, Source, Split, Utterance
+from apps.speech.sources import SPLITS, Source, Split, Utterance, layouts
 from core.data import tables
 from core.data.files import sha256
 from core.errors import UserError
@@ -36,20 +37,19 @@ class _Row:
 
 
 def source(path: Path | None, rate: int) -> Source:
-    """The recordings that the table at `path` names (a folder: its only table).
+    """The recordings that the table at `path` names; of a folder those of its layout, or of its only table.
 
     Raises:
-        UserError: no such file, not one table, missing columns, or a row whose recording is missing, whose text is
-            empty, or whose split is unknown. All rows are checked before any recording is read.
+        UserError: no such file, not one table and no known layout, missing columns, or a row whose recording is gone,
+            whose text is empty, or whose split is unknown. All rows are checked before any recording is read.
     """
-    table = _find(path)
-    rows = _read_table(table)
+    rows, notes = _found(path)
     content = hashlib.sha256()
     for row in rows:
         content.update(repr((row.name, row.text, row.speaker, row.split, sha256(row.path))).encode())
     rule = "by its column split, else by hash of the name"
     spec = {"source": "folder", "rate": rate, "content": content.hexdigest(), "split": rule}
-    return Source(spec, partial(_read, rows, rate))
+    return Source(spec, partial(_read, rows, rate), notes)
 
 
 def _read(rows: list[_Row], rate: int) -> Iterator[Utterance]:
@@ -57,27 +57,30 @@ def _read(rows: list[_Row], rate: int) -> Iterator[Utterance]:
         yield Utterance(row.name, row.text, row.speaker, cast(Split, row.split), audio.read(row.path, rate))
 
 
-def _find(path: Path | None) -> Path:
+def _found(path: Path | None) -> tuple[list[_Row], tuple[str, ...]]:
+    """(every recording in its split, what the user should be told of them)."""
     if path is None:
         raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a table (columns path,text)")
-    if path.is_dir():
-        return tables.only_table(path)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder")
-    return path
+    if path.is_dir() and (known := layouts.recognised(path)):
+        rows, said = known
+        return _checked(path, rows), (f"{path}: {said}",)
+    table = tables.only_table(path) if path.is_dir() else path
+    found = _checked(table.parent, list(tables.read_table(table).pick(COLUMNS, MORE)), str(table))
+    return found, (f"{table}: {len(found):,} recordings",)
 
 
-def _read_table(path: Path) -> list[_Row]:
-    table = tables.read_table(path)
-    rows = [_row(path, where, values) for where, values in table.pick(COLUMNS, MORE)]
+def _checked(root: Path, rows: layouts.Rows, table: str = "") -> list[_Row]:
     if not rows:
-        raise UserError(f"{path}: has no rows below its header")
-    return rows if table.place("split") is not None else _with_splits(rows)
+        raise UserError(f"{table}: has no rows below its header")
+    found = [_row(root, where, values) for where, values in rows]
+    return found if "split" in rows[0][1] else _with_splits(found)
 
 
-def _row(table: Path, where: str, values: dict[str, str]) -> _Row:
+def _row(root: Path, where: str, values: dict[str, str]) -> _Row:
     name, text, split = values["path"], values["text"], values.get("split") or "train"
-    path = table.parent / name
+    path = root / name
     if not name or not path.is_file():
         raise UserError(f"{where}: no such file: {path}" if name else f"{where}: its path is empty")
     if not text:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from apps.captioning import APP
 from apps.captioning.sources import folder, published
-from core.errors import UserError
+from core.errors import Notice, UserError
 
 
 def write(path, lines):
@@ -132,6 +132,30 @@ def test_damaged_annotation_files(tmp_path):
 
 def table(root, *rows, header="path,caption"):
     return write(root / "captions.csv", [header, *rows])
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "Captions.txt"])
+def test_flickr8k_as_it_is_handed_around_today(tmp_path, name):
+    pictures(tmp_path / "Images", *(f"{n}.jpg" for n in range(4)))
+    rows = [f'{n}.jpg,"A dog runs, and {i} cats rest ."' for n in range(4) for i in range(5)]
+    write(tmp_path / name, ["image,caption", *rows])
+    source = folder.source(tmp_path)
+    found = read(source)
+    assert found["2.jpg"].captions == tuple(f"A dog runs, and {i} cats rest ." for i in range(5))
+    assert found["2.jpg"].image == tmp_path / "Images" / "2.jpg"
+    assert {picture.split for picture in found.values()} == {"train", "val", "test"}
+    assert source.notes == (f"{tmp_path / name}: 20 captions of 4 pictures",)
+    with pytest.warns(Notice, match="read as data.source=folder"):
+        assert APP.config("smoke", [f"data.path={tmp_path}"]).data.source == "folder"
+    pictures(tmp_path / "thumbnails", "0.jpg")
+    with pytest.raises(UserError, match=r"row 2: 0.jpg is in .*Images and in .*thumbnails; keep one of them"):
+        folder.source(tmp_path)
+
+
+def test_flickr8k_without_its_lists_says_what_would_do(tmp_path):
+    write(tmp_path / "captions.txt", ["image,caption"])
+    with pytest.raises(UserError, match=r"neither dataset_flickr8k.json nor .*; with captions.txt alone, set data.sou"):
+        published.source("flickr8k", tmp_path, None)
 
 
 def test_a_folder_of_the_users_own(tmp_path):

@@ -81,7 +81,7 @@ def made(tmp_path, kind):
         ("folder", "no such file"),
         ("empty", r"is empty \(0 bytes\)"),
         ("text", "is not audio that can be read"),
-        ("cut", "is not audio that can be read"),
+        ("cut", "is truncated: holds 20 of the 32,044 bytes"),
         ("zero-length", r"holds no samples \(zero-length audio\)"),
         ("nan", "holds 1 samples that are NaN or infinite, the first at 0.250 s"),
         ("infinite", "holds 8,000 samples that are NaN or infinite, the first at 0.500 s"),
