@@ -30,7 +30,7 @@ MOST = 20_000_000_000
 """pixels that a video may declare, or hold: about five minutes of full high definition"""
 OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "asf,avi,flv,gif,jpeg_pipe,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo",
+    "format_whitelist": "asf,avi,flv,gif,h264,hevc,ivf,jpeg_pipe,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,ogg",
 }
 """what FFmpeg may take a file for, and open for it: some of its readers are of lists that name other files"""
 

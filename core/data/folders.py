@@ -5,6 +5,7 @@ What was recognised is described in a line, so that nobody trains on something e
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -182,7 +183,12 @@ def _members(folder: Path, suffixes: Collection[str], labelled: bool, least: int
                 raise UserError(
                     f"{part}: is a split within a class; put the splits above the classes: {part.name}/{path.name}"
                 )
-    return [Labelled(file, path.name, path) for path in classes for file in files(path, suffixes)]
+    # One system writes an accent as a part of its letter, the other one behind it.
+    return [
+        Labelled(file, unicodedata.normalize("NFC", path.name), path)
+        for path in classes
+        for file in files(path, suffixes)
+    ]
 
 
 def described(root: Path, splits: Splits, suffixes: Collection[str]) -> str:

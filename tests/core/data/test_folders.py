@@ -130,6 +130,11 @@ def test_half_a_layout_is_named(tmp_path: Path, names: list[str], said: str) -> 
     assert re.search(said, refused(made(tmp_path, *names)))
 
 
+def test_an_accent_is_the_same_class_however_it_is_written(tmp_path: Path) -> None:
+    made(tmp_path, "train/caf\u00e9/1.png", "train/bar/1.png", "val/cafe\u0301/2.png")
+    assert read(tmp_path)["val"] == ["2.png caf\u00e9"]
+
+
 def test_links_are_followed(tmp_path: Path) -> None:
     made(tmp_path / "elsewhere", "cats/1.png", "more/2.png")
     made(tmp_path / "own", "dog/1.png", "cat/")
