@@ -38,7 +38,8 @@ def test_the_splits_of_a_file_are_the_whole_text_cut_at_lines(text_file, tmp_pat
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
-    for name, part in (("b", TEXT[1000:]), ("a", TEXT[:1000])):
+    cut = TEXT.index("\n", 1000) + 1
+    for name, part in (("b", TEXT[cut:]), ("a", TEXT[:cut])):
         (tmp_path / f"{name}.txt").write_text(part)
     (tmp_path / "c.png").write_bytes(b"not this")
     source = files.source(tmp_path, 0.2)

@@ -66,7 +66,7 @@ def test_sounds_whole_and_cut(tmp_path: Path, kind: str) -> None:
     if kind == "RF64":  # its size of 32 bits is left open
         assert said is None
     else:
-        assert said is not None and f"holds {len(whole) // 10:,} of the 16,0" in said
+        assert said is not None and f"holds {len(whole) // 10:,} of the 16," in said
 
 
 def wav(size: int, held: int = 8000) -> bytes:
