@@ -369,11 +369,16 @@ def new_cell(_: Context, name=None, path=None, json=False, debug=False):
 
 
 @task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
-def ui(c: Context, port=5000):
+def ui(_: Context, port=5000):
     """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    words = ["mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(int(port))]
-    c.run(_quoted(words), pty=sys.stdout.isatty())
+    from core.commands import run
+
+    def command():
+        from core.commands.ui import ui
+
+        ui(int(port))
+
+    run(command)
 
 
 @task

@@ -127,10 +127,9 @@ def at_work(workplace: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_trained_yet(invoke: Callable[..., Done], at_work: None) -> None:
-    assert (
-        "run latest: no such run of speech; newest runs: none; train one first"
-        in invoke("predict", "--app", "speech").error
-    )
+    store = os.environ["MLFLOW_TRACKING_URI"]
+    said = f"run latest: no such run, of speech in {store}; newest runs: none; train one first"
+    assert said in invoke("predict", "--app", "speech").error
     assert invoke("compare", "--app", "speech", "--json").result["runs"] == []
 
 

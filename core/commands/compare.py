@@ -12,10 +12,10 @@ from mlflow.tracking import MlflowClient
 
 from core import app as apps
 from core.app import App
-from core.commands.train import runs_folder
 from core.config import flat
 from core.console import duration, say, show_table
 from core.errors import UsageError, UserError, did_you_mean
+from core.places import runs_folder
 from core.training import tracking
 from core.training.comparable import Left, Mode, comparable, middle_size, of_equal_size, usable, within
 from core.training.compare import Comparison, corrected

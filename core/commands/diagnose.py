@@ -16,10 +16,10 @@ from torch import nn
 from core import app as apps
 from core.app import App, Data
 from core.commands.loading import prepared, trained
-from core.commands.train import runs_folder
 from core.config import Config
 from core.console import number, say, show_table
 from core.errors import UsageError
+from core.places import runs_folder
 from core.training import tracking
 from core.training.cure import attempt
 from core.training.diagnosis import Diagnosis, advice, outcomes, page, stream

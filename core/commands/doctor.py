@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from core import app as apps
-from core.commands.train import runs_folder
 from core.console import say, show_table
 from core.data.files import read_json, sha256
 from core.data.store import MANIFEST, Prepared, Store
 from core.errors import UserError
+from core.places import runs_folder
 from core.recurrence.kernels import native, triton_kernel
 from core.training import tracking
 from core.training.selfcheck import TOLERANCE, cells

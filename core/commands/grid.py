@@ -20,11 +20,12 @@ from filelock import FileLock, Timeout
 from core import app as apps
 from core.app import App
 from core.commands.loading import prepared
-from core.commands.train import UNFINISHED, runs_folder
+from core.commands.train import UNFINISHED
 from core.console import duration, number, say
 from core.data.files import writing
 from core.errors import UserError
 from core.interrupt import Interrupted
+from core.places import runs_folder
 from core.training import tracking
 from core.training.grid import Cell, expand
 from core.training.tracking import Logged

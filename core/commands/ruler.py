@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from core.commands.train import runs_folder
 from core.console import say, show_table
 from core.errors import UsageError, did_you_mean
+from core.places import runs_folder
 from core.recurrence.ruler import LAGS, TASKS, Measured, measure, vector_cells
 from core.training import pictures
 from core.training.drawing import as_written

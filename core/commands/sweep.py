@@ -7,16 +7,18 @@ from typing import Any
 import optuna
 from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL
 
 from core import app as apps
 from core.app import App
-from core.commands.train import runs_folder, train_one
+from core.commands.train import train_one
 from core.console import say, show_table
 from core.errors import UsageError, UserError
 from core.interrupt import Interrupted
+from core.places import is_database, runs_folder
 from core.training import tracking
 from core.training.progress import Pruned
-from core.training.sweep import DATABASES, Space, Watcher, best, study
+from core.training.sweep import Space, Watcher, best, study
 
 SHOWN = 5
 ERROR = "error"
@@ -82,10 +84,11 @@ def _check(app: App, preset: str, settings: Sequence[str], spaces: Sequence[Spac
 def _storage() -> str:
     """The tracking store, where it is a database."""
     uri = tracking.uri()
-    if uri.split(":")[0].split("+")[0] in DATABASES:
+    if is_database(uri):
         return uri
     runs_folder().mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{runs_folder().absolute() / 'sweeps.db'}"
+    path = runs_folder().absolute() / "sweeps.db"
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def _parent(client: MlflowClient, app: App, name: str, search: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """`invoke train`: prepare, train, evaluate, track; or go on with a run that was stopped."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from core.console import ProgressLine, duration, say, show_config, show_metrics,
 from core.data.files import read_json, write_json, writing
 from core.errors import UsageError, UserError
 from core.interrupt import Interrupted, StopRequest
+from core.places import runs_folder
 from core.recurrence.kernels import native
 from core.recurrence.rnn import backends
 from core.training import budget, registry, saved, tracking
@@ -189,18 +189,15 @@ def _data(app: App, config: Config) -> Data:
     return data
 
 
-def runs_folder() -> Path:
-    """Where checkpoints are kept: the environment variable UNROLL_RUNS, or `./runs`."""
-    return Path(os.environ.get("UNROLL_RUNS") or "runs")
-
-
 def _stopped(client: MlflowClient, app: App, reference: str) -> tuple[str, Config, str]:
     """(id, configuration, data digest) of a run that did not come to its end."""
 
     def kept(run: tracking.Logged) -> Path:
         return runs_folder() / run.id / "run.json"
 
-    run = tracking.find(client, app.name, reference, lambda run: run.status in UNFINISHED and kept(run).exists())
+    run = tracking.find(
+        client, app.name, reference, lambda run: run.status in UNFINISHED and kept(run).exists(), runs_folder()
+    )
     path = kept(run)
     if not path.exists():
         raise UserError(f"{path}: that run's checkpoints are not here; set UNROLL_RUNS to the folder that has them")

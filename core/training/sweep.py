@@ -14,7 +14,6 @@ from core.training.progress import Position, Pruned
 
 STARTUP = 5
 """trials before any is pruned"""
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,8 @@ The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Met
 step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
 """
 
-import errno
-import gc
 import hashlib
-import logging
 import math
-import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,112 +18,46 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import mlflow
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, ViewType
 from mlflow.entities import Run as MlflowRun
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.store.db import utils as db_utils
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from core.app import App, Report
 from core.config import Config, flat
-from core.data.files import DISK_FULL, disk_full, sha256, write_error
+from core.data.files import disk_full, sha256
 from core.errors import UserError
+from core.training.connection import LOCK_SECONDS as LOCK_SECONDS
+from core.training.connection import active_experiment, no_garbage_collection, restoring
+from core.training.connection import connect as connect
+from core.training.connection import experiment as experiment
+from core.training.connection import store_errors as store_errors
+from core.training.connection import uri as uri
+from core.training.connection import where as where
 from core.training.drawing import pngs
 from core.training.loop import Position
 from core.training.records import write_records
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
 _MONITOR: Any = SystemMetricsMonitor
-LOCKED = "another process is writing to it: run again when it is done, or keep runs in PostgreSQL (docs/compare.md)"
-LOCK_SECONDS = 300
+_as_path: Any = local_file_uri_to_path
+_is_local: Any = is_local_uri
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 1000  # MLflow takes no more in one call
 PAGE = 500
 """runs that are asked for at once"""
 MOST_POINTS = 10_000_000
 """of all curves together"""
-NO_WRITING = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 PRUNED = "unroll.pruned"
 """tag of a run that a search ended early: why"""
 SWEEP = "unroll.sweep"
 """tag of a run that is no training, but the parent of some"""
-
-for noisy in ("mlflow", "alembic"):
-    logging.getLogger(noisy).setLevel(logging.ERROR)
-# It logs each error of the database with its traceback, and raises it as well.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-# Its ten retries take two minutes to say that a database is not there; these take three seconds.
-db_utils.MAX_RETRY_COUNT = 5
-
-
-@event.listens_for(Engine, "before_cursor_execute", retval=True)
-def _patience(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-    """MLflow waits for twenty seconds while others write to the same SQLite file. Fifty others take longer."""
-    return statement.replace("busy_timeout = 20000", f"busy_timeout = {1000 * LOCK_SECONDS}"), parameters
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Around any call of MLflow: a store that cannot be reached or written to becomes one line."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        if isinstance(error, OSError) and error.filename and error.errno in NO_WRITING:
-            raise write_error(Path(error.filename), error) from error
-        lines = str(error).strip().splitlines()
-        # SQLAlchemy may begin with a remark on when it happened.
-        reason = next((line for line in lines if not line.startswith("(raised as a result of")), type(error).__name__)
-        cure = "check MLFLOW_TRACKING_URI and the disk's free space"
-        if "database is locked" in str(error):
-            cure = LOCKED
-        if isinstance(error, ModuleNotFoundError):
-            cure = f"check MLFLOW_TRACKING_URI, or install the driver: pip install {error.name}[binary]"
-        raise UserError(f"tracking store {where()}: {reason}; {cure}") from error
-
-
-def connect() -> MlflowClient:
-    """A client of the tracking store. Raises UserError when it cannot be reached."""
-    # MLflow's own seven retries take minutes to say that a server is not there.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_STORE))
-    with store_errors():
-        return MlflowClient()
-
-
-def uri() -> str:
-    """The tracking store's."""
-    return mlflow.get_tracking_uri()
-
-
-def where() -> str:
-    """The tracking store's URI without its password, for people."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri())
-
-
-def experiment(client: MlflowClient, name: str) -> str:
-    """The id of an experiment, which is made when it is missing.
-
-    Two first runs at once may both try to make it: the second takes the first one's.
-    """
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)
 
 
 def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Mapping[str, str] | None = None) -> str:
@@ -210,7 +139,7 @@ class Run:
             writing.result()
 
     def _write(self, metrics: Sequence[Metric]) -> None:
-        with store_errors(), _no_garbage_collection():
+        with store_errors(), no_garbage_collection():
             for first in range(0, len(metrics), FLUSH_METRICS):
                 self.client.log_batch(self.id, metrics=metrics[first : first + FLUSH_METRICS])
 
@@ -304,8 +233,8 @@ class Logged:
 
 def runs(client: MlflowClient, app: str) -> list[Logged]:
     """The trainings of an application, newest first; none when it never ran."""
-    with store_errors(), _no_garbage_collection():
-        own = client.get_experiment_by_name(app)
+    with store_errors(), no_garbage_collection():
+        own = active_experiment(client, app)
         if own is None:
             return []
         found: list[MlflowRun] = []
@@ -331,9 +260,8 @@ def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
 
 
 def _local(uri: str) -> Path | None:
-    """The folder that a URI means; None where it is on another machine."""
-    place = urlparse(uri)
-    return Path(unquote(place.path)) if place.scheme in ("", "file") else None
+    """The folder that a URI means, or a path, of which MLflow reads some as URIs; None on another machine."""
+    return Path(_as_path(uri)) if _is_local(uri) else None
 
 
 Curve = dict[int, float]
@@ -345,7 +273,7 @@ def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[st
     ids = [run.id for run in runs if metric in run.metrics]
     found: dict[str, Curve] = {id: {} for id in ids}
     bulk: Any = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
-    with store_errors(), _no_garbage_collection():
+    with store_errors(), no_garbage_collection():
         if bulk is None:
             return {id: {p.step: p.value for p in client.get_metric_history(id, _stored(metric))} for id in ids}
         for first in range(0, len(ids), PAGE):
@@ -354,16 +282,20 @@ def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[st
     return found
 
 
-def find(client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool]) -> Logged:
+def find(
+    client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool], checkpoints: Path | None = None
+) -> Logged:
     """The run named by `latest`, an id, or the beginning of one.
 
     Args:
         app: name of the application.
         reference: what the user typed.
         latest: which runs count for `latest`.
+        checkpoints: the folder that these have their checkpoints in, where that is asked for.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: there is none, or more than one. Says where it was looked for, and how one that was deleted comes
+            back.
     """
     candidates = runs(client, app)
     if reference == "latest":
@@ -372,9 +304,21 @@ def find(client: MlflowClient, app: str, reference: str, latest: Callable[[Logge
         fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
     if len(fitting) != 1:
         known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
-        what = "no such run" if not fitting else "more than one run begins so"
-        raise UserError(f"run {reference}: {what} of {app}; newest runs: {known}")
+        what = "more than one run begins so" if fitting else _missing(client, app, reference)
+        place = f"{where()}, checkpoints in {checkpoints.absolute()}" if checkpoints else where()
+        raise UserError(f"run {reference}: {what}, of {app} in {place}; newest runs: {known}")
     return fitting[0]
+
+
+def _missing(client: MlflowClient, app: str, reference: str) -> str:
+    """Why a run is not there: somebody may have deleted it."""
+    with store_errors():
+        own = active_experiment(client, app)
+        gone = client.search_runs([own.experiment_id], run_view_type=ViewType.DELETED_ONLY) if own else []
+    for run in gone:
+        if run.info.run_id.startswith(reference) or run.info.run_name == reference:
+            return f"was deleted; {restoring('run', run.info.run_id)}"
+    return "no such run"
 
 
 def _logged(run: MlflowRun) -> Logged:
@@ -437,18 +381,6 @@ def _commit() -> dict[str, str]:
         }
     except (OSError, subprocess.CalledProcessError):
         return {}
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Around very many rows: each is an object, and looking for cycles among them takes much of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _last_step(client: MlflowClient, id: str, key: str) -> int:

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from core import app as apps
 from core.commands import grid
-from core.commands.train import runs_folder
+from core.places import runs_folder
 from core.training import tracking
 from core.training.grid import expand
 

@@ -120,7 +120,9 @@ def test_runs_are_found_by_latest_by_id_and_by_its_beginning(client: Any) -> Non
     assert find("latest") == first.id and find("latest", "FAILED") == second.id
     assert find(second.id) == second.id and find(first.id[:10]) == first.id
     for wrong in ("zzz", "", "latest"):
-        with pytest.raises(UserError, match=f"run {wrong}: .* of toy; newest runs: {second.id[:8]}"):
+        with pytest.raises(
+            UserError, match=f"run {wrong}: .* of toy in sqlite:///.*mlflow.db; newest runs: {second.id[:8]}"
+        ):
             find(wrong, "KILLED")
     with pytest.raises(UserError, match="none; train one first"):
         tracking.find(client, "never", "latest", lambda run: True)
