@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from core.app import Report
 from core.errors import UserError
-from core.training import registry, tracking
+from core.training import connection, registry, tracking
 from core.training.loop import Position
 from core.training.records import read_records
 from tests.core.training.toy import APP
@@ -164,7 +164,7 @@ def test_a_locked_store_says_what_to_do() -> None:
 
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "uri", lambda: "postgresql://me:secret@host:5432/runs")
+    monkeypatch.setattr(connection, "uri", lambda: "postgresql://me:secret@host:5432/runs")
     assert tracking.where() == "postgresql://me:***@host:5432/runs"
 
 
