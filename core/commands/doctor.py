@@ -16,8 +16,12 @@ from core.console import say, show_table
 from core.data.files import read_json, sha256
 from core.data.store import MANIFEST, Prepared, Store
 from core.errors import UserError
+<<<<<<< HEAD
 from core.places import runs_folder
 from core.recurrence.kernels import native, triton_kernel
+=======
+from core.recurrence.kernels import compiled, native, triton_kernel
+>>>>>>> 2da95cf (The cache of compiled kernels: what is damaged is made anew, what others could have written is refused)
 from core.training import tracking
 from core.training.selfcheck import TOLERANCE, cells
 
@@ -108,7 +112,7 @@ def _kernels() -> Iterator[Finding]:
         )
         return
     halves = ("no bfloat16", "bfloat16 by AVX-512", "bfloat16 by AMX")[native.base().has_bfloat16()]
-    yield Finding("compiled kernels", "ok", f"{native.compiler()}, {halves}, in {native.folder()}")
+    yield Finding("compiled kernels", "ok", f"{compiled.compiler()}, {halves}, in {compiled.folder()}")
     if _device().type == "cuda" and (why := triton_kernel.missing()) is not None:
         yield Finding("triton kernels", "note", f"none: {why}; cells that cuDNN does not know run step by step")
 

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from core.recurrence.cell import Cell, State
 from core.recurrence.kernels import native
+from core.recurrence.kernels.compiled import CannotCompile, load
 from core.recurrence.kernels.emit import source
 from core.recurrence.kernels.graph import ByDesign, CannotFuse
 from core.recurrence.kernels.layout import Layout
 from core.recurrence.kernels.linear import FastLinear, deferred
-from core.recurrence.kernels.native import CannotCompile
 from core.recurrence.kernels.passes import Fused, Run
 from core.recurrence.kernels.phases import whole_lines
 from core.recurrence.kernels.plan import program
@@ -58,7 +58,7 @@ class Kernel:
             raise CannotFuse("it has more weights than a call can hold")
         if len(made.states) > native.STATES or len(made.products) > native.PRODUCTS:
             raise CannotFuse("it has more states or products than a call can hold")
-        library = native.load(source(self.program, self.narrow))
+        library = load(source(self.program, self.narrow), "forward_keep", "forward_bare", "backward")
         self.forward_keep, self.forward_bare = library.forward_keep, library.forward_bare
         self.backward = library.backward
         products = (self.base.half_product, self.base.narrow_product) if self.narrow else (self.base.product,) * 2

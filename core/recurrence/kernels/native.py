@@ -1,37 +1,21 @@
-"""Compiles C at its first use, keeps what came out, and hands buffers over; `missing` says why there is nothing."""
+"""What C is called with: buffers, threads, and the matrix products; `missing` says why there are no kernels here."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
+import logging
 import os
-import platform
-import shutil
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import overload
 
 import torch
 from torch import Tensor
 
-FOLDER = "UNROLL_KERNELS"
-"""environment variable: where compiled kernels are kept, by default ~/.cache/unroll/kernels; "off" compiles nothing"""
+from core.recurrence.kernels.compiled import HERE, CannotCompile, Without, load
 
-_HERE = Path(__file__).parent
-_FLAGS = (
-    "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
-    "-fopenmp", "-shared", "-fPIC",
-)  # fmt: skip
 STATES, PARAMS, PRODUCTS = 8, 48, 16
 """what a `Call` has room for"""
 _pointer = ctypes.c_void_p
-
-
-class CannotCompile(Exception):  # noqa: N818
-    """There is no working C compiler here; the message says what was tried."""
 
 
 class Call(ctypes.Structure):
@@ -110,10 +94,13 @@ def threads() -> int:
 
 @functools.cache
 def missing() -> str | None:
-    """Why there are no compiled kernels on this machine; None where there are."""
+    """Why there are no compiled kernels on this machine; None where there are. What can be mended is told once."""
     try:
         base()
+    except Without as error:
+        return str(error)
     except CannotCompile as error:
+        logging.getLogger("core.recurrence").warning("no compiled kernels: %s", error)
         return str(error)
     return None
 
@@ -125,7 +112,7 @@ def base() -> ctypes.CDLL:
     Raises:
         CannotCompile: no compiler, or it refuses.
     """
-    library = load((_HERE / "native.c").read_text())
+    library = load((HERE / "native.c").read_text(), "packed_size", "large")
     long, data = ctypes.c_long, _pointer
     library.packed_size.restype = long
     library.packed_size.argtypes = [long, long, ctypes.c_int]
@@ -138,86 +125,3 @@ def base() -> ctypes.CDLL:
     library.few.argtypes = [data, data, long, data, long, long, data, data, data, long, long]
     library.large.argtypes = [data, long, long, long, data, long, data, data, long, ctypes.c_int, long]
     return library
-
-
-def load(source: str) -> ctypes.CDLL:
-    """The library that this C text compiles to; from the cache where the same text met the same compiler and machine.
-
-    Raises:
-        CannotCompile: no compiler, or it refuses.
-    """
-    kept, command, identity = _toolchain()
-    headers = (_HERE / name for name in ("native.h", "tiles.h"))
-    text = "\0".join([*(header.read_text() for header in headers), source, identity])
-    path = kept / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
-    if not path.exists():
-        _compile(command, source, path)
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise CannotCompile(f"{path}: {error}; delete it, and it is made anew") from error
-
-
-def _compile(cc: str, source: str, path: Path) -> None:
-    # Two processes may compile the same text; each writes its own file, and the rename makes either of them the one.
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        text, made = Path(scratch) / "kernel.c", Path(scratch) / "kernel.so"
-        text.write_text(source)
-        command = [cc, *_FLAGS, f"-I{_HERE}", str(text), "-o", str(made), "-lm"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CannotCompile(f"{cc}: {error}") from error
-        if done.returncode:
-            said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-            raise CannotCompile(f"{cc} refuses: {said}")
-        os.replace(made, path)
-
-
-def compiler() -> str:
-    """What compiles, as it calls itself."""
-    return _toolchain()[2].splitlines()[0]
-
-
-def folder() -> Path:
-    """Where kernels are kept.
-
-    Raises:
-        CannotCompile: nowhere, or none are wanted.
-    """
-    wanted = os.environ.get(FOLDER, "")
-    if wanted == "off":
-        raise CannotCompile(f"{FOLDER} is off")
-    try:
-        kept = Path(wanted) if wanted else Path.home() / ".cache" / "unroll" / "kernels"
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"nowhere to keep compiled kernels: {error}; set {FOLDER} to a folder") from error
-    if not os.access(kept, os.W_OK):
-        raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a folder that can")
-    return kept
-
-
-@functools.cache
-def _toolchain() -> tuple[Path, str, str]:
-    """(cache folder, compiler, what makes a compiled file valid: compiler, processor, libraries)."""
-    kept = folder()
-    if sys.platform not in ("linux", "darwin"):
-        raise CannotCompile(f"compiled kernels are not built on {sys.platform}")
-    cc = os.environ.get("CC") or next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
-    if cc is None:
-        raise CannotCompile("no C compiler (gcc or clang) was found")
-    try:
-        version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False).stdout
-    except OSError as error:
-        raise CannotCompile(f"{cc}: {error}") from error
-    return kept, cc, "\0".join([version, _processor(), torch.__version__, *_FLAGS])
-
-
-def _processor() -> str:
-    """The instruction set, as far as it decides whether compiled code runs here."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.platform()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.platform())

@@ -15,9 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from core.recurrence.cell import Cell
-from core.recurrence.kernels import native
+from core.recurrence.kernels.compiled import CannotCompile, folder
 from core.recurrence.kernels.graph import Node
-from core.recurrence.kernels.native import CannotCompile
 from core.recurrence.kernels.phases import Packed, Place
 from core.recurrence.kernels.plan import Program, program
 from core.recurrence.kernels.reads import Reads
@@ -40,7 +39,7 @@ def missing() -> str | None:
         return "triton is not installed (pip install triton)"
     try:
         importlib.import_module("core.recurrence.kernels.triton_functions")
-        native.folder()
+        folder()
     except CannotCompile as error:
         return str(error)
     except Exception as error:  # a triton of another version or for another driver fails in its own ways
@@ -52,7 +51,7 @@ def missing() -> str | None:
 def _module(source: str) -> ModuleType:
     """The generated functions. Triton reads their text again, so they must stand in a file."""
     name = f"unroll_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
-    path = native.folder() / f"{name}.py"
+    path = folder() / f"{name}.py"
     try:
         if not path.exists() or path.read_text() != source:
             own = path.with_suffix(f".{os.getpid()}")

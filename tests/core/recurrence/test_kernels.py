@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -320,56 +319,6 @@ def test_a_forced_backend_that_cannot_serve_says_why(cell: str, backend: str, wh
     x = torch.randn(2, 2, 3, 4, 4) if cell == "convlstm" else torch.randn(2, 2, 3)
     with pytest.raises(ValueError, match=why):
         Recurrent(cell, 3, 4, backend=backend)(x)
-
-
-def test_without_a_compiler_everything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for function in (native._toolchain, native.base, native.missing):
-        function.cache_clear()
-    try:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.delenv("CC", raising=False)
-        assert native.missing() == "no C compiler (gcc or clang) was found"
-        network = Recurrent("lstm", 3, 4)
-        network(torch.randn(2, 2, 3))
-        assert network.ran == "torch"
-    finally:
-        for function in (native._toolchain, native.base, native.missing):
-            function.cache_clear()
-
-
-def test_a_compiler_that_refuses_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compiler = tmp_path / "cc"
-    lines = [
-        "#!/bin/sh",
-        "[ $1 = --version ] && echo old && exit 0",
-        "echo 'error: no -march=native here' >&2",
-        "exit 1",
-    ]
-    compiler.write_text("\n".join(lines))
-    compiler.chmod(0o755)
-    native._toolchain.cache_clear()
-    try:
-        monkeypatch.setenv("CC", str(compiler))
-        monkeypatch.setenv(native.FOLDER, str(tmp_path / "kept"))
-        with pytest.raises(native.CannotCompile, match="refuses: error: no -march=native here"):
-            native.load("int one(void) { return 1; }")
-        assert list((tmp_path / "kept").iterdir()) == [], "nothing is left behind"
-    finally:
-        native._toolchain.cache_clear()
-
-
-def test_what_was_compiled_is_kept_and_a_broken_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    native._toolchain.cache_clear()
-    try:
-        monkeypatch.setenv(native.FOLDER, str(tmp_path))
-        assert native.load("int one(void) { return 1; }").one() == 1
-        assert len(list(tmp_path.iterdir())) == 1
-        monkeypatch.setattr(native, "_compile", lambda cc, source, path: path.write_bytes(b"no library"))
-        assert native.load("int one(void) { return 1; }").one() == 1
-        with pytest.raises(native.CannotCompile, match="delete it"):
-            native.load("int two(void) { return 2; }")
-    finally:
-        native._toolchain.cache_clear()
 
 
 def test_two_threads_may_use_one_network() -> None:
