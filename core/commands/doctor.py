@@ -16,12 +16,8 @@ from core.console import say, show_table
 from core.data.files import read_json, sha256
 from core.data.store import MANIFEST, Prepared, Store
 from core.errors import UserError
-<<<<<<< HEAD
 from core.places import runs_folder
-from core.recurrence.kernels import native, triton_kernel
-=======
 from core.recurrence.kernels import compiled, native, triton_kernel
->>>>>>> 2da95cf (The cache of compiled kernels: what is damaged is made anew, what others could have written is refused)
 from core.training import tracking
 from core.training.selfcheck import TOLERANCE, cells
 
