@@ -237,4 +237,6 @@ def _first_problem(error: ValidationError, known: Iterable[str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; {did_you_mean(key, known)}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key or 'configuration'}: {message}" + (f" (got {problem['input']!r})" if key else "")
+    if isinstance(problem["input"], dict | BaseModel):  # settings that do not go together; it names them
+        return message if "." in message.split("=")[0].split()[0] else f"{key or 'configuration'}: {message}"
+    return f"{key}: {message} (got {problem['input']!r})"

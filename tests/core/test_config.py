@@ -51,6 +51,22 @@ def test_a_wrong_setting_is_one_line_that_names_the_key(setting: str, words: lis
         assert word in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.epochs=0"], "train.epochs=0 needs an end by the clock: set train.minutes"),
+        (
+            ["optimizer.average=0.9", "optimizer.name=ntasgd"],
+            "optimizer.average: ntasgd keeps a mean of its own; leave one of them out",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named_and_nothing_else(settings: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        DEFAULT.override(settings)
+    assert str(caught.value) == message
+
+
 def test_every_setting_has_a_help_text() -> None:
     assert all(text for _, _, text in describe(DEFAULT))
 

@@ -129,7 +129,11 @@ USAGE = [
     Fault("new-cell --name ../gru", "write it in lower-case letters"),
     Fault("diagnose --ruler --cell grue", "--cell grue: unknown; did you mean gru", code=2),
     Fault("diagnose --ruler --cell gru --tasks copies", "--task copies: unknown; did you mean copy", code=2),
-    Fault("train --app speech --set train.epochs=0", r"train\.epochs: .*greater than or equal to 1"),
+    Fault(
+        "train --app speech --set train.epochs=0",
+        r"error: train\.epochs=0 needs an end by the clock: set train.minutes$",
+    ),
+    Fault("train --app speech --set train.epochs=-1", r"train\.epochs: .*greater than or equal to 0"),
     Fault("train --app speech --set train.precision=8", r"train\.precision: .*'32'"),
     Fault("train --app speech --set train.seed=-1", r"train\.seed"),
     Fault("train --app speech --set optimizer.name=adamm", r"optimizer\.name"),
