@@ -42,6 +42,18 @@ def split_of(name: str) -> Split | None:
     return NAMES.get(word) or NAMES.get(re.sub("(set|split|data|images|files)$", "", word))
 
 
+def split_in(where: str, text: str) -> Split:
+    """The split that a row of a table names, by any of its names; train where it is empty.
+
+    Raises:
+        UserError: names the row, by `where`, and what it says.
+    """
+    found = NAMES.get(text.casefold() or "train")
+    if found is None:
+        raise UserError(f"{where}: split {text!r}: write one of {', '.join(SPLITS)}")
+    return found
+
+
 def entries(folder: Path) -> list[Path]:
     """What is in a folder, by name, without what is passed over. Raises UserError where it cannot be listed."""
     try:

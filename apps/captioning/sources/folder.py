@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from apps.captioning.sources import SPLITS, Picture, Source, Split
+from apps.captioning.sources import Picture, Source, Split
 from core.data import folders, tables
 from core.data.files import sha256
 from core.errors import UserError
@@ -60,13 +60,11 @@ def _grouped(path: Path) -> list[Picture]:
     table = tables.read_table(path)
     places = [path.parent, *(entry for entry in folders.entries(path.parent) if entry.is_dir())]
     for where, row in table.pick(COLUMNS, MORE):
-        name, split = row["path"], row.get("split") or "train"
+        name, split = row["path"], folders.split_in(where, row.get("split", ""))
         if not name:
             raise UserError(f"{where}: its path is empty")
-        if split not in SPLITS:
-            raise UserError(f"{where}: split {split!r}: write one of {', '.join(SPLITS)}")
         if name not in pictures:
-            pictures[name] = Picture(name, cast(Split, split), (), _picture(where, places, name), where=where)
+            pictures[name] = Picture(name, split, (), _picture(where, places, name), where=where)
         known = pictures[name]
         if known.split != split:
             raise UserError(f"{where}: {name} is in {split} here and in {known.split} above; put it into one split")

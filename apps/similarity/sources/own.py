@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from apps.similarity.sources import SPLITS, Pair, Source, table
-from core.data import tables
+from apps.similarity.sources import Pair, Source, table
+from core.data import folders, tables
 from core.data.files import sha256
 from core.errors import UserError
 
@@ -51,14 +51,11 @@ def _read(path: Path, columns: tuple[str, str, str], low: float, high: float) ->
 
 def _pair(where: str, row: dict[str, str], columns: tuple[str, str, str], low: float, high: float) -> Pair:
     a, b, score = (row[column] for column in columns)
-    split = row.get("split") or "train"
-    if split not in SPLITS:
-        raise UserError(f"{where}: split {split!r}: write one of {', '.join(SPLITS)}")
     return Pair(
         row.get("id") or f"row {where.rpartition(' ')[2]}",
         table.sentence(where, a),
         table.sentence(where, b),
         table.score(where, score, low, high, "correct it, or set data.low and data.high"),
-        split,
+        folders.split_in(where, row.get("split", "")),
         table.label(where, row.get("label", "")),
     )

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from apps.speech import audio
-from apps.speech.sources import SPLITS, Source, Split, Utterance, layouts
-from core.data import tables
+from apps.speech.sources import Source, Split, Utterance, layouts
+from core.data import folders, tables
 from core.data.files import sha256
 from core.errors import UserError
 
@@ -33,7 +32,7 @@ class _Row:
     path: Path
     text: str
     speaker: str
-    split: str
+    split: Split
 
 
 def source(path: Path | None, rate: int) -> Source:
@@ -54,7 +53,7 @@ def source(path: Path | None, rate: int) -> Source:
 
 def _read(rows: list[_Row], rate: int) -> Iterator[Utterance]:
     for row in rows:
-        yield Utterance(row.name, row.text, row.speaker, cast(Split, row.split), audio.read(row.path, rate))
+        yield Utterance(row.name, row.text, row.speaker, row.split, audio.read(row.path, rate))
 
 
 def _found(path: Path | None) -> tuple[list[_Row], tuple[str, ...]]:
@@ -79,14 +78,13 @@ def _checked(root: Path, rows: layouts.Rows, table: str = "") -> list[_Row]:
 
 
 def _row(root: Path, where: str, values: dict[str, str]) -> _Row:
-    name, text, split = values["path"], values["text"], values.get("split") or "train"
+    name, text = values["path"], values["text"]
     path = root / name
     if not name or not path.is_file():
         raise UserError(f"{where}: no such file: {path}" if name else f"{where}: its path is empty")
     if not text:
         raise UserError(f"{where}: {name} has no text")
-    if split not in SPLITS:
-        raise UserError(f"{where}: split {split!r}: write one of {', '.join(SPLITS)}")
+    split = folders.split_in(where, values.get("split", ""))
     return _Row(name, path, " ".join(text.split()), values.get("speaker", ""), split)
 
 
@@ -94,5 +92,6 @@ def _with_splits(rows: list[_Row]) -> list[_Row]:
     """A tenth each to val and test, at least one: those whose names have the smallest hashes, whatever their order."""
     share = max(1, round(SHARE * len(rows)))
     ranked = sorted(rows, key=lambda row: hashlib.sha256(row.name.encode()).digest())
-    chosen = {row.name: "test" for row in ranked[:share]} | {row.name: "val" for row in ranked[share : 2 * share]}
+    chosen: dict[str, Split] = {row.name: "test" for row in ranked[:share]}
+    chosen |= {row.name: "val" for row in ranked[share : 2 * share]}
     return [replace(row, split=chosen.get(row.name, "train")) for row in rows]

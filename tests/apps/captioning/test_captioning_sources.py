@@ -183,7 +183,7 @@ def test_a_column_of_splits_is_kept_to(tmp_path):
     [
         (["a.png,one", "gone.png,two"], "path,caption", r"captions.csv, row 3: no such file: .*gone.png"),
         ([",one"], "path,caption", r"row 2: its path is empty"),
-        (["a.png,one,dev"], "path,caption,split", r"row 2: split 'dev': write one of train, val, test"),
+        (["a.png,one,mine"], "path,caption,split", r"row 2: split 'mine': write one of train, val, test"),
         (["a.png,one,train", "a.png,two,test"], "path,caption,split", r"row 3: a.png is in test here and in train"),
         (["a.png,one,two"], "path,caption", r"row 2 has 3 values for 2 columns"),
         (["a.png,one"], "sketch,caption", r"has no column path or image or .*; its columns: sketch, caption"),

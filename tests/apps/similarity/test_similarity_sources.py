@@ -151,7 +151,7 @@ def test_the_mark_between_columns_is_found(tmp_path, mark):
         ("a,b,score\nx,y,NaN\n", ", row 2: its score NaN is not between 0 and 1"),
         ("a,b,score\nx,y,\n", ", row 2: its score '' is no number"),
         ("a,b,score\nx,y\n", ", row 2 has 2 values for 3 columns"),
-        ("a,b,score,split\nx,y,1,dev\n", ", row 2: split 'dev': write one of train, val, test"),
+        ("a,b,score,split\nx,y,1,mine\n", ", row 2: split 'mine': write one of train, val, test"),
         ('a,b,score\n"x,y,1\n', ", row 2: a quotation mark opens here and does not close"),
         ("", ": is empty"),
     ],

@@ -38,7 +38,7 @@ def test_byte_order_mark_quotes_blanks_and_more_columns(recordings):
 
 
 def test_a_split_column_is_followed(recordings):
-    write(recordings, "path,text,split,speaker\na.wav,one,test,ann\nb.flac,two,val,bob\nsub/c.ogg,three,,cy\n")
+    write(recordings, "path,text,split,speaker\na.wav,one,test,ann\nb.flac,two,Validation,bob\nsub/c.ogg,three,,cy\n")
     assert [(u.speaker, u.split) for u in read(recordings / "list.csv")] == [
         ("ann", "test"),
         ("bob", "val"),
@@ -73,7 +73,7 @@ def test_the_specification_follows_the_content(recordings):
         ("path,text\na.wav\n", r"list.csv, row 2 has 1 value for 2 columns; correct it"),
         ("path,text\na.wav,one, two\n", r"list.csv, row 2 has 3 values for 2 columns; is a comma part of a value\?"),
         ("path,text\na.wav,\n", r"list.csv, row 2: a.wav has no text"),
-        ("path,text,split\na.wav,one,dev\n", r"list.csv, row 2: split 'dev': write one of train, val, test"),
+        ("path,text,split\na.wav,one,mine\n", r"list.csv, row 2: split 'mine': write one of train, val, test"),
         ("sound,text\na.wav,one\n", r"list.csv: has no column path or file or .*; its columns: sound, text"),
         ("a;b\n1;2\n", r"list.csv: has no column path .*and no column text .*; its columns: a, b"),
         ("", r"list.csv: is empty; give it a header and rows"),

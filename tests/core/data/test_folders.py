@@ -77,6 +77,14 @@ def test_splits_by_any_of_their_names(tmp_path: Path, train: str, val: str, test
     assert read(tmp_path) == {split: [f"{split}.png cat", f"{split}.png dog"] for split in ("train", "val", "test")}
 
 
+def test_tables_name_splits_in_the_same_words() -> None:
+    assert [folders.split_in("row 2", name) for name in ("Validation", "dev", "TEST", "training", "")] == [
+        "val", "val", "test", "train", "train",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="row 2: split 'holdout': write one of train, val, test"):
+        folders.split_in("row 2", "holdout")
+
+
 @pytest.mark.parametrize(
     ("given", "drawn"), [(["train"], "val and test drawn from train"), (["train", "dev"], "test drawn"), (["test"], "")]
 )
