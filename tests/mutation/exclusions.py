@@ -1,7 +1,7 @@
 """What is left out of the run, with the reason: changes that no test could or should notice. The run prints how many.
 
-A change that alters no result (speed, what is read twice) is listed one by one; whole files only where what they make
-is looked at by people.
+Whole files only where what they make is looked at by people; whole functions where they decide how fast something is,
+and not what comes out; all else line by line.
 """
 
 import re
@@ -11,27 +11,43 @@ from tests.mutation.operators import Mutant
 
 
 class Exclusion(NamedTuple):
-    """Mutants of the files that `path` matches, of kinds that `kind` matches, on lines that `line` matches."""
+    """Mutants of the files that `path` matches, on lines that hold `line`, of kinds and in functions that match."""
 
     path: str
     reason: str
     line: str = ""
-    kind: str = ""
+    kind: str = ".*"
+    function: str = ".*"
 
     def covers(self, mutant: Mutant, line: str) -> bool:
         return (
             re.fullmatch(self.path, mutant.path) is not None
-            and re.fullmatch(self.kind or ".*", mutant.kind) is not None
+            and re.fullmatch(self.kind, mutant.kind) is not None
+            and re.fullmatch(self.function, mutant.function) is not None
             and re.search(self.line, line) is not None
         )
 
 
+KERNELS = "core/recurrence/kernels/"
+CHOICE, SPEED, ROOM = "a choice, no computation", "how fast, not what", "a buffer may be larger than it must be"
 EXCLUSIONS = (
-    Exclusion(r"apps/\w+/figures\.py|core/training/(pictures|charts)\.py", "what a picture looks like"),
-    Exclusion(r"core/recurrence/kernels/triton_\w+\.py", "runs on a GPU only; tests/core/recurrence/test_triton.py"),
-    Exclusion(r"apps/\w+/config\.py", "a default is a choice, no computation", kind="constant|flag"),
-    Exclusion(r"apps/\w+/__init__\.py", "presets are choices, no computation", kind="constant|flag"),
+    Exclusion(r"apps/\w+/figures\.py|core/training/(pictures|charts|drawing)\.py", "what a picture looks like"),
+    Exclusion(rf"{KERNELS}triton_\w+\.py", "runs on a GPU, or in a process of its own: test_triton.py"),
+    Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "[Tt]riton"),
+    Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "^ +continue$"),
+    Exclusion(r"apps/\w+/(config|__init__)\.py", f"a default is {CHOICE}", kind="constant|flag"),
+    Exclusion(r"core/recurrence/ruler\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
     Exclusion(r".*", "a seed is any number", r"manual_seed|[Rr]andom\(|default_rng|seed \*", "constant|arithmetic"),
+    Exclusion(rf"{KERNELS}emit\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"),
+    Exclusion(r"core/recurrence/ruler\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),
+    Exclusion(rf"{KERNELS}native\.c", ROOM, r"^long (\w+_size|strips)\("),
+    Exclusion(rf"{KERNELS}passes\.py", ROOM, r"run\.units\(|WORKSPACE\.empty\(", "constant"),
+    Exclusion(
+        rf"{KERNELS}native\.c", "nothing of a vector is stored either way", r"else if \(n > 0\) store", "comparison"
+    ),
+    Exclusion(rf"{KERNELS}native\.c", "strips of more rows are AMX's", r"s \+ r / ROWS >= many"),
+    Exclusion(r"core/recurrence/gates\.py", "that of TorchFunctionMode does nothing", r"super\(\)\.__init__\(\)"),
+    Exclusion(r"core/recurrence/gradients\.py", "a cell has no parts of its own", r"named_parameters\(recurse=False\)"),
 )
 
 

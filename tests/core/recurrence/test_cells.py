@@ -44,6 +44,17 @@ def test_the_docstring_counts_the_parameters(name: str, options: dict[str, Any])
 
 
 @pytest.mark.parametrize("name", CELLS)
+def test_reset_parameters_leaves_nothing_as_it_was(name: str) -> None:
+    for options in [{}, *OPTIONS.get(name, [])]:
+        cell = make_cell(name, 4, 4, **options)
+        with torch.no_grad():
+            for parameter in cell.parameters():
+                parameter.fill_(torch.nan)
+        cell.reset_parameters()
+        assert [key for key, parameter in cell.named_parameters() if not parameter.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_the_docstring_has_equations_paper_and_advice(name: str) -> None:
     text = inspect.getdoc(CELLS[name]) or ""
     assert "_t = " in text

@@ -310,3 +310,18 @@ def test_a_probe_costs_no_more_than_five_training_steps() -> None:
         assert math.isfinite(growth(cell).factor)
     assert training.get_total_flops() > 3 * 100 * 32 * 2 * 128 * 4 * 128
     assert probe.get_total_flops() < 5 * training.get_total_flops()
+
+
+def test_what_is_run_again_does_not_reach_what_came_before_it() -> None:
+    """Inputs and the given state are constants there: the model's own graph may be gone by then."""
+    before, network = nn.Linear(3, 4), Recurrent("gru", 4, 5)
+    x, given = before(torch.randn(6, 2, 3)), torch.randn(1, 2, 5, requires_grad=True)
+    with record(network) as calls:
+        network(x, (given,))
+    [call] = calls[""]
+    output, _, _ = call.again(torch.tensor([1, 0, 1]))
+    output.sum().backward()
+    assert output.shape == (6, 3, 5)
+    assert before.weight.grad is None
+    assert given.grad is None
+    assert network.cells[0].weight_ih.grad is not None

@@ -34,6 +34,17 @@ def test_a_stream_is_the_network_stepped(name: str, batch: int) -> None:
         torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
+def test_a_network_without_biases(name: str) -> None:
+    network = Recurrent(name, 6, 20, 2, bias=False).eval()
+    stepper, state = Stepper(network, 2), None
+    with torch.no_grad():
+        for _ in range(4):
+            x = torch.randn(2, 6)
+            output, state = network.step(x, state)
+            torch.testing.assert_close(stepper.step(x), output, atol=2e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("weights", "share", "error"), [("bfloat16", 0.5, 2e-2), ("int8", 0.27, 2e-2)])
 def test_fewer_bits_cost_little(weights: str, share: float, error: float) -> None:
     if weights == "bfloat16" and not native.base().has_bfloat16():

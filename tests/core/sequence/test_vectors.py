@@ -79,3 +79,17 @@ def test_memory_follows_the_wanted_words_not_the_file(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "size"),
+    [
+        ("7 1 2 3\n8 4 5 6\n", ("7", "8"), 3),  # words that are numbers, as the numbers are whole
+        ("cat 4\ndog 5\n", ("cat", "dog"), 1),
+        ("1 1\ncat 4\n", ("cat",), 1),
+    ],
+)
+def test_a_first_line_of_two_whole_numbers_is_a_header_and_no_other_is(tmp_path, text, words, size):
+    found = read_vectors(write(tmp_path / "v.txt", text), {"7", "8", "1", "cat", "dog"})
+    assert found.words == words
+    assert found.rows.shape == (len(words), size)
