@@ -124,10 +124,13 @@ def source_of(path: Path, sources: Mapping[str, Reads], given: Iterable[str]) ->
     Raises:
         UserError: there is nothing at `path`, or no source or more than one fits: then what would be read is listed.
     """
-    if not path.exists():
-        raise UserError(f"data.path={path}: no such file or folder")
     given, conditions = set(given), by_source(sources)
-    fitting = [name for name, reads in sources.items() if reads.path and reads.takes(path)]
+    try:
+        if not path.exists():
+            raise UserError(f"data.path={path}: no such file or folder")
+        fitting = [name for name, reads in sources.items() if reads.path and reads.takes(path)]
+    except OSError as error:
+        raise UserError(f"data.path={path}: cannot be looked into ({error.strerror})") from error
     meant = [
         name
         for name in fitting

@@ -117,6 +117,15 @@ def test_a_path_that_nothing_reads_is_one_line(tmp_path: Path, name: str, said: 
         OWN.chosen([f"data.path={tmp_path / name}"])
 
 
+def test_a_path_that_cannot_be_looked_into_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(UserError, match=r"data.path=.*: cannot be looked into \(Permission denied\)"):
+        OWN.chosen([f"data.path={tmp_path}"])
+
+
 def test_a_path_that_two_sources_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "quora_duplicate_questions.tsv").write_text("")
     with pytest.raises(UserError, match=r"which of these is it\? data.source=quora takes .*; data.source=csv takes"):
