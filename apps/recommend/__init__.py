@@ -64,7 +64,7 @@ def _source(config: RecommendConfig, store: Store) -> Source:
         case "ml-1m":
             return movielens.ml_1m(wanted.path)
         case "csv":
-            return table.source(wanted.path, wanted.items)
+            return table.source(wanted.path, wanted.items, wanted.columns.model_dump())
 
 
 APP = App(

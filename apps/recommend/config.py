@@ -9,6 +9,21 @@ from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Sectio
 from core.reads import Only, Reads, patterns
 
 
+class ColumnNames(Section):
+    """What the user's table calls its columns, where that is none of the usual names."""
+
+    session: str = ""
+    """csv: the column that says which clicks belong together"""
+    user: str = ""
+    """csv: the column of users, whose whole history is one session then"""
+    item: str = ""
+    """csv: the column of what was clicked, in the table of items as well"""
+    time: str = ""
+    """csv: the column of when it was clicked"""
+    title: str = ""
+    """csv: the column of titles in the table of items"""
+
+
 class RecommendData(DataConfig):
     """The clicks, and how they are split."""
 
@@ -21,9 +36,11 @@ class RecommendData(DataConfig):
         ),
     }
     source: Literal["builtin", "ml-100k", "ml-1m", "csv"] = "builtin"
-    """builtin: a planted process; ml-100k, ml-1m: MovieLens; csv: your own CSV or Parquet file (see path)"""
+    """builtin: a planted process; ml-100k, ml-1m: MovieLens; csv: your own table, CSV, Parquet or others (see path)"""
     items: Path | None = None
     """csv: a table of items: item, title, and any columns of text or numbers, which are features"""
+    columns: ColumnNames = ColumnNames()
+    """csv: what the columns are called"""
     split: Literal["auto", "leave-one-out", "time"] = "auto"
     """test on the last click of each user, or on the last days; auto: time for sessions, leave-one-out for users"""
     days: Annotated[float, Only("data.split=time,auto")] = Field(1.0, gt=0)

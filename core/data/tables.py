@@ -70,7 +70,10 @@ class Table:
             UserError: a wanted column is missing (lists what is looked for and what is there); a row has more or
                 fewer values than there are columns (with both numbers), or a list as a value.
         """
-        places = self.find(wanted, hint) | self._found(also or {})
+        return self.at(self.find(wanted, hint) | self._found(also or {}))
+
+    def at(self, places: Mapping[str, int]) -> Iterator[tuple[str, dict[str, str]]]:
+        """The same for columns at known places. Raises UserError for a row that does not fit the columns."""
         for row in self.rows:
             if len(row.values) != len(self.columns):
                 raise wrong_count(self.path, row.number, len(row.values), len(self.columns), self.mark)
@@ -128,6 +131,7 @@ def wrong_count(path: Path, row: int, values: int, columns: int, mark: str) -> U
 
 def read_table(
     path: Path,
+    text: str | None = None,
     *,
     delimiter: str = "",
     quotes: bool | None = None,
@@ -138,6 +142,7 @@ def read_table(
 
     Args:
         path: CSV, TSV, JSON Lines (also one JSON list), gzip of them; see `texts.read_text` for the encoding.
+        text: what it holds, where that has been read.
         delimiter: between columns; "": a tab where the name ends in .tsv or the first line holds one, else the more
             frequent of semicolon and comma there.
         quotes: whether quotation marks enclose values, or are characters like others; None: they enclose in CSV, and
@@ -149,12 +154,12 @@ def read_table(
         UserError: the file cannot be read or is empty; a quotation mark is not closed or swallows rows; a line is no
             JSON object.
     """
-    text = texts.read_text(path)
+    text = texts.read_text(path) if text is None else text
     if not text.strip():
         raise UserError(f"{texts.called(path)}: is empty; give it a header and rows")
     if is_json(path, text):
         return _from_objects(path, list(objects(path, text)))
-    mark = delimiter or _delimiter(path, text)
+    mark = delimiter or delimiter_of(path, text)
     split = enumerate(quoting.rows(texts.called(path), text, mark, quotes), start=1)
     rows = [Row(number, values) for number, values in split if any(map(str.strip, values))]
     named = header(rows[0].values)
@@ -232,7 +237,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_.-]", "", name).casefold()
 
 
-def _delimiter(path: Path, text: str) -> str:
+def delimiter_of(path: Path, text: str) -> str:
+    """What stands between the columns; see `read_table`."""
     first = text.lstrip("\r\n")[:LONGEST_HEADER]
     first = texts.LINE_ENDS.split(first, 1)[0]
     return "\t" if "\t" in first or _ending(path) in TAB_ENDINGS else max(",;", key=first.count)

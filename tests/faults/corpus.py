@@ -206,19 +206,42 @@ def texts() -> Iterator[Fault]:
     yield Fault(csv, "5.5.*range|5.5.*between|outside", holding(head + "x,y,5.5\n" * 30, "range.csv"))
     yield Fault(csv, "nan|number", holding(head + "x,y,nan\n" * 30, "nan.csv"))
     yield Fault(csv, "number|score", holding(head + "x,y,high\n" * 30, "word.csv"))
-    yield Fault(csv, "column|fields|row", holding(head + "x,y\n" * 30, "ragged.csv"))
+    yield Fault(csv, "ragged.csv, row 2 has 2 values for 3 columns", holding(head + "x,y\n" * 30, "ragged.csv"))
+    yield Fault(csv, "surplus.csv, row 2 has 4 values for 3", holding(head + "x,y, z,1\n" * 30, "surplus.csv"))
+    yield Fault(
+        csv, "row 3: a quotation mark opens here", holding(head + 'x,y,1\n"x,y,0\nx",y,1\n' + "x,y,1\n", "swallow.csv")
+    )
+    yield Fault(csv, "row 2: a quotation mark opens here", holding(head + '"x,y,1\n' * 31, "open.csv"))
+    yield Fault(csv, "record 2: is no object", holding('{"a": "x", "b": "y", "score": 1}\n[1]\n', "list.jsonl"))
+    yield Fault(csv, "line 2, column 2: is not JSON", holding('{"a": "x", "b": "y", "score": 1}\n{a\n', "cut.jsonl"))
+    yield Fault(csv, "row 1: its a is a list", holding('{"a": ["x"], "b": "y", "score": 1}\n', "lists.jsonl"))
+    yield Fault(csv, "is a ZIP archive or a workbook", holding(b"PK\x03\x04" + bytes(99), "book.csv"))
     csv = "prepare --app recommend --set data.source=csv --set data.path={path}"
     head = "session,item,time\n"
     yield Fault(csv, "column", holding("a,b,c\n1,2,3\n", "columns.csv"))
     yield Fault(csv, "has no rows", holding(head, "header.csv"))
     yield Fault(csv, "time", holding(head + "1,2,soon\n" * 30, "soon.csv"))
     yield Fault(csv, "empty", holding(head + "1,,3\n" * 30, "gap.csv"))
-    yield Fault(csv, "cannot be read|columns", holding(head + "1,2,3,4,5\n" * 30, "wide.csv"))
+    yield Fault(csv, "wide.csv, row 2 has 5 values for 3 columns", holding(head + "1,2,3,4,5\n" * 30, "wide.csv"))
+    yield Fault(
+        csv, "row 2: a quotation mark opens here", holding(head + '"1,2,300\n2,3,400\n3",4,500\n', "swallow.csv")
+    )
+    yield Fault(csv, "within 0 seconds", holding(head + "1,2,1700000000\n" * 30, "moment.csv"))
+    yield Fault(csv, "the year 55,8", holding(head + "1,2,1700000000\n" * 30 + "1,2,1700000000000\n", "unit.csv"))
+    yield Fault(csv, "1969-12-31", holding(head + "1,2,1700000000\n" * 30 + "1,2,-1\n", "before.csv"))
+    yield Fault(csv, "'20231301' is no time", holding(head + "1,2,20231201\n" * 30 + "1,2,20231301\n", "day.csv"))
+    yield Fault(
+        csv, "no column item or .*; its columns: userId, timestamp", holding("userId,timestamp\n1,2\n", "none.csv")
+    )
     packed = gzip.compress(b"session,item,time\n1,2,3\n") + BOMB
     yield Fault(csv, "bomb.csv.gz: is packed 200 times over", holding(packed, "bomb.csv.gz"))
     tsv = "prepare --app translation --set data.source=tsv --set data.path={path}"
     yield Fault(tsv, "tab|column", holding("no tab here\n" * 20, "one.tsv"))
-    yield Fault(tsv, "tab|column", holding("a\tb\tc\n" * 20, "three.tsv"))
+    yield Fault(tsv, "row 1 has 3 values for 2 columns", holding("a\tb\tc\n" * 20, "three.tsv"))
+    yield Fault(tsv, "en to de was asked for", holding("en\tfr\n" + "a\tb\n" * 20, "french.tsv"))
+    yield Fault(tsv, "no column en .*add a header", holding("One, two.\n" * 20, "commas.txt"))
+    objects = '{"translation": {"en": "a", "fr": "b"}}\n'
+    yield Fault(tsv.replace("tsv", "jsonl"), "en to de was asked for", holding(objects * 20, "french.jsonl"))
     yield Fault(tsv, "cut off|damaged|truncated|gzip|ended", holding(GZIP_CUT, "cut.tsv.gz"))
     yield Fault(tsv, "bomb.tsv.gz: is packed 200 times over", holding(BOMB, "bomb.tsv.gz"))
     yield Fault(tsv, r"one\.tsv: has 1 different source sentences", holding("a\tb\n" * 20, "one.tsv"))
@@ -281,6 +304,8 @@ def folders() -> Iterator[Fault]:
     for name, content in {"zero.wav": b"", "text.wav": b"no sound", "cut.wav": sound()[:30]}.items():
         metadata = ("metadata.csv", "path,text\n" + f"{name},one two\n" * 3)
         yield Fault(sounds, name.replace(".", r"\."), beside(name, content, metadata))
+    unquoted = ("metadata.csv", "path,text\n" + "a.wav,one, two\n" * 3)
+    yield Fault(sounds, "metadata.csv, row 2 has 3 values for 2 columns", beside("a.wav", sound(), unquoted))
     metadata = ("metadata.csv", "path,text\n" + "tenth.wav,one two\n" * 3)
     tenth = sound()[:800]
     yield Fault(sounds, r"tenth\.wav: .*holds 800 of the 8,044 bytes", beside("tenth.wav", tenth, metadata))

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from apps.captioning.sources import SPLITS, Picture, Source, Split
 from core.data.files import read_json, sha256
+from core.data.text import read_lines
 from core.errors import UserError
 
 Name = Literal["flickr8k", "flickr30k", "coco"]
@@ -139,10 +140,4 @@ def _fields(file: Path, key: str, *fields: str) -> list[dict[str, Any]]:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}, byte {error.start:,}: is not UTF-8 text; convert it") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in read_lines(file) if line.strip()]

@@ -15,6 +15,7 @@ from apps.recommend.sources.features import encode
 from core.data.fetch import RemoteFile
 from core.data.files import sha256
 from core.data.store import Store
+from core.data.text import lines
 from core.errors import UserError
 
 SITE = "https://files.grouplens.org/datasets/movielens"
@@ -85,7 +86,7 @@ def _items_1m(path: Path) -> Table:
 
 
 def _double_colons(path: Path, columns: list[str]) -> pd.DataFrame:
-    rows = [line.split("::") for line in path.read_text(encoding="latin-1").splitlines() if line]
+    rows = [line.split("::") for line in lines(path.read_text(encoding="latin-1")) if line]
     wrong = next((number for number, row in enumerate(rows, start=1) if len(row) != len(columns)), None)
     if wrong:
         got = len(rows[wrong - 1])

@@ -1,15 +1,24 @@
 """Sources: the planted process against its own definition, MovieLens formats, and every kind of bad table."""
 
+import csv as quote
 import gzip
+import io
+import json
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from apps.recommend.sources import builtin, movielens, table
+from apps.recommend.config import PRESETS
+from apps.recommend.sources import builtin, movielens, reading, table
 from apps.recommend.sources.builtin import Process
 from apps.recommend.sources.features import encode
+from core.data.tables import read_table
+from core.data.text import STANDARD_INPUT
 from core.errors import UserError
 
 ROWS = ["s1,a,100", "s1,b,160", "s2,a,90000", "s2,c,90060"]
@@ -62,11 +71,17 @@ def test_ids_are_names_quoted_or_not(tmp_path):
     ("times", "seconds"),
     [
         (["1970-01-01T00:01:40Z", "1970-01-02 00:00:00"], [100, 86400]),
-        (["1970-01-01 00:01:40", "1970-01-01 00:01:41.500"], [100, 101.5]),
+        (["1970-01-01 00:01:40", "1970-01-01 00:02:41.500"], [100, 161.5]),
         (["1970-01-02", "1970-01-03"], [86400, 172800]),
-        (["1700000000000", "1700000001500"], [1.7e9, 1.7e9 + 1.5]),
-        (["100.25", "101"], [100.25, 101]),
-        (["100", "1970-01-01T00:01:41"], [100, 101]),
+        (["1700000000000", "1700000060500"], [1.7e9, 1.7e9 + 60.5]),
+        (["1700000000000000", "1700000060500000"], [1.7e9, 1.7e9 + 60.5]),
+        (["1700000000000000000", "1700000060500000000"], [1.7e9, 1.7e9 + 60.5]),
+        (["1.7e9", "1.70000006e9"], [1.7e9, 1.7e9 + 60]),
+        (["20200101", "20200229"], [1577836800, 1582934400]),
+        (["2020-01-01 00:00:00 UTC", "2020-01-01 00:01:00.5 UTC"], [1577836800, 1577836860.5]),
+        (["2020-01-01T00:00:00Z", "2020-01-01T02:00:00+01:00"], [1577836800, 1577840400]),
+        (["100.25", "171"], [100.25, 171]),
+        (["100", "1970-01-01T00:02:41"], [100, 161]),
     ],
 )
 def test_times(tmp_path, times, seconds):
@@ -76,13 +91,40 @@ def test_times(tmp_path, times, seconds):
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        ("session,thing,time", ROWS, r"log\.csv: has no column item; it has: session, thing, time"),
-        ("who,item,when", ROWS, r"no column session \(or user\) and no column time; it has: who, item, when"),
+        (
+            "session,thing,time",
+            ROWS,
+            r"log\.csv: has no column item or item_id or .*; its columns: session, thing, time; name yours, --set data",
+        ),
+        (
+            "who,item,when",
+            ROWS,
+            r"no column session or .* or user or .* and no column time or .*; its columns: who, item, when",
+        ),
         ("session,item,time", ["s,a,100", "s,b,soon"], r"log\.csv, row 3: its time 'soon' is no time; write seconds"),
-        ("session,item,time", ["s,a,100", "s,b,"], r"row 3: its time None is no time"),
+        ("session,item,time", ["s,a,100", "s,b,"], r"row 3: its time '' is no time"),
+        ("session,item,time", ["s,a,100", "", "s,b,NA"], r"row 4: its time 'NA' is no time"),
+        ("session,item,time", ["s,a,20200101", "s,b,20201301"], r"row 3: its time '20201301' is no time"),
+        (
+            "session,item,time",
+            ["s,a,100", "s,b,130"],
+            r"row 2: its time '100' would be 1970-01-01 00:01:40 \(read as sec",
+        ),
+        ("session,item,time", ["s,a,1700000000", "s,b,-5"], r"row 3: its time '-5' would be 1969-12-31 23:59:55"),
+        ("session,item,time", ["s,a,1700000000", "s,b,17000000000"], r"row 3: its time '17000000000' would be 2508-"),
+        ("session,item,time", ["s,a,17e14", "s,b,17e14"], r"would be 2023-11-14 22:13:20 \(read as microseconds since"),
+        (
+            "session,item,time",
+            ["s,a,2020-01-01", "s,b,3000-01-01"],
+            r"row 3: its time .* would be 3000-01-01 00:00:00, not",
+        ),
+        ("session,item,time", ["s,a,9e17", "s,b,9e19"], r"row 3: its time .* would be 4821-12"),
         ("session,item,time", ["s,a,100", ",b,101"], r"row 3: its session is empty"),
         ("session,item,time", ["s,a,100", "s,,101"], r"row 3: its item is empty"),
-        ("session,item,time", ["s,a,100", "s,b"], r"log\.csv: cannot be read \(.*Expected 3 columns, got 2"),
+        ("session,item,time", ["s,a,100", "", "s,b"], r"log\.csv, row 4 has 2 values for 3 columns; correct it"),
+        ("session,item,time", ['"s",a,100', "s,b,101,c"], r"log\.csv, row 3 has 4 values for 3 columns; is a comma"),
+        ("session,item,time", ["s,a,100", 's,"b,101'], r"log\.csv, row 3: a quotation mark opens here and does not"),
+        ("session,item,time", ['"s,a,100', "t,b,200", 'u",c,300'], r"row 2: a quotation mark opens here and closes 2"),
         ("session,item,time", [], r"log\.csv: has no rows"),
     ],
 )
@@ -99,7 +141,7 @@ def test_a_missing_or_foreign_file(tmp_path):
     with pytest.raises(UserError, match=r"x\.parquet: cannot be read"):
         table.source(tmp_path / "x.parquet", None)
     (tmp_path / "latin.csv").write_bytes("session,item,time\ns,caf\xe9,1\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin\.csv: cannot be read .*UTF8"):
+    with pytest.raises(UserError, match=r"latin\.csv, line 2, byte 23: is not UTF-8 text"):
         table.source(tmp_path / "latin.csv", None).read()
 
 
@@ -113,11 +155,108 @@ def test_items_table(tmp_path):
         table.source(csv(tmp_path, *ROWS), csv(tmp_path, "a,1", "a,2", header="item,x", name="twice.csv")).table()
 
 
-def test_histories_of_a_file(tmp_path):
+def test_line_ends_and_encodings(tmp_path):
+    assert read(csv(tmp_path, *ROWS, ends="\r")) == WANTED
+    text = csv(tmp_path, *ROWS).read_text()
+    for encoding in ("utf-16", "utf-8-sig"):
+        path = tmp_path / "wide.csv"
+        path.write_bytes(text.encode(encoding))
+        assert read(path) == WANTED
+    tabs = tmp_path / "log.tsv"
+    tabs.write_text(text.replace(",", "\t").replace("a\t", '"a\t'))
+    assert read(tabs)[0] == ("s1", '"a', 100)
+
+
+def test_json_lines(tmp_path):
+    rows = [dict(zip(("visit_id", "sku", "ts"), row.split(","), strict=True)) for row in ROWS]
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert read(path) == WANTED
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "None", "nan", "", "#N/A"])
+def test_an_item_called_not_available_keeps_its_title_and_features(tmp_path, name):
+    if not name:
+        with pytest.raises(UserError, match="row 2: its item is empty"):
+            read(csv(tmp_path, "s,,100", "s,b,200"))
+        return
+    assert read(csv(tmp_path, f"s,{name},100", "s,b,200"))[0] == ("s", name, 100)
+    items = csv(tmp_path, f"{name},{name},{name},1", "b,Title,x,NA", header="item,title,kind,price", name="items.csv")
+    found = table.source(csv(tmp_path, *ROWS), items).table()
+    assert (found.items, found.titles) == ([name, "b"], [name, "Title"])
+    assert sorted(found.features[:, :2].tolist()) == [[0, 1], [1, 0]]  # each a kind of its own
+    assert found.features[:, 2].tolist() == [0, 0]  # one price, and one that is not known
+
+
+def test_blanks_around_an_id_are_no_part_of_it(tmp_path):
+    assert read(csv(tmp_path, "s, a,100", "s,a ,200", "s,b,300")) == [("s", "a", 100), ("s", "a", 200), ("s", "b", 300)]
+
+
+def test_movielens_and_shops_columns(tmp_path):
+    ratings = csv(tmp_path, "1,31,2.5,1260759144", "1,1029,3.0,1260759204", header="userId,movieId,rating,timestamp")
+    movies = csv(
+        tmp_path, '31,"Up, Down (1995)",Drama|War', "7,x,War", header="movieId,title,genres", name="movies.csv"
+    )
+    source = table.source(ratings, movies)
+    assert source.protocol == "leave-one-out" and len(source.read()) == 2
+    assert source.table().titles == ["Up, Down (1995)", "x"]
+    assert source.table().features.tolist() == [[0.5, 0.5], [0, 1]]
+    header = "event_time,event_type,product_id,price,user_id,user_session"
+    rows = [f"2019-10-01 00:0{n}:00 UTC,view,{n},9.5,u,s{n % 2}" for n in range(4)]
+    shop = table.source(csv(tmp_path, *rows, header=header), None)
+    assert shop.protocol == "time"
+    assert read(csv(tmp_path, *rows, header=header))[1] == ("s1", "1", 1569888060)
+
+
+def test_any_other_columns_by_a_setting(tmp_path):
+    path = csv(tmp_path, *ROWS, header="who,what,when")
+    named = {"user": "who", "item": "what", "time": "When", "title": ""}
+    source = table.source(path, csv(tmp_path, "a,1", header="what,x", name="items.csv"), named)
+    assert source.protocol == "leave-one-out" and source.table().items == ["a"]
+    assert len(source.read()) == 4
+    with pytest.raises(UserError, match="has no column whom; its columns: who, what, when"):
+        table.source(path, None, named | {"user": "whom"})
+    config = PRESETS["smoke"].override(["data.columns.item=what"])
+    assert config.data.columns.item == "what"
+
+
+def test_how_times_were_read_is_noted_where_it_is_not_seconds(tmp_path):
+    path = csv(tmp_path, "s,a,1700000000000", "s,b,1700000060000")
+    (note,) = table.source(path, None).read().notes
+    assert note == "its times are read as milliseconds since 1970: 2023-11-14 22:13:20 to 2023-11-14 22:14:20"
+    assert table.source(csv(tmp_path, *ROWS), None).read().notes == ()
+
+
+@given(
+    values=st.lists(
+        st.lists(st.text(st.characters(exclude_categories=["Cs", "Zs", "Cc"]), min_size=1), min_size=3, max_size=3),
+        min_size=1, max_size=5,
+    ),
+    mark=st.sampled_from(",;\t"),
+    quoting=st.sampled_from([quote.QUOTE_ALL, quote.QUOTE_MINIMAL]),
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_the_fast_reader_reads_what_the_exact_one_reads(tmp_path, values, mark, quoting):
+    path = tmp_path / "t.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        quote.writer(file, delimiter=mark, quoting=quoting).writerows([["session", "item", "x"], *values])
+    fast, exact = reading.opened(path), read_table(path)
+    assert fast.columns == exact.columns
+    loaded = fast.load({"session": 0, "item": 1})
+    assert list(zip(*(loaded.table[name].to_pylist() for name in ("session", "item")), strict=True)) == [
+        tuple(row.values[:2]) for row in exact.rows
+    ]
+    assert [loaded.where(index) for index in range(len(values))] == [exact.where(row) for row in exact.rows]
+
+
+def test_histories_of_a_file(tmp_path, monkeypatch):
     wanted = [{"session": "s1", "history": ["a", "b"]}, {"session": "s2", "history": ["a", "c"]}]
     assert table.histories(csv(tmp_path, *ROWS)) == wanted
     untimed = csv(tmp_path, *(row.rpartition(",")[0] for row in ROWS), header="session,item")
     assert table.histories(untimed) == wanted
+    packed = gzip.compress(csv(tmp_path, *ROWS).read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
+    assert table.histories(STANDARD_INPUT) == wanted
     later = csv(tmp_path, "s1,b,160", "s1,a,100", header="session,item,time")
     assert table.histories(later) == [{"session": "s1", "history": ["a", "b"]}]
 

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -131,6 +132,41 @@ def test_columns_by_name_in_any_order_with_splits_and_labels(tmp_path):
     pairs = csv_pairs(tmp_path, text, ("one", "two", "gold"), 1, 5)
     assert pairs[0] == Pair("row 2", "a", "b, b", 3.0, "train", "NEUTRAL")
     assert [(pair.split, pair.score) for pair in pairs] == [("train", 3.0), ("val", 1.0), ("test", 5.0)]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("sentence1", "sentence2", "score"),
+        ("sentence_A", "sentence_B", "relatedness_score"),
+        ("Text 1", "text-2", "label"),
+    ],
+)
+def test_the_columns_of_glue_sick_and_the_hub_are_known(tmp_path, columns):
+    head = ("index", "genre", "source1", "source2", *columns)
+    rows = [("7", "news", "none", "none", f"one {n}", f"two {n}", "0.5") for n in range(10)]
+    path = write(tmp_path / "pairs.tsv", "".join("\t".join(row) + "\n" for row in [head, *rows]))
+    pair = next(iter(own.source(path, own.COLUMNS, 0, 1).read()))
+    assert (pair.id, pair.a, pair.b, pair.score, pair.label) == ("7", "one 0", "two 0", 0.5, "")
+
+
+def test_json_lines(tmp_path):
+    rows = [{"sentence1": f"one\u2028{n}", "sentence2": f"two {n}", "score": n / 10} for n in range(10)]
+    path = write(tmp_path / "pairs.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    pairs = list(own.source(path, own.COLUMNS, 0, 1).read())
+    assert [(pair.a, pair.score) for pair in pairs] == [(row["sentence1"], row["score"]) for row in rows]
+
+
+def test_sixty_pairs_stay_sixty_whatever_quotation_marks_there_are(tmp_path):
+    rows = [[f"a {n}", f"b {n}", "0.5"] for n in range(60)]
+    rows[5][0], rows[9][0] = '"a 5', 'a 9"'
+    text = "".join("\t".join(row) + "\n" for row in [list(COLUMNS), *rows])
+    pairs = list(own.source(write(tmp_path / "pairs.tsv", text), COLUMNS, 0, 1).read())
+    assert [pair.a for pair in pairs] == [row[0] for row in rows]
+    commas = write(tmp_path / "pairs.csv", text.replace("\t", ","))
+    assert "pairs.csv, row 7: a quotation mark opens here and closes 4 lines on" in complaint(
+        lambda: list(own.source(commas, COLUMNS, 0, 1).read())
+    )
 
 
 @pytest.mark.parametrize("mark", ["\t", ";", ","])

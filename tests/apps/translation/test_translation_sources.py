@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,7 +18,7 @@ from apps.translation.sources import builtin, own, published
 from apps.translation.sources.builtin import Fact, render, split_of
 from apps.translation.sources.locales import locale
 from core.data.store import Store
-from core.errors import UserError
+from core.errors import Notice, UserError
 
 ENGLISH, GERMAN = Locale.parse("en"), Locale.parse("de")
 
@@ -182,6 +184,89 @@ def test_a_table_that_is_none_is_one_line(tmp_path, content, words):
         list(own.table(write(tmp_path / "t.tsv", content), ("en", "de")).read())
     for word in words:
         assert word in str(caught.value)
+
+
+SENTENCES = [(f"I see {n} cats.", f"Je vois {n} chats.") for n in range(30)]
+
+
+def table(path, header, *, mark="\t", swapped=False):
+    rows = [(b, a) if swapped else (a, b) for a, b in SENTENCES]
+    return write(path, "".join(f"{mark.join(row)}\n" for row in ([tuple(header)] if header else []) + rows))
+
+
+@pytest.mark.parametrize(
+    ("header", "swapped"),
+    [
+        (("en", "fr"), False),
+        (("fr", "en"), True),
+        (("English", "French"), False),
+        (("français", "anglais"), True),
+        (("en-US", "fr-FR"), False),
+        (("eng", "fra"), False),
+        (("source", "target"), False),
+        (("tgt", "src"), True),
+    ],
+)
+def test_a_header_is_no_sentence_and_says_which_column_is_which(tmp_path, header, swapped):
+    path = table(tmp_path / "t.tsv", header, swapped=swapped)
+    with pytest.warns(Notice, match=rf"t\.tsv: row 1 \({header[0]}, {header[1]}\) is read as the header"):
+        pairs = list(own.table(path, ("en", "fr")).read())
+    assert [(pair.source, pair.target) for pair in pairs] == SENTENCES and pairs[0].id == "2"
+
+
+@pytest.mark.parametrize("first", [None, ("Hello", "Bonjour"), ("French", "français"), ("English text", "en francais")])
+def test_a_first_pair_is_a_pair(tmp_path, first):
+    assert len(list(own.table(table(tmp_path / "t.tsv", first), ("en", "fr")).read())) == 30 + (first is not None)
+
+
+def test_further_columns_and_csv_by_the_header(tmp_path):
+    rows = "".join(f'{n},"{b}, n\'est-ce pas ?",{a}\n' for n, (a, b) in enumerate(SENTENCES))
+    with pytest.warns(Notice, match="id, French, English"):
+        pairs = list(own.table(write(tmp_path / "t.csv", "id,French,English\n" + rows), ("en", "fr"), "csv").read())
+    assert pairs[3][1:3] == ("I see 3 cats.", "Je vois 3 chats., n'est-ce pas ?")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_json_lines_as_the_hub_has_them(tmp_path, nested):
+    rows = [{"en": a, "fr": b} for a, b in SENTENCES]
+    objects = [{"id": str(n), "translation": row} if nested else row | {"source": "web"} for n, row in enumerate(rows)]
+    path = write(tmp_path / "t.jsonl", "".join(f"{json.dumps(row)}\n" for row in objects))
+    pairs = list(own.table(path, ("en", "fr"), "jsonl").read())
+    assert [(pair.source, pair.target) for pair in pairs] == SENTENCES
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "t.tsv",
+            "de\tfr\n" + "a\tb\n" * 9,
+            "its columns are de, fr, but en to fr was asked for; set data.source_locale",
+        ),
+        ("t.jsonl", '{"translation": {"de": "a", "fr": "b"}}\n', "its columns are translation.de, translation.fr, but"),
+        (
+            "t.csv",
+            "Ja, und?,x\n" * 9,
+            "has no column en or .* and no column fr .*; add a header, or write a tab between",
+        ),
+        ("t.txt", "No tab, but a comma.\n" * 9, "has no column en"),
+        ("t.tsv", '"a\tb\nc"\td\te\n', "row 2 has 3 values for 2 columns"),
+    ],
+)
+def test_a_table_of_something_else_is_one_line(tmp_path, name, content, message):
+    warnings.simplefilter("ignore", Notice)  # pytest restores the filters
+    with pytest.raises(UserError, match=message) as caught:
+        list(own.table(write(tmp_path / name, content), ("en", "fr")).read())
+    assert "\n" not in str(caught.value)
+
+
+def test_quotation_marks_are_characters_between_tabs(tmp_path):
+    rows = [
+        (f'"a {n}', f"b {n}") if n == 5 else (f"a {n}", f'b {n}"') if n == 9 else (f"a {n}", f"b {n}")
+        for n in range(60)
+    ]
+    path = write(tmp_path / "t.tsv", "".join(f"{a}\t{b}\n" for a, b in rows))
+    assert [(pair.source, pair.target) for pair in own.table(path, ("en", "de")).read()] == rows
 
 
 def test_a_missing_file_names_its_key(tmp_path):

@@ -1,0 +1,117 @@
+"""Times as logs have them: numbers of several units, days as 20240531, ISO 8601; all of a column read in one way.
+
+The unit of a column of numbers follows from their median: seconds of today have ten digits, nanoseconds nineteen.
+Whoever reads them in the wrong unit gets a log of a few seconds or of the year 50,000: `refuse_axis` does not take it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from apps.recommend.sources.reading import Loaded
+from core.errors import UserError
+
+UNITS = (("nanoseconds", 1e9, 1e17), ("microseconds", 1e6, 1e14), ("milliseconds", 1e3, 1e11), ("seconds", 1.0, 0.0))
+"""(unit, how many are a second, smallest median); there seconds would be past the year 5138, the others in 1973"""
+DAYS = (19_000_101, 21_001_231)
+"""the first and the last day that a number is taken for; as seconds they would be days of August 1970"""
+TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""of each kind of Arrow's time stamps in a second"""
+LATEST = 4_102_444_800.0
+"""2100-01-01"""
+SHORTEST = 60.0
+"""seconds that a log spans at least"""
+ZONES = r"\s*(UTC|GMT)$"
+Seconds = NDArray[np.float64]
+
+
+class Times(NamedTuple):
+    """A column of times."""
+
+    seconds: Seconds
+    """since 1970, [E]; NaN where a value is no time"""
+    unit: str
+    """how numbers were read; "": there are none"""
+
+
+def read(column: pa.ChunkedArray) -> Times:
+    """The times of a column of numbers, dates or text; in text, numbers and ISO dates may be mixed."""
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s"))
+    if pa.types.is_timestamp(column.type):
+        counts = column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy()
+        return Times(counts / TICKS[column.type.unit], "")
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return _from_numbers(column.cast(pa.float64(), safe=False).to_numpy())
+    return _from_text(column)
+
+
+def refuse_others(times: Times, loaded: Loaded) -> None:
+    """Raise UserError for the first value of the column time that is no time."""
+    if (bad := np.flatnonzero(~np.isfinite(times.seconds))).size:
+        raise UserError(f"{_example(loaded, bad[0])} is no time; write seconds since 1970 or 2024-05-31 18:30:00")
+
+
+def refuse_axis(times: Times, loaded: Loaded) -> None:
+    """Raise UserError for times that cannot be those of a log: before 1970, after 2100, or all within a minute."""
+    seconds, how = times.seconds, f" (read as {times.unit})" if times.unit else ""
+    if (bad := np.flatnonzero((seconds < 0) | (seconds >= LATEST))).size:
+        when = shown(float(seconds[bad[0]]))
+        raise UserError(f"{_example(loaded, bad[0])} would be {when}{how}, not from 1970 to 2100; correct the times")
+    if (span := float(np.ptp(seconds))) < SHORTEST:
+        when = shown(float(seconds[0]))
+        raise UserError(
+            f"{_example(loaded, 0)} would be {when}{how}, and all times lie within {span:g} seconds; correct the "
+            "times, or their unit"
+        )
+
+
+def _example(loaded: Loaded, index: int) -> str:
+    value = loaded.table["time"][int(index)].as_py()
+    return f"{loaded.where(int(index))}: its {loaded.called('time')} {'' if value is None else str(value)!r}"
+
+
+def shown(seconds: float) -> str:
+    """A time for people."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"the year {1970 + seconds / 31_556_952:,.0f}"
+
+
+def _from_numbers(numbers: Seconds) -> Times:
+    finite = numbers[np.isfinite(numbers)]
+    middle = float(np.median(finite)) if len(finite) else 0.0
+    if DAYS[0] <= middle <= DAYS[1] and (finite == np.floor(finite)).all():
+        return Times(_from_days(numbers), "days, yyyymmdd")
+    unit, many = next((unit, many) for unit, many, least in UNITS if abs(middle) >= least)
+    return Times(numbers / many, f"{unit} since 1970")
+
+
+def _from_days(numbers: Seconds) -> Seconds:
+    found, places = np.unique(numbers, return_inverse=True)
+    texts = pd.Series([f"{number:.0f}" if np.isfinite(number) else "" for number in found])
+    dates = pd.to_datetime(texts, format="%Y%m%d", errors="coerce", utc=True)
+    return _since_1970(dates)[places]
+
+
+def _from_text(column: pa.ChunkedArray) -> Times:
+    encoded = column.cast(pa.string()).dictionary_encode().unify_dictionaries().combine_chunks()
+    texts = pd.Series(encoded.dictionary.to_pylist(), dtype=object).str.strip().str.replace(ZONES, "Z", regex=True)
+    dates = _since_1970(pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601"))
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    places = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+    numbers, dates = (np.append(values, np.nan)[places] for values in (numbers, dates))
+    if np.isnan(numbers).all():
+        return Times(dates, "")
+    times = _from_numbers(numbers)
+    return Times(np.where(np.isnan(numbers), dates, times.seconds), times.unit)
+
+
+def _since_1970(dates: Any) -> Seconds:
+    since: Seconds = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
+    return since
