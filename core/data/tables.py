@@ -17,6 +17,8 @@ from core.data import text as texts
 from core.data.files import parse_json
 from core.errors import UserError
 
+VERSION = 1
+"""of how a file is read: part of the specification of what is prepared from it"""
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 TAB_ENDINGS = (".tsv", ".tab")
 ENDINGS = (".csv", *TAB_ENDINGS, *JSON_ENDINGS)
@@ -124,9 +126,13 @@ def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: st
 
 def wrong_count(path: Path, row: int, values: int, columns: int, mark: str) -> UserError:
     """The error for a row that does not fit the columns."""
-    plural, named = "" if values == 1 else "s", {"\t": "a tab", ";": "a semicolon", ",": "a comma"}.get(mark, mark)
-    hint = f"is {named} part of a value? Put that value into quotation marks" if values > columns else "correct it"
-    return UserError(f"{texts.called(path)}, row {row} has {values:,} value{plural} for {columns:,} columns; {hint}")
+    hint = "correct it"
+    if values > columns:
+        named = {";": "a semicolon", ",": "a comma"}.get(mark, mark)
+        hint = f"is {named} part of a value? Put that value into quotation marks"
+        hint = "is a tab part of a value? Write a blank there" if mark == "\t" else hint
+    counts = f"{values:,} value{'' if values == 1 else 's'} for {columns:,} column{'' if columns == 1 else 's'}"
+    return UserError(f"{texts.called(path)}, row {row} has {counts}; {hint}")
 
 
 def read_table(

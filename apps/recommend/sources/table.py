@@ -52,6 +52,7 @@ def source(path: Path | None, items: Path | None, named: Named | None = None) ->
     places = _places(file, named)
     protocol = "time" if "session" in places else "leave-one-out"
     spec: dict[str, Any] = {"source": "csv", "log": sha256(path), "items": items and sha256(items)}
+    spec["reader"] = tables.VERSION
     spec["columns"] = {ours: file.columns[place] for ours, place in places.items()}
     return Source(spec, protocol, partial(_read, file, places), items and partial(_table, items, named))
 

@@ -52,6 +52,7 @@ def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> S
     if path is None or not path.is_file():
         raise UserError(f"data.path={path}: no such file; data.source={kind} needs --set data.path=FILE, two columns")
     spec = {"source": kind, "languages": list(languages), "sha256": sha256(path), "split": RULE}
+    spec["reader"] = tables.VERSION
     return Source(spec, languages, partial(_read_table, path, languages))
 
 
