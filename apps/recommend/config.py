@@ -12,15 +12,15 @@ from core.reads import Only, Reads, patterns
 class ColumnNames(Section):
     """What the user's table calls its columns, where that is none of the usual names."""
 
-    session: str = ""
+    session: Annotated[str, Only("data.source=csv")] = ""
     """csv: the column that says which clicks belong together"""
-    user: str = ""
+    user: Annotated[str, Only("data.source=csv")] = ""
     """csv: the column of users, whose whole history is one session then"""
-    item: str = ""
+    item: Annotated[str, Only("data.source=csv")] = ""
     """csv: the column of what was clicked, in the table of items as well"""
-    time: str = ""
+    time: Annotated[str, Only("data.source=csv")] = ""
     """csv: the column of when it was clicked"""
-    title: str = ""
+    title: Annotated[str, Only("data.source=csv")] = ""
     """csv: the column of titles in the table of items"""
 
 
@@ -32,7 +32,9 @@ class RecommendData(DataConfig):
         "ml-100k": Reads(),
         "ml-1m": Reads(path="the unpacked folder of ml-1m.zip", folders=("ratings.dat",)),
         "csv": Reads(
-            ("items",), path="a table of clicks, CSV or Parquet", files=patterns("csv", "tsv", "tab", "txt", "parquet")
+            ("items",),
+            path="a table of clicks, CSV, JSON Lines or Parquet",
+            files=patterns("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json", "parquet"),
         ),
     }
     source: Literal["builtin", "ml-100k", "ml-1m", "csv"] = "builtin"

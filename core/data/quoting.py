@@ -17,11 +17,14 @@ from core.errors import UserError
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 Quoted = Callable[[str, str], bool]
 """(value, mark) -> whether a program puts it into quotation marks"""
-STYLES: tuple[Quoted, ...] = (
-    lambda value, mark: True,
-    lambda value, mark: bool(value) and not NUMBER.fullmatch(value),
-)
-"""of programs that quote every value, or every text: no mark stands alone there"""
+
+
+def _every_value(value: str, mark: str) -> bool:
+    return True
+
+
+def _every_text(value: str, mark: str) -> bool:
+    return bool(value) and not NUMBER.fullmatch(value)
 
 
 def _minimal(value: str, mark: str) -> bool:
@@ -73,10 +76,9 @@ def parsed(name: str, text: str, mark: str) -> list[Record]:
             found.append(Record(values, lines[begin : reader.line_num]))
             begin = reader.line_num
     except csv.Error as error:
-        reason = str(error)
-        if "unexpected end" in reason or "field limit" in reason:
-            reason = "a quotation mark opens here and does not close"
-        raise UserError(f"{name}, row {len(found) + 1}: {reason}; close it, or double it inside a value") from None
+        how = "closes inside a value" if "expected after" in str(error) else "does not close"
+        said = f"a quotation mark opens here and {how}; close it, or double it inside a value"
+        raise UserError(f"{name}, row {len(found) + 1}: {said}") from None
     return found
 
 
@@ -88,7 +90,7 @@ def _consistent(name: str, text: str, plain: Sequence[Sequence[str]]) -> bool:
         return False
     if len(_widths(record.values for record in records)) > 1:
         return False
-    if any(_written(records, "\t", style) for style in STYLES):
+    if _beyond_doubt(records, "\t"):
         return True
     joins_rows = len(_widths(plain)) == 1 and any(len(record.lines) > 1 for record in records)
     return not joins_rows and _written(records, "\t", _minimal)
@@ -101,10 +103,9 @@ def _refuse_swallowed(name: str, records: Sequence[Record], plain: Sequence[Sequ
     all rows; and two lines are where other rows are quoted in the proper way.
     """
     several = [number for number, record in enumerate(records) if len(record.lines) > 1]
-    if not several or any(_written(records, mark, style) for style in STYLES):
+    if not several or _beyond_doubt(records, mark):
         return
-    width, proper = len(records[0].values), any('"' in r.lines[0] for r in records if len(r.lines) == 1)
-    everywhere = len(_widths(plain)) == 1
+    width, proper, everywhere = len(records[0].values), _quoted_in_a_line(records), len(_widths(plain)) == 1
     for number in several:
         lines = records[number].lines
         if all(line.count(mark) == width - 1 for line in lines) and (everywhere or len(lines) > 2 or not proper):
@@ -113,6 +114,17 @@ def _refuse_swallowed(name: str, records: Sequence[Record], plain: Sequence[Sequ
                 "and each of these lines looks like a row; double a mark that is part of the text and quote that "
                 "value, or quote every value"
             )
+
+
+def _beyond_doubt(records: Sequence[Record], mark: str) -> bool:
+    """Whether every value is quoted, or every text: in a table of numbers, one text alone is no evidence of that."""
+    if _written(records, mark, _every_value):
+        return True
+    return _quoted_in_a_line(records[1:]) and _written(records, mark, _every_text)
+
+
+def _quoted_in_a_line(records: Sequence[Record]) -> bool:
+    return any('"' in record.lines[0] for record in records if len(record.lines) == 1)
 
 
 def _widths(rows: Iterable[Sequence[str]]) -> set[int]:

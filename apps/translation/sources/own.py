@@ -80,9 +80,9 @@ def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, st
         # Without names, what looks like columns is a comma or a semicolon in a sentence.
         hint = "add a header, or write a tab between the two"
         raise UserError(tables.missing_columns(path, header.known, content.rows[0].values, hint))
+    header.check(path, content.columns)
     if content.header and content.mark:
         warnings.warn(f"{path}: row 1 ({', '.join(content.columns)}) is read as the header", Notice, stacklevel=2)
-    header.check(path, content.columns)
     for where, row in content.pick(header.known):
         yield where, row["source"], row["target"]
 

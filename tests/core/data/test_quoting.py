@@ -74,6 +74,16 @@ def test_a_stray_mark_is_found_among_rows_that_are_properly_quoted() -> None:
 
 
 @pytest.mark.parametrize("mark", [",", "\t"])
+def test_a_stray_mark_among_numbers_is_no_program_that_quotes_texts(mark: str) -> None:
+    text = f'a{mark}b{mark}c\n"1{mark}2{mark}3\n4{mark}5{mark}6\n7"{mark}8{mark}9\n'
+    if mark == "\t":
+        assert rows("t", text, mark)[1:] == [['"1', "2", "3"], ["4", "5", "6"], ['7"', "8", "9"]]
+        return
+    with pytest.raises(UserError, match="t, row 2: a quotation mark opens here and closes 2 lines on"):
+        rows("t", text, mark)
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
 def test_a_mark_that_never_closes(mark: str) -> None:
     text = f'a{mark}b\nx{mark}"y\nz{mark}w\n'
     if mark == "\t":
@@ -81,6 +91,11 @@ def test_a_mark_that_never_closes(mark: str) -> None:
         return
     with pytest.raises(UserError, match="t, row 2: a quotation mark opens here and does not close"):
         rows("t", text, mark)
+
+
+def test_a_mark_that_closes_inside_a_value() -> None:
+    with pytest.raises(UserError, match="t, row 2: a quotation mark opens here and closes inside a value"):
+        rows("t", 'a,b\n"x" y,z\n', ",")
 
 
 def test_a_text_of_several_lines_is_believed_where_it_is_no_row() -> None:
