@@ -26,6 +26,8 @@ NAME = "similarity"
 UNLABELLED = -100
 """in place of an entailment label where there is none: what cross-entropy leaves out"""
 VECTORS = "vectors"
+MOST_KNOWN = 0.5
+"""share of the sentences of test that may be in train without a note"""
 
 
 class Batch(NamedTuple):
@@ -68,7 +70,8 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
             facts[VECTORS] = {"numbers": numbers, "dimension": found.rows.shape[1]}
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", (_record(p, tokeniser) for p in pairs if p.split == split))
-        write_json(folder / "facts.json", facts | {"tokeniser": tokeniser.to_json(), "left_out": left_out})
+        notes = {"left_out": left_out, "known": _known(pairs)}
+        write_json(folder / "facts.json", facts | {"tokeniser": tokeniser.to_json()} | notes)
 
     spec: dict[str, Any] = {"source": source.spec, "units": units, "vocabulary": vocabulary}
     if vectors:
@@ -84,6 +87,12 @@ def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str]]:
         if not any(pair.split == split for pair in usable):
             raise UserError(f"data.source={source.spec['source']}: the {split} split has no pairs; add some")
     return usable, [pair.id for pair in pairs if not (pair.a and pair.b)]
+
+
+def _known(pairs: Sequence[Pair]) -> float:
+    """Share of the sentences of test that occur in train."""
+    train, test = ({text for p in pairs if p.split == split for text in (p.a, p.b)} for split in ("train", "test"))
+    return len(train & test) / len(test)
 
 
 def _texts(pairs: Iterable[Pair]) -> Iterator[str]:
@@ -122,8 +131,15 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data:
     if VECTORS in facts:
         # Only a fresh model reads them; a saved one brings its own.
         facts[VECTORS]["folder"] = str(prepared.folder)
-    notes = (_note(left_out),) if left_out else ()
-    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
+    notes = [_note(left_out)] if left_out else []
+    if (known := facts.pop("known", 0.0)) > MOST_KNOWN:
+        notes.append(
+            f"{known:.0%} of the sentences of test are in train as well: its figures say little about new sentences; "
+            "a column split divides them as you want"
+        )
+    return Data(
+        **splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=tuple(notes)
+    )
 
 
 class _Pairs(Dataset[dict[str, Any]]):

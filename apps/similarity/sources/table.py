@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from apps.similarity.sources import ENTAILMENT, Pair
+from apps.similarity.sources import ENTAILMENT, SPLITS, Pair
 from core.errors import UserError
 
 
@@ -38,16 +38,25 @@ def split_by_sentence(pairs: Sequence[Pair], share: float = 0.1) -> list[Pair]:
     """A tenth of the pairs each to val and test, so that no sentence is in two splits, whatever the pairs' order.
 
     Pairs that share a sentence stay together. The groups whose sentences have the smallest hashes are taken, except
-    those too large for a tenth.
+    those too large for a tenth. Where few sentences make many pairs there is no such division: then each pair is a
+    group of its own, and preparing notes that the splits share sentences.
     """
     group = _groups(pairs)
+    divided = _divided(pairs, [group[pair.a] for pair in pairs], [pair.a for pair in pairs], share)
+    if {pair.split for pair in divided} == set(SPLITS):
+        return divided
+    both = [f"{pair.a}\n{pair.b}" for pair in pairs]
+    return _divided(pairs, both, both, share)
+
+
+def _divided(pairs: Sequence[Pair], groups: Sequence[str], names: Sequence[str], share: float) -> list[Pair]:
     members: dict[str, list[int]] = {}
-    for index, pair in enumerate(pairs):
-        members.setdefault(group[pair.a], []).append(index)
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
     wanted = max(1, round(share * len(pairs)))
-    ranked = sorted(members.values(), key=lambda rows: min(_hash(pairs[row].a) for row in rows))
+    ranked = sorted(members.values(), key=lambda rows: min(_hash(names[row]) for row in rows))
     result = list(pairs)
-    for split in ("test", "val"):
+    for split in SPLITS[:0:-1]:
         room = wanted
         for rows in [rows for rows in ranked if result[rows[0]].split == "train"]:
             if len(rows) <= room:

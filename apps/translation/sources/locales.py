@@ -47,9 +47,16 @@ class Header:
             for role, own, other in zip(ROLES, languages, reversed(languages), strict=True)
         }
 
+    def bare(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """The columns, where one is called by another region of an asked language (en_US) by the language alone."""
+        exact = {spelled.casefold() for known in self.known.values() for spelled in known}
+        asked = {language.partition("_")[0] for language in self.languages}
+        found = ((name, _language(name)) for name in columns)
+        return tuple(code if code in asked and name.casefold() not in exact else name for name, code in found)
+
     def names(self, first: Sequence[str]) -> bool:
         """Whether these are names of columns, and no sentence with its translation."""
-        places = {column_of(spelled, first) for spelled in self.known.values()}
+        places = {column_of(spelled, self.bare(first)) for spelled in self.known.values()}
         return (None not in places and len(places) == 2) or len(_codes(first)) == len(first) == 2
 
     def check(self, path: Path, columns: Sequence[str]) -> None:

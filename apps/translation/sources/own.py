@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, st
         # Without names, what looks like columns is a comma or a semicolon in a sentence.
         hint = "add a header, or write a tab between the two"
         raise UserError(tables.missing_columns(path, header.known, content.rows[0].values, hint))
+    content = replace(content, columns=header.bare(content.columns))
     header.check(path, content.columns)
     if content.header and content.mark:
         warnings.warn(f"{path}: row 1 ({', '.join(content.columns)}) is read as the header", Notice, stacklevel=2)

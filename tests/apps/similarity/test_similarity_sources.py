@@ -212,4 +212,17 @@ def test_splits_do_not_depend_on_the_order_of_the_rows():
 
 def test_pairs_that_are_linked_by_a_sentence_stay_together():
     chain = [Pair(str(i), f"s {i}", f"s {i + 1}", 0.5, "train") for i in range(30)]
-    assert {pair.split for pair in split_by_sentence(chain)} == {"train"}
+    others = [Pair(f"o{i}", f"a {i}", f"b {i}", 0.5, "train") for i in range(30)]
+    divided = split_by_sentence([*chain, *others])
+    assert {pair.split for pair in divided[:30]} == {"train"}
+    assert {pair.split for pair in divided[30:]} == {"train", "val", "test"}
+
+
+def test_pairs_that_are_all_linked_are_divided_one_by_one():
+    pairs = [Pair(f"{i} {j}", f"s {i}", f"s {j}", 0.5, "train") for i in range(8) for j in range(8)]
+    divided = split_by_sentence([*pairs, *pairs])
+    assert [sum(pair.split == split for pair in divided) for split in ("train", "val", "test")] == [102, 12, 14]
+    by_pair = {}
+    for pair in divided:
+        by_pair.setdefault(pair.id, set()).add(pair.split)
+    assert all(len(splits) == 1 for splits in by_pair.values())
