@@ -102,7 +102,7 @@ def settings() -> Iterator[Fault]:
         yield Fault(f"{train}model.cell=grue", r"grue.*gru")
         yield Fault(f"{train}model.hidden", "write it as key=value")
         yield Fault(f"prepare --app {app} --preset smoke1", r"--preset smoke1: .*did you mean smoke\?")
-        yield Fault(f"evaluate --app {app} --run latest", f"run latest: .* run of {app}")
+        yield Fault(f"evaluate --app {app} --run latest", f"run latest: .* run,? of {app}")
         yield Fault(f"predict --app {app} --run 12345678", "12345678")
         yield Fault(f"train --app {app} --resume latest", f"{app}")
         yield Fault(f"{train}data.path={{path}}", r"data\.path=.*nowhere: no such file or folder", nowhere)

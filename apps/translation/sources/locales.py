@@ -51,8 +51,8 @@ class Header:
         """The columns, where one is called by another region of an asked language (en_US) by the language alone."""
         exact = {spelled.casefold() for known in self.known.values() for spelled in known}
         asked = {language.partition("_")[0] for language in self.languages}
-        found = ((name, _language(name)) for name in columns)
-        return tuple(code if code in asked and name.casefold() not in exact else name for name, code in found)
+        found = ((name, name.rpartition(".")[2].casefold(), _language(name)) for name in columns)
+        return tuple(code if code in asked and last not in exact else name for name, last, code in found)
 
     def names(self, first: Sequence[str]) -> bool:
         """Whether these are names of columns, and no sentence with its translation."""

@@ -53,6 +53,17 @@ def test_both_sides_of_a_batch_and_its_targets(tmp_path):
     assert [symbols[i] for i in first[:2]] == ["one", "man"] and [symbols[i] for i in second[:2]] == ["two", "men"]
 
 
+def test_sentences_of_test_that_training_knows_are_noted(tmp_path):
+    _, data = prepared(tmp_path)
+    assert data.notes == ()
+    again = [*ROWS, ("train", "two men", "A man", 5, "")]
+    _, data = prepared(tmp_path, rows=again)
+    assert data.notes == (
+        "100% of the sentences of test are in train as well: its figures say little about new sentences; "
+        "a column split divides them as you want",
+    )
+
+
 def test_only_training_words_are_known(tmp_path):
     _, data = prepared(tmp_path)
     assert "zebra" not in data.facts["tokeniser"]["symbols"] and "rider" in data.facts["tokeniser"]["symbols"]
