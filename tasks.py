@@ -170,12 +170,13 @@ def predict(
         by="key to group runs by, or several as a,b (default: those that differ)",
         baseline="value of the group to compare with (default: the default preset's)",
         where="only runs with this key=value; may be repeated", equal="parameters or seconds: runs of equal cost",
+        confounded="compare although the groups differ in epochs, minutes or precision as well",
         csv="comma-separated values", html="a page with pictures as well, which is logged",
     ),
 )  # fmt: skip
 def compare(
-    _: Context, app=None, metric=None, by=None, baseline=None, where=None, equal=None, csv=False, html=False,
-    json=False, debug=False,
+    _: Context, app=None, metric=None, by=None, baseline=None, where=None, equal=None, confounded=False, csv=False,
+    html=False, json=False, debug=False,
 ):  # fmt: skip
     """Which settings are better, and is it true? Means over seeds, differences with intervals and tests, costs.
 
@@ -189,7 +190,7 @@ def compare(
         from core.commands.compare import Question, compare
 
         keys = tuple(key.strip() for keys in by for key in keys.split(","))
-        return compare(names, Question(metric, keys, baseline, tuple(where), equal), as_csv=csv, html=html)
+        return compare(names, Question(metric, keys, baseline, tuple(where), equal, confounded), as_csv=csv, html=html)
 
     run(command, as_json=json, debug=debug)
 

@@ -63,15 +63,35 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """How a metric comes from the records: sum(numerator) / sum(weight), over two of their columns."""
+
+    numerator: str
+    """what each record adds: its word errors, its bits, whether it is right (true or false, 0 or 1)"""
+    weight: str = ""
+    """what it counts for: its words, its characters; empty: every record counts once"""
+    share: bool = False
+    """whether the metric lies between 0 and 1 whatever a model does: each numerator between 0 and its weight"""
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"sum({self.numerator}) / sum({self.weight})" if self.weight else f"mean({self.numerator})"
+
+
+@dataclass(frozen=True)
 class Report:
     """What `App.evaluate` gives for one split."""
 
     metrics: dict[str, float]
     """by bare name ("wer"); the loop prefixes the split; the headline one first"""
     records: list[dict[str, Any]]
-    """one row per example: "id", "reference", "prediction", "score", and whatever else helps to read it"""
+    """one row per example: "id", "reference", "prediction", "score", and whatever else helps to read it; a "group"
+    (text) where some examples are no independent draws: their speaker, user, document, scene"""
     signature: str = ""
     """how the metrics were computed (tokenisation, decoding, version), as sacrebleu does; split and data are added"""
+    means: Mapping[str, Mean] = field(default_factory=dict)
+    """metric -> how it comes from the records, for each that is a mean over examples; what is none (BLEU, a
+    correlation) is compared by whole runs only"""
 
 
 @dataclass(frozen=True)

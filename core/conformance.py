@@ -124,6 +124,21 @@ def evaluation_tells_what_and_how(subject: Subject) -> None:
     assert first == second
 
 
+def records_give_the_metrics(subject: Subject) -> None:
+    """What the report says of how its metrics come from the records holds; groups are names."""
+    data = subject.data()
+    report = evaluate(subject.app, subject.model(data), data.val)
+    for name, mean in report.means.items():
+        parts = [float(row[mean.numerator]) for row in report.records]
+        weights = [float(row[mean.weight]) if mean.weight else 1.0 for row in report.records]
+        value, stated = sum(parts) / sum(weights), report.metrics[name]
+        assert math.isclose(stated, value, rel_tol=1e-5, abs_tol=1e-8), (name, stated, value)
+        if mean.share:
+            assert all(0 <= part <= weight for part, weight in zip(parts, weights, strict=True)), f"{name} is no share"
+    groups = {type(row.get("group")) for row in report.records}
+    assert groups <= {str, type(None)}, f"groups are names, not {groups}"
+
+
 def splits_are_disjoint(subject: Subject) -> None:
     """No example of val is one of test."""
     data = subject.data()
@@ -219,6 +234,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     facts_rebuild_the_model,
     a_step_reaches_every_parameter,
     evaluation_tells_what_and_how,
+    records_give_the_metrics,
     splits_are_disjoint,
     evaluation_ignores_the_batch_size,
     errors_are_one_line,

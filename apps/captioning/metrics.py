@@ -8,24 +8,46 @@ from pycocoevalcap.cider.cider import Cider
 from sacrebleu.metrics import BLEU, CHRF
 
 from apps.captioning.grammar import Judgement, judge, parse
-from apps.captioning.scenes import Thing
+from apps.captioning.scenes import Scene, Thing, is_held_out
+from core.app import Mean
 
 SIGNATURE = "words: lower case, no punctuation|cider: pycocoevalcap, frequencies of this split|bleu, chrf: sacrebleu"
 
 
-def measure(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[float]]:
-    """Metrics of a split, and a score for each record: CIDEr, or the share of its claims that are true.
+MEANS = {"cider": Mean("cider")}
+FACT_MEANS = {
+    "facts_true": Mean("true", "stated", share=True),
+    "facts_told": Mean("told", "facts", share=True),
+    "sentences": Mean("sentence", share=True),
+    **MEANS,
+}
+
+
+def measure(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[dict[str, Any]], dict[str, Mean]]:
+    """Metrics of a split; columns for each record, of which "score" is its CIDEr, or the share of its claims that are
+    true; and how metrics come from the columns.
 
     Args:
         records: with "prediction", "references", and "scene" (None where nobody knows the facts).
     """
     predictions, references = [r["prediction"] for r in records], [r["references"] for r in records]
-    metrics, scores = texts(predictions, references)
-    if records and all(record["scene"] for record in records):
-        judged = [judge(r["prediction"], tuple(Thing(*thing) for thing in r["scene"])) for r in records]
-        scores = [one.true / one.stated for one in judged]
-        metrics = facts(judged) | {"sentences": sum(parse(p) is not None for p in predictions) / len(records)} | metrics
-    return metrics, scores
+    metrics, ciders = texts(predictions, references)
+    columns: list[dict[str, Any]] = [{"score": cider, "cider": cider} for cider in ciders]
+    if not records or not all(record["scene"] for record in records):
+        return metrics, columns, MEANS
+    scenes = [tuple(Thing(*thing) for thing in record["scene"]) for record in records]
+    judged = [judge(prediction, scene) for prediction, scene in zip(predictions, scenes, strict=True)]
+    parsed = [parse(prediction) is not None for prediction in predictions]
+    metrics = facts(judged) | {"sentences": sum(parsed) / len(records)} | metrics
+    for column, scene, one, sentence in zip(columns, scenes, judged, parsed, strict=True):
+        counts = {"true": one.true, "stated": one.stated, "told": one.told, "facts": one.facts}
+        column |= {"score": one.true / one.stated, **counts, "sentence": sentence, "group": _unseen(scene)}
+    return metrics, columns, FACT_MEANS
+
+
+def _unseen(scene: Scene) -> str | None:
+    """The combination that only test shows: pictures of it are hard or easy together."""
+    return next((f"{thing.texture} {thing.colour} {thing.shape}" for thing in scene if is_held_out(thing)), None)
 
 
 def facts(judged: Sequence[Judgement]) -> dict[str, float]:

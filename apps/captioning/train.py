@@ -72,10 +72,9 @@ def evaluate(model: Captioner, batches: Iterable[Batch]) -> Report:
             best, *others = captions
             shown = {"id": record["id"], "reference": record["captions"][0], "prediction": best}
             records.append(shown | {"references": record["captions"], "others": others, "scene": record["scene"]})
-    metrics, scores = measure(records)
-    for record, one in zip(records, scores, strict=True):
-        record["score"] = one
-    return Report(metrics, records, f"{SIGNATURE}|{model.decoding}")
+    metrics, columns, means = measure(records)
+    records = [record | own for record, own in zip(records, columns, strict=True)]
+    return Report(metrics, records, f"{SIGNATURE}|{model.decoding}", means)
 
 
 def predict(model: Captioner, inputs: Sequence[Any]) -> list[Any]:

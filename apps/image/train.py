@@ -10,7 +10,9 @@ from apps.image.completion import PixelRNN
 from apps.image.data import Batch
 from apps.image.model import Classifier, Denoiser, Network
 from apps.image.reading import noisy
-from core.app import Report, Step
+from core.app import Mean, Report, Step
+
+MSE = {"mse": Mean("score")}
 
 
 def step(model: Network, batch: Batch, state: None = None) -> Step:
@@ -42,16 +44,17 @@ def evaluate(model: Network, batches: Iterable[Batch]) -> Report:
 
 
 def _named(model: Classifier, batches: Iterable[Batch]) -> Report:
-    records, bits = [], 0.0
+    records = []
     for batch in batches:
         log_probs = model(batch.pixels).log_softmax(1)
-        bits -= log_probs.gather(1, batch.labels[:, None]).sum().item() / math.log(2)
+        bits = (-log_probs.gather(1, batch.labels[:, None])[:, 0] / math.log(2)).tolist()
         chances, found = log_probs.exp().max(1)
         for row, id in enumerate(batch.ids):
             wanted, named = model.classes[batch.labels[row]], model.classes[found[row]]
-            records.append(_record(id, wanted, named, float(wanted == named)) | {"probability": chances[row].item()})
-    metrics = {"accuracy": _mean(records, "score"), "bits_per_image": bits / len(records)}
-    return Report(metrics, records, "share of pictures whose most probable class is right")
+            more = {"probability": chances[row].item(), "bits": bits[row]}
+            records.append(_record(id, wanted, named, float(wanted == named)) | more)
+    means = {"accuracy": Mean("score", share=True), "bits_per_image": Mean("bits")}
+    return _report(records, "share of pictures whose most probable class is right", means)
 
 
 def _completed(model: PixelRNN, batches: Iterable[Batch]) -> Report:
@@ -63,11 +66,8 @@ def _completed(model: PixelRNN, batches: Iterable[Batch]) -> Report:
         for id, label, whole, part in zip(batch.ids, batch.labels.tolist(), per_picture, below, strict=True):
             text = f"{whole:.3f} bits per pixel"
             records.append(_record(id, model.classes[label], text, whole) | {"bits_per_pixel_below": part})
-    metrics = {
-        "bits_per_pixel": _mean(records, "score"),
-        "bits_per_pixel_below": _mean(records, "bits_per_pixel_below"),
-    }
-    return Report(metrics, records, f"exact negative log2-likelihood; below: rows {kept} and on, given those above")
+    means = {"bits_per_pixel": Mean("score"), "bits_per_pixel_below": Mean("bits_per_pixel_below")}
+    return _report(records, f"exact negative log2-likelihood; below: rows {kept} and on, given those above", means)
 
 
 def _denoised(model: Denoiser, batches: Iterable[Batch]) -> Report:
@@ -78,9 +78,9 @@ def _denoised(model: Denoiser, batches: Iterable[Batch]) -> Report:
         before, after = (((x - values) ** 2).mean((1, 2, 3)).tolist() for x in (given, model(given).clamp(0, 1)))
         for id, old, new in zip(batch.ids, before, after, strict=True):
             records.append(_record(id, f"mse {old:.4f} with noise", f"mse {new:.4f}", new))
-    mse = _mean(records, "score")
-    metrics = {"mse": mse, "psnr": -10 * math.log10(mse)}
-    return Report(metrics, records, f"normal noise of deviation {model.noise:g}, drawn once for each picture")
+    report = _report(records, f"normal noise of deviation {model.noise:g}, drawn once for each picture", MSE)
+    report.metrics["psnr"] = -10 * math.log10(report.metrics["mse"])
+    return report
 
 
 def kept_rows(model: PixelRNN) -> int:
@@ -92,5 +92,7 @@ def _record(id: str, reference: str, prediction: str, score: float) -> dict[str,
     return {"id": id, "reference": reference, "prediction": prediction, "score": score}
 
 
-def _mean(records: list[dict[str, Any]], name: str) -> float:
-    return float(sum(record[name] for record in records) / len(records))
+def _report(records: list[dict[str, Any]], signature: str, means: dict[str, Mean]) -> Report:
+    """Every metric is a mean over pictures."""
+    metrics = {name: sum(row[mean.numerator] for row in records) / len(records) for name, mean in means.items()}
+    return Report(metrics, records, signature, means)

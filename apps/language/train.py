@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from apps.language.adapt import Plain, readers
+from apps.language.adapt import Plain, Reader, readers
 from apps.language.generate import write
 from apps.language.model import LanguageModel
 from apps.language.ngrams import KneserNey
-from core.app import Data, Report, Step
+from core.app import Data, Mean, Report, Step
 from core.sequence.stream import Window
 from core.sequence.tokens import Tokeniser
 
@@ -20,6 +20,8 @@ MOST_COUNTED = 20_000_000
 """tokens of training text that the n-gram model counts in memory"""
 SHOWN = 3
 """windows of an evaluation after which the model writes on, to be read"""
+STRETCH = 2000
+"""tokens whose windows are a group: what stands close together is about the same, and no independent draw"""
 
 
 def step(model: LanguageModel, batch: Window, state: Any = None) -> Step:
@@ -72,10 +74,20 @@ def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
                 "prediction": write(model, targets[-1:], plain.state, len(targets)) if number < SHOWN else "",
                 "score": found[0].mean().item() / math.log(2),
                 "tokens": len(targets),
+                "characters": int(lengths[targets].sum()),
+                "group": f"stretch {(sums[0].tokens - len(targets)) // STRETCH:,}",
+                **{_column(way): own.sum().item() / math.log(2) for way, own in zip(ways, found, strict=True)},
             }
         )
     metrics = {k: v for way, total in zip(ways, sums, strict=True) for k, v in total.metrics(way.name).items()}
-    return Report(metrics, records, f"ppl+bpc|units:{model.tokeniser.units}|state:carried|tokens:{sums[0].tokens}")
+    means = {next(iter(_Sum().metrics(way.name))): Mean(_column(way), "characters") for way in ways}
+    signature = f"ppl+bpc|units:{model.tokeniser.units}|state:carried|tokens:{sums[0].tokens}"
+    return Report(metrics, records, signature, means)
+
+
+def _column(way: Reader) -> str:
+    """Of the bits of a window, in the records."""
+    return f"bits_{way.name}" if way.name else "bits"
 
 
 def count_baseline(data: Data, order: int) -> dict[str, float]:

@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 
 from apps.recommend.catalogue import Catalogue
+from core.app import Mean
 from core.sequence.ranking import Ranking, gain, recall, reciprocal
 
 DEPTHS = (1, 5, 10, 20)
 DEEPEST = 20
+SUMMED = {"recall@20": "hits@20", "mrr@20": "reciprocals@20", "ndcg@10": "gains@10"}
+"""metric -> column of the records with its sum over the clicks of a session; the best possible: best_..."""
+OPTIMA = {"share_of_optimum": "recall@20", "share_of_optimum_mrr": "mrr@20"}
+"""metric -> the one that is held against what the best possible predictor gets"""
 MEASURES = {"recall": recall, "mrr": reciprocal, "ndcg": gain}
 
 
@@ -31,8 +36,7 @@ def metrics(
     first = {name: figures.pop(name) for name in ("recall@20", "mrr@20", "ndcg@10")}
     if (best > 0).all():
         optimum = accuracy(best)
-        first["share_of_optimum"] = first["recall@20"] / optimum["recall@20"]
-        first["share_of_optimum_mrr"] = first["mrr@20"] / optimum["mrr@20"]
+        first |= {name: first[of] / optimum[of] for name, of in OPTIMA.items()}
     clicks = torch.from_numpy(catalogue.counts).double().to(top.device)
     figures["coverage@20"] = len(top.unique()) / len(catalogue)
     # 1: what is recommended is as popular as what is clicked.
@@ -42,6 +46,23 @@ def metrics(
         few = accuracy(torch.cat([part.sampled for part in parts]))
         figures |= {f"not_comparable/{sampled}_sampled/{name}": few[name] for name in ("recall@10", "ndcg@10")}
     return first | figures
+
+
+def means(known: bool) -> dict[str, Mean]:
+    """How the headline metrics come from the records; `known`: the best possible ranks are."""
+    plain = {name: Mean(column, "clicks", share=True) for name, column in SUMMED.items()}
+    optima = {name: Mean(SUMMED[of], f"best_{SUMMED[of]}") for name, of in OPTIMA.items()}
+    return plain | optima if known else plain
+
+
+def sums(ranks: Tensor, best: Tensor) -> dict[str, float]:
+    """The columns of a session, from its ranks and the best possible ones, [P] each; 0 where these are not known."""
+    found = {}
+    for name, column in SUMMED.items():
+        measure, k = name.split("@")
+        found[column] = MEASURES[measure](ranks, int(k)).double().sum().item()
+        found[f"best_{column}"] = MEASURES[measure](best, int(k)).double().sum().item() if (best > 0).all() else 0.0
+    return found
 
 
 def accuracy(ranks: Tensor) -> dict[str, float]:

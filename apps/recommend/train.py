@@ -9,7 +9,7 @@ from torch import Tensor
 
 from apps.recommend.catalogue import Catalogue
 from apps.recommend.data import NOTHING, Batch
-from apps.recommend.metrics import DEEPEST, metrics
+from apps.recommend.metrics import DEEPEST, means, metrics, sums
 from apps.recommend.model import Recommender
 from core.app import Report, Step
 from core.sequence.ranking import Ranking, rank, recall, reciprocal
@@ -35,7 +35,9 @@ def evaluate(model: Recommender, batches: Iterable[Batch]) -> Report:
         rows, seen = hidden[wanted], history(batch)
         results.add(batch, lambda part, rows=rows, seen=seen: model.scores(rows[part], seen[part]))
     seen = "left out" if model.decoding.exclude_seen else "kept"
-    return Report(results.metrics(), results.records(), f"full ranking|ties:conservative|seen:{seen}|v1")
+    metrics = results.metrics()
+    signature = f"full ranking|ties:conservative|seen:{seen}|v1"
+    return Report(metrics, results.records(), signature, means("share_of_optimum" in metrics))
 
 
 def history(batch: Batch) -> Tensor:
@@ -85,6 +87,7 @@ class Results:
                 "prediction": " | ".join(titles[item] for item in top[own[-1]]),
                 **{key: values[own].mean().item() for key, values in scores.items()},
                 "clicks": len(own),  # the weight of a session in every metric
+                **sums(ranks[own], best[own]),
                 "ranks": ranks[own].tolist(),
                 "best_ranks": best[own].tolist(),
             }

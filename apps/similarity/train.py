@@ -11,7 +11,7 @@ from apps.similarity.metrics import measure
 from apps.similarity.model import Siamese
 from apps.similarity.search import Index
 from apps.similarity.sources import ENTAILMENT
-from core.app import Report, Step
+from core.app import Mean, Report, Step
 from core.errors import UserError
 
 SIGNATURE = "pairs scored one by one|pearson, spearman: scipy|mse: on the data's own scale|intervals: 95 %, bootstrap"
@@ -42,22 +42,28 @@ def evaluate(model: Siamese, batches: Iterable[Batch]) -> Report:
         for record, score, name in zip(batch.records, scores, named, strict=True):
             records.append(_row(record, score, name, model.high - model.low))
     metrics = measure([row["reference"] for row in records], [row["prediction"] for row in records])
-    judged = [row["label"] == row["predicted_label"] for row in records if row["label"] and row["predicted_label"]]
+    means, judged = {"mse": Mean("squared_error")}, sum(row["judged"] for row in records)
     if judged:
-        metrics["entailment_accuracy"] = sum(judged) / len(judged)
-    return Report(metrics, records, SIGNATURE)
+        metrics["entailment_accuracy"] = sum(row["label_right"] for row in records) / judged
+        means["entailment_accuracy"] = Mean("label_right", "judged", share=True)
+    return Report(metrics, records, SIGNATURE, means)
 
 
 def _row(record: dict[str, Any], prediction: float, label: str, width: float) -> dict[str, Any]:
+    prediction = round(prediction, 4)
     return {
         "id": record["id"],
         "reference": record["score"],
-        "prediction": round(prediction, 4),
+        "prediction": prediction,
         "score": round(1 - abs(prediction - record["score"]) / width, 4),
         "a": record["a"],
         "b": record["b"],
         "label": record["label"],
         "predicted_label": label,
+        "squared_error": (prediction - record["score"]) ** 2,
+        "judged": bool(record["label"] and label),
+        "label_right": bool(label) and record["label"] == label,
+        "group": record["a"],  # pairs that share a sentence
     }
 
 

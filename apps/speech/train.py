@@ -12,8 +12,12 @@ from apps.speech import audio
 from apps.speech.data import Batch
 from apps.speech.features import HOP
 from apps.speech.model import Recogniser
-from core.app import Report, Step
+from core.app import Mean, Report, Step
 from core.sequence import metrics
+from core.sequence.text import Units
+
+UNITS: tuple[Units, Units] = ("words", "characters")
+MEANS = {"wer": Mean("score", "words"), "cer": Mean("character_errors", "characters")}
 
 
 def step(model: Recogniser, batch: Batch, state: Any = None) -> Step:
@@ -41,24 +45,19 @@ def evaluate(model: Recogniser, batches: Iterable[Batch]) -> Report:
 
 def report(references: list[str], predictions: list[str], rows: list[dict[str, Any]], decoding: str) -> Report:
     """Metrics and records of transcripts; `rows` holds id, speaker and seconds of each."""
-    aligned = metrics.align(references, predictions)
-    records = [
-        {
-            "id": row["id"],
-            "reference": reference,
-            "prediction": prediction,
-            "score": errors.count,
-            "words": errors.length,
-            "speaker": row["speaker"],
-            "seconds": row["seconds"],
-        }
-        for row, reference, prediction, errors in zip(
-            rows, references, predictions, map(metrics.errors, aligned), strict=True
-        )
-    ]
-    characters = metrics.corpus_errors(metrics.align(references, predictions, "characters"))
-    rates = {"wer": metrics.corpus_errors(aligned).rate, "cer": characters.rate}
-    return Report(rates, records, f"wer|case:kept|decode:{decoding}|jiwer:{version('jiwer')}")
+    words, letters = (metrics.align(references, predictions, units) for units in UNITS)
+    records = []
+    for row, reference, prediction, *aligned in zip(rows, references, predictions, words, letters, strict=True):
+        of_words, of_letters = map(metrics.errors, aligned)
+        records.append(
+            {
+                "id": row["id"], "reference": reference, "prediction": prediction, "score": of_words.count,
+                "words": of_words.length, "character_errors": of_letters.count, "characters": of_letters.length,
+                "speaker": row["speaker"], "group": row["speaker"], "seconds": row["seconds"],
+            }
+        )  # fmt: skip
+    rates = {"wer": metrics.corpus_errors(words).rate, "cer": metrics.corpus_errors(letters).rate}
+    return Report(rates, records, f"wer|case:kept|decode:{decoding}|jiwer:{version('jiwer')}", MEANS)
 
 
 def predict(model: Recogniser, inputs: Sequence[str | Path]) -> list[str]:

@@ -8,7 +8,13 @@ from apps.translation.data import NOTHING, Batch
 from apps.translation.decode import GREEDY, Model, decode, translate
 from apps.translation.metrics import measure, sentence_scores
 from apps.translation.model import Translator
-from core.app import Report, Step
+from core.app import Mean, Report, Step
+
+MEANS = {
+    "exact_match": Mean("exact", share=True),
+    "copied": Mean("copied", share=True),
+    "empty": Mean("empty", share=True),
+}
 
 
 def step(model: Translator, batch: Batch, state: None = None) -> Step:
@@ -29,12 +35,18 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> Report:
         rows += batch.records
     sources, references = ([row[side] for row in rows] for side in ("source", "target"))
     metrics, signature = measure(sources, references, predictions, model.languages[1])
-    records = [
-        {"id": row["id"], "reference": row["target"], "prediction": prediction, "score": score, "source": row["source"]}
-        for row, prediction, score in zip(rows, predictions, sentence_scores(references, predictions), strict=True)
-    ]
+    scores = sentence_scores(references, predictions)
+    records = [_record(*one) for one in zip(rows, predictions, scores, strict=True)]
     ordered = {model.headline: metrics[model.headline], **metrics}
-    return Report(ordered, records, f"{signature} decode:{decoding.signature}")
+    return Report(ordered, records, f"{signature} decode:{decoding.signature}", MEANS)
+
+
+def _record(row: dict[str, Any], prediction: str, score: float) -> dict[str, Any]:
+    return {
+        "id": row["id"], "reference": row["target"], "prediction": prediction, "score": score, "source": row["source"],
+        "exact": prediction == row["target"], "copied": prediction == row["source"], "empty": not prediction,
+        "group": row["source"],  # of a sentence that has several translations
+    }  # fmt: skip
 
 
 def predict(model: Model, inputs: Sequence[Any]) -> list[Any]:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from apps.video import clips, metrics
 from apps.video.data import Batch, as_values
 from apps.video.model import Classifier, Forecaster, watch
-from core.app import Report, Step
+from core.app import Mean, Report, Step
 from core.data.files import writing
 from core.errors import UserError
 from core.sequence.pooling import last
 
 Network = Classifier | Forecaster
 MEASURES = {"mse": metrics.mse, "ssim": metrics.ssim, "psnr": metrics.psnr}
+SHARES = {"accuracy": Mean("score", share=True), "accuracy_at_half": Mean("score_at_half", share=True)}
 Errors = dict[str, Tensor]
 """by the name of the measure: of each predicted frame of each clip, [horizon, N]"""
 
@@ -61,12 +62,16 @@ def _named(model: Classifier, batches: Iterable[Batch]) -> Report:
                 {
                     "id": row["id"], "reference": row["label"], "prediction": model.classes[answer],
                     "score": float(model.classes[answer] == row["label"]), "probability": round(float(probability), 4),
-                    "score_at_half": float(model.classes[early] == row["label"]),
+                    "score_at_half": float(model.classes[early] == row["label"]), "group": _clip(row["id"]),
                 }
             )  # fmt: skip
-    shares = {"accuracy": "score", "accuracy_at_half": "score_at_half"}
-    means = {name: sum(record[key] for record in records) / len(records) for name, key in shares.items()}
-    return Report(means, records, "accuracy|after the last frame|at half: after half of the frames")
+    metrics = {name: sum(record[mean.numerator] for record in records) / len(records) for name, mean in SHARES.items()}
+    return Report(metrics, records, "accuracy|after the last frame|at half: after half of the frames", SHARES)
+
+
+def _clip(id: str) -> str:
+    """The clip that a window was cut from: windows of one are no independent draws."""
+    return id.partition(", frames ")[0]
 
 
 def _foreseen(model: Forecaster, batches: Iterable[Batch]) -> Report:
@@ -75,12 +80,13 @@ def _foreseen(model: Forecaster, batches: Iterable[Batch]) -> Report:
     for batch in batches:
         parts.append(errors(foresee(model, batch.frames), batch.frames[model.context :]))
         for number, row in enumerate(batch.records):
-            own = {name: round(float(values[:, number].mean()), 5) for name, values in parts[-1].items()}
+            own = {name: float(values[:, number].double().mean()) for name, values in parts[-1].items()}
             shown = ", ".join(f"{name} {value:.4g}" for name, value in own.items())
             wanted = f"{model.horizon} frames after {model.context}"
-            records.append({"id": row["id"], "reference": wanted, "prediction": shown, "score": own["mse"], **own})
+            more = {"group": _clip(row["id"]), "score": own["mse"], **own}
+            records.append({"id": row["id"], "reference": wanted, "prediction": shown, **more})
     signature = f"mse|psnr|ssim:wang2004,gaussian{metrics.WINDOW}|values:0-1|horizon:{model.horizon}|mean over frames"
-    return Report(totals(parts), records, signature)
+    return Report(totals(parts), records, signature, {name: Mean(name) for name in MEASURES})
 
 
 def foresee(model: Forecaster, frames: Tensor) -> Tensor:

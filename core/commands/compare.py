@@ -17,7 +17,7 @@ from core.console import duration, say, show_table
 from core.errors import UsageError, UserError, did_you_mean
 from core.places import runs_folder
 from core.training import tracking
-from core.training.comparable import Left, Mode, comparable, middle_size, of_equal_size, usable, within
+from core.training.comparable import BUDGET, Left, Mode, comparable, middle_size, of_equal_size, usable, within
 from core.training.compare import Comparison, corrected
 from core.training.compare import compare as compare_groups
 from core.training.compare_page import page
@@ -38,6 +38,7 @@ class Question:
         baseline: value of the group to compare with.
         where: key=value conditions on the runs.
         equal: "parameters" or "seconds" for runs of equal cost.
+        confounded: whether groups may differ in their budgets (epochs, minutes, precision) as well.
     """
 
     metric: str | None = None
@@ -45,6 +46,14 @@ class Question:
     baseline: str | None = None
     where: tuple[str, ...] = ()
     equal: str | None = None
+    confounded: bool = False
+
+    @property
+    def budget(self) -> tuple[str, ...]:
+        """Keys that must not differ between the groups; at equal seconds, no run is given more than another."""
+        if self.confounded:
+            return ()
+        return ("train.precision",) if self.equal == "seconds" else BUDGET
 
 
 def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, html: bool = False) -> dict[str, Any]:
@@ -65,6 +74,8 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     found = ask_all(client, names, question)
     if as_csv:
         _print_csv([row for one in found for row in exact(one)])
+        for note in (f"{one.app}: {note}" for one in found for note in one.notes):
+            print(f"note: {note}", file=sys.stderr)
     else:
         for one in found:
             _show(one, question)
@@ -137,7 +148,7 @@ class _Asked:
         usual = {key: str(value) for key, value in flat(self.app.presets["default"]).items()}
         return compare_groups(
             self.app.name, runs, self.metric, self.mode, files, by=self.question.by, baseline=self.question.baseline,
-            usual=usual, left=left,
+            usual=usual, left=left, equal=self.question.budget,
         )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from core.errors import UserError
 from core.interrupt import Interrupted
 from core.places import runs_folder
 from core.training import tracking
+from core.training.code import code_digest
 from core.training.grid import Cell, expand
 from core.training.tracking import Logged
 
@@ -84,8 +85,8 @@ def _cells(app: App, preset: str, settings: Sequence[str], seeds: int) -> list[C
 
 def _plan(cell: Cell, runs: Sequence[Logged]) -> Planned:
     """The newest run of the same configuration, code and data, finished ones before those that were stopped."""
-    code = tracking.code_digest(cell.app.name)
-    same = [run for run in runs if run.params == cell.params and run.tags.get("code.digest") == code]
+    code = code_digest(cell.app.name)
+    same = [run for run in runs if run.params == cell.params and tracking.made_by(run) == {code}]
     if not any(run.status in ("FINISHED", *UNFINISHED) for run in same):
         return Planned(cell, "new")
     digest = _digest(cell.app.name, cell.config.override(["train.seed=0"]).model_dump_json())

@@ -109,6 +109,8 @@ def train_one(
     with _alone(folder), _outcome(app, client, id) as run:
         if resume:
             registry.drop_unfinished(client, id)
+            if run.resumed(app, config):
+                say("note: the code is not the one that this run began with; the run is tagged (code.resumed)")
         write_json(folder / "run.json", {"config": config.model_dump(mode="json"), "digest": data.digest})
         return _run(_Job(app, config, data, run, folder), bool(resume), observers)
 

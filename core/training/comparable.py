@@ -4,13 +4,15 @@ Runs are comparable when they were evaluated on the same data, split by the same
 signature. Two runs of the same seed count once.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean, median
 from typing import Literal
 
+from core.app import Mean
 from core.training.evaluation import parts
 from core.training.tracking import PRUNED, Curve, Logged
 
@@ -18,6 +20,9 @@ Mode = Literal["min", "max"]
 
 INCIDENTAL = ("train.seed", "train.device", "train.checkpoint_minutes", "train.probe_every")
 """keys by which runs may differ and still be the same experiment; of these the seed alone makes another draw"""
+SECONDS = "seconds of training"
+BUDGET = ("train.epochs", "train.minutes", "train.precision", SECONDS)
+"""keys that decide how much is learnt, and how exactly: whoever compares something else must hold them equal"""
 COSTS = {
     "parameters": "parameters",
     "seconds": "train/total_seconds",
@@ -41,6 +46,43 @@ def differing(runs: Sequence[Logged]) -> list[str]:
     """The configuration keys whose values are not the same in all runs, in the order of the configuration."""
     keys = dict.fromkeys(key for run in runs for key in run.params)
     return [key for key in keys if len({run.params.get(key) for run in runs}) > 1]
+
+
+def confounded(
+    groups: Mapping[str, Sequence[Logged]], by: Sequence[str], usual: Mapping[str, str]
+) -> dict[str, dict[str, list[str]]]:
+    """What else differs between groups: key -> group -> its values. None of `by`, nor what is incidental.
+
+    A key that varies within the groups, with the same values as often in each (another factor of a grid), sets none of
+    them apart.
+
+    Args:
+        groups: name -> runs.
+        by: keys that the groups are made by.
+        usual: the value of a key that a run is too old to have.
+    """
+    found = {}
+    for key in differing([run for runs in groups.values() for run in runs]):
+        if key in by or key in INCIDENTAL:
+            continue
+        counts = {name: Counter(run.params.get(key, usual.get(key, "")) for run in own) for name, own in groups.items()}
+        shares = [{value: n / count.total() for value, n in count.items()} for count in counts.values()]
+        if any(one != shares[0] for one in shares[1:]):
+            found[key] = {name: sorted(count) for name, count in counts.items()}
+    return found | _cut(groups)
+
+
+def _cut(groups: Mapping[str, Sequence[Logged]]) -> dict[str, dict[str, list[str]]]:
+    """The seconds of training, where the clock (train.minutes) has ended that of some run, and they are not the same:
+    some groups had the time that they wanted, and others not.
+    """
+    runs = [run for own in groups.values() for run in own]
+    limits = [(cost(run, "seconds"), 60 * float(run.params.get("train.minutes", 0))) for run in runs]
+    means = {name: fmean(cost(run, "seconds") for run in own) for name, own in groups.items()}
+    ended = any(0 < (1 - NEAR) * limit <= seconds for seconds, limit in limits)
+    if ended and max(means.values()) > (1 + NEAR) * min(means.values()):
+        return {SECONDS: {name: [f"{value:.0f}"] for name, value in means.items()}}
+    return {}
 
 
 def usable(runs: Sequence[Logged], metric: str) -> tuple[list[Logged], list[Left]]:
@@ -119,6 +161,14 @@ def within(
         else:
             left.append(Left(run, f"not evaluated once within {limit:.1f} s"))
     return limit, reached, left
+
+
+def mean(runs: Sequence[Logged], metric: str) -> Mean | None:
+    """How a metric comes from the records, as all of the runs say; None where one says otherwise, or nothing."""
+    split, _, name = metric.partition("/")
+    # As with signatures: those of other splits are computed in the same way.
+    said = [json.loads(run.tags.get(f"means.{split}") or run.tags.get("means.test", "{}")).get(name) for run in runs]
+    return Mean(**said[0]) if said and said[0] and all(one == said[0] for one in said) else None
 
 
 def cost(run: Logged, name: str) -> float:

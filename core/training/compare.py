@@ -7,7 +7,7 @@ and `core.training.statistics` for the test.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,13 +15,16 @@ from statistics import fmean, stdev
 import numpy as np
 
 from core.errors import UserError, did_you_mean
-from core.training.comparable import COSTS, INCIDENTAL, Left, Mode, differing, one_per_seed
+from core.training.circumstances import circumstances
+from core.training.comparable import BUDGET, COSTS, INCIDENTAL, Left, Mode, confounded, differing, mean, one_per_seed
 from core.training.evidence import Evidence, evidence
-from core.training.statistics import Difference, Spread, difference, holm, seeds_needed
+from core.training.statistics import Difference, Needed, Spread, difference, holm, needed, seeds_needed
 from core.training.tracking import Logged
 
 SINGLE = 3
 """notes on groups of one seed at most"""
+NAMED = 6
+"""groups whose values are named in a line"""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Group:
         lost: trainings of this group that failed or have no finite value: what is left may be the lucky ones.
         against: the difference to the baseline; None for the baseline itself.
         p_holm: the p-value, corrected for all comparisons of the table.
-        needed: seeds in each group with which a difference as large as this would be found; None where that cannot be
-            said, or where no number would do.
+        needed: seeds in each group with which a difference as large as this would be found, by the same test; None
+            where that cannot be said, or where no number would do.
     """
 
     by: dict[str, str]
@@ -45,7 +48,7 @@ class Group:
     lost: int = 0
     against: Difference | None = None
     p_holm: float | None = None
-    needed: int | None = None
+    needed: Needed | None = None
 
     @property
     def name(self) -> str:
@@ -86,6 +89,7 @@ class Comparison:
         how: what the test takes into account, in words.
         left: runs that are not compared.
         notes: what a reader should know.
+        confounded: keys outside `by` that differ between the groups as well: key -> group -> values.
     """
 
     app: str
@@ -97,6 +101,7 @@ class Comparison:
     how: str = ""
     left: list[Left] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    confounded: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
 
 def compare(
@@ -110,6 +115,7 @@ def compare(
     baseline: str | None = None,
     usual: Mapping[str, str] | None = None,
     left: Sequence[Left] = (),
+    equal: Collection[str] = BUDGET,
 ) -> Comparison:
     """Compare runs that are comparable.
 
@@ -123,9 +129,10 @@ def compare(
         baseline: value (or key=value, or several values with commas) of the group to compare with.
         usual: settings of the default preset: their group is the baseline when none is named.
         left: runs that were left out before.
+        equal: keys that must not differ between groups unless these are made by them.
 
     Raises:
-        UserError: no run has such a key, or no group such a value.
+        UserError: no run has such a key, or no group such a value; groups differ in one of `equal`.
     """
     keys = _keys(runs, by)
     chosen, repeated = one_per_seed(runs)
@@ -134,15 +141,19 @@ def compare(
     if not groups:
         return result
     first = _baseline(groups, baseline, usual or {})
+    members = {group.name: group.runs for group in groups}
+    apart = confounded(members, keys, usual or {})
+    _refuse(apart, keys, equal)
     found = evidence(
-        metric.partition("/")[2], [run.metrics[metric] for run in chosen], [files.get(run.id) for run in chosen]
-    )
+        metric.partition("/")[2], [run.metrics[metric] for run in chosen], [files.get(run.id) for run in chosen],
+        mean(chosen, metric),
+    )  # fmt: skip
     compared = _compared(groups, first, chosen, found)
     if mode is not None:
         compared.sort(key=lambda group: group.mean, reverse=mode == "max")
-    notes = [*_mixed(groups), *_codes(chosen), *_single(compared, app)]
+    notes = [*_mixed(groups), *_apart(apart), *circumstances(chosen), *_single(compared, app)]
     base = next(group for group in compared if group.against is None)
-    return replace(result, groups=compared, baseline=base, how=found.how, notes=notes)
+    return replace(result, groups=compared, baseline=base, how=found.how, notes=notes, confounded=apart)
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -208,24 +219,54 @@ def _compared(groups: Sequence[Group], first: Group, runs: Sequence[Logged], fou
         return found.scores[[rows[run.id] for run in group.runs]]
 
     base, compared = scores(first), []
-    deviation = math.sqrt(fmean(known)) if (known := [g.std**2 for g in groups if g.std is not None]) else None
+    known = [(group.std**2, len(group.values) - 1) for group in groups if group.std is not None]
+    freedom = sum(count for _, count in known)
+    deviation = math.sqrt(sum(square * count for square, count in known) / freedom) if known else None
     for group in groups:
         if group is first:
             compared.append(group)
             continue
-        against = _shifted(difference(scores(group), base), group.mean - first.mean)
-        needed = against.needed
+        against = _shifted(difference(scores(group), base, found.shares), group.mean - first.mean, found.share)
+        number = against.needed
         if against.spread is None and deviation:
-            needed = seeds_needed(against.value, Spread((deviation, deviation), (2, 2), 0.0))
-        compared.append(replace(group, against=against, needed=needed))
+            number = needed(against.value, Spread((deviation, deviation), (2, 2), 0.0), freedom)
+        compared.append(replace(group, against=against, needed=number))
     return compared
 
 
-def _shifted(found: Difference, value: float) -> Difference:
-    """Records may hold rounded scores: what is reported is the difference of the metric itself."""
+def _shifted(found: Difference, value: float, share: bool) -> Difference:
+    """Records may hold rounded scores: what is reported is the difference of the metric itself. That of two shares lies
+    between -1 and 1: what an interval has beyond is nothing that it could be.
+    """
     if found.low is None or found.high is None:
         return replace(found, value=value)
-    return replace(found, value=value, low=found.low + value - found.value, high=found.high + value - found.value)
+    low, high = found.low + value - found.value, found.high + value - found.value
+    if share:
+        low, high = max(low, -1.0), min(high, 1.0)
+    return replace(found, value=value, low=low, high=high)
+
+
+def _refuse(apart: Mapping[str, Mapping[str, Sequence[str]]], by: Sequence[str], equal: Collection[str]) -> None:
+    """Groups that were trained for longer than others are no fair comparison, unless that is the question."""
+    unequal = [_values(key, groups) for key, groups in apart.items() if key in equal]
+    if unequal:
+        raise UserError(
+            f"--by {','.join(by)}: the groups differ in {'; '.join(unequal)} as well, and a difference may come from "
+            "that: choose with --where KEY=VALUE, add it to --by, or compare them all the same with --confounded"
+        )
+
+
+def _values(key: str, groups: Mapping[str, Sequence[str]]) -> str:
+    shown = [f"{name} {' and '.join(values)}" for name, values in list(groups.items())[:NAMED]]
+    return f"{key} ({', '.join(shown)}{', ...' if len(groups) > NAMED else ''})"
+
+
+def _apart(apart: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    """What sets the groups apart besides the keys that they are made by; what varies within one is said by `_mixed`."""
+    named = [
+        _values(key, groups) for key, groups in apart.items() if all(len(values) == 1 for values in groups.values())
+    ]
+    return [f"the groups differ in {'; '.join(named)} as well: a difference may come from that"] if named else []
 
 
 def _mixed(groups: Sequence[Group]) -> list[str]:
@@ -234,11 +275,6 @@ def _mixed(groups: Sequence[Group]) -> list[str]:
     if not keys:
         return []
     return [f"the runs of a group differ in {', '.join(keys)} too: add it to --by, or choose with --where KEY=VALUE"]
-
-
-def _codes(runs: Sequence[Logged]) -> list[str]:
-    codes = {run.tags["code.digest"] for run in runs if "code.digest" in run.tags}
-    return [f"these runs were made by {len(codes)} versions of the code"] if len(codes) > 1 else []
 
 
 def _single(groups: Sequence[Group], app: str) -> list[str]:
@@ -258,8 +294,8 @@ def _single(groups: Sequence[Group], app: str) -> list[str]:
 def _enough(group: Group, app: str) -> str:
     if group.needed is not None:
         return (
-            f"to show a difference of {abs(group.against.value) if group.against else 0:.4g} about {group.needed} "
-            "seeds would be needed, by the spread of the other groups"
+            f"to show a difference of {abs(group.against.value) if group.against else 0:.4g}, {group.needed} seeds "
+            "would be needed, by the spread of the other groups"
         )
     one, two = (seeds_needed(size, Spread((1.0, 1.0), (2, 2), 0.0)) for size in (1.0, 2.0))
     return (

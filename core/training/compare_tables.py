@@ -50,7 +50,7 @@ def plain(found: Comparison) -> dict[str, Any]:
             {"by": group.by, **_numbers(group, found), "runs": [run.id for run in group.runs]} for group in found.groups
         ],
         "left_out": [{"run": one.run.id, "status": one.run.status, "why": one.why} for one in found.left],
-        "notes": found.notes,
+        "notes": found.notes, "confounded": found.confounded,
         "runs": [
             {"run": run.id, "by": group.by, "value": value, "digest": run.tags.get("data.digest")}
             for group in found.groups
@@ -65,7 +65,10 @@ def _numbers(group: Group, found: Comparison) -> dict[str, Any]:
         "n": len(group.values), "mean": group.mean, "std": group.std, "best": group.best(found.mode),
         "difference": against.value if against else None,
         **{name: getattr(against, name, None) for name in ("low", "high", "p")},
-        "p_holm": group.p_holm, "effect": against.effect if against else None, "seeds_needed": group.needed,
+        "p_holm": group.p_holm, "effect": against.effect if against else None,
+        "seeds_needed": group.needed.likely if group.needed else None,
+        "seeds_needed_low": group.needed.low if group.needed else None,
+        "seeds_needed_high": group.needed.high if group.needed else None,
         "failed": group.lost, **{name: group.cost(name) for name in COSTS},
     }  # fmt: skip
 

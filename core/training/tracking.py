@@ -4,9 +4,8 @@ The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Met
 step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
 """
 
-import hashlib
+import json
 import math
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,8 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,9 @@ from mlflow.utils.uri import is_local_uri
 
 from core.app import App, Report
 from core.config import Config, flat
-from core.data.files import disk_full, sha256
+from core.data.files import disk_full
 from core.errors import UserError
+from core.training.code import code_digest, commit, device, machine
 from core.training.connection import LOCK_SECONDS as LOCK_SECONDS
 from core.training.connection import active_experiment, no_garbage_collection, restoring
 from core.training.connection import connect as connect
@@ -56,6 +55,9 @@ MOST_POINTS = 10_000_000
 """of all curves together"""
 PRUNED = "unroll.pruned"
 """tag of a run that a search ended early: why"""
+THEN = ", then "
+RESUMED = "code.resumed"
+"""tag of a run that went on with other code than it began with: the digests of that, with spaces between"""
 SWEEP = "unroll.sweep"
 """tag of a run that is no training, but the parent of some"""
 
@@ -63,7 +65,7 @@ SWEEP = "unroll.sweep"
 def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Mapping[str, str] | None = None) -> str:
     """The id of a new run of `app`, with its whole configuration, data digest, score, commit and code."""
     with store_errors():
-        tags = {**_tags(app, digest), **(tags or {})}
+        tags = {**_tags(app, digest), **_circumstances(app, config), **(tags or {})}
         id = str(client.create_run(experiment(client, app.name), tags=tags).info.run_id)
         try:
             client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
@@ -148,6 +150,8 @@ class Run:
         self.log({f"{split}/{name}": value for name, value in report.metrics.items()}, step)
         with self._writing_artifacts(), tempfile.TemporaryDirectory() as folder:
             self.client.set_tag(self.id, f"signature.{split}", report.signature)
+            means = {name: asdict(mean) for name, mean in report.means.items()}
+            self.client.set_tag(self.id, f"means.{split}", json.dumps(means))
             self.client.log_artifact(self.id, str(write_records(report.records, Path(folder), split)), "records")
 
     def figures(self, figures: Mapping[str, Figure]) -> None:
@@ -181,6 +185,19 @@ class Run:
         """End the run as KILLED, with a tag that says by whom: a search, which had seen enough."""
         self.tag(PRUNED, reason)
         self.finish("KILLED")
+
+    def resumed(self, app: App, config: Config) -> bool:
+        """Tags say with what else the run went on: code, device, machine. Whether the code is another one."""
+        with store_errors():
+            tags = self.client.get_run(self.id).data.tags
+        now = _circumstances(app, config)
+        for name in ("device", "machine"):
+            if now[name] not in tags.get(name, "").split(THEN):
+                self.tag(name, THEN.join([tags.get(name, "unknown"), now[name]]))
+        code, others = now["code.digest"], tags.get(RESUMED, "").split()
+        if code not in (tags.get("code.digest"), *others):
+            self.tag(RESUMED, " ".join([*others, code]))
+        return code != tags.get("code.digest")
 
     @contextmanager
     def _writing_artifacts(self) -> Iterator[None]:
@@ -246,6 +263,11 @@ def runs(client: MlflowClient, app: str) -> list[Logged]:
             found += page
             token = page.token or None
     return [_logged(run) for run in found if SWEEP not in run.data.tags]
+
+
+def made_by(run: Logged) -> set[str]:
+    """Digests of the code that a run was trained by: the one that it began with, and others that it went on with."""
+    return {run.tags.get("code.digest", ""), *run.tags.get(RESUMED, "").split()}
 
 
 def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
@@ -348,39 +370,13 @@ def _as_logged(value: float) -> float:
 def _tags(app: App, digest: str) -> dict[str, str]:
     source = {"mlflow.source.name": f"unroll train --app {app.name}", "mlflow.source.type": "LOCAL"}
     return {
-        "app": app.name, "data.digest": digest, "mlflow.note.content": app.about, "code.digest": code_digest(app.name),
-        "score": app.score.name, "score.mode": app.score.mode, **source, **_commit(),
+        "app": app.name, "data.digest": digest, "mlflow.note.content": app.about,
+        "score": app.score.name, "score.mode": app.score.mode, **source, **commit(),
     }  # fmt: skip
 
 
-@cache
-def code_digest(app: str) -> str:
-    """SHA-256 of all that a training runs: core, and the application where it lies beside it. What git calls a commit,
-    but changes that are not committed count, and a change of a page does not.
-    """
-    root = Path(__file__).parents[2]
-    total = hashlib.sha256()
-    for path in sorted(path for part in ("core", f"apps/{app}") for path in (root / part).rglob("*.py")):
-        total.update(f"{path.relative_to(root)} {sha256(path)}\n".encode())
-    return total.hexdigest()
-
-
-def _commit() -> dict[str, str]:
-    """The commit that this code is, with a mark when it was changed since; empty outside a checkout."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return {
-            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
-            "git.dirty": str(bool(git("status", "--porcelain"))),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {}
+def _circumstances(app: App, config: Config) -> dict[str, str]:
+    return {"code.digest": code_digest(app.name), "device": device(config.train.device), "machine": machine()}
 
 
 def _last_step(client: MlflowClient, id: str, key: str) -> int:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 
-from core.app import Data, Report, Score, Step
+from core.app import Data, Mean, Report, Score, Step
 from core.errors import UserError
 
 from .data import Batch, inputs
@@ -32,8 +32,10 @@ def evaluate(model: Power, batches: Iterable[Batch]) -> Report:
             errors = (found - power[1:]).abs()
             total, readings = total + errors.sum().item(), readings + len(errors)
             row = {"id": record["id"], "reference": record["kilowatts"][-1], "prediction": round(found[-1].item(), 3)}
-            rows.append({**row, "score": errors.mean().item(), "readings": len(errors)})
-    return Report({"mae": total / readings}, rows, "kilowatts, the next reading of each|version 1")
+            more = {"score": errors.mean().item(), "error": errors.sum().item(), "readings": len(errors)}
+            rows.append({**row, **more})
+    means = {"mae": Mean("error", "readings")}
+    return Report({"mae": total / readings}, rows, "kilowatts, the next reading of each|version 1", means)
 
 
 def baselines(_: object, data: Data) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from apps.speech import APP, train
 from apps.speech.config import SpeechConfig
 from apps.speech.figures import confusion, figures
 from apps.speech.model import Recogniser
+from core.app import Mean
 from core.errors import UserError
 from core.sequence.text import Vocabulary
 
@@ -64,9 +65,10 @@ def test_evaluate_reports_rates_and_every_record(model, made, monkeypatch):
     by_id = {row["id"]: row for row in report.records}
     assert by_id["u11"] | {"seconds": 0} == {
         "id": "u11", "reference": "three one two", "prediction": "three tow two", "score": 1, "words": 3,
-        "speaker": "nobody", "seconds": 0,
+        "character_errors": 3, "characters": 13, "speaker": "nobody", "group": "nobody", "seconds": 0,
     }  # fmt: skip
     assert by_id["u10"]["score"] == 0
+    assert report.means == {"wer": Mean("score", "words"), "cer": Mean("character_errors", "characters")}
     assert report.signature == "wer|case:kept|decode:beam3+lexicon|jiwer:4.0.0"
     json.dumps(report.records)
 

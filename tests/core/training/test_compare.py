@@ -1,5 +1,7 @@
 """Groups, baselines, differences and notes, on runs with records."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 from core.errors import UserError
 from core.training.comparable import Left
 from core.training.compare import compare, corrected
-from core.training.records import write_records
+from core.training.compare_tables import plain
+from core.training.records import read_records, write_records
 from tests.core.training.made import logged
 
 MEANS = {"elman": 0.6, "lstm": 0.5, "gru": 0.3}
@@ -72,15 +75,140 @@ def test_what_a_group_mixes_is_said(store) -> None:
     assert compare("speech", runs, "test/wer", "min", files).by == ["model.cell", "optimizer.lr"]
 
 
+def test_what_sets_groups_apart_besides_their_keys_is_named(store) -> None:
+    runs, files = store
+    for run in runs:
+        run.params["optimizer.lr"] = {"gru": "0.2"}.get(run.params["model.cell"], "0.1")
+    found = compare("speech", runs, "test/wer", "min", files, by=["model.cell"])
+    assert found.notes == [
+        "the groups differ in optimizer.lr (gru 0.2, lstm 0.1, elman 0.1) as well: a difference may come from that"
+    ]
+    assert found.confounded == {"optimizer.lr": {"gru": ["0.2"], "lstm": ["0.1"], "elman": ["0.1"]}}
+    assert plain(found)["confounded"] == found.confounded
+    assert compare("speech", runs, "test/wer", "min", files).confounded == {}  # a key that they are made by
+
+
+def test_another_factor_of_a_grid_sets_no_group_apart(store) -> None:
+    runs, files = store
+    for run in runs:  # two learning rates, in each cell with the same seeds
+        run.params["optimizer.lr"] = "0.1" if run.params["train.seed"] in "01" else "0.2"
+    found = compare("speech", runs, "test/wer", "min", files, by=["model.cell"])
+    assert found.confounded == {} and len(found.notes) == 1 and "differ in optimizer.lr too" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("train.epochs", ("10", "40")), ("train.minutes", ("0.0", "5.0")), ("train.precision", ("32", "bf16-mixed"))],
+)
+def test_unequal_budgets_are_refused_unless_they_are_the_question(store, key: str, values: tuple[str, str]) -> None:
+    runs, files = store
+    for run in runs:
+        run.params[key] = values[run.params["model.cell"] == "gru"]
+    words = re.escape(f"--by model.cell: the groups differ in {key} (gru {values[1]}, lstm {values[0]}, elman")
+    with pytest.raises(UserError, match=words) as error:
+        compare("speech", runs, "test/wer", "min", files, by=["model.cell"])
+    assert "--confounded" in str(error.value) and "\n" not in str(error.value)
+    found = compare("speech", runs, "test/wer", "min", files, by=["model.cell"], equal=())
+    assert key in found.confounded and f"differ in {key} (gru {values[1]}" in found.notes[0]
+    assert compare("speech", runs, "test/wer", "min", files, by=["model.cell", key]).confounded == {}
+    half = compare("speech", [*runs[:1], *runs[5:]], "test/wer", "min", files, by=["model.cell"], equal=())
+    assert key in half.confounded
+
+
+def test_some_runs_of_a_group_with_another_budget_are_refused_too(store) -> None:
+    runs, files = store
+    for run in runs:
+        run.params["train.epochs"] = "10"
+    runs[0].params["train.epochs"] = "20"
+    with pytest.raises(UserError, match=r"train.epochs \(gru 10 and 20, lstm 10, elman 10\)"):
+        compare("speech", runs, "test/wer", "min", files, by=["model.cell"])
+
+
+def test_a_run_that_is_older_than_a_key_has_its_usual_value(store) -> None:
+    runs, files = store
+    for run in runs[:5]:
+        run.params["train.epochs"] = "10"
+    usual = {"train.epochs": "10"}
+    assert compare("speech", runs, "test/wer", "min", files, by=["model.cell"], usual=usual).confounded == {}
+
+
+def test_what_the_clock_has_cut_short_is_a_budget(store) -> None:
+    runs, files = store
+    for run in runs:
+        run.params["train.minutes"] = "1.0"
+        run.metrics["train/total_seconds"] = {"elman": 20.0}.get(run.params["model.cell"], 60.0)
+    with pytest.raises(UserError, match=r"differ in seconds of training \(gru 60, lstm 60, elman 20\) as well"):
+        compare("speech", runs, "test/wer", "min", files, by=["model.cell"])
+    for run in runs:  # nobody came near the limit: how long a cell takes is its own affair
+        run.params["train.minutes"] = "5.0"
+    assert compare("speech", runs, "test/wer", "min", files, by=["model.cell"]).confounded == {}
+
+
+def test_an_interval_goes_with_the_metric_where_records_are_rounded(store, tmp_path: Path) -> None:
+    runs, files = store
+    plain_one = compare("speech", runs, "test/wer", "min", files)
+    shift = {"gru": 0.0, "lstm": 3e-5, "elman": -3e-5}
+    moved = [
+        replace(run, metrics={"test/wer": run.metrics["test/wer"] + shift[run.params["model.cell"]]}) for run in runs
+    ]
+    found = compare("speech", moved, "test/wer", "min", files)
+    assert found.how == plain_one.how
+    for one, other in zip(found.groups[1:], plain_one.groups[1:], strict=True):
+        by = shift[one.name]
+        assert one.against.value == pytest.approx(other.against.value + by, abs=1e-12)
+        assert one.against.low == pytest.approx(other.against.low + by, abs=1e-12)
+        assert one.against.high == pytest.approx(other.against.high + by, abs=1e-12)
+
+
+def test_the_difference_of_two_shares_stays_within_what_it_can_be(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    runs, files = [], {}
+    for cell, chances in {"elman": (0.05, 0.6), "gru": (0.7, 1.0)}.items():
+        for seed, chance in enumerate(chances):
+            right = generator.random(40) < chance
+            run = logged(len(runs), float(right.mean()), "test/accuracy", cell=cell, seed=seed)
+            run.tags["means.test"] = '{"accuracy": {"numerator": "right", "weight": "", "share": true}}'
+            runs.append(run)
+            files[run.id] = write_records(
+                [{"id": str(i), "right": bool(r)} for i, r in enumerate(right)], tmp_path, run.id
+            )
+    [base, other] = compare("image", runs, "test/accuracy", "max", files, baseline="elman").groups[::-1]
+    assert base.against is None and (other.against.low, other.against.high) == (-1.0, 1.0)
+    for run in runs:
+        run.tags["means.test"] = run.tags["means.test"].replace("true", "false")
+    assert compare("image", runs, "test/accuracy", "max", files, baseline="elman").groups[0].against.high > 1.5
+
+
+def test_runs_that_do_not_agree_on_what_the_metric_is_are_compared_whole(store) -> None:
+    runs, files = store
+    runs[3].tags["means.test"] = "{}"
+    found = compare("speech", runs, "test/wer", "min", files)
+    assert found.how.startswith("seeds only: wer is no mean over examples, or these runs are older than")
+
+
+def test_examples_of_one_group_are_resampled_together(store, tmp_path: Path) -> None:
+    runs, files = store
+    alone = compare("speech", runs, "test/wer", "min", files)
+    grouped = {}
+    for run in runs:
+        rows = [{**row, "group": f"speaker {int(row['id']) % 8}"} for row in read_records(files[run.id])]
+        grouped[run.id] = write_records(rows, tmp_path, f"grouped-{run.id}")
+    found = compare("speech", runs, "test/wer", "min", grouped)
+    assert found.how == "seeds and 8 groups of examples (80 in all): mean(score)"
+    assert found.groups[1].against.value == pytest.approx(alone.groups[1].against.value)
+    assert found.groups[1].against.spread.freedom == pytest.approx(7)
+
+
 def test_one_seed_gives_no_interval_but_the_number_that_would_be_needed(store) -> None:
     runs, files = store
     few = [run for run in runs if run.params["model.cell"] != "gru"] + [runs[0]]
     found = compare("speech", few, "test/wer", "min", files, baseline="lstm")
     [single] = [group for group in found.groups if group.name == "gru"]
-    assert single.against.p is None and single.against.low is None and single.std is None and single.needed == 2
+    assert single.against.p is None and single.against.low is None and single.std is None
+    assert (single.needed.likely, single.needed.low, single.needed.high) == (3, 3, 3)
     [note] = found.notes
     assert "gru: one seed, so no interval and no test can be given" in note
-    assert "about 2 seeds would be needed, by the spread of the other groups" in note
+    assert "to show a difference of 0.2084, 3 seeds would be needed, by the spread of the other groups" in note
 
 
 def test_where_nothing_is_known_of_the_spread_the_number_is_in_units_of_it(store) -> None:

@@ -188,28 +188,24 @@ def test_parents_of_sweeps_are_no_trainings(client: Any) -> None:
     assert [one.id for one in tracking.runs(client, "toy")] == [run.id]
 
 
-def test_a_changed_file_is_another_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "core/training/tracking.py"))
-    for name in ("core/a.py", "apps/speech/b.py", "apps/image/c.py", "docs/d.md"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1")
+def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = APP.config()
+    run = tracking.Run(client, tracking.start(client, APP, config, "d" * 64), system_metrics=False)
 
-    def digest() -> str:
-        tracking.code_digest.cache_clear()
-        return tracking.code_digest("speech")
+    def logged() -> tracking.Logged:
+        return next(one for one in tracking.runs(client, APP.name) if one.id == run.id)
 
-    first = digest()
-    for name, same in (
-        ("docs/d.md", True),
-        ("apps/image/c.py", True),
-        ("core/a.py", False),
-        ("apps/speech/b.py", False),
-    ):
-        before = digest()
-        (tmp_path / name).write_text("2")
-        assert (digest() == before) == same, name
-    assert digest() != first
-    tracking.code_digest.cache_clear()
+    first = logged().tags["code.digest"]
+    assert not run.resumed(APP, config) and tracking.made_by(logged()) == {first}
+    for code in ("b", "c", "b"):
+        monkeypatch.setattr(tracking, "code_digest", lambda app, code=code: code)
+        monkeypatch.setattr(tracking, "device", lambda setting: "cuda: NVIDIA H200")
+        assert run.resumed(APP, config)
+    tags = logged().tags
+    assert tags["code.digest"] == first and tags["code.resumed"] == "b c"
+    assert tracking.made_by(logged()) == {first, "b", "c"}
+    assert tags["device"] == "cpu, then cuda: NVIDIA H200" and ", then " not in tags["machine"]
+    run.finish("KILLED")
 
 
 def test_others_who_write_to_the_same_store_are_waited_for(client: Any) -> None:
