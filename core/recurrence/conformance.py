@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from core.recurrence import state as states
+from core.recurrence.changes import places
 from core.recurrence.registry import CellFactory
 from core.recurrence.rnn import Recurrent
 
@@ -202,6 +203,27 @@ def fast_path(network: Recurrent, trial: Trial) -> None:
     agree(network, trial, lambda x, state: network(x, state, **arguments), eager)
 
 
+def noticed(network: Recurrent, trial: Trial) -> None:
+    """A number that is changed between two calls is seen by the second one, as the loop over `step` sees it."""
+    if trial.dtype != torch.float32:
+        return  # nothing is compiled
+    x = trial.x(network)
+    with torch.no_grad():
+        before = network(x)[0]
+        for place in places(network._cell(0)):
+            with place.changed():
+                try:
+                    with _backend(network, "eager"):
+                        wanted = network(x)[0]
+                except Exception:  # a size, say: there is no other cell with this one
+                    continue
+                if not torch.equal(wanted, before) and not torch.allclose(got := network(x)[0], wanted, 1e-4, 1e-5):
+                    off = float((got - wanted).abs().max())
+                    raise AssertionError(
+                        f"a change of {place.name} is not noticed (off by {off:.1e}): make it an attribute"
+                    )
+
+
 def derivatives(network: Recurrent, trial: Trial) -> None:
     """First and second derivatives agree with finite differences (float64)."""
     network = copy.deepcopy(network).to(torch.float64)
@@ -248,7 +270,7 @@ class _StepModule(nn.Module):
 Law = Callable[[Recurrent, Trial], None]
 STREAMING: tuple[Law, ...] = (step_by_step, in_chunks, exported)
 """Laws of networks that do not look into the future."""
-LAWS: tuple[Law, ...] = (padded, permuted, selected, restarted, fast_path, derivatives, *STREAMING)
+LAWS: tuple[Law, ...] = (padded, permuted, selected, restarted, fast_path, noticed, derivatives, *STREAMING)
 
 
 def check_cell(

@@ -48,7 +48,7 @@ def load(source: str, *functions: str) -> ctypes.CDLL:
     """The library that this C text compiles to; from the cache where the same text met the same compiler and machine.
 
     Raises:
-        CannotCompile: no compiler, or it refuses, or it leaves out one of the functions; or the cache is not ours alone.
+        CannotCompile: no compiler, or it refuses, or it leaves out a function; or the cache is not ours alone.
     """
     kept, command, identity = toolchain()
     headers = (HERE / name for name in ("native.h", "tiles.h"))

@@ -235,9 +235,9 @@ class Reads:
         """The variables outside of a function that it reads, and those of the functions that it calls by name."""
         if isinstance(function, partial):
             function = function.func
-        if not isinstance(function, FunctionType) or _settled(function.__module__ or ""):
+        if not isinstance(function, FunctionType) or settled(function.__module__ or ""):
             return
-        for code in _codes(function.__code__):
+        for code in codes(function.__code__):
             if code in self._seen:
                 continue
             self._seen.add(code)
@@ -273,7 +273,7 @@ def _contents(name: str) -> Callable[[Any], Any]:
     return lambda cell: tuple((key, None if one is None else _kind(one)) for key, one in get(cell).items())
 
 
-def _settled(module: str) -> bool:
+def settled(module: str) -> bool:
     """Whether the functions of a module read nothing outside that changes: torch's and our own."""
     return module.startswith(("torch.", "core.recurrence."))
 
@@ -286,12 +286,12 @@ def _enclosed(variable: Any, _: Any) -> Any:
     return variable.cell_contents
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
+def codes(code: CodeType) -> Iterator[CodeType]:
     """That of a function and of those that are defined in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _codes(constant)
+            yield from codes(constant)
 
 
 def _comparable(value: Any) -> bool:

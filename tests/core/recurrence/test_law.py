@@ -4,6 +4,8 @@ A new cell is held to all of it by one more line in CELLS.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from torch.nn import functional as F
 
 from core.recurrence import CELLS as NAMED
 from core.recurrence import Cell, Recurrent, State
-from core.recurrence.conformance import LAWS, STREAMING, Law, Trial, check_cell, derivatives, exported, hold
+from core.recurrence.changes import places
+from core.recurrence.conformance import LAWS, STREAMING, Law, Trial, check_cell, derivatives, exported, hold, noticed
+from core.recurrence.registry import make_cell
 
 
 class LeakyCell(Cell):
@@ -94,7 +98,7 @@ def directions_of(law: Law) -> list[bool]:
     return [False] if law in STREAMING else [False, True]
 
 
-SLOW = (derivatives, exported)
+SLOW = (derivatives, exported, noticed)
 PAIRS = [(law, both) for law in LAWS for both in directions_of(law) if law not in SLOW]
 
 
@@ -118,6 +122,11 @@ def test_derivatives(case: str, bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_changed_numbers_are_noticed(case: str) -> None:
+    holds(noticed, case, False, Trial(3, (3, 2), seed=1, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_export_of_a_step(case: str) -> None:
     holds(exported, case, False, Trial(1, (1, 1)))
 
@@ -133,3 +142,47 @@ def test_a_cell_that_breaks_the_law_is_caught() -> None:
 
     with pytest.raises(AssertionError, match="padded does not hold"):
         check_cell(CountsItsRows, trials=2)
+
+
+elsewhere = ModuleType("elsewhere")
+elsewhere.rate = 0.3
+
+
+@dataclass
+class Rates:
+    new: float = 0.3
+
+
+class ReadsElsewhere(LeakyCell):
+    """Its rate is another module's, which nobody sees change."""
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = (1 - elsewhere.rate) * state[0] + elsewhere.rate * torch.tanh(u)
+        return hidden, (hidden,)
+
+
+class ReadsAnObject(LeakyCell):
+    """Its rate is an object's, so that it stays on the loop."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.rates = Rates()
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = (1 - self.rates.new) * state[0] + self.rates.new * torch.tanh(u)
+        return hidden, (hidden,)
+
+
+def test_a_cell_whose_changes_cannot_be_noticed_is_caught() -> None:
+    with pytest.raises(AssertionError, match=r"noticed does not hold(.|\n)*a change of elsewhere.rate is not noticed"):
+        check_cell(ReadsElsewhere, trials=1)
+    assert elsewhere.rate == 0.3
+
+
+def test_all_numbers_of_a_cell_are_found() -> None:
+    cell = make_cell("cornn", 3, 4)
+    assert {"dt", "frequency", "damping"} <= {place.name for place in places(cell)}
+    network = Recurrent(ReadsAnObject, 3, 4)
+    assert {"rates.new", "rate"} <= {place.name for place in places(network._cell(0))}
+    hold(noticed, network, Trial(3, (3, 2), dtype=torch.float32))
+    assert network.ran == "eager"
