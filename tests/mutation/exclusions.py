@@ -36,6 +36,12 @@ EXCLUSIONS = (
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "[Tt]riton"),
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "^ +continue$"),
     Exclusion(r"apps/\w+/(config|__init__)\.py", f"a default is {CHOICE}", kind="constant|flag"),
+    Exclusion(
+        r"apps/\w+/model\.py", f"a default is {CHOICE}", r"^    (    )?\w+: (int|float)( \| None)? = ", "constant"
+    ),
+    Exclusion(r"core/errors\.py", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
+    Exclusion(r"core/console\.py", "what is seen while one waits", function=r"Progress\..*"),
+    Exclusion(r".*", "what a picture looks like", r"^\s*(axes|below|above|figure)\.\w+\("),
     Exclusion(r"core/recurrence/ruler\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
     Exclusion(r".*", "a seed is any number", r"manual_seed|[Rr]andom\(|default_rng|seed \*", "constant|arithmetic"),
     Exclusion(rf"{KERNELS}emit\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"),

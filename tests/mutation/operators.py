@@ -46,7 +46,23 @@ EXTREMES = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimu
 DROPPED = ("detach", "strip", "lower", "abs", "square", "mean", "flip", "transpose")
 """methods without which an expression has the same type"""
 PLAIN = {"sorted": "list", "reversed": "list", "abs": "+", "set": "list"}
-SYMMETRIC = {*EXTREMES, "mul", "add", "gcd", "print", "cast", "isinstance", "issubclass", "hasattr", "getattr", "zip"}
+SYMMETRIC = {
+    *EXTREMES,
+    "mul",
+    "add",
+    "gcd",
+    "cosine_similarity",
+    "mse_loss",
+    "hypot",
+    "isclose",
+    "print",
+    "cast",
+    "isinstance",
+    "issubclass",
+    "hasattr",
+    "getattr",
+    "zip",
+}
 """calls whose arguments may change places, or that fail at once when they do"""
 SPOKEN = re.compile(
     r"print|say|warn|show_\w+|note|\w*Error|Notice|log|debug|info|TypeVar|NewType|cast|setLevel|simplefilter|filterwarnings"
@@ -194,7 +210,7 @@ class Finder(ast.NodeVisitor):
         start = end - len(name)
         if name in EXTREMES:
             self.add("extreme", start, end, EXTREMES[name].encode())
-        if isinstance(function, ast.Attribute) and name in DROPPED:
+        if isinstance(function, ast.Attribute) and name in DROPPED and not is_module(function.value):
             self.add("call", *self.span(node), self.source(function.value))
         elif isinstance(function, ast.Name) and name in PLAIN and len(node.args) == 1:
             self.add("call", start, end, PLAIN[name].encode())
@@ -214,6 +230,10 @@ def name_of(call: ast.Call) -> str:
     if isinstance(call.func, ast.Attribute):
         return call.func.attr
     return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def is_module(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("np", "torch", "F", "math", "stats")
 
 
 def spoken(call: ast.Call) -> bool:
