@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.config import Config
 from core.errors import UserError, did_you_mean
+from core.machine import lacking
 
 if TYPE_CHECKING:  # the command line lists applications without waiting for torch
     from matplotlib.figure import Figure
@@ -197,6 +198,8 @@ def load(name: str) -> App:
     try:
         app = _import(name)
     except ImportError as error:
+        if lacking(error):
+            raise
         raise UserError(f"--app {name}: cannot be imported: {error}; install what it needs, or see --debug") from error
     if not isinstance(app, App):
         raise UserError(f"--app {name}: its APP is not a core.app.App but {type(app).__name__}")

@@ -1,6 +1,7 @@
 """What each `invoke` task does. A command prints for people and returns one JSON object for programs."""
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -9,12 +10,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from core import app as apps
+from core import machine
 from core.data.mapped import bus_errors_explained
 from core.errors import Notice, UsageError, UserError, one_line
 from core.interrupt import Interrupted
+
+NO_CACHE = "note: matplotlib's cache cannot be written; set MPLCONFIGDIR to a folder that can, and it starts faster"
 
 
 def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: bool = False) -> None:
@@ -25,7 +29,9 @@ def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: boo
     with _sigterm_like_ctrl_c(), bus_errors_explained(), warnings.catch_warnings():
         if not debug:
             _notices_only()
+            logging.getLogger("matplotlib").addFilter(_of_its_cache)
         try:
+            machine.check()
             result = command()
             if as_json:
                 print(json.dumps(result))
@@ -38,8 +44,18 @@ def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: boo
                 traceback.print_exc()
             message, code = _explained(error)
             print(f"error: {one_line(message)}", file=sys.stderr)
+            if message.startswith(machine.SHORT):
+                _leave(code)
     if code:
         sys.exit(code)
+
+
+def _of_its_cache(record: logging.LogRecord) -> bool:
+    """What matplotlib says where it cannot keep its fonts, in one line instead of two long ones."""
+    text = record.getMessage()
+    if "temporary cache directory" in text:
+        record.msg, record.args = NO_CACHE, ()
+    return not text.startswith("mkdir -p failed")
 
 
 def _explained(error: BaseException) -> tuple[str, int]:
@@ -48,8 +64,17 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return "interrupted", 128 + getattr(error, "number", signal.SIGINT)
     if isinstance(error, UserError):
         return str(error), error.exit_code
+    if line := machine.explained(error):
+        return line, 1
     reason = " ".join(str(error).split()) or "no message"
     return f"internal error: {type(error).__name__}: {reason}; run again with --debug for the traceback", 1
+
+
+def _leave(code: int) -> NoReturn:
+    """At once: what libraries do at a process's end needs memory as well, and fails in pages of traceback."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

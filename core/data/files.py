@@ -37,9 +37,23 @@ def write_error(path: Path, error: OSError, needed: int = 0) -> UserError:
     """What the user is told when `path` cannot be written. `needed`: bytes still to come, where that is known."""
     if error.errno not in DISK_FULL:
         return UserError(f"{path}: cannot be written ({error.strerror}); make its folder writable or choose another")
-    folder = next(parent for parent in path.parents if parent.exists())
+    folder = _folder(path)
     space = f"{shutil.disk_usage(folder).free:,} bytes left" + (f", {needed:,} needed" if needed > 0 else "")
     return UserError(f"{path}: the disk is full: {folder} has {space}; free some space and run again")
+
+
+def _is_full(error: OSError) -> bool:
+    """`shutil.copytree` gathers what went wrong as texts, and has no number of its own."""
+    gathered = isinstance(error, shutil.Error) and any(f"[Errno {number}]" in str(error) for number in DISK_FULL)
+    return error.errno in DISK_FULL or gathered
+
+
+def _folder(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _space(path: Path) -> int:
+    return shutil.disk_usage(_folder(path)).free
 
 
 @contextmanager
@@ -52,14 +66,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def disk_full(path: Path) -> Iterator[None]:
-    """Around other people's code that writes to `path`: a full disk becomes a UserError, all else is theirs."""
+def disk_full(*paths: Path) -> Iterator[None]:
+    """Around other people's code that writes to `paths`: a full disk becomes a UserError, all else is theirs.
+
+    Of several it names the one with the least space left.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if not _is_full(error):
             raise
-        raise write_error(path, error) from error
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise write_error(min(paths, key=_space), full) from error
 
 
 @contextmanager

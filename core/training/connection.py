@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.data.files import DISK_FULL, write_error
 from core.errors import UserError
+from core.machine import lacking
 from core.places import STORE, is_database, shown, store_uri
 
 LOCKED = "another process is writing to it: run again when it is done, or keep runs in PostgreSQL (docs/compare.md)"
@@ -49,8 +51,11 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        if isinstance(error, OSError) and error.filename and error.errno in NO_WRITING:
-            raise write_error(Path(error.filename), error) from error
+        if lacking(error):
+            raise
+        if isinstance(error, OSError) and error.errno in NO_WRITING:
+            # MLflow writes a file to a temporary folder first; an error that names no file is of that one.
+            raise write_error(Path(error.filename or tempfile.gettempdir()), error) from error
         lines = str(error).strip().splitlines()
         # SQLAlchemy may begin with a remark on when it happened.
         reason = next((line for line in lines if not line.startswith("(raised as a result of")), type(error).__name__)

@@ -5,6 +5,7 @@ Loading runs no code from the folder: it names an application, which must be ins
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ def save(folder: Path, app: App, config: Config, facts: dict[str, Any], digest: 
     atomic_write(folder / DESCRIPTION, json.dumps(description, indent=1, ensure_ascii=False).encode())
     try:
         save_model(model, str(folder / WEIGHTS))  # keeps tied weights tied
+        shutil.copymode(folder / DESCRIPTION, folder / WEIGHTS)  # safetensors lets nobody else read them
     except SafetensorError as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be written ({error}); free some space and resume") from error
 

@@ -202,7 +202,8 @@ class Run:
     @contextmanager
     def _writing_artifacts(self) -> Iterator[None]:
         """Files are written elsewhere than the numbers, and their disk may be full when the store's is not."""
-        with store_errors(), disk_full(self._artifacts or Path(tempfile.gettempdir())):
+        temporary = Path(tempfile.gettempdir())
+        with store_errors(), disk_full(self._artifacts or temporary, temporary):
             yield
 
     def finish(self, status: str) -> None:

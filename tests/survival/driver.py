@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -154,6 +155,8 @@ def attempt(words: list[str], folder: Path, environment: Mapping[str, str], poin
     """In a process of its own: `invoke WORDS`, struck at `point`; what it prints goes to a file."""
     os.chdir(folder)
     os.environ.update(environment)
+    if (folder / "tmp").exists():
+        tempfile.tempdir = str(folder / "tmp")
     output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -65,6 +65,7 @@ FULL = {
         3,
         r"tracking store sqlite:.*/mlflow\.db: .*full; check MLFLOW_TRACKING_URI and the disk's free",
     ),
+    "temporary": ("tmp", 5, r"run/tmp: the disk is full: .*run/tmp has [0-9,]+ bytes left; free some space"),
     "artifacts": ("mlruns", 5, "mlruns/.*: the disk is full: .* has [0-9,]+ bytes left; free some space"),
 }
 

@@ -1,5 +1,7 @@
 """Runs in MLflow: batched, complete, not doubled by a resume, and truthful about their end."""
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from sqlalchemy import text
 
 from core.app import Report
 from core.errors import UserError
-from core.training import connection, registry, tracking
+from core.training import connection, registry, saved, tracking
 from core.training.loop import Position
 from core.training.records import read_records
 from tests.core.training.toy import APP
@@ -211,3 +213,13 @@ def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, mo
 def test_others_who_write_to_the_same_store_are_waited_for(client: Any) -> None:
     with client._tracking_client.store.ManagedSessionMaker() as session:
         assert session.execute(text("PRAGMA busy_timeout")).scalar() == 1000 * tracking.LOCK_SECONDS
+
+
+def test_saved_weights_may_be_read_by_who_may_read_their_description(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        saved.save(tmp_path / "model", APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}
+    assert modes == {saved.DESCRIPTION: 0o640, saved.WEIGHTS: 0o640}
