@@ -1,4 +1,4 @@
-"""What is measured of recurrent networks: cases of seven sections, each a function from sizes to its cases."""
+"""What is measured of recurrent networks: cases of eight sections, each a function from sizes to its cases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from benchmarks import peers
 from benchmarks.peers import Packed, Training, pair, work
 from benchmarks.side_by_side import Case, Pair, Run
+from benchmarks.steps import BATCH, HIDDEN
+from benchmarks.steps import step as one_step
 from core.recurrence import Recurrent
 from core.recurrence.gradients import gradients
 from core.recurrence.kernels import native
@@ -40,12 +42,15 @@ class Sizes(NamedTuple):
     limit: int = 2048
     seconds: float = 4.0
     """that the rounds of a case take, or a little longer"""
+    single: tuple[tuple[int, ...], tuple[int, ...]] = (HIDDEN, BATCH)
+    """(H, B) of a step a call"""
 
 
-QUICK = Sizes(8, (16,), (4,), ((4, 16),), (4, 16), 4, ((2, 16),), (8, 16), ((2, 16),), (2, 16), 64, 0.01)
+QUICK = Sizes(8, (16,), (4,), ((4, 16),), (4, 16), 4, ((2, 16),), (8, 16), ((2, 16),), (2, 16), 64, 0.01, ((16,), (4,)))
 WANTED = {"LSTM": 1.25, "GRU": 1.6, "RNN": 1.7}
 """times as fast as torch.nn in training, float32"""
 LEAST = 0.95
+STREAMING = {("Stepper float32", "nn.LSTM"): 1 / 0.6, ("Recurrent.step", "nn.LSTMCell"): 1.5}
 FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "LSTM": ("lstm", {}),
     "LSTM, LayerNorm": ("layernorm-lstm", {}),
@@ -203,12 +208,17 @@ def streaming(sizes: Sizes) -> Iterator[Case]:
                 agree(torch.stack([stepper.step(u).clone() for u in x]), theirs(x)[0])
             runs[f"Stepper {weights}"] = Run(partial(_streamed, stepper.step, x), amount)
     pairs = tuple(
-        Pair(name, peer, each=1 / 0.6 if (name, peer) == ("Stepper float32", "nn.LSTM") else None)
+        Pair(name, peer, each=STREAMING.get((name, peer)))
         for name in runs
         for peer in ("nn.LSTM", "nn.LSTMCell")
         if not name.startswith("nn.")
     )
     yield Case("streaming", f"LSTM {layers} x {hidden}, {sizes.steps} steps", runs, pairs, sizes.steps)
+
+
+def step(sizes: Sizes) -> Iterator[Case]:
+    """One time step a call, without gradients and with them, beside torch.nn's layers and cells."""
+    return one_step(*sizes.single)
 
 
 def probe(sizes: Sizes) -> Iterator[Case]:
@@ -257,5 +267,6 @@ SECTIONS: dict[str, Callable[[Sizes], Iterator[Case]]] = {
     "scan": scan,
     "inference": inference,
     "streaming": streaming,
+    "step": step,
     "probe": probe,
 }

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from core.recurrence import GRU, LSTM, RNN, Recurrent
+    from core.recurrence import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
 
 
 def __getattr__(name: str) -> Any:

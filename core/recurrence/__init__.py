@@ -4,6 +4,7 @@ from core.recurrence import state
 from core.recurrence.cell import Cell, State
 from core.recurrence.conformance import check_cell
 from core.recurrence.dropin import GRU, LSTM, RNN, from_torch
+from core.recurrence.dropin_cells import GRUCell, LSTMCell, RNNCell
 from core.recurrence.dropout import VariationalDropout
 from core.recurrence.registry import CELLS
 from core.recurrence.rnn import Recurrent
@@ -14,6 +15,9 @@ __all__ = [
     "LSTM",
     "RNN",
     "Cell",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
     "Recurrent",
     "State",
     "VariationalDropout",

@@ -7,7 +7,6 @@ moves or prints one finds what it expects. What they add are `lengths` and `rese
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from core.recurrence import one_step
 from core.recurrence.cell import Cell
 from core.recurrence.checks import check_input, check_kind
 from core.recurrence.context import compiled_around, plain, watcher
+from core.recurrence.dropin_cells import CELLS, GRUCell, LSTMCell, RNNCell, copied
 from core.recurrence.kernels import dispatch
 from core.recurrence.kernels.fused import kernels
 from core.recurrence.kernels.trace import shadow
@@ -45,6 +46,9 @@ class _LengthsAndResets(nn.RNNBase):
             return result
         if lengths is not None or reset is not None:
             return self._extended(input, hx, lengths, reset)
+        if isinstance(input, Tensor) and input.dim() == 3 and input.shape[1 if self.batch_first else 0] == 1:
+            found = one_step.of_module(self, input, hx)
+            return super().forward(input, hx) if found is None else found
         if watcher() is None and self._served(input, hx):
             return self._packed(input, hx) if isinstance(input, PackedSequence) else self._run(input, hx)
         result = super().forward(input, hx)
@@ -172,8 +176,11 @@ class GRU(_LengthsAndResets, nn.GRU):
     """torch.nn.GRU, with lengths and resets."""
 
 
+_TORCH: dict[type[nn.Module], type[nn.Module]] = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU, **CELLS}
+
+
 def to_torch(model: nn.Module) -> nn.Module:
-    """The model with torch.nn's RNN, LSTM and GRU in place of our drop-ins, over the same parameters.
+    """The model with torch.nn's RNN, LSTM, GRU and cells in place of our drop-ins, over the same parameters.
 
     For tools that know torch.nn's classes by their exact type: torch.ao.quantization.quantize_dynamic, torch.fx,
     counters of operations, Opacus. Modules without a drop-in inside are shared with the model, all others are shallow
@@ -195,8 +202,8 @@ def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module
     """`done` keeps a module that stands in two places one module."""
     if module in done:
         return done[module]
-    if isinstance(module, _LengthsAndResets):
-        if type(module) not in (RNN, LSTM, GRU):
+    if isinstance(module, _LengthsAndResets | RNNCell | LSTMCell | GRUCell):
+        if type(module) not in _TORCH:
             kind = type(module).__name__
             raise TypeError(f"to_torch cannot tell what {kind} adds to a drop-in; give it core.LSTM, GRU or RNN itself")
         done[module] = _torch_module(module)
@@ -204,23 +211,15 @@ def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module
     done[module] = module
     children = {name: None if c is None else _converted(c, done) for name, c in module._modules.items()}
     if any(children[name] is not child for name, child in module._modules.items()):
-        done[module] = _copied(module, type(module))
+        done[module] = copied(module, type(module))
         done[module].__dict__["_modules"] = children
     return done[module]
 
 
-def _torch_module(module: _LengthsAndResets) -> nn.Module:
-    module._update_flat_weights()
-    return _copied(module, {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}[type(module)])
-
-
-def _copied(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """The same parameters, buffers, children and hooks in a module of this class, in tables of its own."""
-    made = kind.__new__(kind)
-    for name, value in module.__dict__.items():
-        if name != "_frames":
-            made.__dict__[name] = copy.copy(value) if isinstance(value, dict | list) else value
-    return made
+def _torch_module(module: nn.Module) -> nn.Module:
+    if isinstance(module, _LengthsAndResets):
+        module._update_flat_weights()
+    return copied(module, _TORCH[type(module)])
 
 
 def from_torch(module: nn.RNNBase) -> Recurrent:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.recurrence import one_step
 from core.recurrence.cell import Cell, State, Step, loop, positive
 from core.recurrence.checks import check_input, check_lengths, check_reset, check_state
 from core.recurrence.context import compiled_around, plain
@@ -159,6 +160,8 @@ class Recurrent(nn.Module):
         """
         if self.directions == 2:
             raise ValueError("step needs bidirectional=False: the backward direction starts at the end of the sequence")
+        if (quick := one_step.of_network(self, x, state)) is not None:
+            return quick
         check_input(x.unsqueeze(0) if isinstance(x, Tensor) else x, self._cell(0))
         x = x.unsqueeze(0)
         if state is not None:

@@ -42,6 +42,7 @@ class Kernel:
         program: what was compiled.
         products: how rows are multiplied: of float32, and of what stands at the input side.
         direct: whether the product of x in `project` is one function with the steps, which hold what follows it.
+        stacks: single steps of several cells of which this is the lowest; see `core.recurrence.one_step`.
 
     Raises:
         CannotFuse, CannotCompile: why there is none.
@@ -65,6 +66,7 @@ class Kernel:
         self.products = [ctypes.cast(one, ctypes.c_void_p) for one in products]
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))
+        self.stacks: dict[Any, Any] = {}
 
     def apply(self, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
@@ -235,14 +237,14 @@ def advance(
 
     inputs = deferred(cell, x) if kernel.direct else (project(), None, None)
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
-    tensors = [*inputs, *states, *(_parameter(cell, name) for name in kernel.names)]
+    tensors = [*inputs, *states, *(parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     run = Run(cell, kernel, layout, mask, keep, project)
     output, *after = kernel.apply(run, *tensors)
     return output, tuple(after)
 
 
-def _parameter(cell: Any, name: str) -> Tensor:
+def parameter(cell: Any, name: str) -> Tensor:
     """By its dotted name, as it stands there now: dropout of weights puts other tensors in the place of parameters."""
     *path, last = name.split(".")
     for child in path:

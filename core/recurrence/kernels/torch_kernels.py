@@ -25,11 +25,20 @@ _VF: Any = torch._VF
 def serves(cell: Cell) -> bool:
     """Whether torch has a kernel for exactly this cell. A subclass may have changed `step`, so it is not served."""
     if type(cell) is ElmanCell:
-        return cell.name_of_f in ("tanh", "relu")
+        return cell.f in (torch.tanh, torch.relu)
     if type(cell) is LSTMCell:
         # On the CPU torch falls back to a slow loop for projections, with a warning.
         return cell.peephole is None and not cell.coupled and (cell.weight_hr is None or cell.weight_hr.is_cuda)
     return type(cell) is GRUCell and cell.reset_gate == "after"
+
+
+def mode(cell: Cell) -> str:
+    """torch.nn's name of what the cell computes; "" where torch has no function for one step of it."""
+    if not serves(cell) or getattr(cell, "weight_hr", None) is not None:
+        return ""
+    if isinstance(cell, ElmanCell):
+        return "RNN_RELU" if cell.f is torch.relu else "RNN_TANH"
+    return "LSTM" if isinstance(cell, LSTMCell) else "GRU"
 
 
 def run(
@@ -100,7 +109,7 @@ def _kernel(cell: Cell, x: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def _elman(cell: Cell) -> Any:
-    return _VF.rnn_relu if isinstance(cell, ElmanCell) and cell.name_of_f == "relu" else _VF.rnn_tanh
+    return _VF.rnn_relu if isinstance(cell, ElmanCell) and cell.f is torch.relu else _VF.rnn_tanh
 
 
 def _weights(cell: Cell) -> list[Tensor]:
