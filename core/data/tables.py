@@ -27,6 +27,8 @@ SHOWN = 20
 """columns that a message names at most"""
 LONGEST_HEADER = 1 << 20
 """characters in which the first line must end"""
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""how JSON may write half of a character (a surrogate), which no file can hold"""
 Known = Mapping[str, Sequence[str]]
 """our name of a column -> what others call it, the likeliest first (after ours, unless ours is among them)
 
@@ -202,12 +204,14 @@ def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     else:
         lines = enumerate(texts.lines(text), start=1)
         values = [(number, parse_json(path, line, number)) for number, line in lines if line.strip()]
+    halves = HALF.search(text)
     for number, value in values:
         if not isinstance(value, dict):
             hint = 'write one line {"name": value, ...} per record'
             raise UserError(f"{texts.called(path)}, record {number}: is no object; {hint}")
         try:
-            json.dumps(value, ensure_ascii=False).encode()
+            if halves:
+                json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise UserError(
                 f"{texts.called(path)}, row {number}: holds half a character (\\ud800); correct it"

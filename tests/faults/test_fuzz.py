@@ -100,6 +100,17 @@ READERS: dict[str, tuple[Callable[[Path], bytes], str, Reader]] = {
         lambda path: list(pairs.source(path, pairs.COLUMNS, 0, 5).read()),
     ),
     "clicks": (constant("session,item,time\n" + "1,a,100\n1,b,200\n" * 9), "c.csv", clicks.histories),
+    "log": (
+        constant("user,movie,ts\n" + "1,a,2024-01-01\n1,b,2024-01-02 10:00:00 UTC\n" * 9), "c.csv",
+        lambda path: clicks.source(path, None).read(),
+    ),
+    "quoted log": (
+        constant('"user";"item";"time"\n' + '"1";"a";1700000000\n"2";"b";1700009000\n' * 9), "c.csv",
+        lambda path: clicks.source(path, None).read(),
+    ),
+    "items": (
+        constant('item,title,price\na,"A, b",1.5\nNA,x,NA\n'), "i.csv", lambda path: clicks.source(path, path).table(),
+    ),
     "lines": (constant("one\teins\ntwo\tzwei\nthree\tdrei\n"), "l.txt", texts.read_lines),
     "translations": (
         constant("".join(f"{n} dogs\t{n} Hunde\n" for n in range(9))), "t.tsv",

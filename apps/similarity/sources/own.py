@@ -11,11 +11,14 @@ from core.errors import UserError
 
 COLUMNS = ("a", "b", "score")
 KNOWN = {
-    "a": ("sentence1", "sentence_a", "sent1", "text1", "question1", "premise", "first"),
-    "b": ("sentence2", "sentence_b", "sent2", "text2", "question2", "hypothesis", "second"),
-    "score": ("similarity", "similarity_score", "relatedness_score", "relatedness", "is_duplicate", "gold", "label"),
-}
-"""what the columns are called elsewhere: GLUE and the Hugging Face hub, SICK, Quora"""
+    "a": ("sentence1", "sentence_a", "sent1", "text1", "text_a", "question1", "#1 String", "premise", "first"),
+    "b": ("sentence2", "sentence_b", "sent2", "text2", "text_b", "question2", "#2 String", "hypothesis", "second"),
+    "score": (
+        "similarity", "similarity_score", "relatedness_score", "relatedness", "is_duplicate", "gold", "quality",
+        "label",
+    ),
+}  # fmt: skip
+"""what the columns are called elsewhere: GLUE (STS-B, QQP, MRPC) and the Hugging Face hub, SICK, Quora"""
 MORE = {"split": (), "label": ("entailment_label",), "id": ("index", "idx", "pair_id")}
 
 

@@ -267,12 +267,14 @@ def test_features_weigh_alike():
 
 def test_movielens_1m_format(tmp_path):
     (tmp_path / "ratings.dat").write_text("1::10::5::100\n1::20::3::200\n2::10::4::50\n")
-    (tmp_path / "movies.dat").write_bytes("10::Caf\xe9 (1990)::Drama|War\n20::Up, Down (1991)::War\n".encode("latin-1"))
+    (tmp_path / "movies.dat").write_bytes(
+        "10::Caf\xe9 (1990)::Drama|War\n20::Up,\x85Down (1991)::War\n".encode("latin-1")
+    )
     source = movielens.ml_1m(tmp_path)
     log, items = source.read(), source.table()
     assert log.sessions[log.session].tolist() == ["1", "1", "2"] and log.items[log.item].tolist() == ["10", "20", "10"]
     assert log.time.tolist() == [100, 200, 50]
-    assert items.titles == ["Caf\xe9 (1990)", "Up, Down (1991)"]
+    assert items.titles == ["Caf\xe9 (1990)", "Up,\x85Down (1991)"]
     assert items.features.tolist() == [[0.5, 0.5], [0, 1]]
     (tmp_path / "ratings.dat").write_text("1::10::5::100\n1::20::3\n")
     with pytest.raises(UserError, match=r"ratings\.dat, line 2: expected 4 fields divided by ::, got 3"):

@@ -140,6 +140,7 @@ def test_columns_by_name_in_any_order_with_splits_and_labels(tmp_path):
         ("sentence1", "sentence2", "score"),
         ("sentence_A", "sentence_B", "relatedness_score"),
         ("Text 1", "text-2", "label"),
+        ("#1 String", "#2 String", "Quality"),
     ],
 )
 def test_the_columns_of_glue_sick_and_the_hub_are_known(tmp_path, columns):
