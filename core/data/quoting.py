@@ -58,8 +58,8 @@ def rows(name: str, text: str, mark: str, quotes: bool | None = None) -> list[li
     if quotes is None and mark == "\t" and not _consistent(name, text, plain):
         return plain
     records = parsed(name, text, mark)
-    if quotes is None and mark != "\t":
-        _refuse_swallowed(name, records, plain, mark)
+    if quotes is None:
+        _refuse_swallowed(name, records, mark)
     return [record.values for record in records]
 
 
@@ -96,24 +96,38 @@ def _consistent(name: str, text: str, plain: Sequence[Sequence[str]]) -> bool:
     return not joins_rows and _written(records, "\t", _minimal)
 
 
-def _refuse_swallowed(name: str, records: Sequence[Record], plain: Sequence[Sequence[str]], mark: str) -> None:
+def _refuse_swallowed(name: str, records: Sequence[Record], mark: str) -> None:
     """Raise UserError for a row whose every line would be a row by itself.
 
-    A text of several lines may look like that by chance. It is believed where its column, or every text, is quoted in
-    all rows; and two lines are where other rows are quoted in the proper way.
+    A text of several lines may look like that by chance. It is believed where every value, or every text, is quoted;
+    where a column of numbers tells that its lines are no rows; and, without numbers, where most texts of several lines
+    look otherwise, or where other rows are quoted as they should be and it has two lines only.
     """
     several = [number for number, record in enumerate(records) if len(record.lines) > 1]
     if not several or _beyond_doubt(records, mark):
         return
-    width, proper, everywhere = len(records[0].values), _quoted_in_a_line(records), len(_widths(plain)) == 1
-    for number in several:
-        lines = records[number].lines
-        if all(line.count(mark) == width - 1 for line in lines) and (everywhere or len(lines) > 2 or not proper):
-            raise UserError(
-                f"{name}, row {number + 1}: a quotation mark opens here and closes {len(lines) - 1} lines on, "
-                "and each of these lines looks like a row; double a mark that is part of the text and quote that "
-                "value, or quote every value"
-            )
+    width = len(records[0].values)
+    alone = [record.values for record in records[1:] if len(record.lines) == 1 and len(record.values) == width]
+    numbers = [at for at, values in enumerate(zip(*alone, strict=True)) if all(map(NUMBER.fullmatch, values))]
+    joined = [number for number in several if _are_rows(records[number].lines, mark, width, numbers)]
+    if not numbers and _quoted_in_a_line(records[1:]):  # then two lines that look like two rows are no evidence
+        joined = [number for number in joined if len(records[number].lines) > 2]
+    if joined and (numbers or 2 * len(joined) >= len(several)):
+        raise UserError(
+            f"{name}, row {joined[0] + 1}: a quotation mark opens here and closes {len(records[joined[0]].lines) - 1} "
+            "lines on, and each of these lines looks like a row; double a mark that is part of the text and quote "
+            "that value, or quote every value"
+        )
+
+
+def _are_rows(lines: Sequence[str], mark: str, width: int, numbers: Sequence[int]) -> bool:
+    """Whether each of the lines would be a row, with its quotation marks as characters or as they enclose values."""
+    readings = ((line.split(mark), *csv.reader([line], delimiter=mark)) for line in lines)
+    return all(any(_is_row(values, width, numbers) for values in either) for either in readings)
+
+
+def _is_row(values: Sequence[str], width: int, numbers: Sequence[int]) -> bool:
+    return len(values) == width and all(NUMBER.fullmatch(values[at].strip('" ')) for at in numbers)
 
 
 def _beyond_doubt(records: Sequence[Record], mark: str) -> bool:

@@ -109,7 +109,8 @@ READERS: dict[str, tuple[Callable[[Path], bytes], str, Reader]] = {
         lambda path: clicks.source(path, None).read(),
     ),
     "items": (
-        constant('item,title,price\na,"A, b",1.5\nNA,x,NA\n'), "i.csv", lambda path: clicks.source(path, path).table(),
+        constant('user,item,time,title,price\n1,a,100,"A, b",1.5\n2,NA,200,x,NA\n'), "i.csv",
+        lambda path: clicks.source(path, path).table(),
     ),
     "lines": (constant("one\teins\ntwo\tzwei\nthree\tdrei\n"), "l.txt", texts.read_lines),
     "translations": (

@@ -103,6 +103,27 @@ def test_a_text_of_several_lines_is_believed_where_it_is_no_row() -> None:
     assert rows("t", 'id\ttext\n1\t"one\ntwo"\n', "\t")[1:] == [["1", "one\ntwo"]]
 
 
+def reviews(stars: bool) -> list[list[str]]:
+    """Texts of two lines; of every third, each line has as many commas as a row."""
+    texts = [f"Good, {n}\nreally, yes" if n % 3 == 0 else f"Good {n}\n\nreally" for n in range(30)]
+    return [[f"no. {n}", text, *(["3.5"] if stars else [])] for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+@pytest.mark.parametrize("stars", [True, False])
+def test_texts_of_several_lines_that_happen_to_look_like_rows(mark: str, stars: bool) -> None:
+    """Numbers at the end tell that the lines are no rows; without them, that most other texts do not look like rows."""
+    table = [["id", "text", "stars"][: 2 + stars], *reviews(stars), ["end", "one line", "1"][: 2 + stars]]
+    table = [[value.replace(", ", f"{mark} ") for value in row] for row in table]
+    assert rows("t", written(table, mark, csv.QUOTE_MINIMAL), mark) == table
+
+
+def test_one_that_looks_like_rows_among_texts_that_do_not_is_refused_by_its_numbers() -> None:
+    text = written([["id", "text", "stars"], *reviews(True), ["x", "y", "1"]], ",", csv.QUOTE_MINIMAL)
+    with pytest.raises(UserError, match="row 33: a quotation mark opens here and closes 1 lines on"):
+        rows("t", f'{text}"a,b,2\nc",d,3\n', ",")
+
+
 def test_every_text_quoted_is_evidence_enough() -> None:
     """Two lines that each look like a row, in a file that quotes all of its texts, as R and spreadsheets do."""
     assert rows("t", 'id,text\n1,"one\ntwo, three"\n2,"four"\n', ",")[1] == ["1", "one\ntwo, three"]
