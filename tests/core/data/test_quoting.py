@@ -105,7 +105,7 @@ def test_a_text_of_several_lines_is_believed_where_it_is_no_row() -> None:
 
 def reviews(stars: bool) -> list[list[str]]:
     """Texts of two lines; of every third, each line has as many commas as a row."""
-    texts = [f"Good, {n}\nreally, yes" if n % 3 == 0 else f"Good {n}\n\nreally" for n in range(30)]
+    texts = [f"Good, no. {n}\nreally, yes" if n % 3 == 0 else f"Good {n}\n\nreally" for n in range(30)]
     return [[f"no. {n}", text, *(["3.5"] if stars else [])] for n, text in enumerate(texts)]
 
 
