@@ -8,11 +8,13 @@ every step of a training of 20 steps a second takes.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from core import app as apps
+from core.app import Mean
 from core.commands.compare import Question, ask
 from core.config import flat
 from core.training import tracking
@@ -29,6 +32,7 @@ from core.training.loop import Position
 
 CELLS = ("elman", "lstm", "gru", "mgu")
 APP = "speech"
+SPEAKERS = 25
 RATE = 20
 """optimiser steps a second"""
 METRICS = 8
@@ -76,6 +80,7 @@ def fill(client: MlflowClient, runs: int, examples: int) -> None:
         cell, seed = CELLS[number % len(CELLS)], number // len(CELLS)
         errors = generator.binomial(words, 0.1 + 0.01 * (number % len(CELLS)) + generator.normal(0, 0.005))
         tags = {"data.digest": "d" * 64, "signature.test": "wer", "score": "wer", "score.mode": "min"}
+        tags["means.test"] = json.dumps({"wer": asdict(Mean("score", "words"))})
         run = client.create_run(experiment, tags=tags)
         params = [
             Param(key, str(value)) for key, value in (settings | {"model.cell": cell, "train.seed": seed}).items()
@@ -87,7 +92,8 @@ def fill(client: MlflowClient, runs: int, examples: int) -> None:
         folder = Path(run.info.artifact_uri.removeprefix("file://")) / "records"
         folder.mkdir(parents=True)
         ids = [f"utterance {i}" for i in range(examples)]
-        table = {"id": ids, "reference": ids, "prediction": ids, "score": errors, "words": words}
+        groups = [f"speaker {i % SPEAKERS}" for i in range(examples)]
+        table = {"id": ids, "reference": ids, "prediction": ids, "score": errors, "words": words, "group": groups}
         pq.write_table(pa.table(table), folder / "test.parquet")
         client.set_terminated(run.info.run_id, "FINISHED")
 

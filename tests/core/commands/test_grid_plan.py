@@ -44,7 +44,13 @@ def test_a_finished_run_of_the_same_configuration_data_and_code_is_skipped(plann
 
 
 @pytest.mark.parametrize(
-    "other", [{"settings": ["model.hidden=10"]}, {"digest": "e" * 64}, {"tags": {"code.digest": "old"}}]
+    "other",
+    [
+        {"settings": ["model.hidden=10"]},
+        {"digest": "e" * 64},
+        {"tags": {"code.digest": "old"}},
+        {"tags": {"code.resumed": "old"}},  # begun with this code, and trained by another one too
+    ],
 )
 def test_one_of_another_configuration_data_or_code_is_not(planned, other: dict[str, Any]) -> None:
     assert planned({"status": "FINISHED", **other}).state == "new"

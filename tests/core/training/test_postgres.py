@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from core.app import Report, Score
+from core.app import Mean, Report, Score
 from core.training import tracking
 from core.training.compare import compare
 from core.training.loop import Position
@@ -89,7 +89,8 @@ def test_everything_that_a_training_and_a_comparison_need(
                 )
             scores = [seed / 10 + i / 100 + hidden for i in range(20)]
             rows = [{"id": str(i), "score": score} for i, score in enumerate(scores)]
-            run.report("test", Report({"mse": sum(scores) / 20, "recall@20": 1.0}, rows, "mse"), 300)
+            metrics, means = {"mse": sum(scores) / 20, "recall@20": 1.0}, {"mse": Mean("score")}
+            run.report("test", Report(metrics, rows, "mse", means), 300)
             run.finish("FINISHED")
     runs = tracking.runs(client, "toy")
     assert len(runs) == 6 and {run.status for run in runs} == {"FINISHED"} and runs[0].metrics["test/recall@20"] == 1.0
