@@ -74,7 +74,7 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     found = ask_all(client, names, question)
     if as_csv:
         _print_csv([row for one in found for row in exact(one)])
-        for note in (f"{one.app}: {note}" for one in found for note in one.notes):
+        for note in (f"{one.app}: {note}" for one in found if one.confounded for note in one.notes):
             print(f"note: {note}", file=sys.stderr)
     else:
         for one in found:
