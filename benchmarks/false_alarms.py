@@ -1,7 +1,7 @@
 """How often a comparison claims a difference that is not there, and how often it finds one that is.
 
-    python -m benchmarks.false_alarms                    the tables of docs/compare.md, in about three minutes
-    python -m benchmarks.false_alarms --comparisons 500  roughly, in a quarter of a minute
+    python -m benchmarks.false_alarms                    the tables of docs/compare.md, in some minutes
+    python -m benchmarks.false_alarms --comparisons 500  roughly, in half a minute
 
 Scores are drawn by the model of `core.training.statistics`, and counts (word errors, answers that are right or wrong)
 by models of their own. Spreads between seeds and the share of the examples in what varies are those that one meets.
