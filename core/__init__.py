@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from core.recurrence import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
+    from core.recurrence import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell, to_torch
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "to_torch"]
 
 
 def __getattr__(name: str) -> Any:

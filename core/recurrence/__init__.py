@@ -1,12 +1,15 @@
 """The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of core."""
 
+from torch import serialization
+from torch.nn import ModuleList, ParameterDict
+
 from core.recurrence import state
 from core.recurrence.cell import Cell, State
 from core.recurrence.conformance import check_cell
-from core.recurrence.dropin import GRU, LSTM, RNN, from_torch
+from core.recurrence.dropin import GRU, LSTM, RNN, from_torch, to_torch
 from core.recurrence.dropin_cells import GRUCell, LSTMCell, RNNCell
 from core.recurrence.dropout import VariationalDropout
-from core.recurrence.registry import CELLS
+from core.recurrence.registry import BUILTIN, CELLS
 from core.recurrence.rnn import Recurrent
 
 __all__ = [
@@ -24,4 +27,22 @@ __all__ = [
     "check_cell",
     "from_torch",
     "state",
+    "to_torch",
 ]
+
+# torch.load(..., weights_only=True) takes whole modules of ours: none runs foreign code when it is read.
+serialization.add_safe_globals(
+    [
+        RNN,
+        LSTM,
+        GRU,
+        RNNCell,
+        LSTMCell,
+        GRUCell,
+        Recurrent,
+        VariationalDropout,
+        ModuleList,
+        ParameterDict,
+        *BUILTIN.values(),
+    ]
+)

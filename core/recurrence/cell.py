@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +128,10 @@ class Cell(nn.Module):
             ValueError: the cell has no such gate or no biases.
         """
         raise ValueError(f"{type(self).__name__} has no gate that keeps its memory")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: all but the kernels, which are of this process and made where they are needed."""
+        return {name: value for name, value in self.__dict__.items() if name != "_kernels"}
 
     def extra_repr(self) -> str:
         """The configuration. A cell with options lists them all: a saved state is refused where they differ."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.recurrence.cell import Cell
-from core.recurrence.context import watcher
+from core.recurrence.context import autocasts, watcher
 
 
 def check_input(x: Any, cell: Cell, name: str = "x", batch_first: bool = False) -> None:
@@ -94,6 +94,6 @@ def check_kind(name: str, tensor: Tensor, like: Tensor) -> None:
     """A tensor must be of like's device and dtype; under autocast any floating point will do."""
     if tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, where the parameters are, got {tensor.device}")
-    free = torch.is_autocast_enabled(like.device.type) and tensor.is_floating_point()
+    free = autocasts(like.device) and tensor.is_floating_point()
     if tensor.dtype != like.dtype and not free:
         raise TypeError(f"{name} must be {like.dtype}, as the parameters are, got {tensor.dtype}")

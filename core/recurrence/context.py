@@ -61,12 +61,30 @@ def _sees_functions() -> bool:
     return not all(isinstance(mode, DeviceContext) for mode in _stack())
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether torch chooses dtypes on this device now; "meta" and others have no autocast to ask."""
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def watched(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether these are not tensors of a plain call: for backward, which runs long after the forward was called."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    batched = torch._C._functorch.is_legacy_batchedtensor  # autograd.grad(..., is_grads_batched=True)
-    given = [tensor for tensor in tensors if tensor is not None]
-    return watcher() is not None or any(batched(t) or wrapped(t) or type(t) is not Tensor for t in given)
+    """Whether a compiled kernel must not touch these: for backward, which may run long after a plain forward."""
+    return watcher() is not None or any(_wrapped(tensor) for tensor in tensors if tensor is not None)
+
+
+def elementary(*tensors: Tensor) -> bool:
+    """Whether nothing but torch's elementary operations will do, not even a function of autograd made of them."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    return watcher() in (Watcher.TRACER, *DERIVED) or any(map(_wrapped, tensors))
+
+
+def _wrapped(tensor: Tensor) -> bool:
+    """Whether there is something else behind it than memory: a batch of vmap or of is_grads_batched, a subclass."""
+    functorch = torch._C._functorch
+    if type(tensor) not in (Tensor, torch.nn.Parameter):
+        return True
+    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
 
 
 def compiled_around(*tensors: Any) -> bool:

@@ -50,25 +50,25 @@ class Cells(Mapping[str, CellFactory]):
         return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-CELLS = Cells(
-    {
-        "elman": cells.ElmanCell,
-        "lstm": cells.LSTMCell,
-        "gru": cells.GRUCell,
-        "layernorm-lstm": cells.LayerNormLSTMCell,
-        "layernorm-gru": cells.LayerNormGRUCell,
-        "mgu": cells.MGUCell,
-        "ligru": cells.LiGRUCell,
-        "indrnn": cells.IndRNNCell,
-        "slstm": cells.SLSTMCell,
-        "cornn": cells.CoRNNCell,
-        "mingru": MinGRUCell,
-        "minlstm": MinLSTMCell,
-        "rglru": RGLRUCell,
-        "convlstm": ConvLSTMCell,
-        "convgru": ConvGRUCell,
-    }
-)
+BUILTIN: Mapping[str, type[Cell]] = {
+    "elman": cells.ElmanCell,
+    "lstm": cells.LSTMCell,
+    "gru": cells.GRUCell,
+    "layernorm-lstm": cells.LayerNormLSTMCell,
+    "layernorm-gru": cells.LayerNormGRUCell,
+    "mgu": cells.MGUCell,
+    "ligru": cells.LiGRUCell,
+    "indrnn": cells.IndRNNCell,
+    "slstm": cells.SLSTMCell,
+    "cornn": cells.CoRNNCell,
+    "mingru": MinGRUCell,
+    "minlstm": MinLSTMCell,
+    "rglru": RGLRUCell,
+    "convlstm": ConvLSTMCell,
+    "convgru": ConvGRUCell,
+}
+"""the cells that are of this library"""
+CELLS = Cells(BUILTIN)
 
 
 def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **options: Any) -> Cell:

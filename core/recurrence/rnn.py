@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from core.recurrence import one_step
 from core.recurrence.cell import Cell, State, Step, loop, positive
 from core.recurrence.checks import check_input, check_lengths, check_reset, check_state
-from core.recurrence.context import compiled_around, plain
+from core.recurrence.context import compiled_around, plain, watcher
 from core.recurrence.dropout import mask_like, rate, rates, weights_dropped, zoned
 from core.recurrence.init import Initialiser, initialise
 from core.recurrence.kernels import dispatch
@@ -160,6 +160,9 @@ class Recurrent(nn.Module):
         """
         if self.directions == 2:
             raise ValueError("step needs bidirectional=False: the backward direction starts at the end of the sequence")
+        if self.backend != "eager" and compiled_around(x):
+            result: tuple[Tensor, Any] = plain(Recurrent.step)(self, x, state)
+            return result
         if (quick := one_step.of_network(self, x, state)) is not None:
             return quick
         check_input(x.unsqueeze(0) if isinstance(x, Tensor) else x, self._cell(0))
@@ -189,6 +192,9 @@ class Recurrent(nn.Module):
                 after.append(last)
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
             below = output + below if self.residual and layer else output
+        made_anew = self.directions == 2 or span.alive is not None or (self.residual and self.layers > 1)
+        if not made_anew and below.requires_grad and torch.is_grad_enabled() and watcher() is None:
+            below = dispatch.apart(below, self.ran)
         joined = self._joined(after)
         if self.watch is not None:
             self.watch.ended(below, joined)
@@ -323,6 +329,8 @@ class Recurrent(nn.Module):
         options = {"bidirectional": self.directions == 2, "residual": self.residual, "skip": self.skip}
         rates_ = {"dropout": self.dropout, "variational": self.variational, "zoneout": self.zoneout}
         shown = {**options, **rates_, "weight_drop": self.weight_drop, "learn_initial": bool(self.learned)}
+        if self.batch_first:  # which no state depends on: without it, states are what they were
+            shown["batch_first"] = True
         listed = "".join(f", {name}={value}" for name, value in shown.items())
         return f"{self.name!r}, {self.input_size}, {sizes}, layers={self.layers}{listed}"
 

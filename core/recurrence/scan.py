@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, State, expand_right, last_state, positive
 from core.recurrence.cells.parts import set_gate_bias
+from core.recurrence.context import elementary
 
 
 def linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
@@ -37,8 +38,8 @@ def linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
         TypeError: the dtypes differ or are no floating point.
     """
     _check(a, b, initial)
-    if torch.compiler.is_exporting():
-        return linear_loop(a, b, initial)  # torch.export cannot trace through an own backward
+    if elementary(a, b, initial):
+        return linear_loop(a, b, initial)  # torch.export, say, cannot trace through an own backward
     hidden: Tensor = _Scan.apply(a, b, initial)  # type: ignore[no-untyped-call]
     return hidden
 
@@ -76,9 +77,19 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, initial, hidden = ctx.saved_tensors
-        grad_b = _Adjoint.apply(a, grad)  # type: ignore[no-untyped-call]
+        grad_b = _adjoint(a, grad)
         before = torch.cat([initial.unsqueeze(0), hidden])[:-1]
         return grad_b * before, grad_b, (a[:1] * grad_b[:1]).sum(0)
+
+
+def _adjoint(a: Tensor, grad: Tensor) -> Tensor:
+    if not elementary(a, grad):
+        total: Tensor = _Adjoint.apply(a, grad)  # type: ignore[no-untyped-call]
+        return total
+    totals = [grad[-1]]
+    for a_t, grad_t in zip(a[1:].flip(0), grad[:-1].flip(0), strict=True):
+        totals.append(grad_t + a_t * totals[-1])
+    return torch.stack(totals[::-1])
 
 
 class _Adjoint(torch.autograd.Function):
@@ -102,7 +113,7 @@ class _Adjoint(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         a, total = ctx.saved_tensors
         nothing = torch.zeros_like(grad[:1])
-        grad_grad = _Scan.apply(a, grad, nothing.sum(0))  # type: ignore[no-untyped-call]
+        grad_grad = linear_scan(a, grad, nothing.sum(0))
         before = torch.cat([nothing, grad_grad])[: len(a)]
         return before * total, grad_grad
 

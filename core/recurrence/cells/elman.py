@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,23 @@ def function_named(f: str | Function) -> tuple[str, Function]:
     return f, FUNCTIONS[f]
 
 
-class ElmanCell(Cell):
+class _OfFunction(Cell):
+    """A cell with a function f, of which copies and pickles hold the name where it is one of FUNCTIONS."""
+
+    name_of_f: str
+    f: Function
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if FUNCTIONS.get(self.name_of_f) is self.f:
+            del state["f"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({"f": FUNCTIONS.get(state["name_of_f"])} | state)  # type: ignore[no-untyped-call]
+
+
+class ElmanCell(_OfFunction):
     """The simple recurrent network (Elman, "Finding structure in time", Cognitive Science 14, 1990).
 
         S_t = f(U x_t + b_ih + W S_{t-1} + b_hh)
@@ -72,7 +89,7 @@ class ElmanCell(Cell):
         return f"{super().extra_repr()}, f={self.name_of_f}, bias={self.bias_ih is not None}"
 
 
-class IndRNNCell(Cell):
+class IndRNNCell(_OfFunction):
     """Independently recurrent network: each unit sees only its own past (Li et al. 2018, CVPR).
 
         S_t = f(U x_t + w * S_{t-1} + b)        w [H], element-wise

@@ -20,10 +20,12 @@ import torch
 from torch import Tensor
 
 from core.recurrence.cell import Cell, State, loop
-from core.recurrence.context import DERIVED, Watcher, watcher
+from core.recurrence.context import DERIVED, Watcher, autocasts, watcher
 from core.recurrence.kernels import fused, native, torch_kernels, triton_kernel, triton_steps
+from core.recurrence.kernels.workspace import WORKSPACE
 from core.recurrence.span import Span
 
+_ORDINARY = (Tensor, torch.nn.Parameter)
 MOST_ROWS = 8192
 """rows of a batch whose pointers fit on any thread's stack"""
 BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
@@ -53,10 +55,11 @@ def run(
     where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
     way: Way | str = ""
     told: fused.Told | None = None
+    who = watcher()
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
-        way = _way(name, cell, x, mask)
+        way = _way(name, cell, x, mask, who)
         if isinstance(way, fused.Told):
             told = way
         if not isinstance(way, str):
@@ -67,15 +70,22 @@ def run(
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")
 
 
+def apart(output: Tensor, name: str) -> Tensor:
+    """What a backend gave, for a caller who may write into it: the backward step of most reads its output again."""
+    if name == "fused":
+        return WORKSPACE.copy(output)
+    return output if name == "eager" else output.clone()
+
+
 def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     """Why a backend cannot serve; None where it can."""
-    way = _way(name, cell, x, mask)
+    way = _way(name, cell, x, mask, watcher())
     return way if isinstance(way, str) else None
 
 
-def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> Way | str:
+def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None, who: Watcher | None) -> Way | str:
     """How a backend runs the cell, or why it cannot."""
-    if (who := watcher()) in _AVOIDS.get(name, ()):
+    if who is not None and who in _AVOIDS.get(name, ()):
         return f"the {name} kernels are out of the sight of {who.value}"
     if name in _KERNELS:
         kernel = _KERNELS[name](cell, x, mask)
@@ -93,7 +103,7 @@ def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> Way | str:
 
 def _fused(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
     """The compiled kernel, or why there is none."""
-    if x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
+    if x.device.type != "cpu" or type(x) not in _ORDINARY:
         return "the fused kernels are for the CPU"
     if x.shape[1] > MOST_ROWS:
         return f"the fused kernels take up to {MOST_ROWS:,} rows, got {x.shape[1]:,}"
@@ -120,16 +130,15 @@ _AVOIDS = {"fused": tuple(Watcher), "triton": tuple(Watcher), "torch": DERIVED, 
 
 def _not_generated(cell: Cell, which: str) -> str | None:
     """What stands in the way of either printer of a traced step."""
-    if any(weight.dtype != torch.float32 for weight in cell.parameters()):
-        return f"the {which} kernels are for float32 weights"
+    if any(weight.dtype != torch.float32 or type(weight) not in _ORDINARY for weight in cell.parameters()):
+        return f"the {which} kernels are for float32 weights, in ordinary tensors"
     return None
 
 
 def _run_kernel(
     kernel: Any, cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None
 ) -> tuple[Tensor, State]:
-    device = x.device.type
-    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+    with torch.autocast(x.device.type, enabled=False) if autocasts(x.device) else nullcontext():
         return fused.run(kernel, cell, x.float(), tuple(tensor.float() for tensor in state), mask=mask, **where)
 
 

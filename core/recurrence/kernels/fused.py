@@ -104,13 +104,7 @@ _Known = dict[tuple[Any, ...], list[tuple[Guard, Any]]]
 
 
 class _Kernels(_Known):
-    """The kernels of a cell, kept with it: shared by shallow copies, and neither deep-copied nor pickled."""
-
-    def __deepcopy__(self, memo: Any) -> _Kernels:
-        return _Kernels()
-
-    def __reduce__(self) -> Any:
-        return _Kernels, ()
+    """The kernels of a cell, kept with it and shared by its shadows; see `Cell.__getstate__`."""
 
 
 def kernels(cell: Cell) -> _Known:

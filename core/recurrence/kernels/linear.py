@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from core.recurrence.cell import Cell
+from core.recurrence.context import watched
 from core.recurrence.kernels import native
 from core.recurrence.kernels.native import address
 from core.recurrence.kernels.phases import Packed
@@ -36,7 +37,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, halved: boo
         halved: operands are rounded to bfloat16; sums stay float32.
     """
     rows = x.numel() // max(1, x.shape[-1])
-    if rows * weight.numel() < SMALL or not serves(x, weight):
+    if rows * weight.numel() < SMALL or not serves(x, weight) or watched((x, weight)):
         return F.linear(x, weight, bias)
     result: Tensor = _Linear.apply(x, weight, bias, halved)  # type: ignore[no-untyped-call]
     return result
@@ -67,6 +68,26 @@ class Deferred(NamedTuple):
     input: Tensor
     weight: Tensor
     bias: Tensor | None = None
+
+
+class _Replacement(TorchFunctionMode):
+    """Within the block, the first F.linear gives this instead."""
+
+    def __init__(self, product: Tensor) -> None:
+        super().__init__()
+        self.product: Tensor | None = product
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.linear and self.product is not None:
+            made, self.product = self.product, None
+            return made
+        return func(*args, **(kwargs or {}))
+
+
+def projected(cell: Cell, x: Tensor, product: Tensor) -> Tensor:
+    """What `cell.project(x)` makes of a product that is given. Only where `deferred` has an answer."""
+    with _Replacement(product):
+        return cell.project(x)
 
 
 class _Found(Exception):  # noqa: N818
@@ -106,9 +127,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        differentiable = torch.is_grad_enabled()
+        if differentiable or watched((gradient,)):
             inputs = [tensor for tensor in (x, weight, bias) if tensor is not None and tensor.requires_grad]
-            given = iter(torch.autograd.grad(F.linear(x, weight, bias), inputs, gradient, create_graph=True))
+            with torch.enable_grad():
+                again = F.linear(x, weight, bias)
+            given = iter(torch.autograd.grad(again, inputs, gradient, create_graph=differentiable))
             return *(next(given) if t is not None and t.requires_grad else None for t in (x, weight, bias)), None
         rows = gradient.reshape(-1, gradient.shape[-1]).contiguous()
         d_x = d_weight = d_bias = None
@@ -171,6 +195,11 @@ def start(weight: Tensor, part: Packed) -> int:
     return address(weight) + 4 * (part.row * weight.shape[1] + part.column)
 
 
+def _by_rows(b: Tensor) -> Tensor:
+    """A matrix whose rows are contiguous, as C reads them; a list of rows is one already."""
+    return b if b.dim() == 1 or b.stride(1) == 1 or b.shape[1] == 1 else b.contiguous()
+
+
 class Side(NamedTuple):
     """One right side of `outer`.
 
@@ -194,7 +223,8 @@ def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, halve
     """
     base, threads, columns = native.base(), native.threads(), a.shape[1]
     given = (native.Side * len(sides))()
-    for one, (b, into) in zip(given, sides, strict=True):
+    held = [_by_rows(b) for b, _ in sides]
+    for one, b, (_, into) in zip(given, held, sides, strict=True):
         one.columns, one.c, one.ldc = into.shape[1], address(into), into.stride(0)
         if b.dtype == torch.int64:
             one.row = address(b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.recurrence.cell import Cell, where
+from core.recurrence.context import watched
 from core.recurrence.kernels import native
 from core.recurrence.kernels.layout import Layout, final_state
-from core.recurrence.kernels.linear import Side, outer, pack, product
+from core.recurrence.kernels.linear import Side, outer, pack, product, projected
 from core.recurrence.kernels.native import Call, address
 from core.recurrence.kernels.phases import Packed, Place
 from core.recurrence.kernels.plan import Program, WeightGradient
@@ -112,7 +114,7 @@ class Fused(torch.autograd.Function):
         everything = ctx.saved_tensors
         count = len(run.kernel.program.states) + 4
         tensors, kept = everything[:-count], everything[-count:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or watched((d_out, *d_after)):
             return (None, *twice(run, tensors, [d_out, *d_after]))
         if run.kernel.program.over_kept:
             if ctx.spent:
@@ -269,12 +271,11 @@ def _once_more(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tenso
 
 
 def twice(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
-    """The gradients as differentiable functions: through the loop over `step`, the oracle."""
-    inputs = [
-        tensor if tensor is None or tensor.requires_grad else tensor.detach().requires_grad_()
-        for tensor in _anew(run, tensors)
-    ]
-    return _by(_loop(run, *inputs), inputs, gradients, create_graph=True)
+    """The gradients in torch's operations, by the loop over `step`: to be differentiated again, and for watchers."""
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = _anew(run, tensors)
+        return _by(_loop(run, *inputs), inputs, gradients, create_graph=differentiable)
 
 
 def _anew(run: Run, tensors: Inputs) -> list[Tensor | None]:
@@ -285,16 +286,22 @@ def _anew(run: Run, tensors: Inputs) -> list[Tensor | None]:
 def _by(
     outputs: Sequence[Tensor], inputs: Inputs, gradients: list[Tensor], create_graph: bool = False
 ) -> list[Tensor | None]:
-    there = [tensor for tensor in inputs if tensor is not None]
-    found = iter(torch.autograd.grad(outputs, there, gradients, create_graph=create_graph, allow_unused=True))
-    return [None if tensor is None else next(found) for tensor in inputs]
+    reached = [output.requires_grad for output in outputs]
+    wanted = [tensor is not None and tensor.requires_grad for tensor in inputs]
+    there: list[Any] = list(compress(inputs, wanted))
+    found = torch.autograd.grad(
+        list(compress(outputs, reached)), there, list(compress(gradients, reached)),
+        create_graph=create_graph, allow_unused=True,
+    )  # fmt: skip
+    given = iter(found)
+    return [next(given) if one else None for one in wanted]
 
 
 def _loop(run: Run, x: Tensor | None, matrix: Tensor | None, bias: Tensor | None, *tensors: Any) -> tuple[Tensor, ...]:
     assert x is not None
-    u = x if matrix is None else F.linear(x, matrix, bias).flatten(0, -2)
     given, anew, weights = run.parted(tensors)
     cell = shadow(run.cell, weights.get)
+    u = x if matrix is None else projected(cell, x, F.linear(x, matrix, bias)).flatten(0, -2)
     state, outputs, layout = tuple(given), [], run.layout
     masks = () if run.mask is None else (run.mask,)
     for begin, count in zip(layout.offsets.tolist(), layout.counts.tolist(), strict=True):

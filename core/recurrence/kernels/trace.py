@@ -7,7 +7,6 @@ is named, and the cell stays on the loop.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -270,7 +269,8 @@ def shadow(
 
     `also` is done to the copy of each module in it, given where that stands ("norm.").
     """
-    twin = copy.copy(module)
+    twin = object.__new__(type(module))  # not copy.copy, which leaves out what is not to be pickled
+    twin.__dict__.update(module.__dict__)
     twin.__dict__["_parameters"] = {
         name: None if weight is None else replace(prefix + name, weight) for name, weight in module._parameters.items()
     }

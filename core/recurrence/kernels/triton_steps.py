@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.recurrence.context import watched
 from core.recurrence.kernels.layout import Layout, final_state
 from core.recurrence.kernels.passes import INPUTS, Run, add_vectors, twice
 from core.recurrence.kernels.plan import Program, WeightGradient
@@ -51,7 +52,7 @@ class _Triton(torch.autograd.Function):
         names = ("u", *_kept(len(d_after)))
         everything = ctx.saved_tensors
         tensors, buffers = everything[: -len(names)], dict(zip(names, everything[-len(names) :], strict=True))
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or watched((d_out, *d_after)):
             d_u, _, _, *others = twice(run, [None, None, None, *tensors], [d_out, *d_after])
             return (None, None, d_u, *others)
         with torch.cuda.device_of(d_out):  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import subprocess
 import sys
 from typing import Any
@@ -215,6 +216,76 @@ def test_bad_use_of_lengths_is_named() -> None:
         module(torch.zeros(7, 1, 5), lengths=torch.tensor([8]))
     with pytest.raises(RuntimeError, match=r"Expected hidden size \(1, 2, 6\), got \[1, 3, 6\]"):
         module(torch.zeros(7, 2, 5), torch.zeros(1, 3, 6), lengths=torch.tensor([1, 1]))
+
+
+ARGUMENTS: list[tuple[str, tuple[int, ...], list[tuple[int, ...]], str]] = [
+    ("features of the input", (5, 3, 9), [(4, 3, 6)], "input.size"),
+    ("units of the state", (5, 3, 5), [(4, 3, 7)], "Expected hidden"),
+    ("rows of the state", (5, 3, 5), [(4, 2, 6)], "Expected hidden"),
+    ("layers of the state", (5, 3, 5), [(3, 3, 6)], "Expected hidden"),
+    ("a state without rows", (5, 3, 5), [(4, 6)], "D"),
+    ("the cell state", (5, 3, 5), [(4, 3, 6), (4, 2, 6)], "Expected hidden"),
+    ("dimensions of the input", (1, 5, 3, 5), [(4, 3, 6)], "2D or 3D"),
+]
+
+
+@pytest.mark.parametrize(("what", "x", "states", "message"), ARGUMENTS, ids=[row[0] for row in ARGUMENTS])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_torch_refuses_is_refused_alike(
+    kind: str, what: str, x: tuple[int, ...], states: list[tuple[int, ...]], message: str
+) -> None:
+    """The content of PyTorch's own test_rnn_args_check."""
+    theirs, ours = pair(kind, {"num_layers": 2, "bidirectional": True}, torch.float32)
+    parts = [torch.zeros(size) for size in (states * 2 if kind == "LSTM" and len(states) == 1 else states)]
+    hx = tuple(parts[:2]) if kind == "LSTM" else parts[-1]
+    caught = []
+    for module in (theirs, ours):
+        with pytest.raises((RuntimeError, ValueError), match=message) as error:
+            module(torch.zeros(x), hx)
+        caught.append((error.type, str(error.value)))
+    assert caught[0] == caught[1]
+
+
+def test_states_of_a_projection_are_checked_by_torch() -> None:
+    """The content of PyTorch's own test_projections_lstm_args_check."""
+    theirs, ours = pair("LSTM", {"proj_size": 3}, torch.float32)
+    sizes = [((1, 4, 6), (1, 4, 6)), ((1, 4, 3), (1, 4, 3)), ((1, 2, 3), (1, 4, 6)), ((2, 4, 3), (2, 4, 6))]
+    for hidden, cell in sizes:
+        caught = []
+        for module in (theirs, ours):
+            with pytest.raises(RuntimeError, match="Expected hidden") as error:
+                module(torch.zeros(7, 4, 5), (torch.zeros(hidden), torch.zeros(cell)))
+            caught.append(str(error.value))
+        assert caught[0] == caught[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_state_that_is_no_number_is_carried_on(kind: str, value: float) -> None:
+    theirs, ours = pair(kind, {}, torch.float32)
+    hidden = torch.zeros(1, 4, 6)
+    hidden[0, 1, 2], hidden[0, 1, 3] = value, -value
+    hx = (hidden, hidden) if kind == "LSTM" else hidden
+    x = batch({}, dtype=torch.float32)
+    for run in (ours, lambda x, hx: ours(x, hx, lengths=[7, 6, 7, 7])):
+        for a, b in zip(flat(*theirs(x, hx)), flat(*run(x, hx)), strict=True):
+            torch.testing.assert_close(b[:, [0, 2, 3]], a[:, [0, 2, 3]])
+            assert not math.isnan(value) or torch.equal(a[:6, 1].isnan(), b[:6, 1].isnan())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_put_in_the_place_of_others_are_used(kind: str) -> None:
+    theirs, ours = pair(kind, {"num_layers": 2}, torch.float32)
+    x = batch({}, dtype=torch.float32)
+    ours(x)
+    for module in (theirs, ours):
+        module._flat_weights = [weight * 0.5 for weight in module._flat_weights]
+    same(flat(*theirs(x)), flat(*ours(x)), 1e-6)
+    other = torch.randn_like(ours.weight_hh_l1)
+    for module in (theirs, ours):  # as a weight drop of someone else does it
+        del module.weight_hh_l1
+        module.weight_hh_l1 = other
+    same(flat(*theirs(x)), flat(*ours(x)), 1e-6)
 
 
 def test_functional_calls_see_the_weights_that_they_bring() -> None:

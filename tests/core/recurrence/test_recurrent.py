@@ -152,6 +152,30 @@ def test_a_list_state_is_as_good_as_a_tuple(network: Recurrent) -> None:
     assert torch.equal(network(X, list(before))[0], network(X, before)[0])
 
 
+def test_batch_first_is_the_transposed_call(network: Recurrent) -> None:
+    turned = Recurrent("lstm", 3, 4, layers=2, batch_first=True)
+    turned.load_state_dict(network.state_dict())
+    reset = torch.zeros(5, 2, dtype=torch.bool)
+    reset[2, 1] = True
+    output, after = network(X, lengths=[5, 3], reset=reset)
+    flipped, same = turned(X.transpose(0, 1), lengths=[5, 3], reset=reset)
+    assert torch.equal(flipped, output.transpose(0, 1))
+    for a, b in zip(turned(X.transpose(0, 1), same)[1], network(X, after)[1], strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match=r"x must be \[B, T, D\] with D = 3, got \[2, 5, 4\]"):
+        turned(torch.zeros(2, 5, 4))
+    assert "batch_first=True" in repr(turned) and "batch_first" not in repr(network)
+
+
+def test_an_infinite_state_is_a_state(network: Recurrent) -> None:
+    hidden = torch.zeros(2, 2, 4)
+    hidden[0, 0, 0], hidden[0, 0, 1] = torch.inf, -torch.inf
+    network(X, (hidden, hidden))
+    hidden[1, 1, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"state\[0\] holds NaN"):
+        network(X, (hidden, hidden))
+
+
 def test_flipping_twice_changes_nothing() -> None:
     span = Span.of(X, torch.tensor([3, 5]), None)
     assert torch.equal(span.flip(span.flip(X)), X)
