@@ -125,7 +125,8 @@ class App:
     """(config, facts) -> the network, with fresh weights. It holds all that `predict` needs, so that a saved model
     (weights, config, facts) works without the data"""
     step: "Callable[[nn.Module, Any, Any], Step]"
-    """(model, batch, state) -> the loss on a batch; `state` is what the last Step carried, None at an epoch's start"""
+    """(model, batch, state) -> the loss on a batch; `state` is what the last Step carried, None at an epoch's start. It
+    takes the batches of val too: of equal scores the lower loss decides"""
     evaluate: "Callable[[nn.Module, Iterable[Any]], Report]"
     """(model, batches of one split) -> metrics and records; free-running, in eval mode, without gradients"""
     predict: "Callable[[nn.Module, Sequence[Any]], list[Any]]"
@@ -138,7 +139,8 @@ class App:
     figures: "Callable[[nn.Module, Iterable[Any], Report], dict[str, Figure]] | None" = None
     """(model, batches of the test split, its report) -> pictures by name, logged with the run"""
     baselines: "Callable[[Any, Data], dict[str, dict[str, float]]] | None" = None
-    """(config, data) -> test metrics of simple methods, by the method's name: what the network must beat"""
+    """(config, data) -> test metrics of simple methods, by the method's name, the score among them: what the
+    network must beat"""
     read: "Callable[[Path], list[Any]] | None" = None
     """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line. The path "-" is standard
     input: core.data.text and core.data.tables read it"""

@@ -30,8 +30,10 @@ from core.errors import UserError
 from core.interrupt import Interrupted
 from core.recurrence.state import detach
 from core.training import saved
+from core.training.baselines import measured
 from core.training.evaluation import evaluate
 from core.training.loop import Fitted, Position, fit
+from core.training.probe import mean_loss
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,19 @@ def records_give_the_metrics(subject: Subject) -> None:
     assert groups <= {str, type(None)}, f"groups are names, not {groups}"
 
 
+def validation_has_a_loss(subject: Subject) -> None:
+    """The step takes the batches of val as well: of equal scores, the lower loss decides."""
+    data = subject.data()
+    loss, again = (mean_loss(subject.app, subject.model(data), islice(data.val, 2)) for _ in range(2))
+    assert math.isfinite(loss) and loss == again
+
+
+def baselines_have_the_score(subject: Subject) -> None:
+    """Every simple method is measured by what the application is judged by, so that a model can be told of it."""
+    for method, row in measured(subject.app, subject.config, subject.data()).items():
+        assert subject.app.score.name in row, f"{method} has {', '.join(row)}"
+
+
 def splits_are_disjoint(subject: Subject) -> None:
     """No example of val is one of test."""
     data = subject.data()
@@ -235,6 +250,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     a_step_reaches_every_parameter,
     evaluation_tells_what_and_how,
     records_give_the_metrics,
+    validation_has_a_loss,
+    baselines_have_the_score,
     splits_are_disjoint,
     evaluation_ignores_the_batch_size,
     errors_are_one_line,

@@ -41,7 +41,7 @@ def planned(app: App, preset: str, settings: Iterable[str], config: Config, data
     if config.data.path is None or config.train.minutes or app.presets[preset].train.epochs != usual:
         return config
     epochs = max(math.ceil(STEPS / steps_an_epoch(config, data)), min(usual, PASSES))
-    every = [] if "train.evaluate_every" in given else [f"train.evaluate_every={max(1, epochs // EVALUATIONS)}"]
+    every = [] if "train.evaluate_every" in given else [f"train.evaluate_every={math.ceil(epochs / EVALUATIONS)}"]
     return config.override([f"train.epochs={epochs}", *every])
 
 

@@ -103,14 +103,12 @@ def test_data_of_ones_own_are_trained_on_in_steps(use: Use, tmp_path: Path, monk
     done = train_one("toy", settings=[f"data.path={tmp_path}"])
     said = capsys.readouterr().out
     assert "60 optimiser steps: 10 epochs of 6\n" in said
-    assert "train.epochs=10 and train.evaluate_every=3 for data of your own, which have 6 steps in an epoch" in said
+    assert "train.epochs=10 and train.evaluate_every=4 for data of your own, which have 6 steps in an epoch" in said
     assert "note: 60 steps are few to learn from; for about 60: --set train.epochs=10" in said
-    assert [line.split()[1] for line in said.splitlines() if line.startswith("epoch ")] == [
-        "3/10", "6/10", "9/10", "10/10",
-    ]  # fmt: skip
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("epoch ")] == ["4/10", "8/10", "10/10"]
     assert done["steps"] == 60
     [run] = tracking.runs(tracking.connect(), "toy")
-    assert run.params["train.epochs"] == "10" and run.params["train.evaluate_every"] == "3"
+    assert run.params["train.epochs"] == "10" and run.params["train.evaluate_every"] == "4"
 
 
 def test_a_killed_run_that_was_linking_its_model_is_whole_when_resumed(use: Use, client: MlflowClient) -> None:
