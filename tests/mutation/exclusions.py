@@ -43,6 +43,7 @@ EXCLUSIONS = (
     Exclusion(r"core/console\.py", "what is seen while one waits", function=r"Progress\..*"),
     Exclusion(r".*", "what a picture looks like", r"^\s*(axes|below|above|figure)\.\w+\("),
     Exclusion(r"core/recurrence/ruler\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
+    Exclusion(r".*", "a random number is never just that", r"random\(\) [<>]|rand\(.*\) [<>]", "comparison"),
     Exclusion(r".*", "a seed is any number", r"manual_seed|[Rr]andom\(|default_rng|seed \*", "constant|arithmetic"),
     Exclusion(rf"{KERNELS}emit\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"),
     Exclusion(r"core/recurrence/ruler\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),

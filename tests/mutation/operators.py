@@ -269,17 +269,20 @@ def differs(mutant: Mutant, root: Path) -> bool:
     before = (root / mutant.path).read_bytes()
     after = mutant.applied(before)
     if mutant.path.endswith(".c"):
-        return preprocessed(before, root / mutant.path) != preprocessed(after, root / mutant.path)
+        seen = preprocessed(after, root / mutant.path)
+        return seen is not None and seen != preprocessed(before, root / mutant.path)
     try:
         return ast.dump(ast.parse(after)) != ast.dump(ast.parse(before))
     except SyntaxError:
         return False
 
 
-def preprocessed(text: bytes, path: Path) -> bytes:
+def preprocessed(text: bytes, path: Path) -> bytes | None:
+    """What the compiler gets to see on this machine; None where it refuses."""
     compiler = os.environ.get("CC", "gcc").split()
     command = [*compiler, "-E", "-P", "-march=native", "-fopenmp", f"-I{path.parent}", "-xc", "-"]
-    return subprocess.run(command, input=text, capture_output=True, check=True).stdout
+    done = subprocess.run(command, input=text, capture_output=True, check=False)
+    return None if done.returncode else done.stdout
 
 
 C_OPERATORS = (

@@ -42,7 +42,7 @@ AREAS = {
 }  # fmt: skip
 TOGETHER = ("tests/test_tasks", "tests/core/test_scaffold.py")
 """files whose tests go on from each other: they are run whole"""
-BUDGET = 90.0
+BUDGET = 30.0
 """seconds of tests that one mutant is given, most likely ones first"""
 KINDS = {"comparison": 3, "arithmetic": 3, "boolean": 2, "condition": 2, "constant": 2, "statement": 3, "extreme": 1,
          "flag": 1, "call": 1, "swapped": 1, "jump": 1}  # fmt: skip
@@ -84,7 +84,7 @@ def draw(root: Path, area: Area, number: int, seed: int, path: str = "", line: i
     """So many mutants, of files with `path` in their names and of that line; the same for the same tree and seed."""
     excluded: dict[str, int] = defaultdict(int)
     groups: dict[tuple[bool, str], list[Mutant]] = defaultdict(list)
-    for file in listed(root, area.sources, ["*.py", "native.c"]):
+    for file in listed(root, area.sources, ["*.py", "*.c"]):
         text = (root / file).read_bytes()
         for mutant in mutants(root, file) if path in file else ():
             if reason := why_excluded(mutant, text):
@@ -149,7 +149,7 @@ class Map:
     def distance(self, mutant: Mutant, calls: list[list[str]]) -> int:
         """0: the test calls the function; 1: another one of the module, where the change is at its level; else FAR."""
         if mutant.path.endswith(".c"):
-            return 0 if any(path.endswith(("fused.py", "passes.py", "linear.py")) for path, _ in calls) else FAR
+            return 0 if any(path.endswith(CALLERS) for path, _ in calls) else FAR
         if [mutant.path, mutant.function] in calls:
             return 0
         called = any(path == mutant.path for path, _ in calls)
@@ -160,6 +160,8 @@ class Map:
 
 
 FAR = 2
+CALLERS = tuple(f"kernels/{name}.py" for name in ("fused", "passes", "linear", "step", "stepper"))
+"""whose functions call C"""
 
 
 def mirrors(test_file: str, source: str) -> bool:
