@@ -175,8 +175,8 @@ def predict(
     ),
 )  # fmt: skip
 def compare(
-    _: Context, app=None, metric=None, by=None, baseline=None, where=None, equal=None, confounded=False, csv=False,
-    html=False, json=False, debug=False,
+    _: Context, app=None, metric=None, by=None, baseline=None, where=None, equal=None, csv=False, html=False,
+    confounded=False, json=False, debug=False,
 ):  # fmt: skip
     """Which settings are better, and is it true? Means over seeds, differences with intervals and tests, costs.
 

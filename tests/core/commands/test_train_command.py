@@ -133,3 +133,21 @@ def test_a_model_that_is_not_ready_is_none(use: Use, client: MlflowClient) -> No
     client.set_terminated(id, "FINISHED")
     with pytest.raises(UserError, match="holds no model"):
         registry.model_folder(client, "toy", id)
+
+
+def test_a_run_that_is_resumed_on_other_code_says_so(
+    use: Use, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use()
+    done = train_one("toy", settings=["train.epochs=1"])
+    client.update_run(done["run"], status="RUNNING")
+    train_one("toy", resume=done["run"])
+    assert "code" not in capsys.readouterr().out.replace("decode", "")
+    [run] = tracking.runs(client, "toy")
+    assert "code.resumed" not in run.tags and run.tags["device"] == "cpu" and "cores" in run.tags["machine"]
+    client.update_run(done["run"], status="RUNNING")
+    monkeypatch.setattr(tracking, "code_digest", lambda app: "another")
+    train_one("toy", resume=done["run"])
+    assert "note: the code is not the one that this run began with; the run is tagged" in capsys.readouterr().out
+    [run] = tracking.runs(client, "toy")
+    assert run.tags["code.resumed"] == "another" and run.tags["code.digest"] != "another"
