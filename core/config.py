@@ -5,15 +5,17 @@ text) and collects them in one `Config`. The keys declared here mean the same ev
 """
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import Notice, UserError, did_you_mean
-from core.reads import Conditions, Only, Reads, by_source, refuse_unread, source_of
+from core.reads import Conditions, Only, Reads, by_source, check_path, refuse_unread, source_of
 
 
 class Section(BaseModel):
@@ -122,17 +124,19 @@ class Config(Section):
     def override(self, settings: Iterable[str]) -> Self:
         """A copy with `section.key=value` settings applied in order.
 
-        Values are read as JSON where they are JSON (`3`, `0.1`, `true`, `[1,2]`, `null`) and as text otherwise.
+        Values are read as JSON where they are JSON (`3`, `0.1`, `true`, `[1,2]`, `null`) and as text otherwise, and
+        always where the setting is a text or a path. In a path, ~ is the home folder.
 
         Raises:
             UserError: a setting without `=`, an unknown key (names the nearest known one), or an invalid value.
         """
-        changed = self.model_dump(mode="json")
+        changed, kinds = self.model_dump(mode="json"), dict(_kinds(self))
         for setting in settings:
             key, equals, text = setting.partition("=")
             if not equals:
                 raise UserError(f"--set {setting}: write it as key=value, for example --set model.cell=gru")
-            _assign(changed, key.strip(), _value(text.strip()), known=flat(self))
+            key, text = key.strip(), text.strip()
+            _assign(changed, key, _meant(key, text, kinds.get(key, frozenset())), known=flat(self))
         return self.parse(changed)
 
     def chosen(self, settings: Iterable[str]) -> Self:
@@ -142,13 +146,17 @@ class Config(Section):
         said in a `Notice`.
 
         Raises:
-            UserError: as `override`; the path fits no source, or several; a setting that would not be read.
+            UserError: as `override`; a path of the data to what is neither file nor folder, or may not be looked at; it
+                fits no source, or several; a setting that would not be read.
         """
         settings = list(settings)
         config = self.override(settings)
         keys = {
             key.strip() for key, _, text in (s.partition("=") for s in settings) if _value(text.strip()) is not None
         }
+        for name, value in config.data:
+            if isinstance(value, Path) and f"data.{name}" in keys:
+                check_path(f"data.{name}", value)
         config = config._with_source(keys)
         refuse_unread(sorted(keys), flat(config), flat(type(self)()), conditions(config))
         return config
@@ -229,6 +237,29 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+def _meant(key: str, text: str, kinds: frozenset[Any]) -> Any:
+    """What was typed for a setting of these types: a folder called 2024 or true is no number, and no truth."""
+    value = _value(text)
+    if not isinstance(value, str | None) and kinds and kinds <= {Path, str}:
+        value = text
+    if Path not in kinds or value is None:
+        return value
+    if not value:
+        raise UserError(f"--set {key}=: is an empty path; is a variable of the shell unset? Write . for this folder")
+    return os.path.expanduser(value)
+
+
+def _kinds(section: Section, prefix: str = "") -> Iterator[tuple[str, frozenset[Any]]]:
+    """(key, its types but None) of every setting."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _kinds(value, f"{prefix}{name}.")
+        else:
+            either = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else ()
+            yield f"{prefix}{name}", frozenset(either or {field.annotation}) - {NoneType}
 
 
 def _first_problem(error: ValidationError, known: Iterable[str]) -> str:

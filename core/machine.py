@@ -1,4 +1,5 @@
-"""What this machine lacks, in the many shapes in which that shows, as one line: memory, a place for temporary files."""
+"""What this machine lacks, in the many shapes in which that shows, as one line: memory, a place for temporary files,
+permissions."""
 
 import errno
 import re
@@ -68,6 +69,8 @@ def explained(error: BaseException) -> str | None:
     """The line for an error that is of this machine; None for others."""
     if lacking(error) or exhausted():
         return _out_of_memory(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or 'permission denied').lower()}; give yourself the right to it"
     for said, line in NO_FOLDER.items():
         if isinstance(error, OSError) and said in str(error):
             return f"{line} ({_words(error)}); free some space, or set TMPDIR and MPLCONFIGDIR to folders that can be"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from core.errors import UserError
@@ -111,6 +112,21 @@ def _parts(condition: str) -> tuple[str, str, str]:
 def _text(value: Any) -> str:
     """As one would type it."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def check_path(key: str, path: Path) -> None:
+    """Raise UserError for what is neither file nor folder, or cannot be looked at; that nothing is there is allowed.
+
+    A pipe (`<(zcat FILE)` in a shell) gives what it holds once, and data are read for their digest first.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(f"{key}={path}: cannot be looked into ({error.strerror})") from error
+    if not (S_ISREG(mode) or S_ISDIR(mode)):
+        raise UserError(f"{key}={path}: is a pipe or a device, and data are read more than once; write it to a file")
 
 
 def source_of(path: Path, sources: Mapping[str, Reads], given: Iterable[str]) -> str:

@@ -67,6 +67,29 @@ def test_settings_that_do_not_go_together_are_named_and_nothing_else(settings: l
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["2024", "true", "[1]", "1e5", "7.0"])
+def test_a_path_that_looks_like_another_value_is_a_path(name: str) -> None:
+    assert str(DEFAULT.override([f"data.path={name}"]).data.path) == name
+    assert DEFAULT.override([f"model.cell={name}"]).model.cell == name
+
+
+def test_a_path_may_be_quoted_or_nothing_at_all() -> None:
+    assert str(DEFAULT.override(['data.path="a b"']).data.path) == "a b"
+    assert DEFAULT.override(["data.path=x", "data.path=null"]).data.path is None
+
+
+def test_the_home_folder_in_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert str(DEFAULT.override(["data.path=~/cats"]).data.path) == "/home/ann/cats"
+    assert DEFAULT.override(["model.cell=~/cats"]).model.cell == "~/cats"
+
+
+@pytest.mark.parametrize("setting", ["data.path=", "data.path= ", 'data.path=""'])
+def test_an_empty_path_is_not_the_working_folder(setting: str) -> None:
+    with pytest.raises(UserError, match=r"--set data\.path=: is an empty path; .*a variable of the shell unset\?"):
+        DEFAULT.override([setting])
+
+
 def test_every_setting_has_a_help_text() -> None:
     assert all(text for _, _, text in describe(DEFAULT))
 

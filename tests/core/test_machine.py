@@ -103,3 +103,10 @@ def test_no_place_for_temporary_files(text: str, said: str, capsys: pytest.Captu
         run(raised(FileNotFoundError(text)))  # type: ignore[arg-type]
     [line] = capsys.readouterr().err.splitlines()
     assert end.value.code == 1 and line.startswith(f"error: {said}") and "TMPDIR" in line
+
+
+def test_a_right_that_the_user_lacks_is_no_internal_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(raised(PermissionError(13, "Permission denied", "cats/1.png")))  # type: ignore[arg-type]
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: cats/1.png: permission denied; give yourself the right to it\n"

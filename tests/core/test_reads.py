@@ -1,5 +1,6 @@
 """A setting that is given is read, or it is an error; a path is read by the source that it is for."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -124,6 +125,25 @@ def test_a_path_that_cannot_be_looked_into_is_one_line(tmp_path: Path, monkeypat
     monkeypatch.setattr(Path, "iterdir", locked)
     with pytest.raises(UserError, match=r"data.path=.*: cannot be looked into \(Permission denied\)"):
         OWN.chosen([f"data.path={tmp_path}"])
+
+
+@pytest.mark.parametrize("setting", ["data.path={}", "data.source=table --set data.path={}", "data.second={}"])
+def test_a_pipe_is_one_line_and_nobody_waits_for_it(tmp_path: Path, setting: str) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UserError, match=r"data\.(path|second)=.*pipe\.csv: is a pipe or a device, .*write it"):
+        OWN.chosen(setting.format(tmp_path / "pipe.csv").split(" --set "))
+
+
+def test_a_path_that_may_not_be_looked_at_is_one_line_with_its_source_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", locked)
+    with pytest.raises(UserError, match=r"data\.path=x\.csv: cannot be looked into \(Permission denied\)"):
+        OWN.chosen(["data.source=table", "data.path=x.csv"])
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"data\.path=y{300}: cannot be looked into \(File name too long\)"):
+        OWN.chosen(["data.source=table", f"data.path={'y' * 300}"])
 
 
 def test_a_path_that_two_sources_read_is_one_line(tmp_path: Path) -> None:
