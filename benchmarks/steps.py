@@ -68,9 +68,9 @@ def cases(kind: str, hidden: int, batch: int, training: bool, seed: int = 0) -> 
     row, sequence = (given.requires_grad_(training) for given in (x.clone(), x.unsqueeze(0).clone()))
     stacked = tuple(state.unsqueeze(0) for state in states)
     whole = None if gradient is None else gradient.unsqueeze(0)
-    for name, module in ((f"nn.{kind}", theirs), (f"core.{kind}", ours)):
+    for name, module in (("nn", theirs), ("core", ours)):
         yield name, Step(module, sequence, stacked if kind == "LSTM" else stacked[0], whole, repeats), module
-    for name, cell in zip((f"nn.{kind}Cell", f"core.{kind}Cell"), cells, strict=True):
+    for name, cell in zip(("nn cell", "core cell"), cells, strict=True):
         yield name, Step(cell, row, states if kind == "LSTM" else first, gradient, repeats), cell
     yield "Recurrent.step", Step(network.step, row, stacked, gradient, repeats), network
 
@@ -89,10 +89,10 @@ def step(hidden: tuple[int, ...] = HIDDEN, batch: tuple[int, ...] = BATCH) -> It
             torch.testing.assert_close(one.output().detach().flatten(), right, rtol=1e-3, atol=1e-4)
             runs[name] = Run(partial(one), work(module, rows, training) * one.repeats)
         pairs = (
-            Pair(f"core.{kind}", f"nn.{kind}", each=LEAST),
-            Pair(f"core.{kind}Cell", f"nn.{kind}Cell", each=LEAST),
-            Pair("Recurrent.step", f"nn.{kind}", each=LEAST),
-            Pair("Recurrent.step", f"nn.{kind}Cell"),
+            Pair("core", "nn", each=LEAST),
+            Pair("core cell", "nn cell", each=LEAST),
+            Pair("Recurrent.step", "nn", each=LEAST),
+            Pair("Recurrent.step", "nn cell"),
         )
         mode = "training" if training else "inference"
         yield Case(f"{kind}, {mode}", f"{kind} {mode} H={size} B={rows}", runs, pairs, rows * made[0][1].repeats)

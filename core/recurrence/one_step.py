@@ -188,11 +188,12 @@ def _functions(
 
     Output and states share no memory, and what is written over them reaches nothing that autograd has kept.
     """
-    layers, after = given[0].shape[0], []
-    each = len(weights) // layers
-    for layer, state in enumerate(zip(*(tensor.unbind(0) for tensor in given), strict=True)):
+    layers = given[0].shape[0]
+    each, after = len(weights) // layers, []
+    for layer in range(layers):
         x = F.dropout(x, dropout) if layer and dropout else x
-        made = _function(mode, x, state, weights[layer * each : (layer + 1) * each])
+        mine = weights if layers == 1 else weights[layer * each : (layer + 1) * each]
+        made = _function(mode, x, tuple([state[layer] for state in given]), mine)
         after.append(made if mode == "LSTM" else (made,))
         x = after[-1][0]
     # A tanh keeps its result, which the product that ends the others does not.
