@@ -275,7 +275,8 @@ def _contents(name: str) -> Callable[[Any], Any]:
 
 def settled(module: str) -> bool:
     """Whether the functions of a module read nothing outside that changes: torch's and our own."""
-    return module.startswith(("torch.", "core.recurrence."))
+    ours = module.startswith("core.recurrence.") and not module.startswith("core.recurrence.contributed.")
+    return ours or module.partition(".")[0] == "torch"
 
 
 def _global(variables: dict[str, Any], name: str, _: Any) -> Any:

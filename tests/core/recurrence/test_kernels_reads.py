@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from core.recurrence import Recurrent
 from core.recurrence.cell import Cell
 from core.recurrence.kernels import fused, native
-from core.recurrence.kernels.reads import Reads, frozen
+from core.recurrence.kernels.reads import Reads, frozen, settled
 from core.recurrence.kernels.trace import trace
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
@@ -170,6 +170,25 @@ def test_a_change_of_what_a_step_reads_is_noticed(change: str, monkeypatch: pyte
     assert not torch.allclose(before, after)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_a_change_is_noticed_in_every_precision(precision: str, threads: int) -> None:
+    network, x = Recurrent(leaky(lambda cell, u: cell.scale * u), 3, 8), torch.randn(4, 30, 3)
+    if precision == "float64":
+        network, x = network.double(), x.double()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for scale in (0.3, 0.9):
+            network.cells[0].scale, network.backend = scale, "auto"
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                got = network(x)[0]
+            network.backend = "eager"
+            torch.testing.assert_close(got, network(x)[0], atol=1e-2 if precision == "bfloat16" else 1e-5, rtol=1e-2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_equal_value_is_no_new_kernel() -> None:
     network = Recurrent(leaky(lambda cell, u: cell.table["new"][0] * cell.scale * cell.rates.new * u), 3, 8)
     cell: Any = network.cells[0]
@@ -314,3 +333,12 @@ def test_what_is_equal_to_python_may_differ_for_a_step(one: object, other: objec
     assert frozen(one) != frozen(other)
     assert frozen(one) == frozen(one)
     assert frozen(math.nan) == frozen(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("module", "is_settled"),
+    [("torch", True), ("torch.nn.functional", True), ("torchlike.x", False), ("core.recurrence.gates", True),
+     ("core.recurrence.contributed.mine", False), ("apps.speech.model", False), ("__main__", False)],
+)  # fmt: skip
+def test_functions_of_torch_and_ours_are_not_looked_into(module: str, is_settled: bool) -> None:
+    assert settled(module) == is_settled
