@@ -65,7 +65,7 @@ SYMMETRIC = {
 }
 """calls whose arguments may change places, or that fail at once when they do"""
 SPOKEN = re.compile(
-    r"print|say|warn|show_\w+|note|\w*Error|Notice|log|debug|info|TypeVar|NewType|cast|setLevel|simplefilter|filterwarnings"
+    r"print|say|_tell|warn|show_\w+|note|\w*Error|Notice|log|debug|info|TypeVar|NewType|cast|setLevel|simplefilter|filterwarnings"
 )
 """calls that only say something, and what silences others"""
 UNTOUCHED = ("strict", "title", "figsize", "dpi", "alpha", "linewidth", "fontsize")

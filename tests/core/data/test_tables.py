@@ -147,3 +147,13 @@ def test_any_table_of_strings_comes_back(tmp_path: Path, data: st.DataObject, na
         table = read_table(write(tmp_path, text, name))
         assert [list(row.values) for row in table.rows] == rows
         assert [column.removeprefix("x.") for column in table.columns] == names
+
+
+def test_lines_of_nothing_but_spaces_are_no_records(tmp_path: Path) -> None:
+    assert picked(write(tmp_path, JSONL.replace("\n", "\n  \t\n"), "t.jsonl")) == WANTED
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "T.TSV"])
+def test_an_ending_means_the_same_in_capitals(tmp_path: Path, name: str) -> None:
+    rows = read_table(write(tmp_path, "text\none, two\n", name)).pick({"text": ()})
+    assert [row for _, row in rows] == [{"text": "one, two"}]

@@ -186,3 +186,46 @@ def test_all_numbers_of_a_cell_are_found() -> None:
     assert {"rates.new", "rate"} <= {place.name for place in places(network._cell(0))}
     hold(noticed, network, Trial(3, (3, 2), dtype=torch.float32))
     assert network.ran == "eager"
+
+
+class NeverTheSame(Recurrent):
+    """Each call gives something else, so that no two ways of computing agree."""
+
+    calls = 0
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        output, state = super().forward(*given, **named)
+        return self._other(output), state
+
+    def step(self, *given: Any, **named: Any) -> Any:
+        output, state = super().step(*given, **named)
+        return self._other(output), state
+
+    def _other(self, output: Tensor) -> Tensor:
+        self.calls += 1
+        return output + 0.1 * self.calls
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_each_law_is_broken_by_what_is_never_the_same(law: Law) -> None:
+    dtype = torch.float32 if law is noticed else torch.float64
+    with pytest.raises(AssertionError):
+        hold(law, NeverTheSame("gru", 3, 4).to(dtype), Trial(3, (3, 2), dtype=dtype))
+
+
+class ReadsElsewhereAndItsSize(ReadsElsewhere):
+    """A change of its size, which comes before, is one with which nothing can be computed."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.own_size = hidden_size
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.own_size != self.hidden_size:
+            raise ValueError("another size")
+        return super().step(u, state)
+
+
+def test_a_change_with_which_nothing_can_be_computed_is_passed_over() -> None:
+    with pytest.raises(AssertionError, match=r"a change of elsewhere.rate is not noticed"):
+        hold(noticed, Recurrent(ReadsElsewhereAndItsSize, 3, 4), Trial(3, (3, 2), dtype=torch.float32))

@@ -103,7 +103,8 @@ def test_starts_and_ranges():
 
 
 @pytest.mark.parametrize(
-    ("offsets", "rows", "steps"), [([0, 1, 2], 2, 2), ([0, 3], 0, 2), ([0, 3], 2, 0), ([3, 0], 1, 1)]
+    ("offsets", "rows", "steps"),
+    [([0, 1, 2], 2, 2), ([0, 3], 0, 2), ([0, 3], 2, 0), ([3, 0], 1, 1), ([0, 5, 2, 9], 1, 1)],
 )
 def test_refuses_what_cannot_be_batched(offsets, rows, steps):
     with pytest.raises(ValueError, match="at least 1"):

@@ -5,7 +5,16 @@ import math
 import pytest
 
 from core.app import Data, Report
-from core.training.comparable import comparable, differing, middle_size, of_equal_size, one_per_seed, usable, within
+from core.training.comparable import (
+    comparable,
+    confounded,
+    differing,
+    middle_size,
+    of_equal_size,
+    one_per_seed,
+    usable,
+    within,
+)
 from core.training.evaluation import signature
 from core.training.tracking import Logged
 from tests.core.training.made import logged
@@ -99,3 +108,11 @@ def test_only_what_differs_is_shown_in_the_configurations_order() -> None:
     runs = [logged(1, cell="gru", seed=1), logged(2, cell="lstm", seed=1, params={"new.key": "x"})]
     assert differing(runs) == ["model.cell", "new.key"]
     assert differing(runs[:1]) == []
+
+
+def test_values_that_set_groups_apart_are_listed_in_order() -> None:
+    groups = {
+        "a": [logged(number, 0.5, params={"optimizer.lr": lr}) for number, lr in enumerate(("0.3", "0.1", "0.2"))],
+        "b": [logged(9, 0.5, params={"optimizer.lr": "0.1"})],
+    }
+    assert confounded(groups, [], {})["optimizer.lr"] == {"a": ["0.1", "0.2", "0.3"], "b": ["0.1"]}

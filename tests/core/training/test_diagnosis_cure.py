@@ -15,6 +15,7 @@ from core import app as apps
 from core.commands import diagnose as command
 from core.commands.ruler import ruler
 from core.errors import UsageError, UserError
+from core.recurrence import Recurrent
 from core.training.cure import Outcome, Tried, attempt, interval, recommended
 from core.training.diagnosis import diagnose, stream, watching
 from core.training.probe import probe
@@ -169,3 +170,13 @@ def test_watching_a_training_logs_a_picture_and_numbers_or_says_once_that_it_can
     with pytest.warns(UserWarning, match=r"train\.probe_every: .*no core\.recurrence\.Recurrent"):
         assert look(torch.nn.Linear(1, 1), quiet("tanh"), None, 1) == {}
     assert look(torch.nn.Linear(1, 1), quiet("tanh"), None, 2) == {}
+
+
+@pytest.mark.parametrize(("cell", "zoneout"), [("lstm", (0.1, 0.1)), ("gru", (0.1, 0.0))])
+def test_a_tenth_of_the_units_keep_their_value(cell: str, zoneout: tuple[float, float]) -> None:
+    """Of the cell state, too, where there is one."""
+    config, model = APP.config(settings=(f"model.cell={cell}",)), Net(cell, 3, 8)
+    [remedy] = [one for one in remedies(finding("vanishing"), config, model) if one.name == "zoneout of 0.1"]
+    assert remedy.change is not None
+    remedy.change(model)
+    assert {module.zoneout for module in model.modules() if isinstance(module, Recurrent)} == {zoneout}

@@ -4,7 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from core.app import App, Step
 from core.errors import Notice, UserError
 from core.interrupt import Interrupted
 from core.recurrence import Recurrent
-from core.training.health import replay
+from core.training.health import _typed, replay
 from core.training.probe import probe, scalars
 from tests.core.training.test_loop import EPOCH, Log, same, train
 from tests.core.training.toy import APP
@@ -174,3 +174,14 @@ def test_the_share_of_clipped_steps_and_the_norm_after_clipping_are_told(tmp_pat
     for numbers in log.numbers.values():
         assert numbers["train/gradient_norm_clipped"] == min(numbers["train/gradient_norm"], 0.1)
     assert log.numbers[EPOCH]["train/clipped_share"] == sum(norm > 0.1 for norm in before) / EPOCH
+
+
+def test_a_batch_comes_back_as_the_types_that_it_was_made_of() -> None:
+    class Pair(NamedTuple):
+        x: int
+        y: Any
+
+    like = [Pair(0, [0, Pair(0, 0)]), {"one": Pair(0, 0)}]
+    found = _typed([(1, [2, (3, 4)]), {"one": (5, 6)}], like)
+    assert found == [Pair(1, [2, Pair(3, 4)]), {"one": Pair(5, 6)}]
+    assert type(found[0]) is type(found[0].y[1]) is type(found[1]["one"]) is Pair
