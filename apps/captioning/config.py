@@ -44,7 +44,7 @@ class CaptioningData(DataConfig):
     """builtin: scenes to train on; val and test are a twentieth and an eighth of it, at most 200 and 500"""
     seed: int = Field(0, ge=0)
     """builtin: of everything that is drawn in making the scenes"""
-    side: int = Field(48, ge=16)
+    side: int = Field(48, ge=16, le=1024)
     """pixels of the square that pictures are fitted into"""
     vocabulary: int = Field(10000, ge=3)
     """words known at most, the most frequent of the training captions"""

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
 from core.reads import Only, Reads
 
+Side = Annotated[int, Field(ge=1, le=1024)]
+"""pixels"""
+
 
 class ImageData(DataConfig):
     """The pictures."""
@@ -20,7 +23,7 @@ class ImageData(DataConfig):
     }
     source: Literal["builtin", "mnist", "fashion-mnist", "folder"] = "builtin"
     """builtin: scikit-learn's digits; mnist, fashion-mnist; folder: your own, a subfolder for each class (see path)"""
-    size: tuple[int, int] = (32, 32)
+    size: tuple[Side, Side] = (32, 32)
     """folder: height and width that pictures are brought to; the middle is cut out"""
     colour: bool = False
     """folder: red, green and blue instead of grey"""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data import folders, idx, images
+from core.data import copies, folders, idx, images
 from core.data.fetch import RemoteFile
 from core.data.files import sha256
 from core.data.folders import Split
@@ -146,13 +146,14 @@ def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
     splits = folders.layout(path, images.SUFFIXES)
     found = list(_dealt(splits))
     classes = tuple(sorted({label for _, label, _ in found}))
+    items = [copies.Item(str(file.relative_to(path)), split, label, sha256(file)) for file, label, split in found]
     content = hashlib.sha256()
-    for file, label, split in found:
-        content.update(repr((str(file.relative_to(path)), label, split, sha256(file))).encode())
+    for name, split, label, digest in items:
+        content.update(repr((name, label, split, digest)).encode())
     spec = {"source": "folder", "size": list(size), "colour": colour, "content": content.hexdigest()}
     spec["split"] = f"by folder, else {BY_NUMBER}"
-    said = folders.described(path, splits, images.SUFFIXES)
-    return Source(spec, classes, 256, partial(_load, path, found, classes, size, colour), (said,))
+    notes = (folders.described(path, splits, images.SUFFIXES), *copies.notes(items, "class"))
+    return Source(spec, classes, 256, partial(_load, path, found, classes, size, colour), notes)
 
 
 def _dealt(splits: folders.Splits) -> Iterator[tuple[Path, str, Split]]:

@@ -57,7 +57,9 @@ def _decode(path: Path) -> tuple[Samples, int]:
                 raise UserError(f"{path}: is truncated: holds {number}; copy it again")
             return samples.mean(axis=1, dtype=np.float32), file.samplerate
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: is not audio that can be read ({error.error_string.rstrip('.')})") from error
+        raise UserError(
+            f"{path}: is not audio that can be read ({error.error_string.rstrip('.')}); convert it to WAV or FLAC"
+        ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -31,9 +31,17 @@ SHOWN = 3
 """names that a line gives as examples"""
 
 
+def check_name(path: Path) -> None:
+    """Raise UserError for a name whose bytes are no UTF-8, as old archives give: it can be written down nowhere."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: has a name that is not UTF-8; rename it, for example with convmv") from None
+
+
 def passed_over(name: str) -> bool:
     """Whether a file or folder of that name is hidden, or a leftover of a machine."""
-    return name.startswith(".") or name.lower() in LEFTOVERS
+    return name.startswith((".", "~$")) or name.lower() in LEFTOVERS  # ~$: an office program has the file open
 
 
 def split_of(name: str) -> Split | None:
@@ -63,6 +71,41 @@ def entries(folder: Path) -> list[Path]:
     except OSError as error:
         what = "is not a folder" if isinstance(error, FileNotFoundError) else f"cannot be listed ({error.strerror})"
         raise UserError(f"{folder}: {what}; check the path") from error
+
+
+def places(folder: Path) -> list[Path]:
+    """Where files are that a table in `folder` names: there, or in one of the folders in it."""
+    return [folder, *(entry for entry in entries(folder) if entry.is_dir())]
+
+
+def located(where: str, places: list[Path], name: str) -> Path:
+    r"""The file of a name that a row gives: in the first of `places`, else in the only one that has it.
+
+    An accent may be a part of its letter in the table and stand behind it on the disk, and \ be for /.
+
+    Raises:
+        UserError: names the row, by `where`: the name is empty, there is no such file, or there are two.
+    """
+    if not name:
+        raise UserError(f"{where}: its path is empty")
+    forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    for spelled in dict.fromkeys((name, *forms, name.replace("\\", "/"))):
+        if (places[0] / spelled).is_file():
+            return places[0] / spelled
+        found = [place / spelled for place in places[1:] if (place / spelled).is_file()]
+        if len(found) > 1:
+            raise UserError(f"{where}: {name} is in {found[0].parent} and in {found[1].parent}; keep one of them")
+        if found:
+            return found[0]
+    raise UserError(f"{where}: no such file: {places[0] / name}")
+
+
+def left_out(used: Iterable[Path]) -> str:
+    """`; passed over: 4 .wav, 1 .m4a`: files in the folders of those that are used; empty where there are none."""
+    taken = {Path(os.path.normpath(path)) for path in used}
+    there = [path for folder in {path.parent for path in taken} for path in entries(folder) if path.is_file()]
+    others = kinds(path for path in there if path not in taken)
+    return f"; passed over: {others}" if others else ""
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -98,9 +141,11 @@ def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """Files in `folder` and the folders in it that have one of these endings in any case, ordered by path.
 
     Raises:
-        UserError: it is not a folder, or holds no such file, or as `walk`.
+        UserError: it is not a folder, or holds no such file, or as `walk` and `check_name`.
     """
     found = [path for path in walk(folder) if path.suffix.lower() in suffixes]
+    for path in found:
+        check_name(path)
     if not found:
         raise UserError(f"{folder}: holds no file that ends in {', '.join(sorted(suffixes))}")
     return sorted(found, key=lambda path: path.relative_to(folder).parts)

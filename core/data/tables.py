@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from core.data import quoting
 from core.data import text as texts
 from core.data.files import parse_json
+from core.data.folders import entries
 from core.errors import UserError
 
 VERSION = 1
@@ -178,7 +179,7 @@ def read_table(
 
 def only_table(folder: Path) -> Path:
     """The table that lies in a folder. Raises UserError when there is none, or more than one."""
-    found = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in ENDINGS)
+    found = [path for path in entries(folder) if path.is_file() and path.suffix.lower() in ENDINGS]
     if len(found) == 1:
         return found[0]
     named = f": {', '.join(path.name for path in found[:3])}" if found else ""

@@ -139,6 +139,10 @@ USAGE = [
     Fault("train --app speech --set optimizer.name=adamm", r"optimizer\.name"),
     Fault("train --app speech --set optimizer.lr=NaN", r"optimizer\.lr"),
     Fault("train --app speech --set =3", "unknown key"),
+    Fault("train --app language --set data.path=", r"--set data\.path=: is an empty path"),
+    Fault("train --app image --set data.size=[0,8]", r"data\.size\.0: .*greater than or equal to 1 \(got 0\)"),
+    Fault("train --app image --set data.size=[8,100000]", r"data\.size\.1: .*less than or equal to 1024"),
+    Fault("train --app captioning --set data.side=100000", r"data\.side: .*less than or equal to 1024"),
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from apps.captioning.sources import Picture, Source, Split
-from core.data import folders, tables
+from core.data import copies, folders, tables
 from core.data.files import sha256
 from core.errors import UserError
 
@@ -30,9 +30,11 @@ def source(path: Path | None) -> Source:
     """
     table = _find(path)
     pictures = _grouped(table)
-    content = hashlib.sha256()
+    content, items = hashlib.sha256(), []
     for picture in pictures:
-        content.update(repr((picture.id, picture.split, picture.captions, sha256(cast(Path, picture.image)))).encode())
+        digest = sha256(cast(Path, picture.image))
+        items.append(copies.Item(picture.id, picture.split, "", digest))
+        content.update(repr((picture.id, picture.split, picture.captions, digest)).encode())
     spec = {
         "source": "folder",
         "content": content.hexdigest(),
@@ -40,7 +42,8 @@ def source(path: Path | None) -> Source:
     }
     captions = sum(len(picture.captions) for picture in pictures)
     said = f"{table}: {captions:,} captions of {len(pictures):,} pictures"
-    return Source(spec, partial(iter, pictures), (said,))
+    said += folders.left_out([table, *(cast(Path, picture.image) for picture in pictures)])
+    return Source(spec, partial(iter, pictures), (said, *copies.notes(items, "caption")))
 
 
 def _find(path: Path | None) -> Path:
@@ -58,13 +61,11 @@ def _grouped(path: Path) -> list[Picture]:
     """A picture for each path, with the captions of all its rows."""
     pictures: dict[str, Picture] = {}
     table = tables.read_table(path)
-    places = [path.parent, *(entry for entry in folders.entries(path.parent) if entry.is_dir())]
+    places = folders.places(path.parent)
     for where, row in table.pick(COLUMNS, MORE):
         name, split = row["path"], folders.split_in(where, row.get("split", ""))
-        if not name:
-            raise UserError(f"{where}: its path is empty")
         if name not in pictures:
-            pictures[name] = Picture(name, split, (), _picture(where, places, name), where=where)
+            pictures[name] = Picture(name, split, (), folders.located(where, places, name), where=where)
         known = pictures[name]
         if known.split != split:
             raise UserError(f"{where}: {name} is in {split} here and in {known.split} above; put it into one split")
@@ -72,16 +73,6 @@ def _grouped(path: Path) -> list[Picture]:
     if not pictures:
         raise UserError(f"{path}: has no rows below its header")
     return list(pictures.values()) if table.place("split") is not None else _with_splits(list(pictures.values()))
-
-
-def _picture(where: str, places: list[Path], name: str) -> Path:
-    """The one file of that name beside the table, or in a folder beside it."""
-    found = [place / name for place in places if (place / name).is_file()]
-    if not found:
-        raise UserError(f"{where}: no such file: {places[0] / name}")
-    if len(found) > 1 and found[0].parent != (places[0] / name).parent:
-        raise UserError(f"{where}: {name} is in {found[0].parent} and in {found[1].parent}; keep one of them")
-    return found[0]
 
 
 def _with_splits(pictures: list[Picture]) -> list[Picture]:

@@ -1,10 +1,12 @@
 """The user's own recordings: a table with the columns `path` and `text`, and the audio files that it names.
 
-`path` is relative to the table's folder. Two more columns may be there: `split` (train, val or test) and `speaker`.
+`path` is relative to the table's folder, or to one in it (Common Voice's `clips`). Two more columns may be there:
+`split` (train, val or test) and `speaker`.
 Without such a table, a folder may have one of the layouts of `apps.speech.sources.layouts`.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from apps.speech import audio
 from apps.speech.sources import Source, Split, Utterance, layouts
-from core.data import folders, tables
+from core.data import copies, folders, tables
 from core.data.files import sha256
 from core.errors import UserError
 
@@ -43,12 +45,13 @@ def source(path: Path | None, rate: int) -> Source:
             whose text is empty, or whose split is unknown. All rows are checked before any recording is read.
     """
     rows, notes = _found(path)
+    items = [copies.Item(row.name, row.split, row.text, sha256(row.path)) for row in rows]
     content = hashlib.sha256()
-    for row in rows:
-        content.update(repr((row.name, row.text, row.speaker, row.split, sha256(row.path))).encode())
+    for row, item in zip(rows, items, strict=True):
+        content.update(repr((row.name, row.text, row.speaker, row.split, item.digest)).encode())
     rule = "by its column split, else by hash of the name"
     spec = {"source": "folder", "rate": rate, "content": content.hexdigest(), "split": rule}
-    return Source(spec, partial(_read, rows, rate), notes)
+    return Source(spec, partial(_read, rows, rate), (*notes, *copies.notes(items, "text")))
 
 
 def _read(rows: list[_Row], rate: int) -> Iterator[Utterance]:
@@ -67,25 +70,27 @@ def _found(path: Path | None) -> tuple[list[_Row], tuple[str, ...]]:
         return _checked(path, rows), (f"{path}: {said}",)
     table = tables.only_table(path) if path.is_dir() else path
     found = _checked(table.parent, list(tables.read_table(table).pick(COLUMNS, MORE)), str(table))
-    return found, (f"{table}: {len(found):,} recordings",)
+    others = folders.left_out([table, *(row.path for row in found)])
+    return found, (f"{table}: {len(found):,} recordings{others}",)
 
 
 def _checked(root: Path, rows: layouts.Rows, table: str = "") -> list[_Row]:
     if not rows:
         raise UserError(f"{table}: has no rows below its header")
-    found = [_row(root, where, values) for where, values in rows]
+    places = folders.places(root)
+    found = [_row(places, where, values) for where, values in rows]
     return found if "split" in rows[0][1] else _with_splits(found)
 
 
-def _row(root: Path, where: str, values: dict[str, str]) -> _Row:
-    name, text = values["path"], values["text"]
-    path = root / name
-    if not name or not path.is_file():
-        raise UserError(f"{where}: no such file: {path}" if name else f"{where}: its path is empty")
+def _row(places: list[Path], where: str, values: dict[str, str]) -> _Row:
+    name = values["path"]
+    path = folders.located(where, places, name)
+    # One program writes an accent as a part of its letter, another one behind it: two symbols of one sound.
+    text = unicodedata.normalize("NFC", " ".join(values["text"].split()))
     if not text:
         raise UserError(f"{where}: {name} has no text")
     split = folders.split_in(where, values.get("split", ""))
-    return _Row(name, path, " ".join(text.split()), values.get("speaker", ""), split)
+    return _Row(name, path, text, values.get("speaker", ""), split)
 
 
 def _with_splits(rows: list[_Row]) -> list[_Row]:

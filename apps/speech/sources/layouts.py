@@ -23,7 +23,7 @@ def ljspeech(folder: Path) -> tuple[Rows, str] | None:
     The normalised text is taken, where there is one: it is what is spoken.
     """
     table, sounds = folder / "metadata.csv", folder / "wavs"
-    if not (table.is_file() and sounds.is_dir()) or "|" not in texts.lines(texts.read_text(table))[0]:
+    if not (table.is_file() and sounds.is_dir()) or "|" not in "".join(texts.read_lines(table)[:1]):
         return None
     named = {path.stem: path for path in folders.files(sounds, SOUNDS)}
     read = tables.read_table(table, delimiter="|", quotes=False, header=lambda first: False)
@@ -34,7 +34,9 @@ def ljspeech(folder: Path) -> tuple[Rows, str] | None:
         if id not in named:
             raise UserError(f"{where}: no such recording: {sounds / id}.wav")
         rows.append((where, {"path": str(named[id].relative_to(folder)), "text": values["text"]}))
-    return rows, f"LJSpeech's layout: {len(rows):,} recordings in wavs, column {len(read.columns)} of metadata.csv"
+    others = folders.left_out(folder / values["path"] for _, values in rows)
+    said = f"LJSpeech's layout: {len(rows):,} recordings in wavs, column {len(read.columns)} of metadata.csv"
+    return rows, said + others
 
 
 def librispeech(folder: Path) -> tuple[Rows, str] | None:
@@ -49,7 +51,8 @@ def librispeech(folder: Path) -> tuple[Rows, str] | None:
     if {values["split"] for _, values in rows} != set(folders.SPLITS):
         for _, values in rows:
             del values["split"]
-    return rows, f"LibriSpeech's layout: {len(rows):,} recordings, {len(lists):,} files of transcripts"
+    others = folders.left_out([*lists, *(folder / values["path"] for _, values in rows)])
+    return rows, f"LibriSpeech's layout: {len(rows):,} recordings, {len(lists):,} files of transcripts{others}"
 
 
 def _librispeech(folder: Path, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -69,6 +72,8 @@ def _librispeech(folder: Path, path: Path) -> Iterator[tuple[str, dict[str, str]
 def beside(folder: Path) -> tuple[Rows, str] | None:
     """Every recording with its text in a file of its name: `a.wav` and `a.txt`, at any depth."""
     sounds = [path for path in folders.walk(folder) if path.suffix.lower() in SOUNDS]
+    for path in sounds:
+        folders.check_name(path)
     spoken = {path: path.with_suffix(".txt") for path in sounds}
     if not any(text.is_file() for text in spoken.values()):
         return None
@@ -77,7 +82,8 @@ def beside(folder: Path) -> tuple[Rows, str] | None:
         if not text.is_file():
             raise UserError(f"{path}: has no {text.name} beside it, as the other recordings have; add it")
         rows.append((str(text), {"path": str(path.relative_to(folder)), "text": texts.read_text(text)}))
-    return rows, f"{len(rows):,} recordings, each with its text beside it"
+    others = folders.left_out([*spoken, *spoken.values()])
+    return rows, f"{len(rows):,} recordings, each with its text beside it{others}"
 
 
 def recognised(folder: Path) -> tuple[Rows, str] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from apps.video import clips
 from apps.video.sources import Clip, Source
-from core.data import folders
+from core.data import copies, folders
 from core.data.files import sha256
 from core.data.folders import SPLITS, Labelled, Split
 from core.errors import UserError
@@ -39,16 +39,18 @@ def source(path: Path | None, size: int, channels: int, every: int, *, labelled:
     given: folders.Splits = {name: _clips(members) for name, members in files.items()}
     _refuse_empty(path, given)
     split, said = _split(path, given), folders.described(path, given, clips.VIDEOS | clips.PICTURES)
-    content = hashlib.sha256()
+    content, items = hashlib.sha256(), []
     for name, listed in split.items():
         for clip in listed:
             frames = [clip.path] if clip.path.is_file() else folders.files(clip.path, clips.PICTURES)
             sums = [(str(file.relative_to(path)), sha256(file)) for file in frames]
             content.update(repr((name, clip.label, sums)).encode())
+            frames_only = repr([digest for _, digest in sums])
+            items.append(copies.Item(str(clip.path.relative_to(path)), name, clip.label, frames_only))
     spec = {"source": "folder", "size": size, "channels": channels, "every": every, "content": content.hexdigest()}
     # Version 2: rotation flags are obeyed.
     spec |= {"split": "by folder, else by hash of the name", "version": 2}
-    return Source(spec, partial(_read, path, split, size, channels, every), (said,))
+    return Source(spec, partial(_read, path, split, size, channels, every), (said, *copies.notes(items, "class")))
 
 
 def _read(root: Path, split: dict[Split, list[Labelled]], size: int, channels: int, every: int) -> Iterator[Clip]:

@@ -144,7 +144,11 @@ def test_flickr8k_as_it_is_handed_around_today(tmp_path, name):
     assert found["2.jpg"].captions == tuple(f"A dog runs, and {i} cats rest ." for i in range(5))
     assert found["2.jpg"].image == tmp_path / "Images" / "2.jpg"
     assert {picture.split for picture in found.values()} == {"train", "val", "test"}
-    assert source.notes == (f"{tmp_path / name}: 20 captions of 4 pictures",)
+    said, copied = source.notes
+    assert said == f"{tmp_path / name}: 20 captions of 4 pictures"
+    assert copied.startswith("2 of 2 in val and test are in train too, byte for byte")
+    pictures(tmp_path / "Images", "left.jpg")
+    assert folder.source(tmp_path).notes[0] == f"{said}; passed over: 1 .jpg"
     with pytest.warns(Notice, match="read as data.source=folder"):
         assert APP.config("smoke", [f"data.path={tmp_path}"]).data.source == "folder"
     pictures(tmp_path / "thumbnails", "0.jpg")

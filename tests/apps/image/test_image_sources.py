@@ -121,7 +121,11 @@ def test_train_and_val_are_splits_and_no_classes(tmp_path):
     pets(tmp_path / "Validation", 2)
     source = sources.folder(tmp_path, (4, 6), False)
     assert source.classes == ("cat", "dog")
-    assert source.notes == (f"{tmp_path}: splits train (cat 10, dog 10), val (cat 2, dog 2); test drawn from train",)
+    said, copied = source.notes
+    assert said == f"{tmp_path}: splits train (cat 10, dog 10), val (cat 2, dog 2); test drawn from train"
+    assert copied.startswith(
+        "4 of 8 in val and test are in train too, byte for byte (Validation/cat/0.png is train/cat"
+    )
     found = source.read()
     assert Counter(found.splits) == {"train": 16, "val": 4, "test": 4}
     assert {split for id, split in zip(found.ids, found.splits, strict=True) if id.startswith("Val")} == {"val"}

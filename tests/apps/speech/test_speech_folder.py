@@ -65,6 +65,24 @@ def test_the_specification_follows_the_content(recordings):
     assert spec() != first
 
 
+def test_recordings_in_a_folder_beside_the_table_are_found_and_those_without_a_row_are_named(recordings):
+    write(recordings, "client_id\tpath\tsentence\nann\tc.ogg\tthree\nbob\tb.flac\ttwo\ncy\ta.wav\tone\n")
+    assert {u.id: u.text for u in read(recordings)} == {"c.ogg": "three", "b.flac": "two", "a.wav": "one"}
+    assert folder.source(recordings, 8000).notes[0].endswith("list.csv: 3 recordings; passed over: 1 .wav")
+
+
+def test_accents_are_written_in_one_way(recordings):
+    write(recordings, "path,text\na.wav,cafe\u0301\nb.flac,caf\u00e9\nsub/c.ogg,three\n")
+    assert {u.text for u in read(recordings)} == {"caf\u00e9", "three"}
+
+
+def test_one_recording_in_train_and_test_or_with_two_texts_is_told(recordings):
+    write(recordings, "path,text,split\na.wav,one,train\na.wav,one,val\na.wav,two,test\n")
+    leaked, twice = folder.source(recordings, 8000).notes[1:]
+    assert leaked.startswith("2 of 2 in val and test are in train too, byte for byte (a.wav is a.wav, a.wav is a.wav)")
+    assert twice.startswith("1 are there once more with another text, byte for byte (a.wav is a.wav)")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -42,7 +42,7 @@ def test_ljspeech(ljspeech):
     }
     source = folder.source(ljspeech, 8000)
     assert {one.split for one in source.read()} == {"train", "val", "test"}
-    assert source.notes == (f"{ljspeech}: LJSpeech's layout: 4 recordings in wavs, column 3 of metadata.csv",)
+    assert source.notes[0] == f"{ljspeech}: LJSpeech's layout: 4 recordings in wavs, column 3 of metadata.csv"
 
 
 def test_what_was_recognised_is_said_with_the_data(ljspeech):
@@ -71,7 +71,7 @@ def test_a_table_named_metadata_is_a_table(tmp_path):
     root = recorded(tmp_path, "wavs/a.wav", "wavs/b.wav", "wavs/c.wav")
     (root / "metadata.csv").write_text("path,text\nwavs/a.wav,a|b\nwavs/b.wav,two\nwavs/c.wav,three\n")
     assert texts(root)["wavs/a.wav"] == "a|b"
-    assert folder.source(root, 8000).notes == (f"{root / 'metadata.csv'}: 3 recordings",)
+    assert folder.source(root, 8000).notes[0] == f"{root / 'metadata.csv'}: 3 recordings"
 
 
 def librispeech(root, *parts):
@@ -101,7 +101,21 @@ def test_texts_beside_the_recordings(tmp_path):
     for name in ("ann/a", "ann/b 2", "bob/ü"):
         (root / f"{name}.txt").write_text(f"\ufeffsay {name[0]}\n", encoding="utf-8")
     assert texts(root) == {"ann/a.wav": "say a", "ann/b 2.WAV": "say a", "bob/ü.flac": "say b"}
-    assert folder.source(root, 8000).notes == (f"{root}: 3 recordings, each with its text beside it",)
+    assert folder.source(root, 8000).notes[0] == f"{root}: 3 recordings, each with its text beside it"
+    (root / "ann" / "c.m4a").touch()
+    (root / "ann" / "c.txt").touch()
+    assert folder.source(root, 8000).notes[0].endswith("beside it; passed over: 1 .m4a, 1 .txt")
     (root / "ann" / "a.txt").unlink()
     with pytest.raises(UserError, match=r"ann/a.wav: has no a.txt beside it, as the other recordings have; add it"):
         folder.source(root, 8000)
+
+
+def test_an_empty_table_beside_wavs_is_one_line(ljspeech):
+    (ljspeech / "metadata.csv").write_text("")
+    with pytest.raises(UserError, match=r"metadata\.csv: is empty"):
+        folder.source(ljspeech, 8000)
+
+
+def test_recordings_of_ljspeech_without_a_row_are_named(ljspeech):
+    soundfile.write(ljspeech / "wavs" / "LJ001-0004.wav", NOISE, 16000)
+    assert folder.source(ljspeech, 8000).notes[0].endswith("of metadata.csv; passed over: 1 .wav")

@@ -73,7 +73,8 @@ def test_splits_by_other_names_and_leftovers(tmp_path, square, pictures):
     found = {clip.id: clip.split for clip in read(tmp_path)}
     assert sorted(found.values()) == ["test"] * 2 + ["train"] * 4 + ["val"] * 6
     assert all(id.startswith("Training/") for id, split in found.items() if split != "val")
-    [said] = folder.source(tmp_path, 16, 1, 1).notes
+    said, copied = folder.source(tmp_path, 16, 1, 1).notes[:2]
+    assert copied.startswith("8 of 8 in val and test are in train too, byte for byte (valid/jump/take 1 is Training/")
     assert said == f"{tmp_path}: splits train (jump 3, run 3), val (jump 3, run 3); test drawn from train"
 
 

@@ -176,3 +176,41 @@ def test_without_classes_files_lie_anywhere(tmp_path: Path) -> None:
     assert "files 2; val and test drawn from these; passed over: 1 .txt" in folders.described(
         tmp_path, splits, PICTURES
     )
+
+
+@pytest.mark.parametrize(
+    ("there", "written"),
+    [
+        ("1.png", "1.png"), ("sub/1.png", "1.png"), ("cafe\u0301.png", "caf\u00e9.png"), ("caf\u00e9.png", "cafe\u0301.png"),
+        ("a/b/1.png", "a\\b\\1.png"), ("a/b/1.png", "b/1.png"),
+    ],
+)  # fmt: skip
+def test_a_file_that_a_row_names(tmp_path: Path, there: str, written: str) -> None:
+    made(tmp_path, there)
+    assert folders.located("row 2", folders.places(tmp_path), written) == tmp_path / there
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "row 2: its path is empty"),
+        ("x.png", "row 2: no such file: .*x.png"),
+        ("1.png", "row 2: 1.png is in .*a and"),
+    ],
+)
+def test_a_file_that_a_row_names_and_nobody_finds(tmp_path: Path, name: str, said: str) -> None:
+    made(tmp_path, "a/1.png", "b/1.png")
+    with pytest.raises(UserError, match=said):
+        folders.located("row 2", folders.places(tmp_path), name)
+
+
+def test_what_lies_beside_and_is_not_used(tmp_path: Path) -> None:
+    made(tmp_path, "a/1.png", "a/2.png", "a/.3.png", "a/~$t.csv", "b/4.png")
+    assert folders.left_out([tmp_path / "b" / ".." / "a" / "1.png"]) == "; passed over: 1 .png"
+    assert folders.left_out([tmp_path / "b" / "4.png"]) == ""
+
+
+@pytest.mark.parametrize("name", [b"cat/caf\xe9.png", b"ch\xe9t/1.png"])
+def test_a_name_of_an_old_archive_is_one_line(tmp_path: Path, name: bytes) -> None:
+    made(tmp_path, os.fsdecode(name), "cat/1.png", "dog/1.png")
+    assert "has a name that is not UTF-8; rename it" in refused(tmp_path)

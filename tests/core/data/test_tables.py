@@ -122,6 +122,8 @@ def test_the_only_table_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds 0 tables"):
         only_table(tmp_path)
     path = write(tmp_path, TSV, "metadata.TSV")
+    for left in ("._list.csv", "~$list.csv"):  # by a Mac, and by an office program that has the file open
+        (tmp_path / left).write_bytes(b"\0")
     assert only_table(tmp_path) == path
     write(tmp_path, JSONL, "other.jsonl")
     with pytest.raises(UserError, match=r"holds 2 tables .* instead of one: metadata\.TSV, other\.jsonl"):
