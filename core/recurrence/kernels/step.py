@@ -94,7 +94,7 @@ class Single:
             self._own = [sorted(own, key=_TORCH.index) for own in self._own]
         self._deep = any("." in name for own in self._own for name in own)
         self.names = [(layer, name) for layer, own in enumerate(self._own) for name in own]
-        self.shapes = [cells[layer].get_parameter(name).shape for layer, name in self.names]
+        self.shapes = [parameter(cells[layer], name).shape for layer, name in self.names]
         self.width, self.work = cells[0].input_size, sum(shape.numel() for shape in self.shapes)
         self._table = struct.Struct(f"{2 + 2 * len(self.states) + len(self.names)}N")
         self._frames: dict[tuple[int, int], list[_Frame]] = {}

@@ -180,7 +180,7 @@ def operations_counted(module: nn.Module, x: Tensor) -> list[Tensor]:
 def functions_watched(module: nn.Module, x: Tensor) -> list[Tensor]:
     with Names() as seen:
         made = trained(module, x)
-    assert seen.names & {"linear", "lstm", "gru", "rnn_tanh", "matmul"}
+    assert seen.names & {"linear", "lstm", "gru", "rnn_tanh", "matmul", "lstm_cell", "gru_cell", "rnn_tanh_cell"}
     return made
 
 
@@ -355,6 +355,9 @@ TORCH_CANNOT: dict[tuple[str, str], type[Exception]] = {
     ("LSTM", "written_into"): RuntimeError,
     ("GRU", "gradients_of_each_row"): RuntimeError,
     ("RNN", "gradients_of_each_row"): RuntimeError,
+    ("LSTMCell", "a_state_under_a_transform"): RuntimeError,
+    ("RNNCell", "written_into"): RuntimeError,
+    **{(kind, "gradients_of_each_row"): RuntimeError for kind in ("LSTMCell", "GRUCell", "RNNCell")},
     **{(kind, "a_state_under_a_transform"): RuntimeError for kind in ("LSTM", "GRU", "RNN")},
 }
 """what torch's own modules refuse in float32: ours refuse it alike, and a call after that is as good as ever"""
@@ -377,6 +380,51 @@ def test_drop_ins_are_torchs_in_a_single_step(kind: str, name: str) -> None:
     theirs, ours, x = modules(kind, name, torch.float32)
     if (kind, name) not in TORCH_CANNOT:
         agree(name, theirs, ours, x[:1], 1e-5)
+
+
+class Stepped(nn.Module):
+    """A cell of torch.nn's, or a network's `step`, called for one time step after another, as a decoder does."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, given: tuple[Tensor, ...] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        outputs = []
+        for x_t in x:
+            if isinstance(self.inner, Recurrent):
+                output, given = self.inner.step(x_t, given)
+            else:
+                after = self.inner(x_t, given if given is None or isinstance(self.inner, nn.LSTMCell) else given[0])
+                given = tuple(after) if isinstance(self.inner, nn.LSTMCell) else (after,)
+                output = given[0]
+            outputs.append(output)
+        return torch.stack(outputs), tuple(given or ())
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", "RNNCell"])
+def test_cells_of_torch_nn_are_torchs(kind: str, name: str, threads: int) -> None:
+    steps, batch, features, hidden = size(name)
+    torch.manual_seed(3)
+    theirs, ours = getattr(nn, kind)(features, hidden), getattr(core, kind)(features, hidden)
+    ours.load_state_dict(theirs.state_dict())
+    x, refused = torch.randn(min(steps, 4), batch, features), TORCH_CANNOT.get((kind, name))
+    for module in (theirs, ours) if refused else ():
+        with pytest.raises(refused):
+            quietly(name, Stepped(module), x)
+    agree("training" if refused else name, Stepped(theirs), Stepped(ours), x, 1e-5)
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+@pytest.mark.parametrize("cell", ["lstm", "elman", "slstm"])
+def test_steps_are_their_loop(cell: str, name: str) -> None:
+    steps, batch, features, hidden = size(name)
+    torch.manual_seed(3)
+    ours = Recurrent(cell, features, hidden, 2)
+    theirs = copy.deepcopy(ours)
+    theirs.backend = "eager"
+    agree(name, Stepped(theirs), Stepped(ours), torch.randn(min(steps, 4), batch, features), 1e-3)
 
 
 def test_an_lstms_output_may_be_written_into_where_torchs_may_not(threads: int) -> None:

@@ -342,3 +342,22 @@ def test_the_kernels_take_what_they_can(calls: list[Single]) -> None:
             core.GRUCell(5, 37)(x, hidden)
     core.LSTM(5, 37)(x.unsqueeze(0))
     assert len(calls) == 6
+
+
+def test_weights_that_a_call_brings_along_are_used() -> None:
+    network, eager = pair("gru")
+    x, brought = torch.randn(2, 5), {name: torch.randn_like(p) for name, p in network.named_parameters()}
+
+    class Step(nn.Module):
+        def __init__(self, inner: Recurrent) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Any:
+            return self.inner.step(x)
+
+    weights = {f"inner.{name}": value for name, value in brought.items()}
+    with torch.no_grad():
+        for _ in range(2):  # the first finds no kernel yet
+            same(*(torch.func.functional_call(Step(one), weights, (x,)) for one in (network, eager)))
+            network.step(x)
