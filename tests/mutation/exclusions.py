@@ -58,13 +58,13 @@ EXCLUSIONS = (
     Exclusion(rf"{KERNELS}step\.py", f"frames that are used again: {SPEED}", r"frames\.append\(frame\)"),
     Exclusion(rf"{KERNELS}step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1"),
     Exclusion(r"core/recurrence/one_step\.py", f"an output that nobody reads: {SPEED}", "output=False", "flag"),
-    Exclusion(
-        r"core/recurrence/horizon\.py", f"the step past the end is zero either way: {SPEED}", r"wanted = \(step <"
-    ),
+    Exclusion(),
     Exclusion(r"core/recurrence/lyapunov\.py", "a random start that does not count", r"j <= cell\.lengths"),
     Exclusion(r"core/recurrence/changes\.py", "what a place is called", r'f"\{path\}\." if path'),
     Exclusion(r"core/sequence/decoding\.py", f"it stops a step later: {SPEED}", r"worst = sorted", "flag"),
-    Exclusion(r"core/data/mapped\.py", "in a process that dies of it: tests/core/data", function="_explain"),
+    Exclusion(
+        r"core/data/mapped\.py", "in a process that dies of it: tests/survival/test_disturbed.py", function="_explain"
+    ),
     Exclusion(r"core/recurrence/gates\.py", "that of TorchFunctionMode does nothing", r"super\(\)\.__init__\(\)"),
     Exclusion(r"core/recurrence/gradients\.py", "a cell has no parts of its own", r"named_parameters\(recurse=False\)"),
 )
