@@ -28,9 +28,7 @@ from core.recurrence.rnn import Recurrent
 class _LengthsAndResets(nn.RNNBase):
     """Gives a torch.nn recurrent module two more arguments; without them its forward is torch's own."""
 
-    def forward(
-        self, input: Any, hx: Any = None, *, lengths: Any = None, reset: Tensor | None = None
-    ) -> tuple[Any, Any]:
+    def forward(self, input: Any, hx: Any = None, lengths: Any = None, reset: Tensor | None = None) -> tuple[Any, Any]:
         """As torch.nn; additionally, for a padded batch, lengths [B] and reset [T, B] as in `Recurrent`.
 
         In a plain call on the CPU in float32 our kernels compute it, to the last digits as torch does and faster; else
@@ -118,10 +116,11 @@ class _LengthsAndResets(nn.RNNBase):
         return twin.train(self.training)
 
     def _frame(self) -> _Frame:
-        frames: dict[float, _Frame] = self.__dict__.setdefault("_frames", {})
-        if self.dropout not in frames:
-            frames[self.dropout] = _Frame.of(self)
-        return frames[self.dropout]
+        frames: dict[tuple[float, str], _Frame] = self.__dict__.setdefault("_frames", {})
+        key = self.dropout, self.mode
+        if key not in frames:
+            frames[key] = _Frame.of(self)
+        return frames[key]
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: all but the frames, which are made anew where they are needed."""
@@ -135,7 +134,7 @@ class _LengthsAndResets(nn.RNNBase):
 
 
 class _Frame(NamedTuple):
-    """A drop-in as a network without weights, by its dropout: the one thing that users change later.
+    """A drop-in as a network without weights, by its dropout and its mode: what users change later.
 
     Attributes:
         network: on the meta device.

@@ -46,7 +46,7 @@ def wanted(*tensors: Tensor) -> bool:
 def of_cell(cell: nn.RNNCellBase, mode: str, input: Tensor, hx: Any) -> Any:
     """torch.nn's cell of this mode on rows [B, D] and states [B, H] -> what torch.nn's returns."""
     given = hx if mode == "LSTM" else (hx,)
-    weights = _of_torch(cell)
+    weights = _of_torch(cell) if mode in FUNCTIONS else None
     if weights is None or not _rows(input, given, 1 + (mode == "LSTM")) or watcher() is not None:
         return None
     rows, size = input.shape[0], cell.hidden_size
@@ -137,7 +137,10 @@ def _trained(module: nn.Module) -> bool:
 def _of_torch(cell: nn.RNNCellBase) -> list[Any] | None:
     """The weights of a cell of torch.nn's in their order; None: something else stands in the place of one."""
     mine = cell._parameters
-    weights = [mine.get(name) for name in (NAMES if cell.bias else NAMES[:2])]
+    # By what is there, as torch's own forward does, not by `cell.bias`.
+    weights = [mine.get(name) for name in (NAMES if mine.get("bias_ih") is not None else NAMES[:2])]
+    if len(weights) == 2 and (mine.get("bias_hh") is not None or "bias_ih" not in mine):
+        return None
     return None if any(weight is None for weight in weights) else weights
 
 

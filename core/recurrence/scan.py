@@ -331,7 +331,7 @@ class RGLRUCell(LinearCell):
     def project(self, x: Tensor) -> Tensor:
         """Both gates before their sigmoid, and y: x [T, B, D] -> [T, B, 3 * H]."""
         y = x if self.weight_ih is None else F.linear(x, self.weight_ih, self.bias_ih)
-        blocks = y.reshape(*y.shape[:-1], self.blocks, -1)
+        blocks = y.reshape(*y.shape[:-1], self.blocks, y.shape[-1] // self.blocks)
         gates = torch.einsum("...ni,gnoi->...gno", blocks, self.weight_gates).flatten(-3)
         return torch.cat([gates + self.bias_gates, y], dim=-1)
 

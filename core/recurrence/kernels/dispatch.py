@@ -65,7 +65,9 @@ def run(
         if not isinstance(way, str):
             if told is not None and name == "eager":
                 fused.tell(cell, told)
-            output, after = way(cell, x, state, where, mask)
+            # Where grad mode is switched on within inference mode, torch's operations are not followed either.
+            with torch.no_grad() if torch.is_inference_mode_enabled() else nullcontext():
+                output, after = way(cell, x, state, where, mask)
             return output, after, name
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")
 

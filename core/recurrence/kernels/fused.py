@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.recurrence.cell import Cell, State
+from core.recurrence.cell import Cell, State, loop
 from core.recurrence.kernels import native
 from core.recurrence.kernels.compiled import CannotCompile, load
 from core.recurrence.kernels.emit import source
@@ -30,7 +30,7 @@ from core.recurrence.kernels.passes import Fused, Run
 from core.recurrence.kernels.phases import whole_lines
 from core.recurrence.kernels.plan import program
 from core.recurrence.kernels.reads import Guard, Reads
-from core.recurrence.kernels.trace import Traced, projected_width, trace
+from core.recurrence.kernels.trace import Traced, projected_width, shadow, trace
 from core.recurrence.kernels.workspace import WORKSPACE
 
 
@@ -180,7 +180,8 @@ def run(
     """
     steps, batch = x.shape[:2]
     if batch == 0 or (lengths is not None and not bool(lengths.any())):
-        return x.new_zeros(steps, batch, cell.output_size), state
+        step = cell.step if mask is None else lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]
+        return loop(step, cell.project(x), state, lengths=lengths, reset=reset, fresh=fresh)  # still differentiable
     if lengths is None:
         layout = Layout.full(steps, batch, None if reset is None else reset.flatten())
         output, after = advance(cell, kernel, x, state, layout, fresh=fresh, mask=mask)
@@ -226,14 +227,16 @@ def advance(
 
     def project() -> Tensor:
         with FastLinear(kernel.narrow):
-            u = cell.project(x).flatten(0, 1)
+            u = then.project(x).flatten(0, 1)
         return u.bfloat16() if kernel.narrow else u
 
+    # What a second backward pass computes anew is of the cell as it was now, whatever stands in it by then.
+    then = shadow(cell, lambda _, weight: weight) if torch.is_grad_enabled() else cell
     inputs = deferred(cell, x) if kernel.direct else (project(), None, None)
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [*inputs, *states, *(parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    run = Run(cell, kernel, layout, mask, keep, project)
+    run = Run(then, kernel, layout, mask, keep, project)
     output, *after = kernel.apply(run, *tensors)
     return output, tuple(after)
 

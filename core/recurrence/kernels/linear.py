@@ -120,8 +120,8 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, halved: bool) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
         ctx.halved = halved
-        flat, matrix = x.detach().reshape(-1, x.shape[-1]).contiguous(), weight.detach().contiguous()
-        out = product(flat, matrix, None if bias is None else bias.contiguous(), halved=halved)
+        flat, matrix = native.rows(x.detach().reshape(-1, x.shape[-1])), native.rows(weight.detach())
+        out = product(flat, matrix, None if bias is None else native.rows(bias), halved=halved)
         return out.view(*x.shape[:-1], len(weight))
 
     @staticmethod
@@ -134,15 +134,15 @@ class _Linear(torch.autograd.Function):
                 again = F.linear(x, weight, bias)
             given = iter(torch.autograd.grad(again, inputs, gradient, create_graph=differentiable))
             return *(next(given) if t is not None and t.requires_grad else None for t in (x, weight, bias)), None
-        rows = gradient.reshape(-1, gradient.shape[-1]).contiguous()
+        rows = native.rows(gradient.reshape(-1, gradient.shape[-1]))
         d_x = d_weight = d_bias = None
         if ctx.needs_input_grad[0]:
-            d_x = product(rows, weight.contiguous(), transposed=True, halved=ctx.halved).view(x.shape)
+            d_x = product(rows, native.rows(weight), transposed=True, halved=ctx.halved).view(x.shape)
         if any(ctx.needs_input_grad[1:3]):
             d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
             if bias is not None:
                 d_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
-            outer(rows, [Side(x.reshape(-1, x.shape[-1]), d_weight)], d_bias, halved=ctx.halved)
+            outer(rows, [Side(native.rows(x.reshape(-1, x.shape[-1])), d_weight)], d_bias, halved=ctx.halved)
         return d_x, d_weight, d_bias, None
 
 

@@ -56,13 +56,20 @@ def address(tensor: Tensor | None) -> int | None:
     """What C gets of a tensor.
 
     Raises:
-        ValueError: its memory is not the CPU's, or it has none.
+        ValueError: its memory is not the CPU's, or it has none, or holds the numbers with the other sign.
     """
     if tensor is None:
         return None
     if not tensor.is_cpu:
         raise ValueError(f"the compiled kernels read memory of the CPU, got a tensor on {tensor.device}")
+    if tensor.is_neg():
+        raise ValueError("the compiled kernels read memory as it stands, got a view of the negated numbers")
     return tensor.data_ptr()
+
+
+def rows(tensor: Tensor) -> Tensor:
+    """The tensor as C reads it: contiguous, a sign that torch has only noted (z.conj().imag) written out."""
+    return tensor.resolve_neg().contiguous()
 
 
 class _Team:

@@ -80,7 +80,7 @@ class Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         made, layout = run.kernel.program, run.layout
-        contiguous = [None if tensor is None else tensor.detach().contiguous() for tensor in tensors]
+        contiguous = [None if tensor is None else native.rows(tensor.detach()) for tensor in tensors]
         (x, matrix, bias), rest = contiguous[:INPUTS], contiguous[INPUTS:]
         state, fresh, weights = run.parted(rest)  # type: ignore[arg-type]
         u = _projected(run, x, matrix, bias)
@@ -122,7 +122,7 @@ class Fused(torch.autograd.Function):
             ctx.spent = True
         return (
             None,
-            *_Backward(run, tensors, kept, ctx.needs_input_grad[1 : 1 + INPUTS]).gradients(d_out.contiguous(), d_after),
+            *_Backward(run, tensors, kept, ctx.needs_input_grad[1 : 1 + INPUTS]).gradients(native.rows(d_out), d_after),
         )
 
 
@@ -154,7 +154,7 @@ class _Backward:
 
     def __init__(self, run: Run, tensors: Inputs, kept: Sequence[Tensor], wanted: Sequence[bool]) -> None:
         self.run, self.made, self.wanted = run, run.kernel.program, wanted
-        contiguous = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+        contiguous = [None if tensor is None else native.rows(tensor) for tensor in tensors]
         self.x, self.matrix, self.bias = contiguous[:INPUTS]
         self.state, self.fresh, self.weights = run.parted(contiguous[INPUTS:])  # type: ignore[arg-type]
         self.u, self.kept, self.saved, *self.held, self.out = kept
@@ -165,7 +165,7 @@ class _Backward:
         run, made, batch, total = self.run, self.made, len(self.state[0]), len(d_out)
         call, holds = run.call(batch, self.weights, made.backward)
         d_u = self.kept if made.over_kept else run.units(total, made.inputs)
-        d_state = [gradient.contiguous().clone() for gradient in d_after]
+        d_state = [native.rows(gradient).clone() for gradient in d_after]
         d_fresh = [torch.zeros_like(tensor) for tensor in self.fresh]
         d_product = [run.units(total, rows) for rows in made.products]
         d_param = d_out.new_zeros(call.threads, sum(width for _, _, width in made.d_params))

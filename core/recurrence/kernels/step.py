@@ -116,12 +116,12 @@ class Single:
         for tensor in (x, *given):
             if type(tensor) not in _PLAIN or tensor.dtype is not _FLOAT or not tensor.is_cpu:
                 return False
-            if tensor.layout is not _STRIDED:
+            if tensor.layout is not _STRIDED or tensor.is_neg():
                 return False
         for weight in weights:
             if type(weight) not in _PLAIN or weight.dtype is not _FLOAT or not weight.is_cpu:
                 return False
-            if not weight.is_contiguous():
+            if not weight.is_contiguous() or weight.is_neg():
                 return False
         return True
 
