@@ -47,19 +47,25 @@ EXCLUSIONS = (
     Exclusion(r".*", "a seed is any number", r"manual_seed|[Rr]andom\(|default_rng|seed \*", "constant|arithmetic"),
     Exclusion(rf"{KERNELS}emit\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"),
     Exclusion(r"core/recurrence/ruler\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),
-    Exclusion(rf"{KERNELS}native\.c", ROOM, r"^long (\w+_size|strips)\("),
+    Exclusion(rf"{KERNELS}native\.c", ROOM, r"^long \w+_size\(", "constant"),
     Exclusion(rf"{KERNELS}passes\.py", ROOM, r"run\.units\(|WORKSPACE\.empty\(", "constant"),
     Exclusion(
         rf"{KERNELS}native\.c", "nothing of a vector is stored either way", r"else if \(n > 0\) store", "comparison"
     ),
     Exclusion(rf"{KERNELS}native\.c", "strips of more rows are AMX's", r"s \+ r / ROWS >= many"),
-    Exclusion(rf"{KERNELS}native\.c", f"another way to the same packed matrix: {SPEED}", r"if \(by_depth == 1 &&"),
+    Exclusion(
+        rf"{KERNELS}native\.c",
+        f"another way to the same packed matrix: {SPEED}",
+        r"if \(by_depth == 1 &&",
+        "comparison",
+    ),
     Exclusion(rf"{KERNELS}native\.c", "rows beyond the last are thrown away", r"s \* ROWS \+ i < m \? from"),
     Exclusion(rf"{KERNELS}step\.py", f"frames that are used again: {SPEED}", r"frames\.append\(frame\)"),
-    Exclusion(rf"{KERNELS}step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1"),
+    Exclusion(rf"{KERNELS}step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1", "comparison"),
     Exclusion(r"core/recurrence/one_step\.py", f"an output that nobody reads: {SPEED}", "output=False", "flag"),
-    Exclusion(),
-    Exclusion(r"core/recurrence/lyapunov\.py", "a random start that does not count", r"j <= cell\.lengths"),
+    Exclusion(
+        r"core/recurrence/lyapunov\.py", "a random start that does not count", r"j <= cell\.lengths", "comparison"
+    ),
     Exclusion(r"core/recurrence/changes\.py", "what a place is called", r'f"\{path\}\." if path'),
     Exclusion(r"core/sequence/decoding\.py", f"it stops a step later: {SPEED}", r"worst = sorted", "flag"),
     Exclusion(
