@@ -164,13 +164,16 @@ def read_table(
             JSON object.
     """
     text = texts.read_text(path) if text is None else text
+    empty = UserError(f"{texts.called(path)}: is empty; give it a header and rows")
     if not text.strip():
-        raise UserError(f"{texts.called(path)}: is empty; give it a header and rows")
+        raise empty
     if is_json(path, text):
         return _from_objects(path, list(objects(path, text)))
     mark = delimiter or delimiter_of(path, text)
     split = enumerate(quoting.rows(texts.called(path), text, mark, quotes), start=1)
     rows = [Row(number, values) for number, values in split if any(map(str.strip, values))]
+    if not rows:  # nothing but commas
+        raise empty
     named = header(rows[0].values)
     columns = tuple(name.strip() for name in rows[0].values) if named else tuple(names)
     columns = columns or tuple(str(number) for number in range(1, len(rows[0].values) + 1))

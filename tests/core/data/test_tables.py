@@ -77,6 +77,7 @@ def test_rows_are_numbered_as_a_spreadsheet_numbers_them(tmp_path: Path) -> None
         ("t.csv", "a,b\n", "has no column path or file and no column text or transcript or sentence; its"),
         ("t.csv", "text,path,text\na,b,c\n", "has no column text or transcript or sentence; its columns: text, path"),
         ("t.csv", " \n", "t.csv: is empty; give it a header and rows"),
+        ("t.csv", ",\n,\n", "t.csv: is empty; give it a header and rows"),
         ("t.jsonl", '{"path": "a"}\n', "has no column text or transcript or sentence; its columns: path"),
         ("t.jsonl", '{"path": "a", "text": "b"}\n["c"]\n', "record 2: is no object"),
         ("t.jsonl", '{"path": "a", "text": "b"}\n{"path": \n', "t.jsonl, line 2, column 10: is not JSON"),
