@@ -21,12 +21,13 @@ from core import app as apps
 from core.app import App
 from core.commands.loading import prepared
 from core.commands.train import UNFINISHED
+from core.config import flat
 from core.console import duration, number, say
 from core.data.files import writing
 from core.errors import UserError
 from core.interrupt import Interrupted
 from core.places import runs_folder
-from core.training import tracking
+from core.training import budget, tracking
 from core.training.code import code_digest
 from core.training.grid import Cell, expand
 from core.training.tracking import Logged
@@ -86,11 +87,15 @@ def _cells(app: App, preset: str, settings: Sequence[str], seeds: int) -> list[C
 def _plan(cell: Cell, runs: Sequence[Logged]) -> Planned:
     """The newest run of the same configuration, code and data, finished ones before those that were stopped."""
     code = code_digest(cell.app.name)
-    same = [run for run in runs if run.params == cell.params and tracking.made_by(run) == {code}]
-    if not any(run.status in ("FINISHED", *UNFINISHED) for run in same):
+    alike = [run for run in runs if _given(run.params) == _given(cell.params) and tracking.made_by(run) == {code}]
+    if not any(run.status in ("FINISHED", *UNFINISHED) for run in alike):
         return Planned(cell, "new")
-    digest = _digest(cell.app.name, cell.config.override(["train.seed=0"]).model_dump_json())
-    same = [run for run in same if run.tags.get("data.digest") == digest]
+    # The seed changes neither the data nor how many there are.
+    settings = tuple(setting for setting in cell.settings if setting.partition("=")[0].strip() != "train.seed")
+    config = cell.config.override(["train.seed=0"]).model_dump_json()
+    digest, chosen = _ahead(cell.app.name, cell.preset, settings, config)
+    params = cell.params | chosen
+    same = [run for run in alike if run.params == params and run.tags.get("data.digest") == digest]
     for run in same:
         if run.status == "FINISHED":
             return Planned(cell, "finished", run)
@@ -103,14 +108,24 @@ def _plan(cell: Cell, runs: Sequence[Logged]) -> Planned:
     return Planned(cell, "new")
 
 
+def _given(params: Mapping[str, str]) -> dict[str, str]:
+    """The settings that no training chooses by itself."""
+    return {key: value for key, value in params.items() if key not in budget.CHOSEN}
+
+
 @cache
-def _digest(name: str, config: str) -> str:
-    """Of the data of a configuration, given as JSON; empty where they cannot be had, which the training will tell."""
+def _ahead(name: str, preset: str, settings: tuple[str, ...], config: str) -> tuple[str, dict[str, str]]:
+    """(digest of the data, the settings that the training will choose), as the tracking store holds them; nothing where
+    the data cannot be had, which the training will tell.
+    """
     app = apps.load(name)
+    given = type(app.presets["default"]).model_validate_json(config)
     try:
-        return prepared(app, type(app.presets["default"]).model_validate_json(config)).digest
+        data = prepared(app, given)
     except UserError:
-        return ""
+        return "", {}
+    chosen = flat(budget.planned(app, preset, settings, given, data))
+    return data.digest, {key: str(chosen[key]) for key in budget.CHOSEN}
 
 
 def _locked(folder: Path) -> bool:

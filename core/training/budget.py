@@ -19,6 +19,8 @@ from core.config import Config
 STEPS = 2000
 PASSES = 10
 EVALUATIONS = 50
+CHOSEN = ("train.epochs", "train.evaluate_every")
+"""the settings that `planned` may change"""
 FEW = 300
 """optimiser steps below which most networks have hardly begun to learn"""
 

@@ -1,15 +1,17 @@
 """What of a grid is there already: finished, stopped, under way elsewhere, or not."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from core import app as apps
+from core.app import Data
 from core.commands import grid
 from core.places import runs_folder
-from core.training import tracking
+from core.training import budget, tracking
 from core.training.grid import expand
 
 DIGEST = "d" * 64
@@ -19,12 +21,16 @@ DIGEST = "d" * 64
 def planned(client: Any, monkeypatch: pytest.MonkeyPatch):
     """Makes a run of the given status and says what becomes of its cell."""
     app = apps.load("speech")
-    [cell] = expand(app, "smoke", ["model.hidden=9"])
-    monkeypatch.setattr(grid, "_digest", lambda name, config: DIGEST)
+    data = Data([None] * 3, [], [], {}, DIGEST, "any")
+    grid._ahead.cache_clear()
+    monkeypatch.setattr(grid, "prepared", lambda app, config: data)
 
-    def plan(*runs: dict[str, Any]) -> grid.Planned:
+    def plan(*runs: dict[str, Any], preset: str = "smoke", asked: Sequence[str] = ("model.hidden=9",)) -> grid.Planned:
+        [cell] = expand(app, preset, asked)
         for made in runs:
-            config = app.config("smoke", made.get("settings", ["model.hidden=9"]))
+            settings = made.get("settings", asked)
+            given = app.config(preset, settings)
+            config = budget.planned(app, preset, settings, given, data)  # as `train_one` does
             id = tracking.start(client, app, config, made.get("digest", DIGEST), made.get("tags"))
             folder = runs_folder() / id
             folder.mkdir(parents=True)
@@ -56,6 +62,29 @@ def test_one_of_another_configuration_data_or_code_is_not(planned, other: dict[s
     assert planned({"status": "FINISHED", **other}).state == "new"
 
 
+OWN = ("data.source=folder", "data.path=.")
+
+
+@pytest.mark.parametrize(
+    ("preset", "asked", "chosen"),
+    [
+        ("default", OWN, {"train.epochs": "667", "train.evaluate_every": "14"}),
+        ("default", (*OWN, "train.evaluate_every=3", "train.seed=2"), {"train.evaluate_every": "3"}),
+        ("smoke", ("train.minutes=2",), {"train.epochs": "0"}),
+    ],
+)
+def test_what_a_training_chose_by_itself_is_no_other_configuration(planned, preset, asked, chosen) -> None:
+    found = planned({"status": "FINISHED"}, preset=preset, asked=asked)
+    assert found.run is not None and found.run.params.items() >= chosen.items()
+    assert found.state == "finished"
+
+
+def test_a_length_that_was_asked_for_is_another_one(planned) -> None:
+    five = {"status": "FINISHED", "settings": (*OWN, "train.epochs=5")}
+    assert planned(five, preset="default", asked=OWN).state == "new"
+    assert planned(preset="default", asked=five["settings"]).state == "finished"
+
+
 @pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
 def test_a_stopped_run_goes_on_where_its_folder_is(planned, status: str) -> None:
     assert planned({"status": status, "kept": False}).state == "new"
@@ -82,4 +111,4 @@ def test_a_run_that_another_process_trains_is_left_to_it(planned, client: Any) -
 
 def test_data_that_cannot_be_had_are_told_by_the_training() -> None:
     config = apps.load("speech").config("smoke", ["data.path=/no/such/folder", "data.source=folder"])
-    assert grid._digest("speech", config.model_dump_json()) == ""
+    assert grid._ahead("speech", "smoke", (), config.model_dump_json()) == ("", {})
