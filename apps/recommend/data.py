@@ -4,7 +4,7 @@ A prepared set holds for each split the items, times and sessions of its events,
 (built-in data) the rank that the best possible predictor gave them; and the catalogue of items.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from apps.recommend import events
 from apps.recommend.catalogue import Catalogue
-from apps.recommend.events import SPLITS, Protocol, Sessions
+from apps.recommend.events import SPLITS, Log, Protocol, Sessions
 from apps.recommend.sources import Source, Table
 from core.app import Data
 from core.data.files import read_arrays, read_json, write_arrays, write_json
@@ -50,6 +50,8 @@ class Batch(NamedTuple):
     """rank that the best possible predictor gave to the target, [T, B]; 0 where it is not known"""
     names: list[str]
     """of the sessions, [B]; none in training"""
+    users: Sequence[str] = ()
+    """whose the sessions are, [B], "" where nobody knows; none where the log does not say"""
 
 
 def prepare(
@@ -79,7 +81,7 @@ def prepare(
         splits, notes = events.filtered(splits, kept)
         events.check(splits, f"data.support={support}", "lower it")
         for name, part in splits.items():
-            write_arrays(folder / name, _arrays(replace(part, item=numbers[part.item]), log.sessions))
+            write_arrays(folder / name, _arrays(replace(part, item=numbers[part.item]), log))
         write_json(folder / "facts.json", {"catalogue": catalogue.to_json(), "notes": [*log.notes, *notes]})
 
     options = {"protocol": protocol, "days": days if protocol == "time" else None, "split": events.rule(protocol, days)}
@@ -95,10 +97,6 @@ def _catalogue(
 ) -> tuple[Catalogue, NDArray[np.bool_], NDArray[np.int32]]:
     """(catalogue, which items of the log are in it, their numbers there): by clicks in training, then by name."""
     described = table() if table else Table([], [], np.zeros((0, 0), np.float32))
-    if features and not described.features.shape[1]:
-        raise UserError("data.features=true: the source says nothing of its items; set data.items to a table of them")
-    if features:
-        names = np.append(names, np.setdiff1d(np.array(described.items, dtype=np.str_), names))
     if features and not described.features.shape[1]:
         raise UserError("data.features=true: the source says nothing of its items; set data.items to a table of them")
     if features:
@@ -122,12 +120,13 @@ def _catalogue(
     return catalogue, kept, numbers
 
 
-def _arrays(part: Sessions, names: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
+def _arrays(part: Sessions, log: Log) -> dict[str, NDArray[Any]]:
     first = events.firsts(part.session)
     gaps = np.where(first, 0, buckets(np.diff(part.time, prepend=part.time[:1])))
+    own = part.session[part.offsets[:-1]]
     return {
         "items": part.item, "gaps": gaps.astype(np.uint8), "target": part.target, "best": part.best,
-        "offsets": part.offsets, "names": names[part.session[part.offsets[:-1]]],
+        "offsets": part.offsets, "names": log.sessions[own], **({} if log.users is None else {"users": log.users[own]}),
     }  # fmt: skip
 
 
@@ -141,8 +140,8 @@ def gap_bucket(seconds: float | None) -> int:
     return 0 if seconds is None or np.isnan(seconds) else int(buckets(np.array(seconds)))
 
 
-class Clicks(Dataset[tuple[str, Tensor]]):
-    """The sessions of a split, as prepared. An example is (name, columns of its steps [T, 4])."""
+class Clicks(Dataset[tuple[str, Tensor, str | None]]):
+    """The sessions of a split, as prepared. An example is (name, columns of its steps [T, 4], user)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -150,7 +149,7 @@ class Clicks(Dataset[tuple[str, Tensor]]):
         self.items = torch.from_numpy(arrays["items"].astype(np.int64))
         self.offsets: NDArray[np.int64] = np.array(arrays["offsets"])
         self.starts = torch.from_numpy(sessions.starts(self.offsets))
-        self._names = arrays["names"]
+        self._names, self._users = arrays["names"], arrays.get("users")
         following = torch.from_numpy(np.where(arrays["target"], arrays["items"], NOTHING).astype(np.int64))
         gaps, best = (torch.from_numpy(arrays[name].astype(np.int64)) for name in ("gaps", "best"))
         self._columns = torch.stack((self.items[:-1], gaps[:-1], following[1:], best[1:]), 1)
@@ -158,8 +157,9 @@ class Clicks(Dataset[tuple[str, Tensor]]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int) -> tuple[str, Tensor]:
-        return str(self._names[index]), self._columns[self.offsets[index] : self.offsets[index + 1] - 1]
+    def __getitem__(self, index: int) -> tuple[str, Tensor, str | None]:
+        user = None if self._users is None else str(self._users[index])
+        return str(self._names[index]), self._columns[self.offsets[index] : self.offsets[index + 1] - 1], user
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -175,12 +175,15 @@ class Clicks(Dataset[tuple[str, Tensor]]):
         return Batch(items, gaps, targets.where(inside, NOTHING), inside.sum(0), reset, best, [])
 
 
-def collate(examples: list[tuple[str, Tensor]]) -> Batch:
+def collate(examples: list[tuple[str, Tensor, str | None]]) -> Batch:
     """Whole sessions to a padded batch, time first."""
-    names, rows = zip(*examples, strict=True)
+    names, rows, users = zip(*examples, strict=True)
     padded, lengths = batching.pad(rows, value=NOTHING)
     items, gaps, targets, best = padded.unbind(-1)
-    return Batch(items.clamp(min=0), gaps.clamp(min=0), targets, lengths, None, best.clamp(min=0), list(names))
+    return Batch(
+        items.clamp(min=0), gaps.clamp(min=0), targets, lengths, None, best.clamp(min=0), list(names),
+        [user for user in users if user is not None],
+    )  # fmt: skip
 
 
 def batches(prepared: Prepared, *, mode: Mode, rows: int, steps: int, seed: int) -> Data:

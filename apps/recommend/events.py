@@ -38,6 +38,8 @@ class Log:
     """rank that the best possible predictor gave to the event, [E], 0 where it gave none; built-in data only"""
     notes: tuple[str, ...] = ()
     """what was left out so far, and why"""
+    users: NDArray[np.str_] | None = None
+    """whose each session is, "" where nobody knows; None: sessions are users, or the log does not say"""
 
     def __len__(self) -> int:
         return len(self.session)

@@ -56,6 +56,7 @@ class Results:
         self._targets: list[Tensor] = []
         self._best: list[Tensor] = []
         self._names: list[str] = []
+        self._users: dict[str, str] = {}
 
     def add(self, batch: Batch, score: Any) -> None:
         """Rank the predictions of a batch; `score` as in `core.sequence.ranking.rank`."""
@@ -64,6 +65,7 @@ class Results:
         self._rankings.append(rank(score, batch.targets[wanted], k=k, sampled=self.sampled))
         self._targets.append(batch.targets[wanted])
         self._best.append(batch.best[wanted])
+        self._users |= dict(zip(batch.names, batch.users, strict=False))  # of a log that says nothing of users, none
         self._names += [batch.names[row] for row in wanted.nonzero()[:, 1].tolist()]
 
     def metrics(self) -> dict[str, float]:
@@ -83,6 +85,7 @@ class Results:
         return [
             {
                 "id": name,
+                **({"group": self._users[name] or None} if self._users else {}),
                 "reference": titles[targets[own[-1]]],
                 "prediction": " | ".join(titles[item] for item in top[own[-1]]),
                 **{key: values[own].mean().item() for key, values in scores.items()},

@@ -89,7 +89,17 @@ def _read(file: reading.File, places: Mapping[str, int]) -> Log:
     found = times.read(loaded.table["time"])
     times.refuse_others(found, loaded)
     times.refuse_axis(found, loaded)
-    return Log(session, item, found.seconds, sessions, items, notes=tuple(_notes(found)))
+    notes = tuple(_notes(found))
+    return Log(session, item, found.seconds, sessions, items, notes=notes, users=_users(loaded, session))
+
+
+def _users(loaded: reading.Loaded, session: NDArray[np.int32]) -> NDArray[np.str_] | None:
+    """Whose each session is, by its first row; None: the sessions are the users', or the log does not say."""
+    if "session" not in loaded.table.column_names or "user" not in loaded.table.column_names:
+        return None
+    _, rows = np.unique(session, return_index=True)
+    users = loaded.table["user"].take(pa.array(rows)).cast(pa.string()).to_pylist()
+    return np.array([(user or "").strip() for user in users], dtype=np.str_)
 
 
 def _notes(found: times.Times) -> list[str]:
@@ -107,6 +117,8 @@ def _places(file: reading.File, named: Named, timed: bool = True) -> dict[str, i
     by_user = bool(named.get("user")) and not named.get("session")
     key = "user" if by_user or (found["session"] is None and found["user"] is not None) else "session"
     needed = (key, "item", "time") if timed or found["time"] is not None or named.get("time") else (key, "item")
+    also = ("user",) if key == "session" and (found["user"] is not None or named.get("user")) else ()
+    needed += also
     if missing := [ours for ours in needed if found[ours] is None]:
         looked_for = {ours: known[ours] for ours in missing}
         if key in missing and not any(named.get(ours) for ours in ("session", "user")):

@@ -102,9 +102,7 @@ def _from_days(numbers: Seconds) -> Seconds:
 def _from_text(column: pa.ChunkedArray) -> Times:
     encoded = column.cast(pa.string()).dictionary_encode().unify_dictionaries().combine_chunks()
     texts = pd.Series(encoded.dictionary.to_pylist(), dtype=object).str.strip().str.replace(ZONES, "Z", regex=True)
-    written = texts.where(
-        texts.str.match(r"\d{4}"), None
-    )  # pandas raises on negative years
+    written = texts.where(texts.str.match(r"\d{4}"), None)  # pandas raises on negative years
     dates = _since_1970(pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601"))
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
     places = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)

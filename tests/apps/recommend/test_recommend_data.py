@@ -169,6 +169,28 @@ def test_a_users_file_with_features_from_start_to_end(tmp_path, mode):
     assert {row["title"] for row in output["recommended"]} == {"Apple", "Bread", "Corn", "Pear", "Plum"}
 
 
+def test_the_sessions_of_one_user_are_a_group(tmp_path):
+    """Where a log names users beside sessions; whose session it is tells its first row, and may be unknown."""
+    shop(tmp_path)
+    header, *rows = (tmp_path / "log.csv").read_text().splitlines()
+    users = ["" if row.startswith("s29") else f"u{int(row[1:3]) % 4}" for row in rows]
+    lines = [f"{row},{user}" for row, user in zip(rows, users, strict=True)]
+    (tmp_path / "log.csv").write_text("\n".join([f"{header},user_id", *lines]))
+    app = load("recommend")
+    config = app.config("smoke", ["data.source=csv", f"data.path={tmp_path / 'log.csv'}", "model.hidden=16"])
+    store = Store(tmp_path / "store")
+    app.prepare(config, store)
+    ready = app.data(config, store)
+    records = evaluate(app, app.model(config, ready.facts), ready.test).records
+    wanted = {f"s{number}": f"u{number % 4}" for number in range(20, 29)} | {"s29": None}
+    assert {record["id"]: record["group"] for record in records} == wanted
+
+
+def test_where_sessions_are_users_there_are_no_groups(tmp_path):
+    ready = loaded(prepared(tmp_path))
+    assert all(not batch.users for batch in ready.test)
+
+
 def test_where_a_row_of_a_window_has_ended_nothing_is_trained_on(tmp_path):
     """Place -1 is no click: it has no target, begins no session and is beyond the row's length."""
     train = Clicks(prepared(tmp_path).folder / "train")
