@@ -5,6 +5,7 @@ for what it does not know, and numbers the symbols by falling frequency, as adap
 """
 
 import codecs
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,21 +22,34 @@ Units = Literal["characters", "words", "pieces"]
 UNKNOWN, END = "<unk>", "<eos>"
 BLOCK = 1 << 20
 """bytes read at a time"""
+KINDS = {
+    codecs.BOM_UTF16_LE: ("UTF-16 or UTF-32", "save it as UTF-8"),
+    codecs.BOM_UTF16_BE: ("UTF-16", "save it as UTF-8"),
+    b"\x1f\x8b": ("packed (gzip)", "unpack it first"),
+    b"PK\x03\x04": ("a ZIP archive or an office document", "unpack it, or save it as text"),
+    b"%PDF-": ("a PDF document", "save it as text"),
+    b"{\\rtf": ("an RTF document", "save it as text"),
+}
+"""first bytes of files that are taken for text: what they are, and what to do; the last two would pass as text"""
 LONGEST_WORD = 100_000
 """characters without a space that are still taken for a word"""
 
 
 def read_blocks(path: Path) -> Iterator[str]:
-    """The text of a UTF-8 file of any size, in pieces of at most a megabyte; a byte order mark is left out.
+    r"""The text of a UTF-8 file of any size, in pieces of at most a megabyte; a byte order mark is left out.
+
+    Every line ends in \n, as in text mode: \r\n would be one symbol more a line, which is easily predicted.
 
     Raises:
-        UserError: the file cannot be read, is empty, holds a NUL byte, or is not UTF-8: with the byte's offset.
+        UserError: the file cannot be read, is empty, is packed or no text by its first bytes, holds a NUL byte, or is
+            not UTF-8: with the byte's offset.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     begun = False
     offset = pending = 0
     try:
         with path.open("rb") as file:
+            _refuse_kinds(path, file.peek())
             while True:
                 block = file.read(BLOCK)
                 _refuse_nul(path, block, offset)
@@ -47,6 +61,7 @@ def read_blocks(path: Path) -> Iterator[str]:
                 if not begun:
                     text, begun = text.removeprefix("\ufeff"), bool(text)
                 if not block:
+                    yield from [text] if text else []  # the last line ends in \r
                     break
                 offset += len(block)
                 pending = len(decoder.getstate()[0])
@@ -55,6 +70,12 @@ def read_blocks(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if offset == 0:
         raise UserError(f"{path}: is empty; give it some text")
+
+
+def _refuse_kinds(path: Path, block: bytes) -> None:
+    for start, (kind, hint) in KINDS.items():
+        if block.startswith(start):
+            raise UserError(f"{path}: is {kind}, not UTF-8 text; {hint}")
 
 
 def _refuse_nul(path: Path, block: bytes, offset: int) -> None:

@@ -37,6 +37,10 @@ def test_blocks_of_any_size_give_the_same_text(tmp_path, monkeypatch, size):
         ("äöü".encode() + b"\xe2\x82x", "byte 6: is not UTF-8"),
         (b"text\0more", "byte 4: is a NUL byte"),
         (b"", "is empty"),
+        ("text".encode("utf-16"), "is UTF-16 or UTF-32, not UTF-8 text; save it as UTF-8"),
+        (b"\x1f\x8b\x08", "is packed (gzip), not UTF-8 text; unpack it first"),
+        (b"%PDF-1.4\n1 0 obj\n", "is a PDF document, not UTF-8 text; save it as text"),
+        (b"{\\rtf1\\ansi text}", "is an RTF document"),
     ],
 )
 def test_a_file_that_is_no_text_is_one_line_with_the_offset(tmp_path, monkeypatch, size, content, message):
@@ -46,6 +50,14 @@ def test_a_file_that_is_no_text_is_one_line_with_the_offset(tmp_path, monkeypatc
         list(read_blocks(path))
     assert str(error.value).startswith(str(path)) and message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
+def test_lines_end_alike_whatever_system_wrote_them(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(tokens, "BLOCK", size)
+    path = write(tmp_path / "a.txt", TEXT.replace("\n", "\r\n").encode())
+    assert "".join(read_blocks(path)) == TEXT
+    assert "".join(read_blocks(write(path, TEXT.replace("\n", "\r").encode()))) == TEXT
 
 
 def test_a_missing_file_is_one_line(tmp_path):
