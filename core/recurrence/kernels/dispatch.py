@@ -56,6 +56,9 @@ def run(
     way: Way | str = ""
     told: fused.Told | None = None
     who = watcher()
+    # Where grad mode is switched on within inference mode, torch's operations are not followed either. Who watches
+    # sees to that for itself, and a compiler cannot even ask.
+    followed = nullcontext() if who is not None or not torch.is_inference_mode_enabled() else torch.no_grad()
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
@@ -65,8 +68,7 @@ def run(
         if not isinstance(way, str):
             if told is not None and name == "eager":
                 fused.tell(cell, told)
-            # Where grad mode is switched on within inference mode, torch's operations are not followed either.
-            with torch.no_grad() if torch.is_inference_mode_enabled() else nullcontext():
+            with followed:
                 output, after = way(cell, x, state, where, mask)
             return output, after, name
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")
