@@ -65,8 +65,8 @@ APPS = ("captioning", "image", "language", "recommend", "similarity", "speech", 
 UTF16 = "a sentence\tof two\n".encode("utf-16-le")
 """without the byte order mark that would say so"""
 LATIN = b"caf\xe9 au lait\tmilk\n" * 20
-GZIP_CUT = gzip.compress(b"a\tb\n" * 5000)[:-20]
-BOMB = gzip.compress(bytes(80 << 20))
+GZIP_CUT = gzip.compress(b"a\tb\n" * 5000, mtime=0)[:-20]
+BOMB = gzip.compress(bytes(80 << 20), mtime=0)
 """80 KiB that come to 80 MiB"""
 
 
@@ -237,7 +237,7 @@ def texts() -> Iterator[Fault]:
     yield Fault(
         csv, "no column item or .*; its columns: userId, timestamp", holding("userId,timestamp\n1,2\n", "none.csv")
     )
-    packed = gzip.compress(b"session,item,time\n1,2,3\n") + BOMB
+    packed = gzip.compress(b"session,item,time\n1,2,3\n", mtime=0) + BOMB
     yield Fault(csv, "bomb.csv.gz: is packed 200 times over", holding(packed, "bomb.csv.gz"))
     tsv = "prepare --app translation --set data.source=tsv --set data.path={path}"
     yield Fault(tsv, "tab|column", holding("no tab here\n" * 20, "one.tsv"))

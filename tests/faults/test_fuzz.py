@@ -123,9 +123,9 @@ READERS: dict[str, tuple[Callable[[Path], bytes], str, Reader]] = {
     ),
     "quoted": (constant('a,b\n"x, y","say ""no"""\n"u\nv",w\n'), "q.csv", tables.read_table),
     "wide characters": (constant("a\tb\nx\ty\n".encode("utf-16")), "u.tsv", tables.read_table),
-    "zipped": (constant(gzip.compress(b"one\teins\n" * 50)), "t.tsv.gz", texts.read_lines),
+    "zipped": (constant(gzip.compress(b"one\teins\n" * 50, mtime=0)), "t.tsv.gz", texts.read_lines),
     "idx": (
-        constant(gzip.compress(b"\0\0\x08\x03\0\0\0\x02\0\0\0\x04\0\0\0\x04" + bytes(32))), "i.gz",
+        constant(gzip.compress(b"\0\0\x08\x03\0\0\0\x02\0\0\0\x04\0\0\0\x04" + bytes(32), mtime=0)), "i.gz",
         lambda path: idx.read(path, 3),
     ),
     "picture": (constant(picture()), "p.png", lambda path: images.pixels(images.load(path), (8, 8))),
