@@ -47,8 +47,9 @@ class _LengthsAndResets(nn.RNNBase):
         if isinstance(input, Tensor) and input.dim() == 3 and input.shape[1 if self.batch_first else 0] == 1:
             found = one_step.of_module(self, input, hx)
             return super().forward(input, hx) if found is None else found
-        if watcher() is None and self._served(input, hx):
-            return self._packed(input, hx) if isinstance(input, PackedSequence) else self._run(input, hx)
+        twin = self._serving(input, hx) if watcher() is None else None
+        if twin is not None:
+            return self._packed(twin, input, hx) if isinstance(input, PackedSequence) else self._run(twin, input, hx)
         result = super().forward(input, hx)
         return result
 
@@ -63,42 +64,47 @@ class _LengthsAndResets(nn.RNNBase):
             self.check_forward_args(input, hx, None)
             for state in hx if isinstance(hx, tuple | list) else (hx,):
                 check_kind("hx", state, input)
-        check_input(input, self._twin()._cell(0), "input", self.batch_first)
-        return self._run(input, hx, lengths, reset)
+        twin = self._twin()
+        check_input(input, twin._cell(0), "input", self.batch_first)
+        return self._run(twin, input, hx, lengths, reset)
 
-    def _served(self, input: Any, hx: Any) -> bool:
-        """Whether our kernels compute this plain call; whatever torch would refuse is left to torch."""
+    def _serving(self, input: Any, hx: Any) -> Recurrent | None:
+        """The network whose kernels compute this plain call; None: torch does, and refuses what it would refuse."""
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         self._update_flat_weights()
         tensors = (data, *states, *self._flat_weights)
         if not all(_usual(tensor) for tensor in tensors) or torch.is_autocast_enabled("cpu"):
-            return False
+            return None
         if data.dim() != (2 if packed else 3) or data.shape[-1] != self.input_size or data.numel() == 0:
-            return False
+            return None
         rows = int(input.batch_sizes[0]) if packed else data.shape[0 if self.batch_first else 1]
         wanted = [(self.num_layers * (1 + self.bidirectional), rows, width) for width in self._widths()]
         if states and [tuple(state.shape) for state in states] != wanted:
-            return False
+            return None
         if [cast(Tensor, weight).shape for weight in self._flat_weights] != self._frame().shapes:
-            return False
-        return all(dispatch.hindrance("fused", cast(Cell, cell), data, None) is None for cell in self._twin().cells)
+            return None
+        twin = self._twin()
+        able = all(dispatch.hindrance("fused", cast(Cell, cell), data, None) is None for cell in twin.cells)
+        return twin if able else None
 
     def _widths(self) -> list[int]:
         """Units of each state tensor."""
         return [self.proj_size or self.hidden_size, *([self.hidden_size] if self.mode == "LSTM" else [])]
 
-    def _run(self, input: Tensor, hx: Any, lengths: Any = None, reset: Tensor | None = None) -> tuple[Tensor, Any]:
+    def _run(
+        self, twin: Recurrent, input: Tensor, hx: Any, lengths: Any = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         x = input.transpose(0, 1) if self.batch_first else input
         state = None if hx is None else tuple(hx) if isinstance(hx, tuple | list) else (hx,)
-        output, after = self._twin()._sequence(x, state, lengths, reset)
+        output, after = twin._sequence(x, state, lengths, reset)
         return (output.transpose(0, 1) if self.batch_first else output), (after if len(after) > 1 else after[0])
 
-    def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+    def _packed(self, twin: Recurrent, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         """A padded batch in between: the kernels leave the padding out again."""
         x, lengths = pad_packed_sequence(input, batch_first=self.batch_first)
-        output, after = self._run(x, hx, lengths)
+        output, after = self._run(twin, x, hx, lengths)
         output = output.transpose(0, 1) if self.batch_first else output
         if input.sorted_indices is not None:
             output = output.index_select(1, input.sorted_indices)
