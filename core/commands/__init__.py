@@ -97,12 +97,17 @@ def _notices_only() -> None:
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
         if str(message) not in told:
-            print(f"note: {one_line(str(message))}", file=sys.stderr)
+            note(str(message))
         told.add(str(message))
 
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", Notice)
     warnings.showwarning = tell
+
+
+def note(text: str) -> None:
+    """What the user is told beside the results."""
+    print(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def chosen(app: str | None) -> list[str]:

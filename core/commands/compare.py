@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from core import app as apps
 from core.app import App
+from core.commands import note
 from core.config import flat
 from core.console import duration, say, show_table
 from core.errors import UsageError, UserError, did_you_mean
@@ -74,8 +75,8 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     found = ask_all(client, names, question)
     if as_csv:
         _print_csv([row for one in found for row in exact(one)])
-        for note in (f"{one.app}: {note}" for one in found if one.confounded for note in one.notes):
-            print(f"note: {note}", file=sys.stderr)
+        for text in (f"{one.app}: {said}" for one in found if one.confounded for said in one.notes):
+            note(text)
     else:
         for one in found:
             _show(one, question)
@@ -102,7 +103,7 @@ def ask_all(
         except UserError as error:
             if isinstance(error, UsageError) or (number == len(names) and not found):
                 raise
-            print(f"note: {name} is left out: {error}", file=sys.stderr)
+            note(f"{name} is left out: {error}")
     return corrected(found)
 
 
@@ -209,8 +210,8 @@ def _show(found: Comparison, question: Question) -> None:
     show_table(title(found, question.equal), table(found, apps.load(found.app).unit))
     if len(found.groups) > 1:
         say(explained(found))
-    for note in found.notes:
-        say(f"note: {note}")
+    for text in found.notes:
+        say(f"note: {text}")
 
 
 def _publish(client: MlflowClient, found: Sequence[Comparison], question: Question) -> Path:

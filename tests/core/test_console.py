@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from core import console
-from core.commands import run
+from core.commands import note, run
 from core.errors import UserError, harmless, one_line
 
 STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\u202eabc\x00\x7f\udc80"
@@ -45,3 +45,8 @@ def test_an_error_that_names_a_hostile_file_is_one_harmless_line(capfd: pytest.C
         run(command)
     said = capfd.readouterr().err
     assert said == f"error: a{WRITTEN}\\nb: no such file\n"
+
+
+def test_a_note_on_the_name_of_a_run_is_one_harmless_line(capfd: pytest.CaptureFixture[str]) -> None:
+    note(f"run {STEERING}\nb is left out")
+    assert capfd.readouterr().err == f"note: run {WRITTEN}\\nb is left out\n"
