@@ -1,13 +1,15 @@
 """From texts to token streams on the disk, and from there to windows.
 
-A prepared set is a vocabulary (in `facts.json`, with the counts of each split) and three streams of token numbers.
+A prepared set is three streams of token numbers, and in `facts.json` the vocabulary, the counts of each split, and
+where the documents of val and test begin.
 """
 
 import json
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
-from apps.language.sources import SPLITS, Source
+from apps.language.sources import SPLITS, Source, Split
 from core.app import Data
 from core.data.files import read_json, write_json
 from core.data.store import Prepared, Store
@@ -16,7 +18,7 @@ from core.sequence.stream import TokenWriter, open_tokens, stream_loader
 from core.sequence.tokens import Tokeniser, Units, whole_words
 
 NAME = "language"
-VERSION = 1
+VERSION = 2
 """part of the specification: raise it when the same settings give other tokens"""
 STEPS = 200
 """of a window in evaluation, where windows only bound the memory"""
@@ -33,22 +35,33 @@ def prepare(store: Store, source: Source, *, units: Units, size: int) -> Prepare
         blocks = source.read("train")
         blocks = blocks if units == "characters" else whole_words(blocks, "the training split")
         tokeniser = Tokeniser.fit(blocks, units, size)
-        counts = {split: _encode(folder, source, split, tokeniser) for split in SPLITS}
-        write_json(folder / "facts.json", {"tokeniser": tokeniser.to_json(), "counts": counts})
+        facts: dict[str, Any] = {"tokeniser": tokeniser.to_json(), "counts": {}, "documents": {}}
+        for split in SPLITS:
+            facts["counts"][split], facts["documents"][split] = _encode(folder, source, split, tokeniser)
+        write_json(folder / "facts.json", facts)
 
     return store.prepare(NAME, {"version": VERSION, **source.spec, "units": units, "size": size}, write)
 
 
-def _encode(folder: Path, source: Source, split: Any, tokeniser: Tokeniser) -> dict[str, int]:
-    """Write a split's stream; its tokens, those unknown, and the characters of text that they stand for."""
-    unknown = 0
+def _encode(
+    folder: Path, source: Source, split: Split, tokeniser: Tokeniser
+) -> tuple[dict[str, int], list[tuple[str, int]]]:
+    """Write a split's stream; (its tokens and those unknown, its documents by the place of their first token)."""
+    documents = source.documents(split) if split != "train" else []
+    starts = [start for _, start in documents]
+    unknown, at, found = 0, 0, list[tuple[str, int]]()
     with TokenWriter(folder / f"{split}.tokens", len(tokeniser)) as writer:
-        for numbers in tokeniser.encode_blocks(source.read(split), f"the {split} split"):
+        for text in tokeniser.recut(source.read(split), f"the {split} split"):
+            numbers = tokeniser.encode(text)
+            begun = documents[len(found) : bisect_left(starts, at + len(text))]
+            places = tokeniser.places(text, numbers, [start - at for _, start in begun])
+            found += [(name, writer.count + place) for (name, _), place in zip(begun, places, strict=True)]
             unknown += numbers.count(-1 if tokeniser.unknown is None else tokeniser.unknown)
             writer.write(numbers)
+            at += len(text)
     if writer.count == 0:
         raise UserError(f"data.source={source.spec['source']}: the {split} split has no tokens; give it more text")
-    return {"tokens": writer.count, "unknown": unknown}
+    return {"tokens": writer.count, "unknown": unknown}, found
 
 
 def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, seed: int) -> Data:
@@ -61,13 +74,21 @@ def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, se
     tokeniser = Tokeniser.from_json(facts["tokeniser"])
     streams = {split: open_tokens(prepared.folder / f"{split}.tokens", len(tokeniser)) for split in SPLITS}
     where = f"{prepared.spec['source']}, the train split"
+
+    def whole(split: Split) -> Any:
+        documents = facts["documents"][split]
+        return stream_loader(
+            streams[split], batch=1, steps=STEPS, first=tokeniser.first, name=f"the {split} split",
+            documents=documents if len(documents) > 1 else (),
+        )  # fmt: skip
+
     return Data(
         train=stream_loader(
             streams["train"], batch=batch, steps=window, first=tokeniser.first, name=where, randomised=randomised,
             seed=seed,
         ),
-        val=stream_loader(streams["val"], batch=1, steps=STEPS, first=tokeniser.first, name="the val split"),
-        test=stream_loader(streams["test"], batch=1, steps=STEPS, first=tokeniser.first, name="the test split"),
+        val=whole("val"),
+        test=whole("test"),
         facts={"tokeniser": facts["tokeniser"]},
         digest=prepared.digest,
         split=prepared.spec["split"],

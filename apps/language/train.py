@@ -21,7 +21,7 @@ MOST_COUNTED = 20_000_000
 SHOWN = 3
 """windows of an evaluation after which the model writes on, to be read"""
 STRETCH = 2000
-"""tokens whose windows are a group: what stands close together is about the same, and no independent draw"""
+"""tokens whose windows are a group in a text without documents: what stands close together is about the same"""
 
 
 def step(model: LanguageModel, batch: Window, state: Any = None) -> Step:
@@ -75,7 +75,7 @@ def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
                 "score": found[0].mean().item() / math.log(2),
                 "tokens": len(targets),
                 "characters": int(lengths[targets].sum()),
-                "group": f"stretch {(sums[0].tokens - len(targets)) // STRETCH:,}",
+                "group": window.document or f"stretch {(sums[0].tokens - len(targets)) // STRETCH:,}",
                 **{_column(way): own.sum().item() / math.log(2) for way, own in zip(ways, found, strict=True)},
             }
         )

@@ -262,9 +262,12 @@ def described(root: Path, splits: Splits, suffixes: Collection[str]) -> str:
 
 
 def kinds(files: Iterable[Path]) -> str:
-    """How many files there are of the most frequent kinds: `12 .md, 3 .txt`."""
+    """How many files there are of the most frequent kinds, and of others: `12 .md, 3 .txt, 2 .csv, 4 others`."""
     counts = Counter(file.suffix.lower() or file.name for file in files)
-    return ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(SHOWN))
+    shown = counts.most_common(SHOWN)
+    if others := counts.total() - sum(count for _, count in shown):
+        shown.append(("others" if others > 1 else "other", others))
+    return ", ".join(f"{count:,} {kind}" for kind, count in shown)
 
 
 def _counts(members: list[Labelled]) -> str:

@@ -5,7 +5,8 @@ a batch holds the next window of every row, so that the state carried from one b
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from core.errors import UserError
 from core.sequence.epochs import resumable
 
 Tokens = NDArray[np.unsignedinteger[Any]]
+Documents = Sequence[tuple[str, int]]
+"""(name, its first token's place in the stream) of each document, in the order of the stream"""
 SHORTEST = 5
 """steps of the shortest randomised window (AWD-LSTM)"""
 
@@ -34,6 +37,8 @@ class Window(NamedTuple):
     """what comes next, [T, B] int64"""
     usual: int
     """steps of a window of the usual size; T may differ"""
+    document: str = ""
+    """name of the document that the first target is of; empty where it is not known, or there are several rows"""
 
 
 class TokenWriter:
@@ -116,8 +121,9 @@ class _Rows(Dataset[Window]):
     Step t of row b reads token b * length + t - 1 and predicts token b * length + t; before the stream stands `first`.
     """
 
-    def __init__(self, tokens: Tokens, batch: int, steps: int, first: int) -> None:
+    def __init__(self, tokens: Tokens, batch: int, steps: int, first: int, documents: Documents = ()) -> None:
         self.tokens, self.steps, self.first = tokens, steps, first
+        self.names, self.starts = [name for name, _ in documents], [start for _, start in documents]
         self.length = len(tokens) // batch
         self._begins = np.arange(batch, dtype=np.int64) * self.length
 
@@ -130,12 +136,14 @@ class _Rows(Dataset[Window]):
         block = torch.from_numpy(self.tokens[np.maximum(wanted, 0)].astype(np.int64))
         if start == 0:
             block[0, 0] = self.first
-        return Window(block[:-1], block[1:], self.steps)
+        document = self.names[bisect(self.starts, start) - 1] if self.names and block.shape[1] == 1 else ""
+        return Window(block[:-1], block[1:], self.steps, document)
 
 
 def stream_loader(
-    tokens: Tokens, *, batch: int, steps: int, first: int, name: str, randomised: bool = False, seed: int = 0
-) -> "StatefulDataLoader[Window]":
+    tokens: Tokens, *, batch: int, steps: int, first: int, name: str, documents: Documents = (),
+    randomised: bool = False, seed: int = 0,
+) -> "StatefulDataLoader[Window]":  # fmt: skip
     """A loader of `Window`s over a token stream, that resumes in mid-epoch exactly.
 
     With `batch=1` every token of the stream is predicted once, as an evaluation wants it; otherwise the tokens that do
@@ -147,12 +155,13 @@ def stream_loader(
         steps: of a window.
         first: the token that is taken to stand before the stream.
         name: of the stream, for the error.
+        documents: that the stream consists of, the first one at its beginning; none where that is not known.
         randomised, seed: of `WindowSampler`.
 
     Raises:
         UserError: the stream is shorter than one window of every row.
     """
-    rows = _Rows(tokens, batch, steps, first)
+    rows = _Rows(tokens, batch, steps, first, documents)
     if rows.length < min(steps, 2 if batch == 1 else steps):
         raise UserError(
             f"{name}: has {len(tokens):,} tokens, but one window of {steps} steps in {batch} rows needs "

@@ -7,10 +7,12 @@ for what it does not know, and numbers the symbols by falling frequency, as adap
 import codecs
 import io
 import json
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -170,7 +172,24 @@ class Tokeniser:
 
     def encode_blocks(self, blocks: Iterable[str], name: str) -> Iterator[list[int]]:
         """Numbers of a text that comes in pieces cut anywhere; raises UserError as `whole_words`."""
-        yield from map(self.encode, blocks if self.units == "characters" else whole_words(blocks, name))
+        yield from map(self.encode, self.recut(blocks, name))
+
+    def recut(self, blocks: Iterable[str], name: str) -> Iterable[str]:
+        """The same text in pieces that can be encoded one by one; raises UserError as `whole_words`."""
+        return blocks if self.units == "characters" else whole_words(blocks, name)
+
+    def places(self, text: str, numbers: Sequence[int], characters: Sequence[int]) -> list[int]:
+        """How many of a text's `numbers` stand before each of some places in it, which rise.
+
+        A place is counted in characters, and is where a word or a line begins; a piece across it stands before it.
+        """
+        if self.units == "characters":
+            return list(characters)
+        if self.units == "words":
+            parts = (len(_words(text[start:end])) for start, end in pairwise((0, *characters)))
+            return list(accumulate(parts))
+        ends = list(accumulate(self.lengths[number] for number in numbers))
+        return [bisect_left(ends, character) + (character > 0) for character in characters]
 
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of `numbers`."""

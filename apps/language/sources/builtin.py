@@ -6,33 +6,44 @@ been read in training.
 
 import hashlib
 from collections.abc import Iterator
+from itertools import accumulate
 
-from apps.language.sources import Source, Split
+from apps.language.sources import SPLITS, Documents, Source, Split
 
 SHARE = 0.06
 """of the text that goes to val, and as much to test"""
+BETWEEN = "\n\n\n"
+"""between two topics"""
 
 
 def source() -> Source:
     """The text of whole topics, in an order that their names decide."""
-    texts = _splits()
+    topics = _topics()
+    names = _splits(topics)
+    texts = {split: BETWEEN.join(topics[name] for name in names[split]) + "\n" for split in SPLITS}
     content = hashlib.sha256(repr(texts).encode()).hexdigest()
 
     def read(split: Split) -> Iterator[str]:
         yield texts[split]
 
-    return Source({"source": "builtin", "content": content, "split": "by hash of the topic"}, read)
+    def documents(split: Split) -> Documents:
+        starts = accumulate((len(topics[name] + BETWEEN) for name in names[split]), initial=0)
+        return list(zip(names[split], starts, strict=False))
+
+    return Source({"source": "builtin", "content": content, "split": "by hash of the topic"}, read, documents)
 
 
-def _splits() -> dict[str, str]:
-    topics = _topics()
+def _splits(topics: dict[str, str]) -> dict[Split, list[str]]:
+    """Names of the topics of each split."""
     limit = SHARE * sum(map(len, topics.values()))
-    texts: dict[str, list[str]] = {"test": [], "val": [], "train": []}
+    found: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
     for name in sorted(topics, key=lambda name: hashlib.sha256(name.encode()).digest()):
         # The first split that still has room; a long topic stays whole, and goes to train.
-        fits = (split for split in ("test", "val") if sum(map(len, texts[split])) + len(topics[name]) <= limit)
-        texts[next(fits, "train")].append(topics[name])
-    return {split: "\n\n\n".join(parts) + "\n" for split, parts in texts.items()}
+        held_out: tuple[Split, ...] = ("test", "val")
+        sizes = {split: sum(len(topics[other]) for other in found[split]) for split in held_out}
+        fits = (split for split in held_out if sizes[split] + len(topics[name]) <= limit)
+        found[next(fits, "train")].append(name)
+    return found
 
 
 def _topics() -> dict[str, str]:

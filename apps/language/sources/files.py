@@ -6,8 +6,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from apps.language.sources import SPLITS, Source, Split
-from core.data import folders
+from apps.language.sources import SPLITS, Documents, Source, Split
+from core.data import copies, folders, tables
 from core.errors import UserError
 from core.sequence.tokens import read_blocks
 
@@ -28,32 +28,44 @@ def source(path: Path | None, held_out: float) -> Source:
     Raises:
         UserError: no such file, no text file in the folder, or one that is no UTF-8 text.
     """
-    paths, notes = _find(path)
-    digest, length = hashlib.sha256(), 0
-    for block in _blocks(paths):
+    root, paths, notes = _find(path)
+    digest, length, starts = hashlib.sha256(), 0, dict[str, int]()
+    for file, block in _texts(paths):
+        starts.setdefault(str(file.relative_to(root)), length)
         digest.update(block.encode())
         length += len(block)
     shares = (0.0, 1 - held_out, 1 - held_out / 2, 1.0)
     cuts = _at_lines(paths, [round(length * share) for share in shares], length)
     rule = f"the last {held_out:g} of the text"
     spec = {"source": "file", "content": digest.hexdigest(), "cuts": cuts, "split": rule}
-    return Source(spec, partial(_read, paths, cuts), notes)
+    if len(starts) > 1:
+        spec["documents"] = hashlib.sha256(repr(starts).encode()).hexdigest()
+    return Source(spec, partial(_read, paths, cuts), partial(_documents, starts, cuts), notes)
 
 
 def _read(paths: list[Path], cuts: list[int], split: Split) -> Iterator[str]:
     number = SPLITS.index(split)
     start, end, at = cuts[number], cuts[number + 1], 0
-    for block in _blocks(paths):
+    for _, block in _texts(paths):
         if at + len(block) > start and at < end:
             yield block[max(start - at, 0) : end - at]
         at += len(block)
+
+
+def _documents(starts: dict[str, int], cuts: list[int], split: Split) -> Documents:
+    """The files that a split has text of."""
+    number = SPLITS.index(split)
+    start, end = cuts[number], cuts[number + 1]
+    ends = [*list(starts.values())[1:], cuts[-1]]
+    files = zip(starts.items(), ends, strict=True)
+    return [(name, max(begin - start, 0)) for (name, begin), last in files if last > start and begin < end]
 
 
 def _at_lines(paths: list[Path], cuts: list[int], length: int) -> list[int]:
     """The cuts, each moved behind the next line end where one is near."""
     moved: list[int] = []
     at, tail, rest = 0, "", cuts[1:-1]
-    for block in chain(_blocks(paths), [" " * NEAR]):
+    for _, block in chain(_texts(paths), [(None, " " * NEAR)]):
         text, begin = tail + block, at - len(tail)
         while rest and rest[0] + NEAR <= begin + len(text):
             found = text.find("\n", rest[0] - begin, rest[0] - begin + NEAR)
@@ -64,26 +76,28 @@ def _at_lines(paths: list[Path], cuts: list[int], length: int) -> list[int]:
     return [0, *(min(cut, length) for cut in moved), length]
 
 
-def _blocks(paths: list[Path]) -> Iterator[str]:
-    """The texts one after the other; each ends its last line, so that no word of one continues in the next."""
+def _texts(paths: list[Path]) -> Iterator[tuple[Path, str]]:
+    """(file, a piece of it); each file ends its last line, so that no word of one continues in the next."""
     for number, path in enumerate(paths, start=1):
         block = ""
         for block in read_blocks(path):
-            yield block
+            yield path, block
         if number < len(paths) and not block.endswith("\n"):
-            yield "\n"
+            yield path, "\n"
 
 
-def _find(path: Path | None) -> tuple[list[Path], tuple[str, ...]]:
-    """(the files, what the user should be told of them)."""
+def _find(path: Path | None) -> tuple[Path, list[Path], tuple[str, ...]]:
+    """(the folder, the files, what the user should be told of them)."""
     if path is None:
         raise UserError("data.source=file: add --set data.path=FILE, a text file or a folder of text files")
     if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder")
     if not path.is_dir():
-        return [path], ()
+        return path.parent, [path], tuple(_table_note(path))
     there = sorted(folders.walk(path), key=lambda file: file.relative_to(path).parts)
     found = [file for file in there if file.suffix.lower() in ENDINGS and file.stat().st_size]
+    for file in found:
+        folders.check_name(file)
     if not found:
         known = ", ".join(sorted(ENDINGS))
         raise UserError(
@@ -93,4 +107,13 @@ def _find(path: Path | None) -> tuple[list[Path], tuple[str, ...]]:
     said = f"{path}: {len(found):,} text files ({folders.kinds(found)})" + (
         f"; passed over: {others}" if others else ""
     )
-    return found, (said,)
+    kept, twice = copies.first_of_each(found)
+    return path, kept, (said, *copies.once_note(path, twice))
+
+
+def _table_note(path: Path) -> Iterator[str]:
+    if path.suffix.lower() in tables.ENDINGS:
+        yield (
+            f"{path}: is read as it stands, with what is between its values and the names of its columns; to train on "
+            "the text of one column, save that as a text file"
+        )

@@ -1,10 +1,12 @@
 """Published texts in words: Penn Treebank and WikiText-2."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
+from itertools import accumulate
 
-from apps.language.sources import SPLITS, Source, Split
+from apps.language.sources import SPLITS, Documents, Source, Split
 from core.data.fetch import RemoteFile
 from core.data.store import Store
 from core.errors import UserError
@@ -38,6 +40,8 @@ WIKITEXT2 = RemoteFile(
 MEMBERS = {
     split: f"wikitext-2/wiki.{name}.tokens" for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True)
 }
+TITLE = re.compile(r" = [^=].* = \n")
+"""the first line of an article; a section's has more signs"""
 
 
 def ptb(store: Store) -> Source:
@@ -63,4 +67,11 @@ def wikitext2(store: Store) -> Source:
                 f"{path}: has no {MEMBERS[split]} ({error}); remove it, so that it is fetched anew"
             ) from None
 
-    return Source({"source": "wikitext2", "sha256": WIKITEXT2.sha256, "split": "publisher's"}, read)
+    def documents(split: Split) -> Documents:
+        lines = list(read(split))
+        starts = accumulate(map(len, lines), initial=0)
+        found = [(line.strip(" =\n"), start) for line, start in zip(lines, starts, strict=False) if TITLE.match(line)]
+        # The first article begins behind an empty line.
+        return [(name, start if number else 0) for number, (name, start) in enumerate(found)]
+
+    return Source({"source": "wikitext2", "sha256": WIKITEXT2.sha256, "split": "publisher's"}, read, documents)

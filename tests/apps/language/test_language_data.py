@@ -9,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from apps.language import batches, prepare
+from apps.language import batches, model, prepare
 from apps.language.config import LanguageConfig
 from apps.language.sources import SPLITS, builtin, files, published
+from apps.language.train import evaluate
 from core.data.fetch import RemoteFile
 from core.data.store import Store
 from core.errors import UserError
@@ -56,8 +57,76 @@ def test_a_folder_of_texts_of_any_kind(tmp_path):
     source = files.source(root, 0.5)
     # No word of one text goes on in the next.
     assert "".join(p for split in SPLITS for p in source.read(split)) == "# One\n<p>Two</p>\nThree\nFour"
-    said = f"{root}: 4 text files (1 .md, 1 .html, 1 .rst); passed over: 1 .jpg, 1 .py, 1 .pdf"
+    said = f"{root}: 4 text files (1 .md, 1 .html, 1 .rst, 1 other); passed over: 1 .jpg, 1 .py, 1 .pdf"
     assert source.notes == (said,)
+
+
+def written(root, texts):
+    root.mkdir()
+    for name, text in texts.items():
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("units", ["characters", "words", "pieces"])
+def test_a_window_of_val_and_test_knows_the_file_that_it_is_of(tmp_path, units):
+    texts = {f"{letter}.txt": "\n".join([f"{letter}{letter} {letter}" * 9] * 12) for letter in "abcdefghij"}
+    config = configured(written(tmp_path / "own", texts), f"data.units={units}", "data.held_out=0.7")
+    prepare(config, Store(tmp_path / "store"))
+    data = batches(config, Store(tmp_path / "store"))
+    tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
+    for split, names in (("val", "defg"), ("test", "ghij")):
+        rows = getattr(data, split).dataset
+        assert rows.names == [f"{name}.txt" for name in names]
+        got = np.diff([*rows.starts, len(rows.tokens)]).tolist()
+        whole = [len(tokeniser.encode(texts[name] + "\n" * (name != "j.txt"))) for name in rows.names]
+        # The splits are cut in the middle of d and g; what follows there is whole.
+        assert rows.starts[0] == 0 and 0 < got[0] < whole[0] and got[1:-1] == whole[1:-1]
+        assert got[-1] == whole[-1] if split == "test" else 0 < got[-1] < whole[-1]
+
+
+def test_the_records_of_an_evaluation_are_grouped_by_document(tmp_path):
+    letters = "abcdefghijklmnopqrst"
+    texts = {"0.txt": letters} | {f"{letter}.txt": letter * 700 for letter in letters}
+    config = configured(written(tmp_path / "own", texts), "data.held_out=0.4")
+    prepare(config, Store(tmp_path / "store"))
+    data = batches(config, Store(tmp_path / "store"))
+    records = evaluate(model(config, data.facts).eval(), data.test).records
+    assert [record["group"] for record in records] == [f"{record['reference'][0]}.txt" for record in records]
+    assert len({record["group"] for record in records}) == 4
+    assert all(not window.document for window in data.train)
+
+
+def test_a_text_without_documents_has_none(text_file, tmp_path):
+    prepare(configured(text_file), Store(tmp_path / "store"))
+    data = batches(configured(text_file), Store(tmp_path / "store"))
+    assert {window.document for window in data.test} == {""}
+
+
+def test_files_that_are_there_twice_are_read_once_and_named(tmp_path):
+    texts = {"a.txt": TEXT, "b.txt": TEXT[:-1] + "!", "c.txt": "more\n", "z.txt": TEXT, "z2.txt": TEXT}
+    source = files.source(written(tmp_path / "own", texts), 0.1)
+    assert "".join(piece for split in SPLITS for piece in source.read(split)) == TEXT + TEXT[:-1] + "!\nmore\n"
+    said = "2 files are copies and are passed over, byte for byte: z.txt is a.txt, z2.txt is a.txt"
+    assert source.notes[1:] == (said,)
+
+
+def test_other_names_of_the_same_texts_are_another_set(tmp_path):
+    one, two = (files.source(written(tmp_path / name, {f"{name}.txt": "x\n", "z.txt": TEXT}), 0.1) for name in "ab")
+    assert one.spec != two.spec
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.TSV", "own.jsonl", "own.json"])
+def test_a_table_that_is_read_as_a_text_is_named(tmp_path, name):
+    (tmp_path / name).write_text(TEXT)
+    (note,) = files.source(tmp_path / name, 0.1).notes
+    assert note.startswith(f"{tmp_path / name}: is read as it stands") and "\n" not in note
+
+
+def test_kinds_that_are_passed_over_are_all_counted(tmp_path):
+    names = ["a.txt", "b.csv", "c.json", "d.jsonl", "e.tsv", "f.tsv"]
+    (note,) = files.source(written(tmp_path / "own", {name: f"{name}\n" * 30 for name in names}), 0.1).notes
+    assert note.endswith("1 text files (1 .txt); passed over: 2 .tsv, 1 .csv, 1 .json, 1 other")
 
 
 def test_what_was_read_is_said_with_the_data(tmp_path):
@@ -90,6 +159,10 @@ def test_builtin_splits_share_no_topic_and_no_paragraph():
     total = sum(map(len, texts.values()))
     assert total > 300_000
     assert all(0.03 < len(texts[split]) / total < 0.08 for split in ("val", "test"))
+    for split in SPLITS:
+        begun = [(name, texts[split][start - 3 : start]) for name, start in source.documents(split)]
+        assert begun[0][1] == "" and {before for _, before in begun[1:]} == {"\n\n\n"}
+    assert "lambda" in {name for split in SPLITS for name, _ in source.documents(split)}
     paragraphs = [{p for p in text.split("\n\n") if p.strip()} for text in texts.values()]
     assert all(not a & b for a, b in (*pairwise(paragraphs), (paragraphs[0], paragraphs[2])))
     assert builtin.source().spec == source.spec
@@ -192,6 +265,16 @@ def test_wikitext_is_read_from_its_archive(tmp_path, monkeypatch):
     config = LanguageConfig().override(["data.source=wikitext2", "data.units=words", "train.window=20"])
     tokeniser, found = streams(config, Store(tmp_path / "store"))
     assert tokeniser.decode(found["val"][:4].tolist()) == "= <unk> =\n"
+
+
+def test_the_documents_of_wikitext_are_its_articles(tmp_path, monkeypatch):
+    text = " \n = One = \n \n = = History = = \n words \n = Two Three = \n more \n"
+    path = wikitext(tmp_path, dict.fromkeys(SPLITS, text))
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(published, "WIKITEXT2", RemoteFile("wikitext2/wikitext-2-v1.zip", (), sha))
+    monkeypatch.setenv("UNROLL_MIRROR", str(tmp_path / "mirror"))
+    found = published.wikitext2(Store(tmp_path / "store")).documents("test")
+    assert found == [("One", 0), ("Two Three", text.index(" = Two"))]
 
 
 def test_an_archive_without_the_texts_is_one_line(tmp_path, monkeypatch):

@@ -148,3 +148,14 @@ def test_digits_can_be_pieces_of_their_own():
     assert single.decode(single.encode("ab 1234567890 12")) == "ab 1234567890 12"
     again = Tokeniser.from_json(single.to_json())
     assert again.encode("12 ab") == single.encode("12 ab")
+
+
+@pytest.mark.parametrize("units", ["characters", "words", "pieces"])
+def test_the_places_of_lines_among_the_numbers_of_a_text(units):
+    lines = ["the cat sat\n", "\n", "on  thé 猫\n", "the cat sat\n"]
+    text = "".join(lines)
+    tokeniser = Tokeniser.fit([text] * 20, units, 300)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
+    numbers = tokeniser.encode(text)
+    for start, place in zip(starts, tokeniser.places(text, numbers, starts), strict=True):
+        assert tokeniser.encode(text[:start]) == numbers[:place]
