@@ -15,7 +15,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from core.training.statistics import Difference, Spread, difference, power, units
 

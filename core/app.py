@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
+
+from typing_extensions import TypeVar  # typing's own has a default only from Python 3.13 on
 
 from core.config import Config
 from core.errors import UserError, did_you_mean
@@ -26,18 +28,23 @@ if TYPE_CHECKING:  # the command line lists applications without waiting for tor
 
 ENTRY_POINTS = "unroll.apps"
 
+# The types that an application brings. An `App` or `Data` of which they are not said is one of any application.
+ConfigT = TypeVar("ConfigT", bound=Config, default=Any)
+ModelT = TypeVar("ModelT", bound="nn.Module", default=Any)
+BatchT = TypeVar("BatchT", default=Any)
+
 
 @dataclass(frozen=True)
-class Data:
-    """What `App.data` gives: the batches of each split, and what a model must know of the data.
+class Data(Generic[BatchT]):
+    """What `App.data` gives: the batches (of type BatchT) of each split, and what a model must know of the data.
 
     A batch is any nesting of tuples, named tuples and dicts that holds tensors and plain values. `train` must be
     resumable: a `torchdata.stateful_dataloader.StatefulDataLoader` (see `core.sequence.batching`).
     """
 
-    train: Iterable[Any]
-    val: Iterable[Any]
-    test: Iterable[Any]
+    train: Iterable[BatchT]
+    val: Iterable[BatchT]
+    test: Iterable[BatchT]
     facts: dict[str, Any]
     """vocabulary, sizes, normalisation: plain JSON values, saved with every model; with the config it rebuilds one"""
     digest: str
@@ -110,52 +117,56 @@ class Score:
 
 
 @dataclass(frozen=True)
-class App:
-    """An application: one frozen value of plain functions. See `docs/new-app.md`."""
+class App(Generic[ConfigT, ModelT, BatchT]):
+    """An application: one frozen value of plain functions, typed with its own config, model and batch.
+
+    Written `APP: App[MyConfig, MyModel, MyBatch] = App(...)`, a type checker holds every function to these three; they
+    mean nothing at run time. See `docs/new-app.md`.
+    """
 
     about: str
     """one line"""
-    presets: Mapping[str, Config]
+    presets: Mapping[str, ConfigT]
     """at least "default" and "smoke", both on built-in data; smoke takes a minute at most on one core"""
-    prepare: "Callable[[Any, Store], None]"
+    prepare: "Callable[[ConfigT, Store], None]"
     """(config, store): sources -> verified, prepared splits in the store; a second time it does nothing"""
-    data: "Callable[[Any, Store], Data]"
+    data: "Callable[[ConfigT, Store], Data[BatchT]]"
     """(config, store) -> batches of every split, and the facts"""
-    model: "Callable[[Any, dict[str, Any]], nn.Module]"
+    model: "Callable[[ConfigT, dict[str, Any]], ModelT]"
     """(config, facts) -> the network, with fresh weights. It holds all that `predict` needs, so that a saved model
     (weights, config, facts) works without the data"""
-    step: "Callable[[nn.Module, Any, Any], Step]"
+    step: "Callable[[ModelT, BatchT, Any], Step]"
     """(model, batch, state) -> the loss on a batch; `state` is what the last Step carried, None at an epoch's start. It
     takes the batches of val too: of equal scores the lower loss decides"""
-    evaluate: "Callable[[nn.Module, Iterable[Any]], Report]"
+    evaluate: "Callable[[ModelT, Iterable[BatchT]], Report]"
     """(model, batches of one split) -> metrics and records; free-running, in eval mode, without gradients"""
-    predict: "Callable[[nn.Module, Sequence[Any]], list[Any]]"
+    predict: "Callable[[ModelT, Sequence[Any]], list[Any]]"
     """(model, inputs as typed on a command line) -> one output per input"""
     score: Score
     examples: tuple[Any, ...]
     """a few inputs for `predict` to try"""
     unit: str = "examples"
     """what `Step.size` counts, in the plural: "tokens", "seconds of audio" """
-    figures: "Callable[[nn.Module, Iterable[Any], Report], dict[str, Figure]] | None" = None
+    figures: "Callable[[ModelT, Iterable[BatchT], Report], dict[str, Figure]] | None" = None
     """(model, batches of the test split, its report) -> pictures by name, logged with the run"""
-    baselines: "Callable[[Any, Data], dict[str, dict[str, float]]] | None" = None
+    baselines: "Callable[[ConfigT, Data[BatchT]], dict[str, dict[str, float]]] | None" = None
     """(config, data) -> test metrics of simple methods, by the method's name, the score among them: what the
     network must beat"""
     read: "Callable[[Path], list[Any]] | None" = None
     """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line. The path "-" is standard
     input: core.data.text and core.data.tables read it"""
-    stream: "Callable[[nn.Module, Any], Iterator[str]] | None" = None
+    stream: "Callable[[ModelT, Any], Iterator[str]] | None" = None
     """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
-    scores: "Callable[[nn.Module, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
+    scores: "Callable[[ModelT, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
     """(model, file) -> a row for each piece of the file, and pictures by name, for `invoke predict --score FILE`"""
-    ensemble: "Callable[[Sequence[nn.Module]], nn.Module] | None" = None
+    ensemble: "Callable[[Sequence[ModelT]], nn.Module] | None" = None
     """(models of several runs) -> one for `evaluate` and `predict` that joins them, for --run A --run B"""
-    score_of: "Callable[[Any], Score] | None" = None
+    score_of: "Callable[[ConfigT], Score] | None" = None
     """(config) -> the score of an application whose tasks are measured in different ways; `score` is the default's"""
     name: str = ""
     """set on loading, to the folder's or the entry point's name"""
 
-    def config(self, preset: str = "default", settings: Iterable[str] = ()) -> Config:
+    def config(self, preset: str = "default", settings: Iterable[str] = ()) -> ConfigT:
         """The named preset with `key=value` settings applied.
 
         Raises:
@@ -167,7 +178,7 @@ class App:
         _check_cell(config)
         return config
 
-    def network(self, config: Any, facts: dict[str, Any]) -> "nn.Module":
+    def network(self, config: ConfigT, facts: dict[str, Any]) -> ModelT:
         """`model`, with one line for what cannot be built: a cell that is gone, sizes that do not fit together."""
         _check_cell(config)
         try:
@@ -176,12 +187,12 @@ class App:
             reason = " ".join(str(error).split())
             raise UserError(f"{self.name}: no model can be built from these settings: {reason}") from error
 
-    def judging(self, config: Any) -> "App":
+    def judging(self, config: ConfigT) -> Self:
         """This application with the score that runs of `config` are judged by."""
         return replace(self, score=self.score_of(config)) if self.score_of else self
 
 
-def _check_cell(config: Any) -> None:
+def _check_cell(config: Config) -> None:
     from core.recurrence import CELLS  # not at the top: listing applications shall not wait for torch
 
     cell = getattr(config.model, "cell", None)

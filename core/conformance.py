@@ -61,7 +61,8 @@ class Subject:
     def model(self, data: Data) -> nn.Module:
         """A fresh model, the same every time."""
         seed_everything(0, verbose=False)
-        return self.app.network(self.config, data.facts)
+        network: nn.Module = self.app.network(self.config, data.facts)
+        return network
 
 
 def presets_round_trip(subject: Subject) -> None:

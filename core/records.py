@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal
 
 import numpy as np
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from core.app import Data
+from core.app import BatchT, Data
 from core.config import Config, DataConfig, TrainConfig
 from core.data.files import read_jsonl, sha256, write_jsonl
 from core.data.store import Prepared, Store
@@ -62,7 +62,7 @@ class RecordsConfig(Config):
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(Generic[BatchT]):
     """What an application says of its records; `prepare` and `batches` are then its App.prepare and App.data."""
 
     name: str
@@ -75,7 +75,7 @@ class Records:
     """what the model must know of the training records, as plain JSON values"""
     length: Callable[[Record], int]
     """steps of a record"""
-    collate: Callable[[list[Record], dict[str, Any]], Any]
+    collate: Callable[[list[Record], dict[str, Any]], BatchT]
     """(some records, the facts) -> a batch"""
 
     def prepare(self, config: Any, store: Store) -> None:
@@ -86,7 +86,7 @@ class Records:
         """
         self._prepared(config, store)
 
-    def batches(self, config: Any, store: Store) -> Data:
+    def batches(self, config: Any, store: Store) -> Data[BatchT]:
         """Loaders of the three splits, in batches of similar lengths."""
         prepared = self._prepared(config, store)
         rows = {split: list(read_jsonl(prepared.folder / f"{split}.jsonl")) for split in SPLITS}

@@ -7,6 +7,7 @@ from typing import Any
 
 from apps.captioning import data, train
 from apps.captioning.config import PRESETS, CaptioningConfig
+from apps.captioning.data import Batch
 from apps.captioning.figures import figures
 from apps.captioning.model import Captioner, Decoding, Objective, build, pretrained
 from apps.captioning.reward import CiderReward
@@ -25,7 +26,7 @@ def prepare(config: CaptioningConfig, store: Store) -> None:
     _annotations(config, store, _prepared(config, store, _source(config)))
 
 
-def batches(config: CaptioningConfig, store: Store) -> Data:
+def batches(config: CaptioningConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     source, wanted = _source(config), config.train
     prepared = _prepared(config, store, source)
@@ -88,7 +89,7 @@ def _source(config: CaptioningConfig) -> Source:
             return folder.source(wanted.path)
 
 
-APP = App(
+APP: App[CaptioningConfig, Captioner, Batch] = App(
     about="pictures to captions",
     presets=PRESETS,
     prepare=prepare,

@@ -115,7 +115,9 @@ def annotate(store: Store, prepared: Prepared, make: Callable[[], torch.nn.Modul
     return store.prepare(f"{NAME}.annotations", {"pictures": prepared.digest, "encoder": spec}, write)
 
 
-def batches(prepared: Prepared, *, size: int, captions: int, seed: int, annotations: Prepared | None = None) -> Data:
+def batches(
+    prepared: Prepared, *, size: int, captions: int, seed: int, annotations: Prepared | None = None
+) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:

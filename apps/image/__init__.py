@@ -7,6 +7,7 @@ from typing import Any
 from apps.image import baselines, data, sources, train
 from apps.image.completion import PixelRNN
 from apps.image.config import PRESETS, ImageConfig
+from apps.image.data import Batch
 from apps.image.figures import figures
 from apps.image.model import Asked, Classifier, Denoiser, Network, Shape
 from apps.image.predict import predict
@@ -29,7 +30,7 @@ def prepare(config: ImageConfig, store: Store) -> None:
     data.prepare(store, _source(config, store), config.data.levels)
 
 
-def batches(config: ImageConfig, store: Store) -> Data:
+def batches(config: ImageConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     source, wanted = _source(config, store), config.train
     prepared = data.prepare(store, source, config.data.levels)
@@ -68,7 +69,7 @@ def _network(config: ImageConfig, facts: dict[str, Any]) -> Network:
             return Denoiser(shape, noise=config.train.noise, asked=asked, **shared)
 
 
-def compare(config: ImageConfig, data: Data) -> dict[str, dict[str, float]]:
+def compare(config: ImageConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Simple methods for the configured task, on the test split."""
     match config.train.task:
         case "classify":
@@ -90,7 +91,7 @@ def _source(config: ImageConfig, store: Store) -> sources.Source:
             return sources.published(wanted.source, store)
 
 
-APP = App(
+APP: App[ImageConfig, Network, Batch] = App(
     about="pictures read as sequences: their class, their missing part, or the same without noise",
     presets=PRESETS,
     prepare=prepare,

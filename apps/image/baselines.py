@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from apps.image.data import Batch
 from apps.image.reading import noisy
 from core.app import Data
 
@@ -19,7 +20,7 @@ MOST = 5000
 """training pictures that logistic regression is fitted to, at most, evenly spread over the split"""
 
 
-def classes(data: Data) -> Metrics:
+def classes(data: Data[Batch]) -> Metrics:
     """Nearest class mean, and logistic regression on the pixels (scikit-learn)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -41,7 +42,7 @@ def classes(data: Data) -> Metrics:
     }
 
 
-def bits(data: Data, keep: int) -> Metrics:
+def bits(data: Data[Batch], keep: int) -> Metrics:
     """Bits per pixel of three counts: of the level at each place; of the level given its left neighbour, anywhere; of
     the level given its left neighbour at each place, drawn towards the first where there are few.
 
@@ -61,7 +62,7 @@ def bits(data: Data, keep: int) -> Metrics:
     }
 
 
-def denoised(data: Data, noise: float) -> Metrics:
+def denoised(data: Data[Batch], noise: float) -> Metrics:
     """The noisy picture as it is, and a Gaussian filter over its pixels (SciPy), of the width that is best on val.
 
     Args:

@@ -109,7 +109,7 @@ def quantised(pixels: Pixels, levels: int, wanted: int) -> Pixels:
     return np.asarray(table[pixels])
 
 
-def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data:
+def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:

@@ -13,6 +13,7 @@ from core.app import App, Data, Score
 from core.data.store import Prepared, Store
 from core.errors import UserError
 from core.sequence.decoding import Sampling
+from core.sequence.stream import Window
 from core.sequence.tokens import Tokeniser
 
 
@@ -21,7 +22,7 @@ def prepare(config: LanguageConfig, store: Store) -> None:
     _prepared(config, store, _source(config, store))
 
 
-def batches(config: LanguageConfig, store: Store) -> Data:
+def batches(config: LanguageConfig, store: Store) -> Data[Window]:
     """Windows of the splits."""
     wanted, source = config.train, _source(config, store)
     made = data.batches(
@@ -70,12 +71,12 @@ def _source(config: LanguageConfig, store: Store) -> Source:
             return files.source(config.data.path, config.data.held_out)
 
 
-def baselines(config: LanguageConfig, data: Data) -> dict[str, dict[str, float]]:
+def baselines(config: LanguageConfig, data: Data[Window]) -> dict[str, dict[str, float]]:
     """Test figures of a Kneser-Ney model of five tokens, on the same streams."""
     return {"kneser-ney-5": train.count_baseline(data, order=5)}
 
 
-APP = App(
+APP: App[LanguageConfig, LanguageModel, Window] = App(
     about="characters, words or pieces of text: how probable, and what comes next",
     presets=PRESETS,
     prepare=prepare,

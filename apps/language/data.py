@@ -14,7 +14,7 @@ from core.app import Data
 from core.data.files import read_json, write_json
 from core.data.store import Prepared, Store
 from core.errors import UserError
-from core.sequence.stream import TokenWriter, open_tokens, stream_loader
+from core.sequence.stream import TokenWriter, Window, open_tokens, stream_loader
 from core.sequence.tokens import Tokeniser, Units, whole_words
 
 NAME = "language"
@@ -64,7 +64,7 @@ def _encode(
     return {"tokens": writer.count, "unknown": unknown}, found
 
 
-def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, seed: int) -> Data:
+def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, seed: int) -> Data[Window]:
     """Windows of `batch` parallel rows to train on; val and test as one row each, so that every token counts.
 
     Raises:

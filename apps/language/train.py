@@ -90,7 +90,7 @@ def _column(way: Reader) -> str:
     return f"bits_{way.name}" if way.name else "bits"
 
 
-def count_baseline(data: Data, order: int) -> dict[str, float]:
+def count_baseline(data: Data[Window], order: int) -> dict[str, float]:
     """The figures of an n-gram model on the test stream; its discount is chosen on the validation stream."""
     tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
     training, held_out, test = (loader.dataset.tokens for loader in (data.train, data.val, data.test))  # type: ignore[attr-defined]

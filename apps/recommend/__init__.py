@@ -8,6 +8,7 @@ from apps.recommend import baselines as simple
 from apps.recommend import data, predict, train
 from apps.recommend.catalogue import Catalogue
 from apps.recommend.config import PRESETS, RecommendConfig
+from apps.recommend.data import Batch
 from apps.recommend.figures import figures
 from apps.recommend.model import Decoding, Recommender
 from apps.recommend.objective import Objective
@@ -21,7 +22,7 @@ def prepare(config: RecommendConfig, store: Store) -> None:
     _prepared(config, store)
 
 
-def batches(config: RecommendConfig, store: Store) -> Data:
+def batches(config: RecommendConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     wanted = config.train
     return data.batches(
@@ -36,7 +37,7 @@ def model(config: RecommendConfig, facts: dict[str, Any]) -> Recommender:
     return Recommender(catalogue, objective, Decoding(**config.decode.model_dump()), **config.model.model_dump())
 
 
-def baselines(config: RecommendConfig, data: Data) -> dict[str, dict[str, float]]:
+def baselines(config: RecommendConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Test metrics of popularity, item-kNN and a Markov chain; what was seen is left out where the network's is."""
     catalogue = Catalogue.from_json(data.facts["catalogue"])
     return simple.baselines(data.test, catalogue, exclude_seen=config.decode.exclude_seen)
@@ -67,7 +68,7 @@ def _source(config: RecommendConfig, store: Store) -> Source:
             return table.source(wanted.path, wanted.items, wanted.columns.model_dump())
 
 
-APP = App(
+APP: App[RecommendConfig, Recommender, Batch] = App(
     about="what is clicked next in a session, and why",
     presets=PRESETS,
     prepare=prepare,

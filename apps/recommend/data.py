@@ -186,7 +186,7 @@ def collate(examples: list[tuple[str, Tensor, str | None]]) -> Batch:
     )  # fmt: skip
 
 
-def batches(prepared: Prepared, *, mode: Mode, rows: int, steps: int, seed: int) -> Data:
+def batches(prepared: Prepared, *, mode: Mode, rows: int, steps: int, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:

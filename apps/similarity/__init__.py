@@ -4,6 +4,7 @@ from typing import Any
 
 from apps.similarity import baselines, data, train
 from apps.similarity.config import PRESETS, SimilarityConfig
+from apps.similarity.data import Batch
 from apps.similarity.model import Siamese, build
 from apps.similarity.sources import Source, builtin, own, published
 from core.app import App, Data, Score
@@ -16,7 +17,7 @@ def prepare(config: SimilarityConfig, store: Store) -> None:
     _prepared(config, store)
 
 
-def batches(config: SimilarityConfig, store: Store) -> Data:
+def batches(config: SimilarityConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     return data.batches(_prepared(config, store), size=config.train.batch, seed=config.train.seed)
 
@@ -34,7 +35,7 @@ def model(config: SimilarityConfig, facts: dict[str, Any]) -> Siamese:
     )
 
 
-def compare(config: SimilarityConfig, data: Data) -> dict[str, dict[str, float]]:
+def compare(config: SimilarityConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Bag of words, TF-IDF and edit distance on the test split."""
     return baselines.measured(data)
 
@@ -60,7 +61,7 @@ def _source(config: SimilarityConfig, store: Store) -> Source:
             return own.source(wanted.path, wanted.columns, wanted.low, wanted.high)
 
 
-APP = App(
+APP: App[SimilarityConfig, Siamese, Batch] = App(
     about="how similar two sentences are",
     presets=PRESETS,
     prepare=prepare,

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from nltk.metrics.distance import edit_distance
 
+from apps.similarity.data import Batch
 from apps.similarity.metrics import measure
 from core.app import Data
 
 Weights = dict[str, float]
 
 
-def measured(data: Data) -> dict[str, dict[str, float]]:
+def measured(data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Metrics on the test split of cosines of word counts and of TF-IDF, and of NLTK's edit distance between words.
 
     The first two see no order. Pearson and Spearman need no scale; for the error, each similarity is brought to the

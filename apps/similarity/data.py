@@ -115,7 +115,7 @@ def _record(pair: Pair, tokeniser: Tokeniser) -> dict[str, Any]:
     return {"id": pair.id, "a": pair.a, "b": pair.b, "score": pair.score, "label": pair.label} | numbers
 
 
-def batches(prepared: Prepared, *, size: int, seed: int) -> Data:
+def batches(prepared: Prepared, *, size: int, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 from apps.speech import data, train
 from apps.speech.augment import Augment
 from apps.speech.config import PRESETS, SpeechConfig
+from apps.speech.data import Batch
 from apps.speech.features import LogMel
 from apps.speech.figures import figures
 from apps.speech.model import Recogniser
@@ -24,7 +25,7 @@ def prepare(config: SpeechConfig, store: Store) -> None:
     _prepared(config, store, _source(config, store))
 
 
-def batches(config: SpeechConfig, store: Store) -> Data:
+def batches(config: SpeechConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     source = _source(config, store)
     made = data.batches(
@@ -67,7 +68,7 @@ def _source(config: SpeechConfig, store: Store) -> Source:
             return folder.source(wanted.path, wanted.rate)
 
 
-APP = App(
+APP: App[SpeechConfig, Recogniser, Batch] = App(
     about="spoken digits and commands to text",
     presets=PRESETS,
     prepare=prepare,

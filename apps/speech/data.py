@@ -122,7 +122,7 @@ def _check_splits(source: Source, records: Iterable[dict[str, Any]]) -> None:
             raise UserError(f"data.source={source.spec['source']}: the {split} split has no utterances; add some")
 
 
-def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int) -> Data:
+def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Utterances too short for their transcript are left out, and named in the notes: with fewer steps than symbols (and

@@ -4,6 +4,7 @@ from typing import Any
 
 from apps.translation import data, train
 from apps.translation.config import PRESETS, DecodeConfig, TranslationConfig
+from apps.translation.data import Batch
 from apps.translation.decode import Decoding
 from apps.translation.figures import figures, scores
 from apps.translation.model import Translator, ensemble
@@ -20,7 +21,7 @@ def prepare(config: TranslationConfig, store: Store) -> None:
     _prepared(config, store)
 
 
-def batches(config: TranslationConfig, store: Store) -> Data:
+def batches(config: TranslationConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     return data.batches(_prepared(config, store), budget=config.train.batch, seed=config.train.seed)
 
@@ -88,7 +89,7 @@ def _source(config: TranslationConfig, store: Store) -> Source:
             return own.parallel(wanted.path, wanted.target_path, languages)
 
 
-APP = App(
+APP: App[TranslationConfig, Translator, Batch] = App(
     about="sentences into another language",
     presets=PRESETS,
     prepare=prepare,

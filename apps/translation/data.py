@@ -98,7 +98,7 @@ def _records(
         yield {"id": pair.id, "source": pair.source, "target": pair.target} | numbers
 
 
-def batches(prepared: Prepared, *, budget: int, seed: int) -> Data:
+def batches(prepared: Prepared, *, budget: int, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:

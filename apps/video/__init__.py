@@ -6,6 +6,7 @@ from typing import Any
 
 from apps.video import baselines, data, train
 from apps.video.config import PRESETS, VideoConfig
+from apps.video.data import Batch
 from apps.video.figures import figures
 from apps.video.model import Classifier, Forecaster
 from apps.video.sources import Source, builtin, folder, moving_mnist
@@ -23,7 +24,7 @@ def prepare(config: VideoConfig, store: Store) -> None:
     data.prepare(store, _source(config, store))
 
 
-def batches(config: VideoConfig, store: Store) -> Data:
+def batches(config: VideoConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     source, wanted = _source(config, store), config.train
     prepared = data.prepare(store, source)
@@ -50,7 +51,7 @@ def score(config: VideoConfig) -> Score:
     return Score("mse", "min") if config.train.task == "predict_frames" else Score("accuracy", "max")
 
 
-def compare(config: VideoConfig, data: Data) -> dict[str, dict[str, float]]:
+def compare(config: VideoConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Simple methods on the test split."""
     if config.train.task == "predict_frames":
         return baselines.foreseeing(data, config.data.context)
@@ -78,7 +79,7 @@ def _source(config: VideoConfig, store: Store) -> Source:
             return folder.source(wanted.path, wanted.size, channels, wanted.every, labelled=classify)
 
 
-APP = App(
+APP: App[VideoConfig, Classifier | Forecaster, Batch] = App(
     about="the motion in a clip, or its next frames",
     presets=PRESETS,
     prepare=prepare,

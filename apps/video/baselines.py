@@ -19,7 +19,7 @@ Method = Callable[[Tensor, int], Tensor]
 """(frames seen [T, B, C, Y, X], horizon) -> those that follow [horizon, B, C, Y, X]"""
 
 
-def naming(data: Data) -> dict[str, dict[str, float]]:
+def naming(data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Accuracy on test of the most frequent class, and of a logistic regression on the middle frame: without motion."""
     train, test = (_middles(batches.dataset) for batches in (data.train, data.test))  # type: ignore[attr-defined]
     frequent = Counter(train[1]).most_common(1)[0][0]
@@ -36,7 +36,7 @@ def _middles(dataset: Any) -> tuple[Any, list[int]]:
     return frames.numpy() / 255, [label for *_, label in clips]
 
 
-def foreseeing(data: Data, context: int) -> dict[str, dict[str, float]]:
+def foreseeing(data: Data[Batch], context: int) -> dict[str, dict[str, float]]:
     """The errors on test of `copy_last` and `linear_motion`."""
     return {name: totals(measured(method, data.test, context)) for name, method in METHODS.items()}
 

@@ -65,7 +65,7 @@ def prepare(store: Store, source: Source) -> Prepared:
     return store.prepare(NAME, source.spec, write)
 
 
-def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int) -> Data:
+def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:

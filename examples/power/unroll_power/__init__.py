@@ -17,7 +17,7 @@ def model(config: RecordsConfig, facts: dict[str, Any]) -> Power:
     return Power(facts, **config.model.model_dump())
 
 
-APP = App(
+APP: App[RecordsConfig, Power, data.Batch] = App(
     about="power at the next reading of a sensor that reports when it likes",
     presets=PRESETS,
     prepare=RECORDS.prepare,
