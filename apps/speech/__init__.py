@@ -65,7 +65,7 @@ def _source(config: SpeechConfig, store: Store) -> Source:
         case "fsdd":
             return fsdd.source(store, wanted.rate, held_out=wanted.held_out, join=wanted.join, seed=wanted.seed)
         case "folder":
-            return folder.source(wanted.path, wanted.rate)
+            return folder.source(wanted.path, wanted.rate, wanted.units)
 
 
 APP: App[SpeechConfig, Recogniser, Batch] = App(

@@ -42,13 +42,13 @@ def ljspeech(folder: Path) -> tuple[Rows, str] | None:
 def librispeech(folder: Path) -> tuple[Rows, str] | None:
     """Files SPEAKER-CHAPTER.trans.txt at any depth, beside their recordings (Panayotov et al. 2015).
 
-    The folders train-..., dev-... and test-... are the splits, where all three are there.
+    The folders train-..., dev-... and test-... are the splits, where there is one of train.
     """
     lists = [path for path in folders.walk(folder) if path.name.endswith(TRANSCRIPTS)]
     rows = [row for path in lists for row in _librispeech(folder, path)]
     if not rows:
         return None
-    if {values["split"] for _, values in rows} != set(folders.SPLITS):
+    if "train" not in {values["split"] for _, values in rows}:
         for _, values in rows:
             del values["split"]
     others = folders.left_out([*lists, *(folder / values["path"] for _, values in rows)])

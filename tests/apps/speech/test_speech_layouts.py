@@ -96,6 +96,12 @@ def test_a_part_of_librispeech_is_divided(tmp_path):
     assert {one.split for one in found} == {"train", "val", "test"}
 
 
+def test_librispeech_without_dev_keeps_its_test_split(tmp_path):
+    found = list(folder.source(librispeech(tmp_path, "train-clean-100", "test-other"), 8000).read())
+    assert {one.split for one in found if "test-other" in one.id} == {"test"}
+    assert {one.split for one in found if "train-clean" in one.id} == {"train", "val"}
+
+
 def test_texts_beside_the_recordings(tmp_path):
     root = recorded(tmp_path, "ann/a.wav", "ann/b 2.WAV", "bob/ü.flac", "@eaDir/a.wav", "._x.wav")
     for name in ("ann/a", "ann/b 2", "bob/ü"):
