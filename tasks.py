@@ -5,8 +5,16 @@ Everything heavy is imported inside the tasks, so that a listing, a help text or
 
 import os
 import sys
+from typing import Any
 
-from invoke import Argument, Context, Task, task
+from invoke.context import Context
+from invoke.parser.argument import Argument
+from invoke.tasks import Task, task
+
+Given = str | None
+"""an option that is None until it is given"""
+Several = list[str] | None
+"""an option that may be repeated"""
 
 HELP = {
     "app": "application; see its folder in apps/",
@@ -26,7 +34,7 @@ def _help(*names: str, **more: str) -> dict[str, str]:
     return {**{name: HELP[name] for name in (*names, "json", "debug") if name != "apps"}, **several, **more}
 
 
-class Inputs(Task):
+class Inputs(Task[Any]):
     """A task that takes any number of arguments after its options: FILE ... without a `--` before them.
 
     Invoke's positional arguments are of a fixed number; this one declares as many as there are on the command line.
@@ -57,17 +65,20 @@ def _flags(option: Argument) -> list[str]:
     iterable=["set_"],
     help=_help("apps", "preset", "set", force="make it anew: a damaged set is replaced"),
 )
-def prepare(_: Context, app=None, preset=None, set_=None, force=False, json=False, debug=False):
+def prepare(
+    _: Context, app: Given = None, preset: Given = None, set_: Several = None, force: bool = False,
+    json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Fetch, verify and prepare an application's data; a second time it does nothing.
 
     invoke prepare --app speech --set data.source=fsdd
     """
     from core.commands import chosen, run
 
-    def command():
+    def command() -> dict[str, Any]:
         from core.commands.prepare import prepare
 
-        return prepare(chosen(app), preset, set_, force)
+        return prepare(chosen(app), preset, set_ or [], force)
 
     run(command, as_json=json, debug=debug)
 
@@ -80,7 +91,10 @@ def prepare(_: Context, app=None, preset=None, set_=None, force=False, json=Fals
         seeds="train so many times, from train.seed on", jobs="trainings of a grid that run side by side (default: 1)",
     ),
 )  # fmt: skip
-def train(_: Context, app=None, preset=None, set_=None, resume=None, seeds=0, jobs=1, json=False, debug=False):
+def train(
+    _: Context, app: Given = None, preset: Given = None, set_: Several = None, resume: Given = None, seeds: int = 0,
+    jobs: int = 1, json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Prepare, train, evaluate and track: everything that the first look needs.
 
     invoke train --app speech
@@ -90,11 +104,11 @@ def train(_: Context, app=None, preset=None, set_=None, resume=None, seeds=0, jo
     """
     from core.commands import chosen, run
 
-    def command():
+    def command() -> dict[str, Any]:
         names = chosen(app)
         from core.commands.train import train
 
-        return train(names, preset, set_, resume, seeds=seeds, jobs=jobs)
+        return train(names, preset, set_ or [], resume, seeds=seeds, jobs=jobs)
 
     run(command, as_json=json, debug=debug)
 
@@ -103,18 +117,21 @@ def train(_: Context, app=None, preset=None, set_=None, resume=None, seeds=0, jo
     positional=[], iterable=["set_", "run"],
     help=_help("app", "set", run=SEVERAL, split="train, val or test (default: test)"),
 )  # fmt: skip
-def evaluate(_: Context, app=None, run=None, split="test", set_=None, json=False, debug=False):
+def evaluate(
+    _: Context, app: Given = None, run: Several = None, split: str = "test", set_: Several = None, json: bool = False,
+    debug: bool = False,
+) -> None:  # fmt: skip
     """Evaluate a trained model again, also with other decoding settings.
 
     invoke evaluate --app speech --run latest --set decode.beam=16
     """
     from core import commands
 
-    def command():
+    def command() -> dict[str, Any]:
         name = commands.one(app)
         from core.commands.evaluate import evaluate
 
-        return evaluate(name, run or ["latest"], split, set_)
+        return evaluate(name, run or ["latest"], split, set_ or [])
 
     commands.run(command, as_json=json, debug=debug)
 
@@ -129,18 +146,10 @@ def evaluate(_: Context, app=None, run=None, split="test", set_=None, json=False
     ),
 )  # fmt: skip
 def predict(
-    _: Context,
-    app=None,
-    run=None,
-    set_=None,
-    file=None,
-    prompt=None,
-    history=None,
-    score=None,
-    json=False,
-    debug=False,
-    **inputs,
-):
+    _: Context, app: Given = None, run: Several = None, set_: Several = None, file: Given = None,
+    prompt: Several = None, history: Several = None, score: Given = None, json: bool = False, debug: bool = False,
+    **inputs: str,
+) -> None:  # fmt: skip
     """Apply a trained model to what you give it; without input, to the application's examples.
 
     invoke predict --app speech --run latest FILE.wav ...
@@ -151,14 +160,14 @@ def predict(
     """
     from core import commands
 
-    def command():
+    def command() -> dict[str, Any]:
         name = commands.one(app)
         from core.commands import evaluate as command
 
         if score:
-            return command.score(name, run or ["latest"], score, set_)
-        given = [*inputs.values(), *prompt, *history, *_after_double_dash()]
-        return command.predict(name, run or ["latest"], given, file, set_)
+            return command.score(name, run or ["latest"], score, set_ or [])
+        given = [*inputs.values(), *(prompt or []), *(history or []), *_after_double_dash()]
+        return command.predict(name, run or ["latest"], given, file, set_ or [])
 
     commands.run(command, as_json=json, debug=debug)
 
@@ -175,9 +184,10 @@ def predict(
     ),
 )  # fmt: skip
 def compare(
-    _: Context, app=None, metric=None, by=None, baseline=None, where=None, equal=None, csv=False, html=False,
-    confounded=False, json=False, debug=False,
-):  # fmt: skip
+    _: Context, app: Given = None, metric: Given = None, by: Several = None, baseline: Given = None,
+    where: Several = None, equal: Given = None, csv: bool = False, html: bool = False, confounded: bool = False,
+    json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Which settings are better, and is it true? Means over seeds, differences with intervals and tests, costs.
 
     invoke compare --app speech --by model.cell --baseline elman
@@ -185,12 +195,14 @@ def compare(
     """
     from core.commands import chosen, run
 
-    def command():
+    def command() -> dict[str, Any]:
         names = chosen(app)
         from core.commands.compare import Question, compare
 
-        keys = tuple(key.strip() for keys in by for key in keys.split(","))
-        return compare(names, Question(metric, keys, baseline, tuple(where), equal, confounded), as_csv=csv, html=html)
+        keys = tuple(key.strip() for keys in by or [] for key in keys.split(","))
+        return compare(
+            names, Question(metric, keys, baseline, tuple(where or []), equal, confounded), as_csv=csv, html=html
+        )
 
     run(command, as_json=json, debug=debug)
 
@@ -204,16 +216,16 @@ def compare(
     ),
 )  # fmt: skip
 def results(
-    _: Context, app="all", preset=None, cells="elman,lstm,gru,mingru", seeds=3, jobs=1, share=1.0,
-    out="docs", json=False, debug=False,
-):  # fmt: skip
+    _: Context, app: str = "all", preset: Given = None, cells: str = "elman,lstm,gru,mingru", seeds: int = 3,
+    jobs: int = 1, share: float = 1.0, out: str = "docs", json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Train the same cells in every application and write docs/results.md; what is trained already is skipped.
 
     invoke results --jobs 2
     """
     from core.commands import chosen, run
 
-    def command():
+    def command() -> dict[str, Any]:
         names = chosen(app)
         from pathlib import Path
 
@@ -233,31 +245,37 @@ def results(
         study="its name; a study of that name is gone on with",
     ),
 )  # fmt: skip
-def sweep(_: Context, app=None, preset=None, set_=None, search=None, trials=20, study="sweep", json=False, debug=False):
+def sweep(
+    _: Context, app: Given = None, preset: Given = None, set_: Several = None, search: Several = None,
+    trials: int = 20, study: str = "sweep", json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Search settings on the validation score with Optuna; hopeless trainings are ended early.
 
     invoke sweep --app speech --search optimizer.lr=1e-4..1e-2:log --search model.hidden=64..256 --trials 20
     """
     from core import commands
 
-    def command():
+    def command() -> dict[str, Any]:
         name = commands.one(app)
         from core.commands.sweep import sweep
 
-        return sweep(name, preset, set_, search, trials=trials, study_name=study)
+        return sweep(name, preset, set_ or [], search or [], trials=trials, study_name=study)
 
     commands.run(command, as_json=json, debug=debug)
 
 
 @task(positional=[], help=_help("app", "run", alias="name that it gets in the registry (default: champion)"))
-def promote(_: Context, app=None, run="latest", alias="champion", json=False, debug=False):
+def promote(
+    _: Context, app: Given = None, run: str = "latest", alias: str = "champion", json: bool = False,
+    debug: bool = False,
+) -> None:  # fmt: skip
     """Register a run's model, evaluate it again from the registry, and make it the champion if it is as good.
 
     invoke promote --app speech --run latest
     """
     from core import commands
 
-    def command():
+    def command() -> dict[str, Any]:
         name = commands.one(app)
         from core.commands.promote import promote
 
@@ -276,9 +294,10 @@ def promote(_: Context, app=None, run="latest", alias="champion", json=False, de
     ),
 )  # fmt: skip
 def diagnose(
-    _: Context, app=None, run=None, preset=None, set_=None, fix=False, steps=0, seeds=5, replay=None,
-    ruler=False, cell="all", tasks="all", longest=128, json=False, debug=False,
-):  # fmt: skip
+    _: Context, app: Given = None, run: Given = None, preset: Given = None, set_: Several = None, fix: bool = False,
+    steps: int = 0, seeds: int = 5, replay: Given = None, ruler: bool = False, cell: str = "all", tasks: str = "all",
+    longest: int = 128, json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """The gradient through time of a trained or a fresh model: verdict, remedies, and a report with pictures.
 
     invoke diagnose --app speech
@@ -287,7 +306,7 @@ def diagnose(
     """
     from core import commands
 
-    def command():
+    def command() -> dict[str, Any]:
         if ruler:
             from core.commands.ruler import ruler as rule
 
@@ -295,20 +314,20 @@ def diagnose(
         name = commands.one(app)
         from core.commands.diagnose import diagnose
 
-        return diagnose(name, run, preset, set_, fix=fix, steps=steps or 200, seeds=seeds, replay=replay)
+        return diagnose(name, run, preset, set_ or [], fix=fix, steps=steps or 200, seeds=seeds, replay=replay)
 
     commands.run(command, as_json=json, debug=debug)
 
 
 @task(positional=[], help=_help())
-def doctor(_: Context, json=False, debug=False):
+def doctor(_: Context, json: bool = False, debug: bool = False) -> None:
     """Is all well here? Torch, threads, gradients of every cell, fast paths, disk, data, tracking store.
 
     invoke doctor
     """
     from core.commands import run
 
-    def command():
+    def command() -> dict[str, Any]:
         from core.commands.doctor import doctor
 
         return doctor()
@@ -317,11 +336,11 @@ def doctor(_: Context, json=False, debug=False):
 
 
 @task(positional=[], help=_help())
-def apps(_: Context, json=False, debug=False):
+def apps(_: Context, json: bool = False, debug: bool = False) -> None:
     """Applications with their sources and presets, and the cells, a line each."""
     from core.commands import run
 
-    def command():
+    def command() -> dict[str, Any]:
         from core.commands.new import listing
 
         return listing()
@@ -336,45 +355,47 @@ NEW = {
 
 
 @task(positional=[], help=_help(**NEW, kind="classify, tag, generate, translate or recommend"))
-def new_app(_: Context, name=None, kind=None, path=None, json=False, debug=False):
+def new_app(
+    _: Context, name: Given = None, kind: Given = None, path: Given = None, json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Write a working application of your own, to change from there.
 
     invoke new-app --name weather --kind classify
     """
     from core.commands import required, run
 
-    def command():
-        required(name=name, kind=kind)
+    def command() -> dict[str, Any]:
+        wanted = required(name=name, kind=kind)
         from core.commands.new import new_app
 
-        return new_app(name, kind, path)
+        return new_app(**wanted, path=path)
 
     run(command, as_json=json, debug=debug)
 
 
 @task(positional=[], help=_help(**NEW))
-def new_cell(_: Context, name=None, path=None, json=False, debug=False):
+def new_cell(_: Context, name: Given = None, path: Given = None, json: bool = False, debug: bool = False) -> None:
     """Write a working recurrent cell of your own: about twenty lines of equations, then usable everywhere by its name.
 
     invoke new-cell --name leaky
     """
     from core.commands import required, run
 
-    def command():
-        required(name=name)
+    def command() -> dict[str, Any]:
+        wanted = required(name=name)
         from core.commands.new import new_cell
 
-        return new_cell(name, path)
+        return new_cell(**wanted, path=path)
 
     run(command, as_json=json, debug=debug)
 
 
 @task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
-def ui(_: Context, port=5000):
+def ui(_: Context, port: int = 5000) -> None:
     """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
     from core.commands import run
 
-    def command():
+    def command() -> dict[str, Any]:
         from core.commands.ui import ui
 
         ui(int(port))
@@ -383,7 +404,7 @@ def ui(_: Context, port=5000):
 
 
 @task
-def docs(c: Context):
+def docs(c: Context) -> None:
     """Build the documentation into site/; it needs no network, neither to build nor to read."""
     # The theme announces its successor on every build.
     c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
@@ -391,7 +412,7 @@ def docs(c: Context):
 
 
 @task(positional=[], help={"slow": "the quality checks on real data instead", "k": "only tests whose name matches"})
-def test(c: Context, slow=False, k=""):
+def test(c: Context, slow: bool = False, k: str = "") -> None:
     """Run the tests; after `--`, options for pytest."""
     chosen = ["-m", "slow"] if slow else ["-n", str(os.cpu_count())]
     words = ["python", "-m", "pytest", *chosen, *(["-k", k] if k else []), *_after_double_dash()]
@@ -409,16 +430,16 @@ def test(c: Context, slow=False, k=""):
     ),
 )  # fmt: skip
 def bench(
-    _: Context, only="", quick=False, threads=0, seconds=0.0, clock="wall", out="benchmarks/results",
-    json=False, debug=False,
-):  # fmt: skip
+    _: Context, only: str = "", quick: bool = False, threads: int = 0, seconds: float = 0.0, clock: str = "wall",
+    out: str = "benchmarks/results", json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
     """Measure recurrent networks side by side with torch.nn, onnxruntime and NumPy: tables, numbers and a picture.
 
     invoke bench --only training,lengths --threads 2
     """
     from core.commands import run
 
-    def command():
+    def command() -> dict[str, Any]:
         from benchmarks.recurrence import bench
 
         return bench(only, quick=quick, threads=threads, seconds=seconds, clock=clock, out=out)
@@ -427,7 +448,7 @@ def bench(
 
 
 @task(help={"audit": "also ask for known vulnerabilities of the pinned versions, by pip-audit"})
-def lint(c: Context, audit=False):
+def lint(c: Context, audit: bool = False) -> None:
     """Style, types and import contracts: what continuous integration runs."""
     for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
         c.run(command, pty=sys.stdout.isatty(), echo=True)

@@ -131,8 +131,10 @@ def one(app: str | None) -> str:
     return names[0]
 
 
-def required(**options: str | None) -> None:
-    """Raise UsageError for the first option that was not given."""
-    for name, value in options.items():
-        if not value:
+def required(**options: str | None) -> dict[str, str]:
+    """The options as they were given. Raises UsageError for the first one that was not."""
+    given = {name: value for name, value in options.items() if value}
+    for name in options:
+        if name not in given:
             raise UsageError(f"--{name} is missing; see invoke --help TASK")
+    return given
