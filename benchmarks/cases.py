@@ -20,7 +20,7 @@ from core.recurrence.gradients import gradients
 from core.recurrence.kernels import native
 from core.recurrence.kernels.stepper import WEIGHTS, Stepper
 from core.recurrence.lyapunov import growth
-from core.recurrence.recording import longest, record
+from core.recurrence.recording import record
 
 
 class Sizes(NamedTuple):
@@ -104,7 +104,9 @@ def family(sizes: Sizes) -> Iterator[Case]:
         x, tokens = torch.randn(sizes.steps, batch, hidden), sizes.steps * batch
         lstm, size = Recurrent("lstm", hidden, hidden), f"H={hidden} B={batch}"
         for name, (cell, options) in FAMILY.items():
-            given = {key: int(value * hidden) if key == "projection" else value for key, value in options.items()}
+            given: dict[str, Any] = {
+                key: int(value * hidden) if key == "projection" else value for key, value in options.items()
+            }
             ours, eager = (Recurrent(cell, hidden, hidden, backend=way, **given) for way in ("auto", "eager"))
             eager.load_state_dict(ours.state_dict())
             loop = peers.Loop(eager)
@@ -238,7 +240,8 @@ def probe(sizes: Sizes) -> Iterator[Case]:
 def _probe(network: nn.Module, x: Tensor) -> None:
     with record(network) as calls:
         loss = network(x)[0].square().mean()
-    [cell] = gradients(loss, longest(calls[""]))
+    [call] = calls[""]
+    [cell] = gradients(loss, call)
     growth(cell)
 
 

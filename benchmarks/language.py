@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Plain(nn.Module):
         self.lstm = nn.LSTM(HIDDEN, HIDDEN, LAYERS)
         self.output = nn.Linear(HIDDEN, WORDS)
 
-    def loss(self, tokens: Tensor, targets: Tensor, state: object) -> tuple[Tensor, object]:
+    def loss(self, tokens: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Mean cross-entropy of a window [T, B], and the state."""
         hidden, state = self.lstm(self.embedding(tokens), state)
         return F.cross_entropy(self.output(hidden).flatten(0, 1), targets.flatten()), state
@@ -45,9 +46,9 @@ def tokeniser() -> Tokeniser:
     return Tokeniser("words", ("<eos>", "<unk>", *(f"w{n}" for n in range(WORDS - 2))))
 
 
-def ours(**options: object) -> LanguageModel:
+def ours(**options: Any) -> LanguageModel:
     """The application's model of the size that is measured."""
-    return LanguageModel(tokeniser(), hidden=HIDDEN, layers=LAYERS, **options)  # type: ignore[arg-type]
+    return LanguageModel(tokeniser(), hidden=HIDDEN, layers=LAYERS, **options)
 
 
 def text(generator: torch.Generator) -> Tensor:
@@ -56,10 +57,10 @@ def text(generator: torch.Generator) -> Tensor:
     return torch.multinomial(share, (STEPS + 1) * ROWS, replacement=True, generator=generator).view(STEPS + 1, ROWS)
 
 
-def trainer(model: nn.Module, dtype: torch.dtype | None = None) -> Callable[[Tensor], float]:
+def trainer(model: "Plain | LanguageModel", dtype: torch.dtype | None = None) -> Callable[[Tensor], float]:
     """A function that takes one training step and returns the processor seconds that it took."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    state: object = None
+    state: Any = None
 
     def step(window: Tensor) -> float:
         nonlocal state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from core.recurrence import Recurrent, from_torch
+from core.recurrence import Cell, Recurrent, from_torch
 
 Array = NDArray[np.float32]
-KINDS: dict[str, type[nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
-CELLS: dict[str, type[nn.RNNCellBase]] = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
+KINDS: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
+CELLS: dict[str, Callable[..., nn.RNNCellBase]] = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
 ONNX_GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 """ONNX's order of the gates, in places of torch's"""
 
@@ -107,18 +107,18 @@ class Loop(nn.Module):
 
     def __init__(self, network: Recurrent) -> None:
         super().__init__()
-        self.cell = network.cells[0]
+        self.cell = cast(Cell, network.cells[0])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Any]:
         """The outputs [T, B, H] and the state."""
-        state, outputs = self.cell.initial(x.shape[1]), []  # type: ignore[operator]
+        state, outputs = self.cell.initial(x.shape[1]), []
         for u in x:
             output, state = self.cell(u, state)
             outputs.append(output)
         return torch.stack(outputs), state
 
 
-def cell_step(module: nn.LSTM) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
+def cell_step(module: nn.RNNBase) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
     """One step of torch.nn's cells, one above the other."""
     cells = _cells("LSTM", module)
 
@@ -149,7 +149,8 @@ def _arrays(module: nn.RNNBase) -> list[Array]:
 
 
 def _sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+    shares: Array = np.reciprocal(1 + np.exp(-x))
+    return shares
 
 
 def _numpy_lstm(weights: list[Array], x: Array) -> Array:
@@ -219,12 +220,10 @@ def _onnx_model(kind: str, module: nn.RNNBase) -> bytes:
 
     weight_ih, weight_hh, bias_ih, bias_hh = map(ordered, module.parameters())
     constants = {"w": weight_ih[None], "r": weight_hh[None], "b": np.concatenate([bias_ih, bias_hh])[:, 0][None]}
-    more = {"linear_before_reset": 1} if kind == "GRU" else {}
+    more: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
     node = helper.make_node(kind, ["x", *constants], ["y"], hidden_size=hidden, **more)
-    x, y = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("x", ["T", "B", module.input_size]), ("y", ["T", 1, "B", hidden]))
-    )
+    shapes: dict[str, list[str | int]] = {"x": ["T", "B", module.input_size], "y": ["T", 1, "B", hidden]}
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
     kept = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph([node], kind, [x], [y], kept)
     model: bytes = helper.make_model(

@@ -107,6 +107,7 @@ class _Plain(nn.Module):
         self.bias = nn.Embedding(ITEMS, 1)
         self.gru = nn.GRU(HIDDEN, HIDDEN)
         self.register_buffer("weights", torch.from_numpy(counts).float() ** ALPHA)
+        self.weights: torch.Tensor
 
     def forward(self, item: Any, hidden: Any, finished: Any) -> Any:
         hidden = hidden * (~finished).float()[None, :, None]

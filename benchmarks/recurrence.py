@@ -10,7 +10,6 @@ Prints tables and writes recurrence.json and recurrence.png. docs/performance.md
 from __future__ import annotations
 
 import argparse
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ OUT = Path("benchmarks/results")
 
 def exponent(results: list[Result], way: str) -> float:
     """p of time ~ T^p, fitted through the medians."""
-    points = [(math.log(result.case.tokens), math.log(result.seconds(way))) for result in results]
-    return float(np.polyfit(*zip(*points, strict=True), 1)[0])
+    lengths, times = ([result.case.tokens for result in results], [result.seconds(way) for result in results])
+    return float(np.polyfit(np.log(lengths), np.log(times), 1)[0])
 
 
 def notes(name: str, results: list[Result]) -> list[str]:

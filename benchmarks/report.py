@@ -221,8 +221,8 @@ def _draw_ratios(axes: Axes, table: Table, looks: dict[str, tuple[str, str]]) ->
         ]
         rows, values = zip(*found, strict=True)
         errors = [[v.middle - v.low for v in values], [v.high - v.middle for v in values]]
-        look = {"color": looks[example.peer][0], "fmt": looks[example.ours][1], "ms": 4, "lw": 1}
-        axes.errorbar([v.middle for v in values], rows, xerr=errors, label=name, **look)
+        middles, colour, mark = [v.middle for v in values], looks[example.peer][0], looks[example.ours][1]
+        axes.errorbar(middles, rows, xerr=errors, label=name, color=colour, fmt=mark, ms=4, lw=1)
     axes.axvline(1, color="grey", lw=0.8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -253,5 +253,7 @@ def _finish(axes: Axes, table: Table, title: str, columns: int) -> None:
     axes.grid(color="0.9", lw=0.6)
     axes.set_axisbelow(True)
     axes.set_title(title, fontsize=8, loc="left")
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 2.8}
-    axes.legend(ncols=columns, fontsize=6, columnspacing=0.8, handletextpad=0.2, **place)
+    axes.legend(
+        ncols=columns, fontsize=6, columnspacing=0.8, handletextpad=0.2,
+        loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=2.8,
+    )  # fmt: skip

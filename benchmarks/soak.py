@@ -132,7 +132,7 @@ def picture(samples: Sequence[Sample], path: Path) -> None:
 
 def sum_up(samples: Sequence[Sample], command: Sequence[str], out: Path) -> dict[str, Any]:
     """soak.json and soak.png from the samples so far."""
-    result = {
+    result: dict[str, Any] = {
         "command": " ".join(command),
         "minutes": samples[-1]["minutes"],
         "processor_minutes": samples[-1]["processor"],

@@ -7,7 +7,6 @@ what it is held against: librosa's own log-mel, and a textbook prefix search ove
 import argparse
 import json
 import math
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -54,7 +53,7 @@ def features() -> dict[str, float]:
         )
         np.log(energies + FLOOR).T.astype(np.float32)
 
-    results = {}
+    results: dict[str, float] = {}
     for name, recordings in (("utterances", utterances), ("a long recording", long)):
         seconds = sum(map(len, recordings)) / 8000
         ours = seconds / best(partial(apply, log_mel, recordings))
@@ -107,7 +106,7 @@ def decoding() -> dict[str, float]:
 
 def textbook_beam(frames: list[list[float]], width: int) -> tuple[int, ...]:
     """Prefix search as it is usually written: one utterance, a dictionary of prefixes, one label at a time."""
-    beam = {(): (0.0, -math.inf)}
+    beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
     for frame in frames:
         step: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [-math.inf, -math.inf])
         for prefix, (blank, label) in beam.items():
@@ -120,7 +119,7 @@ def textbook_beam(frames: list[list[float]], width: int) -> tuple[int, ...]:
                     step[prefix][1] = np.logaddexp(step[prefix][1], label + score)
                 else:
                     grown[1] = np.logaddexp(grown[1], total + score)
-        best_first = sorted(step.items(), key=lambda item: -np.logaddexp(*item[1]))
+        best_first = sorted(step.items(), key=lambda item: -np.logaddexp(item[1][0], item[1][1]))
         beam = {prefix: (scores[0], scores[1]) for prefix, scores in best_first[:width]}
     return next(iter(beam))
 
@@ -137,4 +136,4 @@ def best(run: Callable[[], object], tries: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

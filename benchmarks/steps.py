@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ WORK = 2e6
 """operations of the calls that are timed together: a clock is too coarse for one"""
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Step:
     """The same step over and over, the state not carried, so that all peers compute the same.
 
     Attributes:

@@ -13,6 +13,7 @@ the beams run one after the other; times are processor seconds; a ratio is the m
 import argparse
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,8 @@ class Plain(nn.Module):
         output, last = self.encoder(packed)
         memory, _ = pad_packed_sequence(output)
         parts = last if isinstance(last, tuple) else (last,)
-        state = tuple(torch.cat((part[0], part[1]), 1)[None] for part in parts)
-        state = state if isinstance(last, tuple) else state[0]
+        both = tuple(torch.cat((part[0], part[1]), 1)[None] for part in parts)
+        state: Any = both if isinstance(last, tuple) else both[0]
         keys, values = self.key(memory).transpose(0, 1), memory.transpose(0, 1)
         outside = torch.arange(len(source))[None] >= lengths[:, None]
         logits = []
@@ -64,8 +65,14 @@ class Plain(nn.Module):
 def ours(cell: str) -> Translator:
     """The application's model of the same sizes, over made-up words."""
     words = Tokeniser("words", ("<eos>", "<unk>", *(f"w{n}" for n in range(WORDS - 2))))
-    options = {"cell": cell, "hidden": HIDDEN, "embedding": EMBEDDING, "smoothing": SMOOTHING, "scaled": False}
-    return Translator(words, words, ("en", "de"), decoding=Decoding(), **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "cell": cell,
+        "hidden": HIDDEN,
+        "embedding": EMBEDDING,
+        "smoothing": SMOOTHING,
+        "scaled": False,
+    }
+    return Translator(words, words, ("en", "de"), decoding=Decoding(), **options)
 
 
 def copied(model: Translator, plain: Plain) -> None:
@@ -73,7 +80,7 @@ def copied(model: Translator, plain: Plain) -> None:
     plain.embed_source.load_state_dict(model.embed_source.state_dict())
     plain.embed_target.load_state_dict(model.embed_target.state_dict())
     plain.join.load_state_dict(model.join.state_dict())
-    plain.key.load_state_dict(model.attention.key.state_dict())  # type: ignore[union-attr]
+    plain.key.load_state_dict(model.attention.get_submodule("key").state_dict())
     with torch.no_grad():
         for theirs, recurrent in ((plain.encoder, model.encoder), (plain.decoder, model.decoder)):
             for index, suffix in enumerate(("", "_reverse")[: recurrent.directions]):
@@ -100,7 +107,7 @@ def train(cell: str, rounds: int) -> None:
     torch.manual_seed(0)
     model, plain = ours(cell), Plain(cell)
     copied(model, plain)
-    ways = {"torch.nn, packed, loop over steps": plain, "apps/translation": model}
+    ways: dict[str, Plain | Translator] = {"torch.nn, packed, loop over steps": plain, "apps/translation": model}
     optimizers = {name: torch.optim.Adam(way.parameters(), fused=True) for name, way in ways.items()}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number, batch in enumerate(batches(rounds + 2, torch.Generator().manual_seed(0))):

@@ -107,7 +107,7 @@ def a_step_reaches_every_parameter(subject: Subject) -> None:
     for batch in islice(data.train, 3):
         step = subject.app.step(model, batch, state)
         assert step.loss.ndim == 0 and torch.isfinite(step.loss) and step.size > 0
-        step.loss.backward()  # type: ignore[no-untyped-call]
+        step.loss.backward()
         state = detach(step.state)
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without, f"no gradient for {without}"

@@ -183,7 +183,7 @@ class Decoder(nn.Module):
         return torch.sigmoid(self.gate(output)) * context, weights
 
     def _out(self, words: Tensor, output: Tensor, context: Tensor | None) -> Tensor:
-        hidden = words + self.from_output(self._drop(output))
+        hidden: Tensor = words + self.from_output(self._drop(output))
         if context is not None and self.from_context is not None:
             hidden = hidden + self.from_context(context)
         return hidden

@@ -1,7 +1,7 @@
 """From a picture to its annotations: a grid of feature vectors, one for each place."""
 
 import importlib
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class ResidualCNN(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         # [B, H, W, 3] seen as [B, 3, H, W] is channels-last already, which the CPU's convolutions prefer.
-        x = pictures.permute(0, 3, 1, 2).to(self.first[0][0].weight.dtype) / 127.5 - 1
+        x = pictures.permute(0, 3, 1, 2).to(next(self.first.parameters()).dtype) / 127.5 - 1
         maps = self.stages(self.first(x))
         # Convolutions do not know where they are; the decoder is to find places, and to name them.
         return _annotations(torch.cat((maps, _places(maps)), 1))
@@ -111,4 +111,4 @@ def _places(maps: Tensor) -> Tensor:
 
 def _annotations(maps: Tensor) -> Tensor:
     """[B, D, h, w] -> [h x w, B, D]."""
-    return cast(Tensor, maps.flatten(2).permute(2, 0, 1))
+    return maps.flatten(2).permute(2, 0, 1)

@@ -5,7 +5,8 @@ from itertools import zip_longest
 from typing import Any
 
 from pycocoevalcap.cider.cider import Cider
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from apps.captioning.grammar import Judgement, judge, parse
 from apps.captioning.scenes import Scene, Thing, is_held_out

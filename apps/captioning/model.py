@@ -102,12 +102,12 @@ class Captioner(nn.Module):
             drawn = self.draw(seen, wanted.n_best, Sampling(temperature=wanted.temperature, top_p=wanted.top_p), own)
             texts = [self.text(tokens) for tokens in drawn.T.tolist()]
             return [texts[i : i + wanted.n_best] for i in range(0, len(texts), wanted.n_best)]
-        diverse = {"groups": wanted.groups, "diversity": wanted.diversity} if wanted.method == "diverse" else {}
+        groups, diversity = (wanted.groups, wanted.diversity) if wanted.method == "diverse" else (1, 0.0)
         found = beam_search(
             lambda tokens, state: self._advance(tokens, state, seen),
             torch.full((len(seen.mean),), self.end, device=seen.mean.device), self.decoder.begin(seen, 1),
             width=wanted.beam, longest=wanted.longest, end=self.end,
-            length_penalty=wanted.length_penalty, n_best=wanted.n_best, **diverse,  # type: ignore[arg-type]
+            length_penalty=wanted.length_penalty, n_best=wanted.n_best, groups=groups, diversity=diversity,
         )  # fmt: skip
         return [[self.text(hypothesis.tokens) for hypothesis in row] for row in found]
 

@@ -12,7 +12,7 @@ Captions = Sequence[str]
 """of one picture, words with spaces between"""
 
 
-class _Scorer(CiderScorer):  # type: ignore[misc]
+class _Scorer(CiderScorer):  # type: ignore[misc]  # pycocoevalcap has no types
     """pycocoevalcap's CIDEr over a corpus that is given, instead of the one that is scored."""
 
     def __init__(self, frequencies: Counter[tuple[str, ...]], pictures: int) -> None:

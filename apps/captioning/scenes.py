@@ -64,8 +64,8 @@ def compose(split: Split, random: np.random.Generator) -> Scene:
 def _thing(place: int, random: np.random.Generator, *, held_out: bool) -> Thing:
     """Drawn until it is one of those held out, or none of them."""
     while True:
-        kinds = (str(random.choice(list(names))) for names in (SHAPES, COLOURS, SIZES, TEXTURES))
-        thing = Thing(*kinds, *divmod(place, COLUMNS))
+        shape, colour, size, texture = (str(random.choice(list(names))) for names in (SHAPES, COLOURS, SIZES, TEXTURES))
+        thing = Thing(shape, colour, size, texture, *divmod(place, COLUMNS))
         if is_held_out(thing) == held_out:
             return thing
 

@@ -50,7 +50,8 @@ class PixelRNN(Network):
         steps = torch.cat([maps, left.transpose(0, 1)], 2)
         states, _ = self.along(steps.permute(3, 0, 1, 2).flatten(1, 2))  # [W, H x B, hidden]
         log_probs: Tensor = self.output(self.dropout(states)).log_softmax(-1)
-        return log_probs.unflatten(1, (height, batch)).permute(2, 1, 0, 3)
+        of_pixels: Tensor = log_probs.unflatten(1, (height, batch)).permute(2, 1, 0, 3)
+        return of_pixels
 
     def bits(self, pixels: Tensor) -> Tensor:
         """-log2 of the probability of each pixel, [B, H, W], for levels [B, H, W, 1]."""

@@ -86,7 +86,7 @@ def prepare(store: Store, source: Source, levels: int = 0) -> Prepared:
     def write(folder: Any) -> None:
         pictures, wanted = source.read(), levels or source.levels
         pixels = quantised(pictures.pixels, source.levels, wanted)
-        names = {}
+        names: dict[str, list[str]] = {}
         for split in SPLITS:
             rows = np.array([own == split for own in pictures.splits])
             if not rows.any():

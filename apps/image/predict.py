@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,8 +49,8 @@ def predict(model: Network, inputs: Sequence[Any]) -> list[dict[str, Any]]:
 def read(model: Network, path: Path) -> Tensor:
     """A picture as the model's own were: its size, channels and grey levels, [1, H, W, C] uint8."""
     shape = model.shape
-    mode = "RGB" if shape.channels == 3 else "L"
-    pixels = images.pixels(images.load(path, mode), (shape.height, shape.width))  # type: ignore[arg-type]
+    mode: Literal["L", "RGB"] = "RGB" if shape.channels == 3 else "L"
+    pixels = images.pixels(images.load(path, mode), (shape.height, shape.width))
     levels = quantised(pixels, 256, shape.levels).reshape(1, *shape.extents)
     return torch.from_numpy(shape.levels - 1 - levels if model.asked.invert else levels.copy()).to(_device(model))
 
@@ -110,7 +110,8 @@ def _sheet(levels: Tensor) -> Tensor:
     columns = int(np.ceil(np.sqrt(len(levels))))
     missing = -len(levels) % columns
     filled = torch.cat([levels, torch.zeros_like(levels[:1]).expand(missing, -1, -1, -1)])
-    return filled.unflatten(0, (-1, columns)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    sheet: Tensor = filled.unflatten(0, (-1, columns)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    return sheet
 
 
 def _write(model: Network, levels: Tensor, name: str) -> str:

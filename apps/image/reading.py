@@ -19,7 +19,8 @@ def patches(pixels: Tensor, size: int) -> Tensor:
     height, width = pixels.shape[1:3]
     pixels = F.pad(pixels, (0, 0, 0, -width % size, 0, -height % size))
     rows = pixels.unflatten(1, (-1, size)).unflatten(3, (-1, size))  # [B, Y, size, X, size, C]
-    return rows.transpose(2, 3).flatten(3)
+    found: Tensor = rows.transpose(2, 3).flatten(3)
+    return found
 
 
 class Sequence(nn.Module):
@@ -42,6 +43,7 @@ class Sequence(nn.Module):
         if order == "permuted":
             own = torch.Generator().manual_seed(permutation)
             self.register_buffer("permutation", torch.randperm(self.steps, generator=own))
+        self.permutation: Tensor
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, H, W, C] -> [T, B, D]."""

@@ -128,7 +128,8 @@ def from_idx(paths: dict[str, Path]) -> Pictures:
         parts.append((pixels[..., None], labels.astype(np.int64), [f"{split} {row}" for row in range(len(labels))]))
     training, testing = (len(labels) for _, labels, _ in parts)
     last = min(LAST, training // 10)
-    splits: list[Split] = ["train"] * (training - last) + ["val"] * last + ["test"] * testing
+    counts: dict[Split, int] = {"train": training - last, "val": last, "test": testing}
+    splits = [split for split, count in counts.items() for _ in range(count)]
     (first, labels, names), (second, more, others) = parts
     return Pictures(np.concatenate([first, second]), np.concatenate([labels, more]), splits, names + others)
 

@@ -75,7 +75,8 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Tokens [T, B] -> hidden vectors [T, B, H], before the dropout of the output, and the state."""
-        return self.recurrent(self._embed(tokens), state)
+        hidden, state = self.recurrent(self._embed(tokens), state)
+        return hidden, state
 
     def loss(self, tokens: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Tensor, Any]:
         """(what is minimised, mean surprisal in nats, state) of a window [T, B]; both are means over its tokens."""
@@ -117,7 +118,7 @@ class LanguageModel(nn.Module):
 
 
 def _output(
-    weight: nn.Parameter, features: int, mixtures: int, cutoffs: tuple[int, ...]
+    weight: Tensor, features: int, mixtures: int, cutoffs: tuple[int, ...]
 ) -> Softmax | AdaptiveSoftmax | MixtureOfSoftmaxes:
     if mixtures > 1:
         return MixtureOfSoftmaxes(weight, features, mixtures)

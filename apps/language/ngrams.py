@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-DISCOUNTS = tuple(np.arange(0.1, 1.0, 0.05).tolist())
+DISCOUNTS: tuple[float, ...] = tuple(np.arange(0.1, 1.0, 0.05).tolist())
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class KneserNey:
     def tuned(self, tokens: Integers) -> float:
         """The discount, of DISCOUNTS, under which a held-out text is most probable."""
         found = self._look_up(np.asarray(tokens, dtype=np.int64))
-        return max(DISCOUNTS, key=lambda discount: np.log(self._probabilities(found, discount)).sum())
+        return max(DISCOUNTS, key=lambda discount: float(np.log(self._probabilities(found, discount)).sum()))
 
     def _look_up(self, tokens: Integers) -> list[tuple[Integers, Integers, Integers]]:
         """(count, total, types) of each token after its context, by order; zeros where the context is unknown."""

@@ -48,8 +48,8 @@ def scores(model: "LanguageModel", path: Path) -> tuple[list[dict[str, Any]], di
                 "its_probability": round(probability, 4),
             }
         )
-    bits = np.array([row["surprisal_bits"] for row in rows])
-    return rows, {"surprisal": _figure(path.name, [_shown(model, number) for number in numbers], bits)}
+    curve = np.array([row["surprisal_bits"] for row in rows])
+    return rows, {"surprisal": _figure(path.name, [_shown(model, number) for number in numbers], curve)}
 
 
 def _limited(blocks: Iterator[list[int]], path: Path) -> Iterator[list[int]]:

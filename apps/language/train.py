@@ -13,6 +13,7 @@ from apps.language.generate import write
 from apps.language.model import LanguageModel
 from apps.language.ngrams import KneserNey
 from core.app import Data, Mean, Report, Step
+from core.sequence.epochs import dataset_of
 from core.sequence.stream import Window
 from core.sequence.tokens import Tokeniser
 
@@ -93,7 +94,7 @@ def _column(way: Reader) -> str:
 def count_baseline(data: Data[Window], order: int) -> dict[str, float]:
     """The figures of an n-gram model on the test stream; its discount is chosen on the validation stream."""
     tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
-    training, held_out, test = (loader.dataset.tokens for loader in (data.train, data.val, data.test))  # type: ignore[attr-defined]
+    training, held_out, test = (dataset_of(batches).tokens for batches in (data.train, data.val, data.test))
     model = KneserNey(training[:MOST_COUNTED], len(tokeniser), order)
     nats = -np.log(model.probabilities(test, model.tuned(held_out))).sum()
     characters = int(np.asarray(tokeniser.lengths)[test].sum())

@@ -77,6 +77,7 @@ def _knn(train: Clicks, popular: np.ndarray) -> Scorer:
         weights = np.where(age >= 0, 1 / (1.0 + np.maximum(age, 0)), 0)
         rows = np.repeat(np.arange(len(items)), items.shape[1])
         clicked = sparse.csr_array((weights.reshape(-1), (rows, items.reshape(-1))), shape=(len(items), len(popular)))
-        return (clicked @ similarity).toarray() + 1e-6 * popular
+        ranked: np.ndarray = (clicked @ similarity).toarray() + 1e-6 * popular
+        return ranked
 
     return scores

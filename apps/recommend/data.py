@@ -132,7 +132,8 @@ def _arrays(part: Sessions, log: Log) -> dict[str, NDArray[Any]]:
 
 def buckets(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Times between clicks as 1, 2, ... by powers of two; 0 is left for what is not known."""
-    return 1 + np.log2(1 + np.maximum(seconds, 0)).astype(np.int64).clip(0, GAPS - 2)
+    found: NDArray[np.int64] = 1 + np.log2(1 + np.maximum(seconds, 0)).astype(np.int64).clip(0, GAPS - 2)
+    return found
 
 
 def gap_bucket(seconds: float | None) -> int:

@@ -148,7 +148,8 @@ def _by_time(log: Log, days: float) -> NDArray[np.int8]:
     bounds = np.append(np.flatnonzero(firsts(log.session)), len(log))
     ends = np.repeat(log.time[bounds[1:] - 1], np.diff(bounds))
     last = log.time.max(initial=0.0)
-    return (ends > last - 2 * days * DAY).astype(np.int8) + (ends > last - days * DAY)
+    part: NDArray[np.int8] = (ends > last - 2 * days * DAY).astype(np.int8) + (ends > last - days * DAY)
+    return part
 
 
 def known(splits: dict[str, Sessions], items: int, support: int, cold: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -38,7 +38,8 @@ class ItemVectors(nn.Module):
         features, known = (table if items is None else table[items] for table in (self.features, self.known))
         if self.training and self.cold:
             known = known & (torch.rand(known.shape, device=known.device) >= self.cold)
-        return own * known[..., None] + self.described(features)
+        vectors: Tensor = own * known[..., None] + self.described(features)
+        return vectors
 
     def scores(self, hidden: Tensor, items: Tensor | None = None) -> Tensor:
         """Scores of P predictions [P, D] for the `items` [C], or for all: [P, C]."""

@@ -62,7 +62,7 @@ class Recommender(nn.Module):
         self.output = ItemVectors(catalogue, hidden, cold)
         self.input = None if shared else ItemVectors(catalogue, hidden, cold)
         if self.input is not None:
-            self.input.bias = None  # nothing is scored on the way in
+            self.input.register_parameter("bias", None)  # nothing is scored on the way in
         self.gaps = nn.Embedding(GAPS, hidden) if gaps else None
         if self.gaps is not None:
             nn.init.zeros_(self.gaps.weight)

@@ -34,9 +34,9 @@ def evaluate(model: Recommender, batches: Iterable[Batch]) -> Report:
         wanted = batch.targets != NOTHING
         rows, seen = hidden[wanted], history(batch)
         results.add(batch, lambda part, rows=rows, seen=seen: model.scores(rows[part], seen[part]))
-    seen = "left out" if model.decoding.exclude_seen else "kept"
+    treated = "left out" if model.decoding.exclude_seen else "kept"
     metrics = results.metrics()
-    signature = f"full ranking|ties:conservative|seen:{seen}|v1"
+    signature = f"full ranking|ties:conservative|seen:{treated}|v1"
     return Report(metrics, results.records(), signature, means("share_of_optimum" in metrics))
 
 

@@ -11,6 +11,7 @@ from nltk.metrics.distance import edit_distance
 from apps.similarity.data import Batch
 from apps.similarity.metrics import measure
 from core.app import Data
+from core.sequence.epochs import dataset_of
 
 Weights = dict[str, float]
 
@@ -21,7 +22,7 @@ def measured(data: Data[Batch]) -> dict[str, dict[str, float]]:
     The first two see no order. Pearson and Spearman need no scale; for the error, each similarity is brought to the
     scores' scale by the line that fits the training pairs best.
     """
-    train, test = _records(data.train.dataset), _records(data.test.dataset)  # type: ignore[attr-defined]
+    train, test = (_records(dataset_of(batches)) for batches in (data.train, data.test))
     frequency = Counter(word for record in train for side in "ab" for word in set(record[side].split()))
     inverse = {word: log(2 * len(train) / count) + 1 for word, count in frequency.items()}
     rare = log(2 * len(train)) + 1

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 TOKENISERS = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
 """sacrebleu's, for languages that put no spaces between words; all others: 13a"""

@@ -88,7 +88,8 @@ class Translator(nn.Module):
         headline: str = "bleu",
     ) -> None:
         super().__init__()
-        self.source, self.target, self.languages = source, target, tuple(languages)
+        self.source, self.target = source, target
+        self.languages: tuple[str, str] = (languages[0], languages[1])
         self.longest, self.decoding, self.headline = longest, decoding, headline
         self.feeding, self.coverage = feeding, coverage
         self.word_dropout, self.smoothing, self.scheduled = word_dropout, smoothing, scheduled

@@ -42,8 +42,9 @@ def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster
     }  # fmt: skip
     if not predicts:
         return Classifier(facts["classes"], width=wanted.width, dropout=wanted.dropout, **shared)
-    span = {"context": config.data.context, "horizon": config.data.horizon}
-    return Forecaster(patch=wanted.patch, reach=wanted.reach, **span, **shared)
+    return Forecaster(
+        patch=wanted.patch, reach=wanted.reach, context=config.data.context, horizon=config.data.horizon, **shared
+    )
 
 
 def score(config: VideoConfig) -> Score:
@@ -70,8 +71,10 @@ def _source(config: VideoConfig, store: Store) -> Source:
     wanted, classify = config.data, config.train.task == "classify"
     match wanted.source:
         case "builtin":
-            task = "motions" if classify else "bouncing"
-            return builtin.source(task, wanted.clips, wanted.seed, wanted.size, length=config.window or builtin.LONGEST)
+            longest = config.window or builtin.LONGEST
+            return builtin.source(
+                "motions" if classify else "bouncing", wanted.clips, wanted.seed, wanted.size, length=longest
+            )
         case "moving-mnist":
             return moving_mnist.source(store, wanted.path, wanted.size)
         case "folder":

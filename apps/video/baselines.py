@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from apps.video.data import Batch
 from apps.video.train import Errors, errors, totals
 from core.app import Data
+from core.sequence.epochs import dataset_of
 
 FASTEST = 3
 """pixels from frame to frame that linear motion looks for"""
@@ -21,7 +22,7 @@ Method = Callable[[Tensor, int], Tensor]
 
 def naming(data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Accuracy on test of the most frequent class, and of a logistic regression on the middle frame: without motion."""
-    train, test = (_middles(batches.dataset) for batches in (data.train, data.test))  # type: ignore[attr-defined]
+    train, test = (_middles(dataset_of(batches)) for batches in (data.train, data.test))
     frequent = Counter(train[1]).most_common(1)[0][0]
     regression = LogisticRegression(C=0.01, max_iter=200).fit(*train)
     return {

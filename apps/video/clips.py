@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from apps.video.sources import Frames
@@ -51,7 +52,7 @@ def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; check the path")
     frames = _folder(path, channels, every) if path.is_dir() else _video(path, every)
-    kept = []
+    kept: list[NDArray[np.uint8]] = []
     for frame in frames:
         if len(kept) == LONGEST:
             raise UserError(f"{path}: has more than {LONGEST:,} frames; cut it into clips, or raise data.every")

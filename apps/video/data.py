@@ -47,7 +47,7 @@ def prepare(store: Store, source: Source) -> Prepared:
     """
 
     def write(folder: Path) -> None:
-        records, start, shape = [], 0, (0, 0, 0)
+        records, start, shape = [], 0, [0, 0, 0]
         with (folder / FRAMES).open("wb") as file:
             for clip in source.read():
                 file.write(clip.frames.tobytes())

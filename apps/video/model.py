@@ -141,7 +141,9 @@ class Forecaster(nn.Module):
         self.write = nn.Sequential(last, nn.PixelShuffle(patch))
         with torch.no_grad():  # it begins by copying: the filters' middle has most of the weight
             last.weight.mul_(0.3)
-            last.bias.zero_()[filters // 2 * patch**2 :][: patch**2] = 2.0
+        begin = torch.zeros(last.out_channels)
+        begin[filters // 2 * patch**2 :][: patch**2] = 2.0
+        last.bias = nn.Parameter(begin)
 
     def forward(self, frames: Tensor, horizon: int, state: Any = None) -> tuple[Tensor, Any]:
         """What comes after each frame: seen frames [T, B, C, Y, X] -> predictions [T - 1 + horizon, B, C, Y, X].
@@ -173,4 +175,5 @@ class Forecaster(nn.Module):
         weights, change = written[:, : -self.channels].softmax(1), written[:, -self.channels :]
         around = F.unfold(F.pad(flat, (self.reach,) * 4, mode="replicate"), 2 * self.reach + 1)
         around = around.view(len(flat), self.channels, -1, *flat.shape[-2:])
-        return ((weights[:, None] * around).sum(2) + change).view_as(frames)
+        moved: Tensor = (weights[:, None] * around).sum(2) + change
+        return moved.view_as(frames)

@@ -92,7 +92,8 @@ def _foreseen(model: Forecaster, batches: Iterable[Batch]) -> Report:
 def foresee(model: Forecaster, frames: Tensor) -> Tensor:
     """The `horizon` frames after the first `context` of [T, B, C, Y, X], as values that a picture can have."""
     predicted, _ = model(frames[: model.context], model.horizon)
-    return predicted[model.context - 1 :].clamp(0, 1)
+    values: Tensor = predicted[model.context - 1 :].clamp(0, 1)
+    return values
 
 
 def errors(predicted: Tensor, true: Tensor) -> Errors:

@@ -67,7 +67,7 @@ def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     build = "CUDA " + str(torch.version.cuda) if torch.version.cuda else "CPU build"
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield Finding("torch", "ok", f"{torch.__version__}, {build}, oneDNN {torch.backends.mkldnn.is_available()}")  # type: ignore[no-untyped-call]
+    yield Finding("torch", "ok", f"{torch.__version__}, {build}, oneDNN {torch.backends.mkldnn.is_available()}")
     yield Finding("device", "ok", _device_name())
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

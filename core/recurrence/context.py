@@ -106,5 +106,5 @@ def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     Made when it is first needed, because torch.compiler.disable imports the compiler, which takes seconds.
     """
     if function not in _plain:
-        _plain[function] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+        _plain[function] = torch.compiler.disable(function)
     return _plain[function]

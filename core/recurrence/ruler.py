@@ -183,7 +183,7 @@ def _train(cell: str, task: Task, lag: int, steps: int, *, hidden: int, rows: in
     for step in range(1, steps + 1):
         batch = task.draw(lag, rows, generator)
         optimizer.zero_grad()
-        task.loss(_answers(network, head, batch), batch).backward()  # type: ignore[no-untyped-call]
+        task.loss(_answers(network, head, batch), batch).backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         if step % 50 == 0 and step < steps and _test(task, network, head, test) > 0.99:

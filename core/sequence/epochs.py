@@ -58,3 +58,10 @@ def resumable(
     # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
     own = torch.Generator().manual_seed(seed)
     return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=own)
+
+
+def dataset_of(batches: Iterable[Any]) -> Any:
+    """The data set that a loader of `resumable` reads. Raises TypeError for batches that come from anything else."""
+    if not isinstance(batches, StatefulDataLoader):
+        raise TypeError(f"expected a loader with a data set, got {type(batches).__name__}")
+    return batches.dataset

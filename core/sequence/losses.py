@@ -158,7 +158,7 @@ class Softmax(nn.Module):
         weight: [V, H]; may be the embedding's (Press and Wolf 2017: tied).
     """
 
-    def __init__(self, weight: nn.Parameter) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = weight
         self.bias = nn.Parameter(torch.zeros(len(weight)))
@@ -191,7 +191,7 @@ class AdaptiveSoftmax(nn.Module):
         ValueError: cutoffs that do not rise or lie outside the vocabulary.
     """
 
-    def __init__(self, weight: nn.Parameter, cutoffs: Sequence[int]) -> None:
+    def __init__(self, weight: Tensor, cutoffs: Sequence[int]) -> None:
         super().__init__()
         self.cutoffs = list(cutoffs)
         self.sizes = [b - a for a, b in pairwise([0, *cutoffs, len(weight)])]
@@ -259,7 +259,7 @@ class MixtureOfSoftmaxes(nn.Module):
         mixtures: K.
     """
 
-    def __init__(self, weight: nn.Parameter, features: int, mixtures: int) -> None:
+    def __init__(self, weight: Tensor, features: int, mixtures: int) -> None:
         super().__init__()
         self.mixtures = mixtures
         self.weight = weight

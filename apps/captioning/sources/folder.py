@@ -79,6 +79,6 @@ def _with_splits(pictures: list[Picture]) -> list[Picture]:
     """A tenth each to val and test, at least one: those whose names have the smallest hashes, whatever their order."""
     share = max(1, round(0.1 * len(pictures)))
     ranked = sorted(pictures, key=lambda picture: hashlib.sha256(picture.id.encode()).digest())
-    splits: list[Split] = ["test"] * share + ["val"] * share
-    chosen = {picture.id: split for picture, split in zip(ranked, splits, strict=False)}
+    chosen: dict[str, Split] = dict.fromkeys((picture.id for picture in ranked[:share]), "test")
+    chosen |= dict.fromkeys((picture.id for picture in ranked[share : 2 * share]), "val")
     return [picture._replace(split=chosen.get(picture.id, "train")) for picture in pictures]

@@ -79,7 +79,7 @@ class Process:
             next_item = torch.from_numpy(ahead[rows] @ self.emission)
             wanted = torch.from_numpy(items[rows, step].astype(np.int64))
             if len(rows):
-                ranks[rows, step] = rank(lambda part, all=next_item: all[part], wanted, k=1).ranks.numpy()
+                ranks[rows, step] = rank(next_item.__getitem__, wanted, k=1).ranks.numpy()
             belief = ahead * self.emission[:, items[:, step]].T
         return ranks
 
@@ -98,7 +98,8 @@ def _draw(distributions: Floats, rows: NDArray[np.int64], random: np.random.Gene
     # One increasing sequence over all rows, so that one search serves them all.
     flat = (cumulative + np.arange(len(cumulative))[:, None]).reshape(-1)
     drawn = np.searchsorted(flat, rows + random.random(len(rows)), side="right") - rows * distributions.shape[1]
-    return np.minimum(drawn, distributions.shape[1] - 1)
+    kept: NDArray[np.int64] = np.minimum(drawn, distributions.shape[1] - 1)
+    return kept
 
 
 def source(sessions: int, seed: int) -> Source:

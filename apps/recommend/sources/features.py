@@ -30,4 +30,5 @@ def _shares(column: Sequence[str]) -> NDArray[np.float32]:
 def _numbers(column: NDArray[np.floating]) -> NDArray[np.float32]:
     """Mean 0 and deviation 1 over the items that have a number; 0 for the others."""
     spread = np.nanstd(column) or 1.0
-    return np.nan_to_num((column - np.nanmean(column)) / spread)[:, None].astype(np.float32)
+    scaled: NDArray[np.float32] = np.nan_to_num((column - np.nanmean(column)) / spread)[:, None].astype(np.float32)
+    return scaled

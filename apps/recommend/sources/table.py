@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from apps.recommend.events import Log
+from apps.recommend.events import Log, Protocol
 from apps.recommend.sources import Source, Table, reading, times
 from apps.recommend.sources.features import encode
 from core.data import tables
@@ -50,11 +50,11 @@ def source(path: Path | None, items: Path | None, named: Named | None = None) ->
     named = dict(named or {})
     file = reading.opened(path)
     places = _places(file, named)
-    protocol = "time" if "session" in places else "leave-one-out"
+    protocol: Protocol = "time" if "session" in places else "leave-one-out"
     spec: dict[str, Any] = {"source": "csv", "log": sha256(path), "items": items and sha256(items)}
     spec["reader"] = tables.VERSION
     spec["columns"] = {ours: file.columns[place] for ours, place in places.items()}
-    return Source(spec, protocol, partial(_read, file, places), items and partial(_table, items, named))
+    return Source(spec, protocol, partial(_read, file, places), partial(_table, items, named) if items else None)
 
 
 def histories(path: Path) -> list[dict[str, Any]]:
@@ -116,9 +116,9 @@ def _places(file: reading.File, named: Named, timed: bool = True) -> dict[str, i
     found = {ours: tables.column_of(names, file.columns) for ours, names in known.items()}
     by_user = bool(named.get("user")) and not named.get("session")
     key = "user" if by_user or (found["session"] is None and found["user"] is not None) else "session"
-    needed = (key, "item", "time") if timed or found["time"] is not None or named.get("time") else (key, "item")
-    also = ("user",) if key == "session" and (found["user"] is not None or named.get("user")) else ()
-    needed += also
+    time = ("time",) if timed or found["time"] is not None or named.get("time") else ()
+    user = ("user",) if key == "session" and (found["user"] is not None or named.get("user")) else ()
+    needed = (key, "item", *time, *user)
     if missing := [ours for ours in needed if found[ours] is None]:
         looked_for = {ours: known[ours] for ours in missing}
         if key in missing and not any(named.get(ours) for ours in ("session", "user")):
@@ -182,7 +182,8 @@ def _feature(values: Sequence[Any]) -> NDArray[np.float64] | list[str]:
     """Numbers, where all that is there are numbers; what is missing is NaN. Else text."""
     written = pd.Series([str(value).strip() for value in values], dtype=object)
     there = ~written.isin(MISSING)
-    numbers = pd.to_numeric(written.where(there), errors="coerce").to_numpy(np.float64)
+    numbers: NDArray[np.float64] = pd.to_numeric(written.where(there), errors="coerce").to_numpy(np.float64)
     if there.any() and np.isfinite(numbers[there]).all():
         return numbers
-    return written.tolist()
+    words: list[str] = written.tolist()
+    return words

@@ -57,7 +57,7 @@ def librispeech(folder: Path) -> tuple[Rows, str] | None:
 
 def _librispeech(folder: Path, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     inside = path.relative_to(folder).parts[:-1]
-    split = next((found for part in inside if (found := folders.split_of(part.partition("-")[0]))), "")
+    split = next((known for part in inside if (known := folders.split_of(part.partition("-")[0]))), "")
     named = {sound.stem: sound for sound in folders.entries(path.parent) if sound.suffix.lower() in SOUNDS}
     for number, line in enumerate(texts.read_lines(path), start=1):
         id, _, text = line.strip().partition(" ")

@@ -194,6 +194,7 @@ def _number(random: np.random.Generator) -> str:
 def render(fact: Fact, language: Locale) -> str:
     """The fact in words of that language."""
     first, second = fact.first, fact.second
+    text: str | None
     match fact.kind:
         case "date":
             text = format_date(_date_of(fact), fact.manner, language)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from apps.translation.sources import Pair, Source, Split
 from apps.translation.sources.locales import Header
@@ -52,7 +53,7 @@ def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> S
     """
     if path is None or not path.is_file():
         raise UserError(f"data.path={path}: no such file; data.source={kind} needs --set data.path=FILE, two columns")
-    spec = {"source": kind, "languages": list(languages), "sha256": sha256(path), "split": RULE}
+    spec: dict[str, Any] = {"source": kind, "languages": list(languages), "sha256": sha256(path), "split": RULE}
     spec["reader"] = tables.VERSION
     return Source(spec, languages, partial(_read_table, path, languages))
 

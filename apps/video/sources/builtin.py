@@ -152,7 +152,8 @@ def ground(size: int, random: Generator) -> Array:
     """Smooth noise of a random grain, from black to BRIGHTEST: [size, size]."""
     noise = gaussian_filter(random.random((size, size)), random.uniform(0.7, 2.0), mode="wrap")
     noise -= noise.min()
-    return noise * (BRIGHTEST * random.uniform(0.5, 1.0) / noise.max())
+    shades: Array = noise * (BRIGHTEST * random.uniform(0.5, 1.0) / noise.max())
+    return shades
 
 
 def render(below: Array, movers: list[Mover]) -> Frames:

@@ -70,11 +70,12 @@ def _refuse_empty(root: Path, given: folders.Splits) -> None:
 def _split(root: Path, given: folders.Splits) -> dict[Split, list[Labelled]]:
     """Every clip in its split; those without one, and train's, give the splits that are missing."""
     whole = given.get(None) or given["train"]
-    dealt = _dealt(root, whole) if len(given) < len(SPLITS) else {"train": whole}
+    dealt: dict[Split, list[Labelled]] = _dealt(root, whole) if len(given) < len(SPLITS) else {"train": whole}
     found: dict[Split, list[Labelled]] = {"train": [], "val": given.get("val", []), "test": given.get("test", [])}
     for split, part in dealt.items():
         # What is drawn for a split that is given stays in train.
-        found["train" if split in given else split] += part
+        place: Split = "train" if split in given else split
+        found[place] += part
     return found
 
 

@@ -17,6 +17,7 @@ from apps.video.sources import Clip, Source
 from core.data import images
 from core.data.fetch import RemoteFile
 from core.data.files import sha256
+from core.data.folders import SPLITS
 from core.data.store import Store
 from core.errors import UserError
 
@@ -58,6 +59,6 @@ def _open(file: Path) -> NDArray[np.uint8]:
 def _read(sequences: NDArray[np.uint8], size: int) -> Iterator[Clip]:
     count = sequences.shape[1]
     for number in range(count):
-        split = ("train", "val", "test")[sum(number >= share * count for share in (0.8, 0.9))]
+        split = SPLITS[sum(number >= share * count for share in (0.8, 0.9))]
         frames = [images.pixels(Image.fromarray(frame), (size, size)) for frame in sequences[:, number]]
-        yield Clip(f"sequence {number}", "", split, np.stack(frames)[:, None])  # type: ignore[arg-type]
+        yield Clip(f"sequence {number}", "", split, np.stack(frames)[:, None])

@@ -38,7 +38,7 @@ class _Triton(torch.autograd.Function):
     def forward(ctx: Any, run: Run, kernel: Kernel, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         u, *contiguous = (tensor.detach().contiguous() for tensor in (u, *tensors))
         state, fresh, weights = run.parted(contiguous)
-        with torch.cuda.device_of(u):  # type: ignore[no-untyped-call]
+        with torch.cuda.device_of(u):
             buffers, final = _values(run, kernel, u, state, fresh, weights)
         if run.keep:
             ctx.run, ctx.kernel = run, kernel
@@ -55,7 +55,7 @@ class _Triton(torch.autograd.Function):
         if torch.is_grad_enabled() or watched((d_out, *d_after)):
             d_u, _, _, *others = twice(run, [None, None, None, *tensors], [d_out, *d_after])
             return (None, None, d_u, *others)
-        with torch.cuda.device_of(d_out):  # type: ignore[no-untyped-call]
+        with torch.cuda.device_of(d_out):
             return (None, None, *_gradients(run, kernel, tensors, buffers, d_out.contiguous(), d_after))
 
 

@@ -1,28 +1,30 @@
 """power refuses what it cannot use in one line. That it keeps the contract is tested by core.conformance."""
 
 import json
+from pathlib import Path
 
 import pytest
+from unroll_power import APP
+from unroll_power.data import Batch
 
-from core import app as apps
+from core.app import Data
 from core.data.store import Store
 from core.errors import UserError
 
 RECORD = json.loads('{"hours": [8, 8.5, 9.2], "kilowatts": [1.9, 2.3, 3.1]}')
 
 
-def settings(path):
+def settings(path: Path) -> list[str]:
     return [f"data.path={json.dumps(str(path))}", "data.source=file"]
 
 
-def prepared(path, tmp_path):
-    app = apps.load("power")
-    config = app.config("smoke", settings(path))
-    app.prepare(config, Store(tmp_path))
-    return app.data(config, Store(tmp_path))
+def prepared(path: Path, tmp_path: Path) -> Data[Batch]:
+    config = APP.config("smoke", settings(path))
+    APP.prepare(config, Store(tmp_path))
+    return APP.data(config, Store(tmp_path))
 
 
-def test_records_of_ones_own(tmp_path):
+def test_records_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(json.dumps(RECORD) for _ in range(20)))
     data = prepared(path, tmp_path)
@@ -40,7 +42,7 @@ def test_records_of_ones_own(tmp_path):
         (json.dumps(RECORD), r"has 1 records, and 10 are needed"),
     ],
 )
-def test_bad_records_are_one_line(lines, message, tmp_path):
+def test_bad_records_are_one_line(lines: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text(lines)
     with pytest.raises(UserError, match=message) as error:
@@ -49,8 +51,7 @@ def test_bad_records_are_one_line(lines, message, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "8:1", "8:1 x", "8:1 7", "8 9", "8:1:2 9"])
-def test_inputs_that_are_no_readings_are_one_line(text):
-    app = apps.load("power")
-    model = app.model(app.config("smoke"), {"scale": 1.0})
+def test_inputs_that_are_no_readings_are_one_line(text: str) -> None:
+    model = APP.model(APP.config("smoke"), {"scale": 1.0})
     with pytest.raises(UserError, match="input 1: "):
-        app.predict(model, [text])
+        APP.predict(model, [text])

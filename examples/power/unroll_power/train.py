@@ -59,4 +59,4 @@ def _forecast(model: Power, text: str, number: int) -> float:
     if sorted(set(at)) != at:
         raise UserError(f"input {number}: {text!r}; hours must rise")
     change = model(inputs(at, list(power), model.scale)[:, None])[-1, 0].item()
-    return power[-1] + change * model.scale
+    return float(power[-1] + change * model.scale)
