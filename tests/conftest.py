@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-TOGETHER = ("tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/core/test_scaffold.py")
+TOGETHER = (
+    "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/core/test_scaffold.py", "tests/docs/test_site.py",
+)  # fmt: skip
 """files whose tests share what is dear to make, or go on from each other: they run in one process, in their order"""
 
 
