@@ -121,8 +121,12 @@ class Map:
             kept = self.kept / f"{hashlib.sha256(file.encode() + (self.root / file).read_bytes()).hexdigest()}.json"
             if fresh or not kept.exists():
                 began = time.monotonic()
-                kept.write_text(json.dumps(warm.reach_of(self.root, file, 1800, self.work)))
-                print(f"{file}: {time.monotonic() - began:.0f} s", flush=True)
+                told = warm.reach_of(self.root, file, 1800, self.work)
+                print(f"{file}: {len(told)} tests pass, {time.monotonic() - began:.0f} s", flush=True)
+                if not told:  # it crashed, or all was skipped: another try may do better
+                    kept.unlink(missing_ok=True)
+                    continue
+                kept.write_text(json.dumps(told))
             self.files[file] = json.loads(kept.read_text())
 
     def tests_for(self, mutant: Mutant) -> list[str]:

@@ -72,6 +72,21 @@ def test_errors_of_predicted_frames_in_all_and_step_by_step(made):
     assert {"ssim", "psnr", "ssim@4", "psnr@4"} < set(report.metrics)
 
 
+@pytest.mark.parametrize(("raised", "wanted"), [(9.0, 1.0), (-9.0, 0.0)])
+@torch.no_grad()
+def test_what_is_foreseen_is_a_picture(raised, wanted):
+    """From black to white, whatever the network says."""
+
+    class Overdone:
+        context, horizon = 2, 3
+
+        def __call__(self, frames, horizon):
+            return frames.new_full((len(frames) - 1 + horizon, *frames.shape[1:]), raised), None
+
+    frames = torch.rand(5, 1, 1, 4, 4)
+    assert torch.equal(train.foresee(Overdone(), frames), torch.full((3, 1, 1, 4, 4), wanted))
+
+
 @torch.no_grad()
 def test_nothing_of_the_future_is_seen(made):
     _, _, data, model = made["predict_frames"]

@@ -228,6 +228,16 @@ def test_calls_that_do_not_hand_on_their_state_are_sequences_of_their_own() -> N
     torch.testing.assert_close(gradients(loss, call, targets=T)[0].norms, look(model, x, y)[0].norms)
 
 
+def test_rows_of_different_lengths_are_a_sequence_that_no_call_goes_on_with() -> None:
+    """Step T + 1 of one row would be step 5 of another."""
+    model, (x, _) = Model("gru", D, H), batch()
+    with record(model) as calls:
+        _, state = model.rnn(x, lengths=torch.full((B,), 4))
+        model.rnn(x[:3], state)
+        model.rnn(x[:2], state, lengths=torch.full((B,), 1))
+    assert [call.steps for call in calls["rnn"]] == [T, 3, 2]
+
+
 def test_a_loss_that_does_not_read_the_network() -> None:
     model, (x, _) = Model("gru", D, H), batch()
     with record(model) as calls:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.recurrence import Recurrent
+from core.recurrence import Recurrent, horizon
 from core.recurrence import reference_gated as gated
 from core.recurrence.decay import Decay
 from core.recurrence.gates import NAMES, activations
@@ -232,6 +232,19 @@ def test_forgetting_is_starting_anew_before_every_step(bidirectional: bool) -> N
         _, want = network(x[6:, :1])
         torch.testing.assert_close(last[0][:: network.directions, :1], want[0][:: network.directions])
     assert "forward" not in vars(network)
+
+
+@pytest.mark.parametrize("memory", [0, 2])
+def test_windows_are_run_in_any_number_at_a_time_and_padding_is_not_read(
+    memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, x, lengths = Recurrent("gru", D, 5).double(), torch.randn(9, 3, D).double(), torch.tensor([9, 4, 0])
+    with torch.no_grad(), forgetting(network, memory):
+        at_once, _ = network(x, lengths=lengths)
+        monkeypatch.setattr(horizon, "CHUNK", 1)
+        one_by_one, _ = network(x, lengths=lengths)
+    torch.testing.assert_close(one_by_one, at_once)
+    assert not at_once[4:, 1].any() and not at_once[:, 2].any()
 
 
 def test_forgetting_respects_resets() -> None:

@@ -188,6 +188,15 @@ class TestFiles:
         with pytest.raises(FileNotFoundError):
             state.load(path.with_name("missing"), network)
 
+    def test_the_order_in_which_weights_were_set_does_not_matter(self) -> None:
+        """A weight that was replaced for a while, as dropout of weights does, comes last."""
+        model = nn.Linear(2, 2)
+        before, weight = state.fingerprint(model), model.weight
+        del model.weight
+        model.weight = weight
+        assert list(model.state_dict()) == ["bias", "weight"]
+        assert state.fingerprint(model) == before
+
     def test_low_precision_weights_have_a_fingerprint(self) -> None:
         model = nn.Linear(2, 2).to(torch.bfloat16)
         assert state.fingerprint(model) != state.fingerprint(nn.Linear(2, 2).to(torch.bfloat16))

@@ -276,6 +276,19 @@ def test_no_text_at_all_is_no_hypothesis():
     assert beam_search(step, last, state, width=2, longest=3, end=END, adjust=[nothing]) == [[]]
 
 
+def test_a_row_goes_on_until_no_open_text_can_be_among_the_wanted():
+    """[END] and [1, END] have ended while [1, 1] is open: it is worse than the best, and better than the second."""
+    ends = torch.tensor([0.6, 0.01, 0.98, 0.5, 0.5])
+
+    def step(tokens, state):
+        p = ends[state[0, :, 0]]
+        return torch.stack([p, 1 - p], -1).log(), state + 1
+
+    last, state = start()
+    [found] = beam_search(step, last, state, width=2, longest=5, end=END, n_best=2)
+    assert [h.log_prob for h in found] == pytest.approx([math.log(0.6), math.log(0.4 * 0.99 * 0.98)])
+
+
 @pytest.mark.parametrize(("width", "longest", "n_best"), [(0, 5, 1), (2, 0, 1), (2, 5, 3), (2, 5, 0)])
 def test_arguments_that_make_no_sense(width, longest, n_best):
     last, state = start()
