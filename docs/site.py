@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lines break where a reader would break them: not inside --an-option, in Chinese without a space, in code indented."""
+    """Break lines as a reader would: not inside --an-option, in Chinese without a space, in code with an indent."""
     parts = re.split(r"(<pre.*?</pre>)", html, flags=re.DOTALL)
     return "".join(_code(part) if part.startswith("<pre") else _text(part) for part in parts)
 
