@@ -1,1 +1,1 @@
-"""The applications, one folder each; see `core.app` for how they are found."""
+"""The applications, one folder each; see `unroll.app` for how they are found."""

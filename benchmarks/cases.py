@@ -15,12 +15,12 @@ from benchmarks.peers import Packed, Training, pair, work
 from benchmarks.side_by_side import Case, Pair, Run
 from benchmarks.steps import BATCH, HIDDEN
 from benchmarks.steps import step as one_step
-from core.recurrence import Recurrent
-from core.recurrence.gradients import gradients
-from core.recurrence.kernels import native
-from core.recurrence.kernels.stepper import WEIGHTS, Stepper
-from core.recurrence.lyapunov import growth
-from core.recurrence.recording import record
+from unroll.recurrence import Recurrent
+from unroll.recurrence.gradients import gradients
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.stepper import WEIGHTS, Stepper
+from unroll.recurrence.lyapunov import growth
+from unroll.recurrence.recording import record
 
 
 class Sizes(NamedTuple):

@@ -3,7 +3,7 @@
     python -m benchmarks.false_alarms                    the tables of docs/compare.md, in some minutes
     python -m benchmarks.false_alarms --comparisons 500  roughly, in half a minute
 
-Scores are drawn by the model of `core.training.statistics`, and counts (word errors, answers that are right or wrong)
+Scores are drawn by the model of `unroll.comparison.statistics`, and counts (word errors, answers that are right or wrong)
 by models of their own. Spreads between seeds and the share of the examples in what varies are those that one meets.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from core.training.statistics import Difference, Spread, difference, power, units
+from unroll.comparison.statistics import Difference, Spread, difference, power, units
 
 Array = NDArray[np.float64]
 SEED, REST, MODEL, EXAMPLE = 0.02, 0.2, 0.1, 0.3

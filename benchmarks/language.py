@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.language.generate import Generation, stream
-from apps.language.model import LanguageModel
-from core.recurrence.state import detach
-from core.sequence.tokens import Tokeniser
+from unroll.apps.language.generate import Generation, stream
+from unroll.apps.language.model import LanguageModel
+from unroll.recurrence.state import detach
+from unroll.sequence.tokens import Tokeniser
 
 WORDS, HIDDEN, LAYERS, ROWS, STEPS = 10_000, 200, 2, 20, 35
 CUTOFFS = (1000, 4000)

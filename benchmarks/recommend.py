@@ -24,18 +24,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from apps.recommend import data, train
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.model import Recommender
-from apps.recommend.objective import Objective
-from apps.recommend.sources import table
-from core.config import OptimizerConfig
-from core.data.files import write_arrays
-from core.data.store import Store
-from core.recurrence.state import detach
-from core.sequence import sessions
-from core.sequence.ranking import rank
-from core.training.optim import optimizer
+from unroll.apps.recommend import data, train
+from unroll.apps.recommend.catalogue import Catalogue
+from unroll.apps.recommend.model import Recommender
+from unroll.apps.recommend.objective import Objective
+from unroll.apps.recommend.sources import table
+from unroll.config import OptimizerConfig
+from unroll.data.files import write_arrays
+from unroll.data.store import Store
+from unroll.recurrence.state import detach
+from unroll.sequence import sessions
+from unroll.sequence.ranking import rank
+from unroll.training.optimizer import optimizer
 
 ITEMS, HIDDEN, ROWS, STEPS, SAMPLES, ALPHA = 20_000, 128, 64, 16, 2048, 0.5
 CLICKS, ROUNDS = 4 * 1024, 5

@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks import peers, report
 from benchmarks.cases import QUICK, SECTIONS, Sizes
 from benchmarks.side_by_side import CLOCKS, DTYPES, Clock, Result, load, machine, measure, measure_limit
-from core.commands import run
-from core.errors import UsageError, did_you_mean
+from unroll.commands import run
+from unroll.errors import UsageError, did_you_mean
 
 OUT = Path("benchmarks/results")
 

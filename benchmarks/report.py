@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from benchmarks.side_by_side import Limit, Pair, Ratio, Result, geometric_mean, ratio
-from core.errors import UserError
+from unroll.errors import UserError
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito 2008: told apart by colour-blind readers"""

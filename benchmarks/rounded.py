@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.commands.loading import prepared, trained
-from core.console import show_table
-from core.recurrence import Recurrent
-from core.training.evaluation import evaluate
+from unroll.commands.loading import prepared, trained
+from unroll.console import show_table
+from unroll.recurrence import Recurrent
+from unroll.training.evaluation import evaluate
 
 
 def eight_bits(weight: Tensor) -> Tensor:

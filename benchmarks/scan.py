@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.associative_scan import associative_scan
 
-from core.recurrence import Recurrent
-from core.recurrence.scan import linear_loop, linear_scan
+from unroll.recurrence import Recurrent
+from unroll.recurrence.scan import linear_loop, linear_scan
 
 Solver = Callable[[Tensor, Tensor, Tensor], Tensor]
 LENGTHS = (64, 256, 1024, 4096)

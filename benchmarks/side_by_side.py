@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.recurrence.kernels import native
-from core.recurrence.kernels.linear import linear
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.linear import linear
 
 Call = Callable[[], object]
 Clock = Callable[[], float]

@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 import psutil
 from scipy.stats import theilslopes
 
-from core.data.files import read_jsonl, write_json
+from unroll.data.files import read_jsonl, write_json
 
 ENDLESS = 1_000_000
 """epochs"""

@@ -19,11 +19,11 @@ import librosa
 import numpy as np
 import torch
 
-from apps.speech import APP
-from apps.speech.features import FLOOR, LogMel
-from apps.speech.sources import builtin
-from core.data.store import Store
-from core.sequence import ctc
+from unroll.apps.speech import APP
+from unroll.apps.speech.features import FLOOR, LogMel
+from unroll.apps.speech.sources import builtin
+from unroll.data.store import Store
+from unroll.sequence import ctc
 
 
 def main() -> None:

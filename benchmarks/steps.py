@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import core
+import unroll
 from benchmarks.peers import CELLS, KINDS, work
 from benchmarks.side_by_side import Case, Pair, Run
-from core.recurrence import from_torch
+from unroll.recurrence import from_torch
 
 HIDDEN, BATCH = (64, 128, 256, 512), (1, 8, 40, 128)
 LEAST = 0.95
@@ -58,7 +58,7 @@ def cases(kind: str, hidden: int, batch: int, training: bool, seed: int = 0) -> 
     """(name, step, the module whose weights it runs on) of torch.nn's layer and cell, ours, and Recurrent.step."""
     torch.manual_seed(seed)
     theirs = KINDS[kind](hidden, hidden)
-    ours, cells = getattr(core, kind)(hidden, hidden), [made(hidden, hidden) for made in _cells(kind)]
+    ours, cells = getattr(unroll, kind)(hidden, hidden), [made(hidden, hidden) for made in _cells(kind)]
     network = from_torch(theirs)
     ours.load_state_dict(theirs.state_dict())
     for cell in cells:
@@ -78,7 +78,7 @@ def cases(kind: str, hidden: int, batch: int, training: bool, seed: int = 0) -> 
 
 
 def _cells(kind: str) -> tuple[Any, Any]:
-    return CELLS[kind], getattr(core, f"{kind}Cell")
+    return CELLS[kind], getattr(unroll, f"{kind}Cell")
 
 
 def step(hidden: tuple[int, ...] = HIDDEN, batch: tuple[int, ...] = BATCH) -> Iterator[Case]:

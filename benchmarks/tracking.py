@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from core import app as apps
-from core.app import Mean
-from core.commands.compare import Question, ask
-from core.config import flat
-from core.training import tracking
-from core.training.loop import Position
+from unroll import app as apps
+from unroll import tracking
+from unroll.app import Mean
+from unroll.commands.compare import Question, ask
+from unroll.config import flat
+from unroll.training.loop import Position
 
 CELLS = ("elman", "lstm", "gru", "mgu")
 APP = "speech"

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from apps.translation.data import NOTHING, Batch, collate
-from apps.translation.decode import Decoding, translate
-from apps.translation.model import Translator
-from core.sequence.tokens import Tokeniser
+from unroll.apps.translation.data import NOTHING, Batch, collate
+from unroll.apps.translation.decode import Decoding, translate
+from unroll.apps.translation.model import Translator
+from unroll.sequence.tokens import Tokeniser
 
 WORDS, EMBEDDING, HIDDEN, SMOOTHING, BUDGET = 4000, 256, 256, 0.1, 1200
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 TOGETHER = (
-    "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/core/test_scaffold.py", "tests/docs/test_site.py",
+    "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/unroll/test_scaffold.py", "tests/docs/test_site.py",
 )  # fmt: skip
 """files whose tests share what is dear to make, or go on from each other: they run in one process, in their order"""
 
@@ -97,7 +97,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def client(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of a test's own tracking store, with the test's folder as the place to work in."""
-    from core.training import tracking
+    from unroll import tracking
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)

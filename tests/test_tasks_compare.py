@@ -18,9 +18,10 @@ import pytest
 from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
 
-from core.training import sweep, tracking
 from tests import test_tasks
 from tests.test_tasks import INVOKE, Done
+from unroll import tracking
+from unroll.search import sweep
 
 invoke, workplace = test_tasks.invoke, test_tasks.workplace  # the fixtures
 GRID = "train --app speech --preset smoke --set train.epochs=1 --set data.utterances=60 --set model.cell=gru,elman"

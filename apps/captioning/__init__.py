@@ -5,17 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apps.captioning import data, train
-from apps.captioning.config import PRESETS, CaptioningConfig
-from apps.captioning.data import Batch
-from apps.captioning.figures import figures
-from apps.captioning.model import Captioner, Decoding, Objective, build, pretrained
-from apps.captioning.reward import CiderReward
-from apps.captioning.sources import Source, builtin, folder, published
-from core.app import App, Data, Score
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.tokens import Tokeniser
+from unroll.app import App, Data, Score
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.tokens import Tokeniser
+
+from . import data, train
+from .config import PRESETS, CaptioningConfig
+from .data import Batch
+from .figures import figures
+from .model import Captioner, Decoding, Objective, build, pretrained
+from .reward import CiderReward
+from .sources import Source, builtin, folder, published
 
 EXAMPLES = Path(__file__).parent / "examples"
 """scenes with held-out combinations; the names say what they show"""

@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from apps.captioning.model import Method
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from core.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.reads import Only, Reads, patterns
+
+from .model import Method
 
 
 class CaptioningData(DataConfig):

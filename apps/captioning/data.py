@@ -19,18 +19,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.captioning.decoder import IGNORE
-from apps.captioning.encoder import Backbone
-from apps.captioning.model import WEIGHTS
-from apps.captioning.sources import SPLITS, Picture, Source
-from core.app import Data
-from core.data import images
-from core.data.files import atomic_file, read_arrays, read_json, read_jsonl, write_json, write_jsonl
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.batching import pad
-from core.sequence.epochs import EpochSampler, resumable
-from core.sequence.tokens import Tokeniser
+from unroll.app import Data
+from unroll.data import images
+from unroll.data.files import atomic_file, read_arrays, read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.batching import pad
+from unroll.sequence.resumable_sampler import EpochSampler, resumable
+from unroll.sequence.tokens import Tokeniser
+
+from .decoder import IGNORE
+from .encoder import Backbone
+from .model import WEIGHTS
+from .sources import SPLITS, Picture, Source
 
 NAME = "captioning"
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -61,7 +62,7 @@ def prepare(store: Store, source: Source, *, side: int, vocabulary: int) -> Prep
     """Read, fit into a square and number everything.
 
     Args:
-        side: of the square, in pixels; see `core.data.images.pixels`.
+        side: of the square, in pixels; see `unroll.data.images.pixels`.
         vocabulary: words known at most, by falling frequency in the training captions.
 
     Raises:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.recurrence import Recurrent
-from core.recurrence.state import select
-from core.sequence.attention import Kind, Memory, attention
-from core.sequence.losses import Softmax
+from unroll.recurrence import Recurrent
+from unroll.recurrence.state import select
+from unroll.sequence.attention import Kind, Memory, attention
+from unroll.sequence.losses import Softmax
 
 IGNORE = -100
 """in place of a word past the end of a caption: what the loss leaves out"""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.errors import UserError
+from unroll.errors import UserError
 
 WAVES = 4
 """cosines along a side that tell where a place is"""

@@ -10,9 +10,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from apps.captioning.data import Batch
-from apps.captioning.model import Captioner, as_used
-from core.app import Report
+from unroll.app import Report
+
+from .data import Batch
+from .model import Captioner, as_used
 
 SHOWN = 9
 """pictures in the overview"""

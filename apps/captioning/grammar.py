@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from apps.captioning.scenes import COLOURS, SHAPES, TEXTURES, Scene, Thing
+from .scenes import COLOURS, SHAPES, TEXTURES, Scene, Thing
 
 FACTS = ("shape", "colour", "size", "texture", "place")
 """what can be said of one thing"""

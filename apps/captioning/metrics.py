@@ -8,9 +8,10 @@ from pycocoevalcap.cider.cider import Cider
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from apps.captioning.grammar import Judgement, judge, parse
-from apps.captioning.scenes import Scene, Thing, is_held_out
-from core.app import Mean
+from unroll.app import Mean
+
+from .grammar import Judgement, judge, parse
+from .scenes import Scene, Thing, is_held_out
 
 SIGNATURE = "words: lower case, no punctuation|cider: pycocoevalcap, frequencies of this split|bleu, chrf: sacrebleu"
 

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from apps.captioning.decoder import IGNORE, Annotated, Decoder
-from apps.captioning.encoder import Backbone, Encoder, ResidualCNN
-from apps.captioning.reward import CiderReward
-from core.sequence.attention import Kind
-from core.sequence.decoding import Sampling, beam_search, sample
-from core.sequence.tokens import Tokeniser
+from unroll.sequence.attention import Kind
+from unroll.sequence.decoding import Sampling, beam_search, sample
+from unroll.sequence.tokens import Tokeniser
+
+from .decoder import IGNORE, Annotated, Decoder
+from .encoder import Backbone, Encoder, ResidualCNN
+from .reward import CiderReward
 
 Method = Literal["beam", "diverse", "sample"]
 WEIGHTS = "backbone.safetensors"

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from apps.captioning.data import Batch
-from apps.captioning.decoder import IGNORE
-from apps.captioning.metrics import SIGNATURE, measure
-from apps.captioning.model import Captioner, as_used
-from core.app import Report, Step
-from core.data import images
-from core.sequence.decoding import Sampling
+from unroll.app import Report, Step
+from unroll.data import images
+from unroll.sequence.decoding import Sampling
+
+from .data import Batch
+from .decoder import IGNORE
+from .metrics import SIGNATURE, measure
+from .model import Captioner, as_used
 
 AT_ONCE = 64
 """pictures that `predict` reads and describes at a time"""

@@ -4,17 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from apps.image import baselines, data, sources, train
-from apps.image.completion import PixelRNN
-from apps.image.config import PRESETS, ImageConfig
-from apps.image.data import Batch
-from apps.image.figures import figures
-from apps.image.model import Asked, Classifier, Denoiser, Network, Shape
-from apps.image.predict import predict
-from core.app import App, Data, Score
-from core.data.store import Store
-from core.errors import UserError, did_you_mean
-from core.recurrence import CELLS
+from unroll.app import App, Data, Score
+from unroll.data.store import Store
+from unroll.errors import UserError, did_you_mean
+from unroll.recurrence import CELLS
+
+from . import baselines, data, sources, train
+from .completion import PixelRNN
+from .config import PRESETS, ImageConfig
+from .data import Batch
+from .figures import figures
+from .model import Asked, Classifier, Denoiser, Network, Shape
+from .predict import predict
 
 EXAMPLES = Path(__file__).parent / "examples"
 """three of the built-in digits' test split, as PNG files"""

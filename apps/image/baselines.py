@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from apps.image.data import Batch
-from apps.image.reading import noisy
-from core.app import Data
+from unroll.app import Data
+
+from .data import Batch
+from .reading import noisy
 
 Metrics = dict[str, dict[str, float]]
 Levels = NDArray[np.int64]

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.image.model import ASKED, Asked, Network, Shape
-from core.recurrence import Recurrent
-from core.sequence.decoding import Sampling, restrict
+from unroll.recurrence import Recurrent
+from unroll.sequence.decoding import Sampling, restrict
+
+from .model import ASKED, Asked, Network, Shape
 
 KERNEL = (1, 5)
 """columns that the convolutional LSTM sees at once, of the row that it reads and of its own last state"""

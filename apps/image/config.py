@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from core.reads import Only, Reads
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.reads import Only, Reads
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 """pixels"""
@@ -58,7 +58,7 @@ class ImageModel(ModelConfig):
     pooling: Annotated[Literal["last", "mean", "max", "attention"], Only("train.task=classify")] = "mean"
     """classify: from the states to one vector"""
     init: str | None = None
-    """initialisation of the recurrent weights, by its name in core.recurrence.init, for example chrono:64"""
+    """initialisation of the recurrent weights, by its name in unroll.recurrence.init, for example chrono:64"""
     maps: Annotated[int, Only("train.task=complete")] = Field(48, ge=1)
     """complete: feature maps of the convolutional LSTM that reads the rows above"""
     dropout: float = Field(0.3, ge=0, lt=1)

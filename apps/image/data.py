@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.image.sources import Pixels, Source
-from core.app import Data
-from core.data.files import read_arrays, read_json, write_arrays, write_json
-from core.data.folders import SPLITS
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.epochs import EpochSampler, resumable
+from unroll.app import Data
+from unroll.data.files import read_arrays, read_json, write_arrays, write_json
+from unroll.data.folders import SPLITS
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.resumable_sampler import EpochSampler, resumable
+
+from .sources import Pixels, Source
 
 NAME = "image"
 

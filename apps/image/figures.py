@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apps.image.completion import PixelRNN
-from apps.image.data import Batch
-from apps.image.model import Classifier, Denoiser, Network
-from apps.image.reading import noisy
-from apps.image.train import kept_rows
-from core.app import Report
-from core.training.confusion import confusion
+from unroll.app import Report
+from unroll.drawing.confusion import confusion
+
+from .completion import PixelRNN
+from .data import Batch
+from .model import Classifier, Denoiser, Network
+from .reading import noisy
+from .train import kept_rows
 
 MOST_CLASSES = 30
 """with more of them the confusion picture cannot be read"""

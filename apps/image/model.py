@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from apps.image.reading import Order, Sequence, Sweeps, distorted, patches
-from core.recurrence import Recurrent
-from core.sequence.pooling import Kind, Pooling
+from unroll.recurrence import Recurrent
+from unroll.sequence.pooling import Kind, Pooling
+
+from .reading import Order, Sequence, Sweeps, distorted, patches
 
 
 class Shape(NamedTuple):

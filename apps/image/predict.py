@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from apps.image.completion import PixelRNN
-from apps.image.data import quantised
-from apps.image.model import Classifier, Denoiser, Network
-from apps.image.train import kept_rows
-from core.data import images
-from core.data.files import atomic_file, writing
-from core.errors import UserError
+from unroll.data import images
+from unroll.data.files import atomic_file, writing
+from unroll.errors import UserError
+
+from .completion import PixelRNN
+from .data import quantised
+from .model import Classifier, Denoiser, Network
+from .train import kept_rows
 
 NEW = "new"
 """complete: an input that asks for a picture drawn from nothing; new:9 asks for nine"""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.recurrence import Recurrent
+from unroll.recurrence import Recurrent
 
 Order = Literal["rows", "pixels", "permuted", "patches", "sweeps"]
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data import copies, folders, idx, images
-from core.data.fetch import RemoteFile
-from core.data.files import sha256
-from core.data.folders import Split
-from core.data.store import Store
-from core.errors import UserError
+from unroll.data import copies, folders, idx, images
+from unroll.data.fetch import RemoteFile
+from unroll.data.files import sha256
+from unroll.data.folders import Split
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -135,7 +135,7 @@ def from_idx(paths: dict[str, Path]) -> Pictures:
 
 
 def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
-    """The user's own pictures, a subfolder for each class, and perhaps splits above: see `core.data.folders.layout`.
+    """The user's own pictures, a subfolder for each class, and perhaps splits above: see `unroll.data.folders.layout`.
 
     What the folder has no split for is drawn as HELD_OUT says, from the pictures of train.
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch.nn import functional as F
 
-from apps.image.completion import PixelRNN
-from apps.image.data import Batch
-from apps.image.model import Classifier, Denoiser, Network
-from apps.image.reading import noisy
-from core.app import Mean, Report, Step
+from unroll.app import Mean, Report, Step
+
+from .completion import PixelRNN
+from .data import Batch
+from .model import Classifier, Denoiser, Network
+from .reading import noisy
 
 MSE = {"mse": Mean("score")}
 

@@ -3,18 +3,19 @@
 from dataclasses import replace
 from typing import Any
 
-from apps.language import data, generate, surprisal, train
-from apps.language.adapt import Adaptation
-from apps.language.config import PRESETS, LanguageConfig
-from apps.language.generate import Generation
-from apps.language.model import LanguageModel
-from apps.language.sources import Source, builtin, files, published
-from core.app import App, Data, Score
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.decoding import Sampling
-from core.sequence.stream import Window
-from core.sequence.tokens import Tokeniser
+from unroll.app import App, Data, Score
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.decoding import Sampling
+from unroll.sequence.stream import Window
+from unroll.sequence.tokens import Tokeniser
+
+from . import data, generate, surprisal, train
+from .adapt import Adaptation
+from .config import PRESETS, LanguageConfig
+from .generate import Generation
+from .model import LanguageModel
+from .sources import Source, builtin, files, published
 
 
 def prepare(config: LanguageConfig, store: Store) -> None:

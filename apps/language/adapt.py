@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from core.recurrence.state import detach
-from core.sequence.stream import Window
+from unroll.recurrence.state import detach
+from unroll.sequence.stream import Window
 
 if TYPE_CHECKING:
-    from apps.language.model import LanguageModel
+    from .model import LanguageModel
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What is reported beside the plain figure; see `apps.language.config.EvaluateConfig`."""
+    """What is reported beside the plain figure; see `unroll.apps.language.config.EvaluateConfig`."""
 
     cache: int = 0
     cache_weight: float = 0.1

@@ -9,13 +9,14 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
-from apps.language.sources import SPLITS, Source, Split
-from core.app import Data
-from core.data.files import read_json, write_json
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.stream import TokenWriter, Window, open_tokens, stream_loader
-from core.sequence.tokens import Tokeniser, Units, whole_words
+from unroll.app import Data
+from unroll.data.files import read_json, write_json
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.stream import TokenWriter, Window, open_tokens, stream_loader
+from unroll.sequence.tokens import Tokeniser, Units, whole_words
+
+from .sources import SPLITS, Source, Split
 
 NAME = "language"
 VERSION = 2

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from core.errors import Notice, UserError
-from core.sequence.decoding import Sampling, beam_search, no_repeats, sample, until_stop
-from core.sequence.tokens import Tokeniser
+from unroll.errors import Notice, UserError
+from unroll.sequence.decoding import Sampling, beam_search, no_repeats, sample, until_stop
+from unroll.sequence.tokens import Tokeniser
 
 if TYPE_CHECKING:
-    from apps.language.model import LanguageModel
+    from .model import LanguageModel
 
 LONGEST_PROMPT = 100_000
 """characters"""
@@ -24,7 +24,7 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Generation:
-    """How text is written; see `apps.language.config.GenerateConfig`."""
+    """How text is written; see `unroll.apps.language.config.GenerateConfig`."""
 
     length: int = 400
     sampling: Sampling = field(default_factory=Sampling)

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.language.adapt import Adaptation
-from apps.language.generate import Generation
-from core.recurrence import Recurrent
-from core.recurrence.dropout import mask_like
-from core.sequence.losses import AdaptiveSoftmax, MixtureOfSoftmaxes, Softmax
-from core.sequence.tokens import Tokeniser
+from unroll.recurrence import Recurrent
+from unroll.recurrence.dropout import mask_like
+from unroll.sequence.losses import AdaptiveSoftmax, MixtureOfSoftmaxes, Softmax
+from unroll.sequence.tokens import Tokeniser
+
+from .adapt import Adaptation
+from .generate import Generation
 
 
 class LanguageModel(nn.Module):
@@ -21,17 +22,17 @@ class LanguageModel(nn.Module):
 
     Args:
         tokeniser: the symbols, most frequent first.
-        cell, hidden, layers, weight_drop: of `core.recurrence.Recurrent`.
+        cell, hidden, layers, weight_drop: of `unroll.recurrence.Recurrent`.
         embedding: features of a token; 0: as many as hidden.
         tied: the output weights are the embedding's (Press and Wolf 2017; Inan et al. 2017).
         dropout, dropout_input, dropout_output: between layers, on the embedding, on the last layer (Zaremba et al.
             2014); with `locked` one mask for all steps (Gal and Ghahramani 2016).
         dropout_words: share of the vocabulary that is not seen in a window (Gal and Ghahramani 2016).
         activation, slowness: weights of AR and TAR (Merity, McCann and Socher 2017).
-        mixtures, cutoffs: the kind of output layer, see `core.sequence.losses`.
+        mixtures, cutoffs: the kind of output layer, see `unroll.sequence.losses`.
         init: all weights start uniform in +-init; 0: each layer's usual way.
         generation: how `predict` writes.
-        adaptation: how `evaluate` adapts to the text, see `apps.language.adapt`.
+        adaptation: how `evaluate` adapts to the text, see `unroll.apps.language.adapt`.
     """
 
     def __init__(

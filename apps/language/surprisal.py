@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from core.errors import UserError
-from core.recurrence.state import detach
-from core.sequence.tokens import read_blocks
+from unroll.errors import UserError
+from unroll.recurrence.state import detach
+from unroll.sequence.tokens import read_blocks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from apps.language.model import LanguageModel
+    from .model import LanguageModel
 
 LONGEST = 1_000_000
 """tokens of a file"""

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from apps.language.adapt import Plain, Reader, readers
-from apps.language.generate import write
-from apps.language.model import LanguageModel
-from apps.language.ngrams import KneserNey
-from core.app import Data, Mean, Report, Step
-from core.sequence.epochs import dataset_of
-from core.sequence.stream import Window
-from core.sequence.tokens import Tokeniser
+from unroll.app import Data, Mean, Report, Step
+from unroll.sequence.resumable_sampler import dataset_of
+from unroll.sequence.stream import Window
+from unroll.sequence.tokens import Tokeniser
+
+from .adapt import Plain, Reader, readers
+from .generate import write
+from .model import LanguageModel
+from .ngrams import KneserNey
 
 MOST_COUNTED = 20_000_000
 """tokens of training text that the n-gram model counts in memory"""

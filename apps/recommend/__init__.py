@@ -4,17 +4,18 @@ from typing import Any
 
 import torch
 
-from apps.recommend import baselines as simple
-from apps.recommend import data, predict, train
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.config import PRESETS, RecommendConfig
-from apps.recommend.data import Batch
-from apps.recommend.figures import figures
-from apps.recommend.model import Decoding, Recommender
-from apps.recommend.objective import Objective
-from apps.recommend.sources import Source, builtin, movielens, table
-from core.app import App, Data, Score
-from core.data.store import Prepared, Store
+from unroll.app import App, Data, Score
+from unroll.data.store import Prepared, Store
+
+from . import baselines as simple
+from . import data, predict, train
+from .catalogue import Catalogue
+from .config import PRESETS, RecommendConfig
+from .data import Batch
+from .figures import figures
+from .model import Decoding, Recommender
+from .objective import Objective
+from .sources import Source, builtin, movielens, table
 
 
 def prepare(config: RecommendConfig, store: Store) -> None:

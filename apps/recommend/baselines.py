@@ -9,9 +9,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.data import Clicks
-from apps.recommend.train import Results, history
+from .catalogue import Catalogue
+from .data import Clicks
+from .train import Results, history
 
 SHRINK = 20.0
 """item-kNN: pairs that occur together rarely are trusted less"""

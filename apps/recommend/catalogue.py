@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Notice, UserError
+from unroll.errors import Notice, UserError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from core.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.reads import Only, Reads, patterns
 
 
 class ColumnNames(Section):
@@ -61,7 +61,7 @@ class RecommendModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell, by its name in core.recurrence"""
+    """recurrent cell, by its name in unroll.recurrence"""
     hidden: int = Field(128, ge=1)
     """hidden units per layer, and width of the item vectors"""
     shared: bool = True

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.recommend import events
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.events import SPLITS, Log, Protocol, Sessions
-from apps.recommend.sources import Source, Table
-from core.app import Data
-from core.data.files import read_arrays, read_json, write_arrays, write_json
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence import batching, sessions
+from unroll.app import Data
+from unroll.data.files import read_arrays, read_json, write_arrays, write_json
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence import batching, sessions
+
+from . import events
+from .catalogue import Catalogue
+from .events import SPLITS, Log, Protocol, Sessions
+from .sources import Source, Table
 
 NAME = "recommend"
 GAPS = 32

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import UserError
+from unroll.errors import UserError
 
 SPLITS = ("train", "val", "test")
 Protocol = Literal["leave-one-out", "time", "given"]

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from core.app import Report
+from unroll.app import Report
 
 LAST = 20
 """clicks into a session that are shown"""

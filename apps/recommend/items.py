@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from apps.recommend.catalogue import Catalogue
+from .catalogue import Catalogue
 
 
 class ItemVectors(nn.Module):

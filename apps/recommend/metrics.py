@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from apps.recommend.catalogue import Catalogue
-from core.app import Mean
-from core.sequence.ranking import Ranking, gain, recall, reciprocal
+from unroll.app import Mean
+from unroll.sequence.ranking import Ranking, gain, recall, reciprocal
+
+from .catalogue import Catalogue
 
 DEPTHS = (1, 5, 10, 20)
 DEEPEST = 20
@@ -28,7 +29,7 @@ def metrics(
         targets: next items, [P].
         best: rank that the best possible predictor gave to each, [P]; 0 where it is not known.
         catalogue: the items.
-        sampled: M of `core.sequence.ranking.rank`.
+        sampled: M of `unroll.sequence.ranking.rank`.
     """
     ranks = torch.cat([part.ranks for part in parts])
     top = torch.cat([part.top for part in parts])

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.data import GAPS
-from apps.recommend.items import ItemVectors
-from apps.recommend.objective import Objective
-from core.recurrence import Recurrent
+from unroll.recurrence import Recurrent
+
+from .catalogue import Catalogue
+from .data import GAPS
+from .items import ItemVectors
+from .objective import Objective
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Recommender(nn.Module):
         catalogue: the N items.
         objective: what training minimises; made of the catalogue's counts.
         decoding: how predictions and evaluations use the scores.
-        cell, hidden, layers: of `core.recurrence.Recurrent`; `hidden` is also the width of the item vectors.
+        cell, hidden, layers: of `unroll.recurrence.Recurrent`; `hidden` is also the width of the item vectors.
         shared: items have the same vectors on the way in and on the way out.
         dropout: share of units dropped behind each recurrent layer.
         dropout_input: share of units of the clicked item's vector that are dropped.

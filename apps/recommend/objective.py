@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.recommend.items import ItemVectors
-from core.sequence import ranking_losses
-from core.sequence.sampling import PopularitySampler
+from unroll.sequence import ranking_losses
+from unroll.sequence.sampling import PopularitySampler
+
+from .items import ItemVectors
 
 Loss = Literal["softmax", "sampled-softmax", "bpr-max", "top1-max"]
 
@@ -18,7 +19,7 @@ class Objective(nn.Module):
 
     Args:
         name: "softmax" scores all items; the others score candidates only, the next items of all rows of the batch
-            and `samples` drawn ones (see `core.sequence.ranking_losses`).
+            and `samples` drawn ones (see `unroll.sequence.ranking_losses`).
         counts: clicks of each item in training, [N].
         samples: items drawn for each batch.
         alpha: items are drawn with probability proportional to clicks ** alpha.

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from apps.recommend.data import gap_bucket
-from apps.recommend.model import Recommender
-from apps.recommend.predict import item
-from core.recurrence import state as protocol
+from unroll.recurrence import state as protocol
+
+from .data import gap_bucket
+from .model import Recommender
+from .predict import item
 
 
 class Session:

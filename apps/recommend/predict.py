@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from apps.recommend.model import Recommender
+from .model import Recommender
 
 EXPLAINED = 50
 """clicks, the latest, that are tried as explanations"""

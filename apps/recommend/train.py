@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.data import NOTHING, Batch
-from apps.recommend.metrics import DEEPEST, means, metrics, sums
-from apps.recommend.model import Recommender
-from core.app import Report, Step
-from core.sequence.ranking import Ranking, rank, recall, reciprocal
+from unroll.app import Report, Step
+from unroll.sequence.ranking import Ranking, rank, recall, reciprocal
+
+from .catalogue import Catalogue
+from .data import NOTHING, Batch
+from .metrics import DEEPEST, means, metrics, sums
+from .model import Recommender
 
 SHOWN = 5
 """recommendations in a record"""
@@ -59,7 +60,7 @@ class Results:
         self._users: dict[str, str] = {}
 
     def add(self, batch: Batch, score: Any) -> None:
-        """Rank the predictions of a batch; `score` as in `core.sequence.ranking.rank`."""
+        """Rank the predictions of a batch; `score` as in `unroll.sequence.ranking.rank`."""
         wanted = batch.targets != NOTHING
         k = min(DEEPEST, len(self.catalogue))
         self._rankings.append(rank(score, batch.targets[wanted], k=k, sampled=self.sampled))
@@ -69,7 +70,7 @@ class Results:
         self._names += [batch.names[row] for row in wanted.nonzero()[:, 1].tolist()]
 
     def metrics(self) -> dict[str, float]:
-        """See `apps.recommend.metrics.metrics`."""
+        """See `unroll.apps.recommend.metrics.metrics`."""
         targets, best = torch.cat(self._targets), torch.cat(self._best)
         return metrics(self._rankings, targets, best, self.catalogue, self.sampled)
 

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from apps.similarity import baselines, data, train
-from apps.similarity.config import PRESETS, SimilarityConfig
-from apps.similarity.data import Batch
-from apps.similarity.model import Siamese, build
-from apps.similarity.sources import Source, builtin, own, published
-from core.app import App, Data, Score
-from core.data.store import Prepared, Store
-from core.sequence.tokens import Tokeniser
+from unroll.app import App, Data, Score
+from unroll.data.store import Prepared, Store
+from unroll.sequence.tokens import Tokeniser
+
+from . import baselines, data, train
+from .config import PRESETS, SimilarityConfig
+from .data import Batch
+from .model import Siamese, build
+from .sources import Source, builtin, own, published
 
 
 def prepare(config: SimilarityConfig, store: Store) -> None:

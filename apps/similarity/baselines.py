@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from nltk.metrics.distance import edit_distance
 
-from apps.similarity.data import Batch
-from apps.similarity.metrics import measure
-from core.app import Data
-from core.sequence.epochs import dataset_of
+from unroll.app import Data
+from unroll.sequence.resumable_sampler import dataset_of
+
+from .data import Batch
+from .metrics import measure
 
 Weights = dict[str, float]
 

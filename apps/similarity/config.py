@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from core.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.reads import Only, Reads, patterns
 
 Pooled = Literal["last", "mean", "max", "attention"]
 

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.similarity.sources import ENTAILMENT, SPLITS, Pair, Source
-from apps.similarity.text import plain
-from core.app import Data
-from core.data.files import read_json, read_jsonl, sha256, write_arrays, write_json, write_jsonl
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.batching import loader, pad
-from core.sequence.tokens import Tokeniser, Units
-from core.sequence.vectors import Vectors, read_vectors
+from unroll.app import Data
+from unroll.data.files import read_json, read_jsonl, sha256, write_arrays, write_json, write_jsonl
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.batching import loader, pad
+from unroll.sequence.tokens import Tokeniser, Units
+from unroll.sequence.vectors import Vectors, read_vectors
+
+from .sources import ENTAILMENT, SPLITS, Pair, Source
+from .text import plain
 
 NAME = "similarity"
 UNLABELLED = -100

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.similarity import heads
-from apps.similarity.sources import ENTAILMENT
-from apps.similarity.text import plain
-from core.data.files import read_arrays
-from core.errors import UserError
-from core.recurrence import Recurrent
-from core.sequence.batching import pad
-from core.sequence.pooling import Kind, Pooling, mean
-from core.sequence.tokens import Tokeniser
+from unroll.data.files import read_arrays
+from unroll.errors import UserError
+from unroll.recurrence import Recurrent
+from unroll.sequence.batching import pad
+from unroll.sequence.pooling import Kind, Pooling, mean
+from unroll.sequence.tokens import Tokeniser
+
+from . import heads
+from .sources import ENTAILMENT
+from .text import plain
 
 AT_ONCE = 256
 """sentences encoded in one pass, in prediction"""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apps.similarity import heads
-from apps.similarity.model import Siamese
+from . import heads
+from .model import Siamese
 
 LARGE = 20_000
 """sentences from which on scikit-learn's neighbours choose the candidates that the head then scores"""

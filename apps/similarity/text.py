@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from core.sequence.tokens import Units
+from unroll.sequence.tokens import Units
 
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 

@@ -6,13 +6,14 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from apps.similarity.data import UNLABELLED, Batch
-from apps.similarity.metrics import measure
-from apps.similarity.model import Siamese
-from apps.similarity.search import Index
-from apps.similarity.sources import ENTAILMENT
-from core.app import Mean, Report, Step
-from core.errors import UserError
+from unroll.app import Mean, Report, Step
+from unroll.errors import UserError
+
+from .data import UNLABELLED, Batch
+from .metrics import measure
+from .model import Siamese
+from .search import Index
+from .sources import ENTAILMENT
 
 SIGNATURE = "pairs scored one by one|pearson, spearman: scipy|mse: on the data's own scale|intervals: 95 %, bootstrap"
 

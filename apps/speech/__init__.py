@@ -4,17 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from apps.speech import data, train
-from apps.speech.augment import Augment
-from apps.speech.config import PRESETS, SpeechConfig
-from apps.speech.data import Batch
-from apps.speech.features import LogMel
-from apps.speech.figures import figures
-from apps.speech.model import Recogniser
-from apps.speech.sources import Source, builtin, folder, fsdd
-from core.app import App, Data, Score
-from core.data.store import Prepared, Store
-from core.sequence.text import Vocabulary
+from unroll.app import App, Data, Score
+from unroll.data.store import Prepared, Store
+from unroll.sequence.text import Vocabulary
+
+from . import data, train
+from .augment import Augment
+from .config import PRESETS, SpeechConfig
+from .data import Batch
+from .features import LogMel
+from .figures import figures
+from .model import Recogniser
+from .sources import Source, builtin, folder, fsdd
 
 EXAMPLES = Path(__file__).parent / "examples"
 """recordings whose names say what is said in them, in voices that training does not hear"""

@@ -7,8 +7,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from core.data.containers import lacking
-from core.errors import UserError
+from unroll.data.containers import lacking
+from unroll.errors import UserError
 
 LONGEST = 600.0
 """seconds; a longer recording is refused before it is decoded"""
@@ -67,7 +67,7 @@ def _decode(path: Path) -> tuple[Samples, int]:
 def _counts_samples(path: Path) -> bool:
     """Whether the number of samples is more than what libsndfile makes of the file's size.
 
-    Of MP3 that is so where the first frame holds a table of contents; for other formats see `core.data.containers`,
+    Of MP3 that is so where the first frame holds a table of contents; for other formats see `unroll.data.containers`,
     and a FLAC file that is cut off cannot be decoded to its end.
     """
     with path.open("rb") as file:

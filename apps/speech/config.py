@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from core.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.reads import Only, Reads, patterns
 
 
 class SpeechData(DataConfig):
@@ -46,7 +46,7 @@ class SpeechModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell, by its name in core.recurrence"""
+    """recurrent cell, by its name in unroll.recurrence"""
     hidden: int = Field(96, ge=1)
     """hidden units per layer and direction"""
     layers: int = Field(2, ge=1, le=1000)

@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.speech.features import HOP, LogMel
-from apps.speech.model import reduced
-from apps.speech.perturb import perturb
-from apps.speech.sources import SPLITS, Source, Split, Utterance
-from core.app import Data
-from core.data.files import read_json, read_jsonl, write_json, write_jsonl
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.batching import loader, pad
-from core.sequence.ctc import frames_needed
-from core.sequence.text import Units, Vocabulary
+from unroll.app import Data
+from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.batching import loader, pad
+from unroll.sequence.ctc import frames_needed
+from unroll.sequence.text import Units, Vocabulary
+
+from .features import HOP, LogMel
+from .model import reduced
+from .perturb import perturb
+from .sources import SPLITS, Source, Split, Utterance
 
 NAME = "speech"
 Row = tuple[dict[str, Any], list[int]]

@@ -9,7 +9,7 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.speech.audio import Samples
+from .audio import Samples
 
 WINDOW = 0.025
 """seconds under one frame"""

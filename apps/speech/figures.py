@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from apps.speech.data import Batch
-from apps.speech.features import HOP
-from apps.speech.model import Recogniser
-from core.app import Report
-from core.sequence import ctc, metrics
+from unroll.app import Report
+from unroll.sequence import ctc, metrics
+
+from .data import Batch
+from .features import HOP
+from .model import Recogniser
 
 NOTHING = "(nothing)"
 MOST_WORDS = 15

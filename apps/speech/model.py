@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apps.speech.augment import Augment
-from apps.speech.features import LogMel
-from core.recurrence import Recurrent
-from core.sequence import ctc
-from core.sequence.text import Vocabulary
+from unroll.recurrence import Recurrent
+from unroll.sequence import ctc
+from unroll.sequence.text import Vocabulary
+
+from .augment import Augment
+from .features import LogMel
 
 
 def reduced(frames: int, stack: int) -> int:
@@ -27,7 +28,7 @@ class Recogniser(nn.Module):
         vocabulary: the symbols; number 0 is the blank.
         features: how frames are made of samples.
         mean, deviation: of each band over the training data, [bands].
-        cell, hidden, layers, bidirectional, dropout: of `core.recurrence.Recurrent`. With one direction it can stream.
+        cell, hidden, layers, bidirectional, dropout: of `unroll.recurrence.Recurrent`. With one direction it can stream.
         stack: frames joined into one step; fewer steps are faster, too few cannot hold quick speech.
         augment: changes the frames in training; None: nothing does.
         beam: prefixes kept in decoding; 0: the best path is followed.

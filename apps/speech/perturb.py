@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from apps.speech.audio import Samples, resample
+from .audio import Samples, resample
 
 FASTEST = 1.2
 """largest change of speed; the smallest is one over it"""

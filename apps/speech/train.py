@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from apps.speech import audio
-from apps.speech.data import Batch
-from apps.speech.features import HOP
-from apps.speech.model import Recogniser
-from core.app import Mean, Report, Step
-from core.sequence import metrics
-from core.sequence.text import Units
+from unroll.app import Mean, Report, Step
+from unroll.sequence import metrics
+from unroll.sequence.text import Units
+
+from . import audio
+from .data import Batch
+from .features import HOP
+from .model import Recogniser
 
 UNITS: tuple[Units, Units] = ("words", "characters")
 MEANS = {"wer": Mean("score", "words"), "cer": Mean("character_errors", "characters")}

@@ -2,18 +2,19 @@
 
 from typing import Any
 
-from apps.translation import data, train
-from apps.translation.config import PRESETS, DecodeConfig, TranslationConfig
-from apps.translation.data import Batch
-from apps.translation.decode import Decoding
-from apps.translation.figures import figures, scores
-from apps.translation.model import Translator, ensemble
-from apps.translation.sources import Source, builtin, own, published
-from apps.translation.sources.locales import locale
-from core.app import App, Data, Score
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.decoding import Sampling
+from unroll.app import App, Data, Score
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.decoding import Sampling
+
+from . import data, train
+from .config import PRESETS, DecodeConfig, TranslationConfig
+from .data import Batch
+from .decode import Decoding
+from .figures import figures, scores
+from .model import Translator, ensemble
+from .sources import Source, builtin, own, published
+from .sources.locales import locale
 
 
 def prepare(config: TranslationConfig, store: Store) -> None:

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from core.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.reads import Only, Reads, patterns
 
 
 class TranslationData(DataConfig):
@@ -51,7 +51,7 @@ class TranslationModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell of encoder and decoder, by its name in core.recurrence"""
+    """recurrent cell of encoder and decoder, by its name in unroll.recurrence"""
     hidden: int = Field(128, ge=1)
     """hidden units of the encoder per layer and direction; the decoder has twice as many"""
     embedding: int = Field(128, ge=1)

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.translation import text
-from apps.translation.sources import SPLITS, Pair, Source
-from core.app import Data
-from core.data.files import read_json, read_jsonl, write_json, write_jsonl
-from core.data.store import Prepared, Store
-from core.errors import UserError
-from core.sequence.batching import loader, pad
-from core.sequence.tokens import Tokeniser, Units
+from unroll.app import Data
+from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError
+from unroll.sequence.batching import loader, pad
+from unroll.sequence.tokens import Tokeniser, Units
+
+from . import text
+from .sources import SPLITS, Pair, Source
 
 NAME = "translation"
 VERSION = 1

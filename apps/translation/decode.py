@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from apps.translation import text
-from apps.translation.data import collate
-from apps.translation.model import Ensemble, Translator
-from core.errors import Notice, UserError
-from core.sequence.batching import BucketSampler, pad
-from core.sequence.decoding import Hypothesis, Sampling, beam_search, no_repeats, sample
+from unroll.errors import Notice, UserError
+from unroll.sequence.batching import BucketSampler, pad
+from unroll.sequence.decoding import Hypothesis, Sampling, beam_search, no_repeats, sample
+
+from . import text
+from .data import collate
+from .model import Ensemble, Translator
 
 Model = Translator | Ensemble
 BUDGET = 20_000

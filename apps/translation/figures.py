@@ -8,13 +8,14 @@ import torch
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from apps.translation import text
-from apps.translation.data import Batch
-from apps.translation.decode import forced
-from apps.translation.model import Ensemble, Translator
-from apps.translation.sources.own import read_pairs
-from core.app import Report
-from core.errors import UserError
+from unroll.app import Report
+from unroll.errors import UserError
+
+from . import text
+from .data import Batch
+from .decode import forced
+from .model import Ensemble, Translator
+from .sources.own import read_pairs
 
 PICTURES = 3
 LENGTHS = (6, 24)

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from apps.translation.data import NOTHING
-from core.errors import UserError
-from core.recurrence import Recurrent
-from core.recurrence.dropout import VariationalDropout
-from core.recurrence.state import apply
-from core.sequence.attention import Kind, Memory, attention
-from core.sequence.losses import Softmax, linear_surprisal
-from core.sequence.tokens import Tokeniser
+from unroll.errors import UserError
+from unroll.recurrence import Recurrent
+from unroll.recurrence.dropout import VariationalDropout
+from unroll.recurrence.state import apply
+from unroll.sequence.attention import Kind, Memory, attention
+from unroll.sequence.losses import Softmax, linear_surprisal
+from unroll.sequence.tokens import Tokeniser
+
+from .data import NOTHING
 
 
 class Writing(NamedTuple):
@@ -48,7 +49,7 @@ class Translator(nn.Module):
         cell, hidden, layers: of the encoder, per direction; the decoder has as many units as both directions together,
             so that it starts in the state that the encoder ends in.
         embedding: E, features of a token's vector and of r.
-        attention_kind, heads, coverage: see `core.sequence.attention`.
+        attention_kind, heads, coverage: see `unroll.sequence.attention`.
         feeding: whether r is an input of the next step.
         scaled: embeddings enter the recurrence times sqrt(E) (Vaswani et al. 2017): a table that is small enough for an
             output layer then still speaks loud enough, and the weights of rare tokens need not grow first.
@@ -59,7 +60,7 @@ class Translator(nn.Module):
         scheduled: share of the decoder's inputs that are the model's own guesses (Mihaylova and Martins 2019: from a
             first pass over the true ones, so that training still needs no loop).
         longest: tokens of a source sentence at most.
-        decoding: how texts are chosen, see `apps.translation.decode.Decoding`.
+        decoding: how texts are chosen, see `unroll.apps.translation.decode.Decoding`.
         headline: the metric that reports begin with.
     """
 

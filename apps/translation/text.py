@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from core.sequence.tokens import Tokeniser, Units
+from unroll.sequence.tokens import Tokeniser, Units
 
 
 def fit(sentences: Iterable[str], units: Units, size: int) -> Tokeniser:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from apps.translation import text
-from apps.translation.data import NOTHING, Batch
-from apps.translation.decode import GREEDY, Model, decode, translate
-from apps.translation.metrics import measure, sentence_scores
-from apps.translation.model import Translator
-from core.app import Mean, Report, Step
+from unroll.app import Mean, Report, Step
+
+from . import text
+from .data import NOTHING, Batch
+from .decode import GREEDY, Model, decode, translate
+from .metrics import measure, sentence_scores
+from .model import Translator
 
 MEANS = {
     "exact_match": Mean("exact", share=True),

@@ -4,16 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from apps.video import baselines, data, train
-from apps.video.config import PRESETS, VideoConfig
-from apps.video.data import Batch
-from apps.video.figures import figures
-from apps.video.model import Classifier, Forecaster
-from apps.video.sources import Source, builtin, folder, moving_mnist
-from core.app import App, Data, Score
-from core.data.store import Store
-from core.errors import UserError
-from core.recurrence import CELLS
+from unroll.app import App, Data, Score
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.recurrence import CELLS
+
+from . import baselines, data, train
+from .config import PRESETS, VideoConfig
+from .data import Batch
+from .figures import figures
+from .model import Classifier, Forecaster
+from .sources import Source, builtin, folder, moving_mnist
 
 EXAMPLES = Path(__file__).parent / "examples"
 """clips in digits that training does not see, as folders of frames"""

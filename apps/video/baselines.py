@@ -9,10 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
-from apps.video.data import Batch
-from apps.video.train import Errors, errors, totals
-from core.app import Data
-from core.sequence.epochs import dataset_of
+from unroll.app import Data
+from unroll.sequence.resumable_sampler import dataset_of
+
+from .data import Batch
+from .train import Errors, errors, totals
 
 FASTEST = 3
 """pixels from frame to frame that linear motion looks for"""

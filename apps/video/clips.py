@@ -1,6 +1,6 @@
 """One clip from a video file or a folder of numbered frames, and what is wrong with a bad one.
 
-Frames are cut to a square and brought to one size by `core.data.images.pixels`, one by one as they are decoded: a clip
+Frames are cut to a square and brought to one size by `unroll.data.images.pixels`, one by one as they are decoded: a clip
 never lies in memory at its own resolution.
 """
 
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.video.sources import Frames
-from core.data import folders, images
-from core.data.containers import lacking
-from core.errors import UserError
+from unroll.data import folders, images
+from unroll.data.containers import lacking
+from unroll.errors import UserError
+
+from .sources import Frames
 
 VIDEOS = frozenset(
     f".{ending}" for ending in ("avi", "gif", "m4v", "mjpeg", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")

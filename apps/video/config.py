@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from core.reads import Only, Reads
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from unroll.reads import Only, Reads
 
 
 class VideoData(DataConfig):
@@ -38,7 +38,7 @@ class VideoModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell, by its name in core.recurrence; predict_frames: convlstm or convgru"""
+    """recurrent cell, by its name in unroll.recurrence; predict_frames: convlstm or convgru"""
     hidden: int = Field(96, ge=1)
     """hidden units (predict_frames: channels of the hidden maps) per layer"""
     width: Annotated[int, Only("train.task=classify")] = Field(16, ge=4, multiple_of=4)

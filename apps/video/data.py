@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from apps.video.sources import Source
-from core.app import Data
-from core.data.files import read_json, read_jsonl, write_json, write_jsonl
-from core.data.folders import SPLITS
-from core.data.store import Prepared, Store
-from core.errors import UserError, did_you_mean
-from core.sequence.batching import loader, pad
+from unroll.app import Data
+from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.folders import SPLITS
+from unroll.data.store import Prepared, Store
+from unroll.errors import UserError, did_you_mean
+from unroll.sequence.batching import loader, pad
+
+from .sources import Source
 
 NAME = "video"
 FRAMES = "frames.u8"

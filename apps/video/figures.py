@@ -6,12 +6,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from apps.video import baselines
-from apps.video.data import Batch
-from apps.video.model import Classifier, Forecaster
-from apps.video.train import foresee, over_the_horizon
-from core.app import Report
-from core.training.confusion import confusion
+from unroll.app import Report
+from unroll.drawing.confusion import confusion
+
+from . import baselines
+from .data import Batch
+from .model import Classifier, Forecaster
+from .train import foresee, over_the_horizon
 
 MOST_CLASSES = 30
 """with more of them the confusion picture cannot be read"""

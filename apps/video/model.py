@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.recurrence import Recurrent
+from unroll.recurrence import Recurrent
 
 
 class FrameEncoder(nn.Sequential):
@@ -45,7 +45,7 @@ class Classifier(nn.Module):
     Args:
         classes: their names.
         channels, size, width: of `FrameEncoder`.
-        cell, hidden, layers: of `core.recurrence.Recurrent`.
+        cell, hidden, layers: of `unroll.recurrence.Recurrent`.
         dropout: share of features dropped before each recurrent layer and before the output.
         every: of so many frames of a video one is read.
     """
@@ -105,7 +105,7 @@ class Forecaster(nn.Module):
         context: frames of the past that it is trained on.
         horizon: how many it foresees.
         cell: a convolutional one: convlstm or convgru.
-        hidden, layers: of `core.recurrence.Recurrent`.
+        hidden, layers: of `unroll.recurrence.Recurrent`.
         patch: so many by so many pixels are one place of the maps; divides size.
         reach: pixels that a thing may move from frame to frame.
         every: of so many frames of a video one is read.

@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from apps.video import clips, metrics
-from apps.video.data import Batch, as_values
-from apps.video.model import Classifier, Forecaster, watch
-from core.app import Mean, Report, Step
-from core.data.files import writing
-from core.errors import UserError
-from core.sequence.pooling import last
+from unroll.app import Mean, Report, Step
+from unroll.data.files import writing
+from unroll.errors import UserError
+from unroll.sequence.pooling import last
+
+from . import clips, metrics
+from .data import Batch, as_values
+from .model import Classifier, Forecaster, watch
 
 Network = Classifier | Forecaster
 MEASURES = {"mse": metrics.mse, "ssim": metrics.ssim, "psnr": metrics.psnr}

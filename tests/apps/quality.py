@@ -4,10 +4,10 @@ from pathlib import Path
 
 from lightning.fabric import seed_everything
 
-from core.app import App, Data, Report
-from core.data.store import Store
-from core.training.evaluation import evaluate
-from core.training.loop import fit
+from unroll.app import App, Data, Report
+from unroll.data.store import Store
+from unroll.training.evaluation import evaluate
+from unroll.training.loop import fit
 
 
 def train_and_test(app: App, folder: Path, preset: str, *settings: str) -> tuple[Data, Report]:

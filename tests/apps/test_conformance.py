@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from core import app as apps
-from core.conformance import CHECKS, Subject
+from unroll import app as apps
+from unroll.conformance import CHECKS, Subject
 
 _subjects: dict[str, Subject] = {}
 """the checks of one application run in one process (see conftest.py), where its data are prepared once"""

@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks.cases import QUICK, SECTIONS, agree
 from benchmarks.peers import Training, inference, pair, work
 from benchmarks.recurrence import bench
-from core.errors import UsageError, UserError
+from unroll.errors import UsageError, UserError
 
 
 @pytest.mark.parametrize("section", ["lengths", "scan", "streaming"])

@@ -13,8 +13,8 @@ import pytest
 from invoke import Collection
 from invoke.parser import Parser
 
-from core import app as apps
-from core.training.grid import expand
+from unroll import app as apps
+from unroll.search.grid import expand
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [
@@ -58,7 +58,7 @@ def test_the_command_exists(page: str, command: str, monkeypatch: pytest.MonkeyP
     [context] = parser(monkeypatch, words).parse_argv(words)
     given = {name: argument.value for name, argument in context.args.items()}
     text = (ROOT / page).read_text(encoding="utf-8")
-    made = re.findall(r"new-app --name (\w+)", text)  # tests/core/test_scaffold.py trains such ones
+    made = re.findall(r"new-app --name (\w+)", text)  # tests/unroll/test_scaffold.py trains such ones
     cells = {f"model.cell={name}" for name in re.findall(r"new-cell --name (\w+)", text)}
     for name in (given.get("app") or "").split(","):
         if name and name != "all" and name not in made:

@@ -18,19 +18,19 @@ import numpy as np
 import pytest
 import torch
 
-from apps.recommend.sources import table as clicks
-from apps.similarity.sources import own as pairs
-from apps.speech import audio
-from apps.translation.sources import own as texts
-from apps.video import clips
-from core import app as apps
-from core.data import files, idx, images, tables
-from core.errors import Notice, UserError
-from core.recurrence import Recurrent, state
-from core.sequence.tokens import read_blocks
-from core.sequence.vectors import read_vectors
-from core.training import checkpoint
 from tests.faults.corpus import picture, sound
+from unroll import app as apps
+from unroll.apps.recommend.sources import table as clicks
+from unroll.apps.similarity.sources import own as pairs
+from unroll.apps.speech import audio
+from unroll.apps.translation.sources import own as texts
+from unroll.apps.video import clips
+from unroll.data import files, idx, images, tables
+from unroll.errors import Notice, UserError
+from unroll.recurrence import Recurrent, state
+from unroll.sequence.tokens import read_blocks
+from unroll.sequence.vectors import read_vectors
+from unroll.training import checkpoint
 
 SECONDS = float(os.environ.get("UNROLL_FUZZ_SECONDS", "600"))
 HANG = 10

@@ -28,10 +28,10 @@ class Exclusion(NamedTuple):
         )
 
 
-KERNELS = "core/recurrence/kernels/"
+KERNELS = "core/unroll/recurrence/kernels/"
 CHOICE, SPEED, ROOM = "a choice, no computation", "how fast, not what", "a buffer may be larger than it must be"
 EXCLUSIONS = (
-    Exclusion(r"apps/\w+/figures\.py|core/training/(pictures|charts|drawing)\.py", "what a picture looks like"),
+    Exclusion(r"apps/\w+/figures\.py|core/unroll/training/(pictures|charts|drawing)\.py", "what a picture looks like"),
     Exclusion(rf"{KERNELS}triton_\w+\.py", "runs on a GPU, or in a process of its own: test_triton.py"),
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "[Tt]riton"),
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "^ +continue$"),
@@ -39,14 +39,14 @@ EXCLUSIONS = (
     Exclusion(
         r"apps/\w+/model\.py", f"a default is {CHOICE}", r"^    (    )?\w+: (int|float)( \| None)? = ", "constant"
     ),
-    Exclusion(r"core/errors\.py", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
-    Exclusion(r"core/console\.py", "what is seen while one waits", function=r"Progress\..*"),
+    Exclusion(r"core/unroll/errors\.py", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
+    Exclusion(r"core/unroll/console\.py", "what is seen while one waits", function=r"Progress\..*"),
     Exclusion(r".*", "what a picture looks like", r"^\s*(axes|below|above|figure)\.\w+\("),
-    Exclusion(r"core/recurrence/ruler\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
+    Exclusion(r"core/unroll/recurrence/ruler\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
     Exclusion(r".*", "a random number is never just that", r"random\(\) [<>]|rand\(.*\) [<>]", "comparison"),
     Exclusion(r".*", "a seed is any number", r"manual_seed|[Rr]andom\(|default_rng|seed \*", "constant|arithmetic"),
     Exclusion(rf"{KERNELS}emit\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"),
-    Exclusion(r"core/recurrence/ruler\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),
+    Exclusion(r"core/unroll/recurrence/ruler\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),
     Exclusion(rf"{KERNELS}native\.c", ROOM, r"^long \w+_size\(", "constant"),
     Exclusion(rf"{KERNELS}passes\.py", ROOM, r"run\.units\(|WORKSPACE\.empty\(", "constant"),
     Exclusion(
@@ -62,17 +62,26 @@ EXCLUSIONS = (
     Exclusion(rf"{KERNELS}native\.c", "rows beyond the last are thrown away", r"s \* ROWS \+ i < m \? from"),
     Exclusion(rf"{KERNELS}step\.py", f"frames that are used again: {SPEED}", r"frames\.append\(frame\)"),
     Exclusion(rf"{KERNELS}step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1", "comparison"),
-    Exclusion(r"core/recurrence/one_step\.py", f"an output that nobody reads: {SPEED}", "output=False", "flag"),
+    Exclusion(r"core/unroll/recurrence/one_step\.py", f"an output that nobody reads: {SPEED}", "output=False", "flag"),
     Exclusion(
-        r"core/recurrence/lyapunov\.py", "a random start that does not count", r"j <= cell\.lengths", "comparison"
+        r"core/unroll/recurrence/lyapunov\.py",
+        "a random start that does not count",
+        r"j <= cell\.lengths",
+        "comparison",
     ),
-    Exclusion(r"core/recurrence/changes\.py", "what a place is called", r'f"\{path\}\." if path'),
-    Exclusion(r"core/sequence/decoding\.py", f"it stops a step later: {SPEED}", r"worst = sorted", "flag"),
+    Exclusion(r"core/unroll/recurrence/changes\.py", "what a place is called", r'f"\{path\}\." if path'),
+    Exclusion(r"core/unroll/sequence/decoding\.py", f"it stops a step later: {SPEED}", r"worst = sorted", "flag"),
     Exclusion(
-        r"core/data/mapped\.py", "in a process that dies of it: tests/survival/test_disturbed.py", function="_explain"
+        r"core/unroll/data/mapped\.py",
+        "in a process that dies of it: tests/survival/test_disturbed.py",
+        function="_explain",
     ),
-    Exclusion(r"core/recurrence/gates\.py", "that of TorchFunctionMode does nothing", r"super\(\)\.__init__\(\)"),
-    Exclusion(r"core/recurrence/gradients\.py", "a cell has no parts of its own", r"named_parameters\(recurse=False\)"),
+    Exclusion(
+        r"core/unroll/recurrence/gates\.py", "that of TorchFunctionMode does nothing", r"super\(\)\.__init__\(\)"
+    ),
+    Exclusion(
+        r"core/unroll/recurrence/gradients\.py", "a cell has no parts of its own", r"named_parameters\(recurse=False\)"
+    ),
 )
 
 

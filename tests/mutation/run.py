@@ -29,18 +29,18 @@ class Area(NamedTuple):
 
 AREAS = {
     "core": Area(
-        ("core/recurrence", "core/sequence"),
-        ("tests/core/recurrence", "tests/core/sequence"),
+        ("core/unroll/recurrence", "core/unroll/sequence"),
+        ("tests/unroll/recurrence", "tests/unroll/sequence"),
         0.95,
     ),
     "training": Area(
-        ("core/training", "core/data", "core/commands", "core/*.py", "apps"),
-        ("tests/core/training", "tests/core/data", "tests/core/commands", "tests/core/*.py", "tests/apps",
+        ("core/unroll/training", "core/unroll/data", "core/unroll/commands", "core/unroll/*.py", "apps"),
+        ("tests/unroll/training", "tests/unroll/data", "tests/unroll/commands", "tests/unroll/*.py", "tests/apps",
          "tests/faults", "tests/test_tasks*.py"),
         0.90,
     ),
 }  # fmt: skip
-TOGETHER = ("tests/test_tasks", "tests/core/test_scaffold.py")
+TOGETHER = ("tests/test_tasks", "tests/unroll/test_scaffold.py")
 """files whose tests go on from each other: they are run whole"""
 BUDGET = 30.0
 """seconds of tests that one mutant is given, most likely ones first"""

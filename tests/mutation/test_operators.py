@@ -125,16 +125,16 @@ root = Path({str(tmp_path)!r}) / "tree"
 known = Map(root, root.parent, root.parent)
 known.build(["tests/test_a.py"], False)
 [mutant] = draw(root, Area(("core",), ("tests",), 1.0), 5, 0).chosen
-print(*known.tests_for(mutant), judge(root, mutant, known), (root / "core/a.py").read_text().count("<="), sep="; ")
+print(*known.tests_for(mutant), judge(root, mutant, known), (root / "core/unroll/a.py").read_text().count("<="), sep="; ")
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "tests/test_a.py::test_less; tests/test_a.py::test_less; 0"
 
 
 def test_the_map_gives_the_nearest_tests_first(tmp_path: Path) -> None:
-    told = {"seconds": 1.0, "calls": [["core/a.py", "f"]]}
+    told = {"seconds": 1.0, "calls": [["core/unroll/a.py", "f"]]}
     known = Map(tmp_path, tmp_path, tmp_path, {"tests/test_z.py": {"tests/test_z.py::one": told},
                                                "tests/test_a.py": {"tests/test_a.py::two": told}})  # fmt: skip
-    [mutant] = of_python("core/a.py", b"def f(x, y):\n    return x < y\n")
+    [mutant] = of_python("core/unroll/a.py", b"def f(x, y):\n    return x < y\n")
     assert known.tests_for(mutant) == ["tests/test_a.py::two", "tests/test_z.py::one"]
-    assert known.tests_for(mutant._replace(path="core/b.py")) == []
+    assert known.tests_for(mutant._replace(path="core/unroll/b.py")) == []

@@ -25,7 +25,7 @@ import torch
 from invoke import main
 from mlflow.tracking import MlflowClient
 
-from core import app as apps
+from unroll import app as apps
 
 ROOT = Path(__file__).parents[2]
 COUNTS = "counts.json"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.training import checkpoint
 from tests.survival.driver import COUNTS
+from unroll.training import checkpoint
 
 MEASURED = re.compile(r"system/.*|seconds|train/data_wait|train/total_.*|train/peak_memory_mb")
 """metrics that are other ones each time"""

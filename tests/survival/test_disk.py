@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from core import app as apps
-from core.training import checkpoint
 from tests.survival.conftest import command, prepare, said
 from tests.survival.driver import Server, ended
 from tests.survival.remains import Remains, statuses
+from unroll import app as apps
+from unroll.training import checkpoint
 
 APP = "image"
 Mount = Callable[..., Path]

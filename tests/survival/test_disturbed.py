@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core import app as apps
 from tests.survival.conftest import command, prepare, said
 from tests.survival.driver import Point, Server, ended
 from tests.survival.remains import Remains, statuses
+from unroll import app as apps
 
 APP = "image"
 LARGER = "language"

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from mlflow.entities import LoggedModelStatus
 
-from core import app as apps
-from core.training import registry, saved, tracking
 from tests.survival.conftest import chance, command
 from tests.survival.driver import KINDS, LINKING, Point, Server
 from tests.survival.remains import Remains, statuses
+from unroll import app as apps
+from unroll import tracking
+from unroll.tracking import model_registry, saved
 
 NAMES = apps.names()
 WAYS = [(kind, signal.SIGKILL) for kind in KINDS] + [("step", signal.SIGTERM), ("step", signal.SIGINT)]
@@ -65,7 +66,7 @@ def test_resumed_it_ends_with_the_same_bits(
     found.assert_same(wanted)
     assert not found.leftovers()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    linked = registry.model_folder(tracking.connect(), app, "latest")
+    linked = model_registry.model_folder(tracking.connect(), app, "latest")
     assert (linked / saved.WEIGHTS).read_bytes() == wanted.model[saved.WEIGHTS]
     shutil.rmtree(folder)
 
@@ -83,7 +84,7 @@ def test_killed_while_the_model_is_linked_to_its_run(
     Remains.of(folder, wanted.data).assert_same(wanted)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     client = tracking.connect()
-    linked = registry.model_folder(client, app, "latest")
+    linked = model_registry.model_folder(client, app, "latest")
     assert (linked / saved.WEIGHTS).read_bytes() == wanted.model[saved.WEIGHTS]
     models = client.search_logged_models([tracking.experiment(client, app)])
     assert {model.status for model in models} == {LoggedModelStatus.READY}

@@ -9,8 +9,8 @@ from unittest import mock
 
 import torch
 
-from core.commands.train import train
 from tests.survival.driver import TINY, places
+from unroll.commands.train import train
 
 APP = "captioning"
 """draws pictures, too"""

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, assert_type
 
 from torch import Tensor, nn
 
-from core import app as apps
-from core.app import App, Data, Report, Score, Step
-from core.config import Config
-from core.data.store import Store
+from unroll import app as apps
+from unroll.app import App, Data, Report, Score, Step
+from unroll.config import Config
+from unroll.data.store import Store
 
 
 class Batch(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from PIL import Image
 
-from core.data import images
-from core.errors import UserError
+from unroll.data import images
+from unroll.errors import UserError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from apps.captioning.grammar import describe
-from apps.captioning.scenes import SIDE, compose, draw
-from apps.captioning.sources import SPLITS, Picture, Source, Split
+from ..grammar import describe
+from ..scenes import SIDE, compose, draw
+from . import SPLITS, Picture, Source, Split
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other pictures"""

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from apps.captioning.sources import Picture, Source, Split
-from core.data import copies, folders, tables
-from core.data.files import sha256
-from core.errors import UserError
+from unroll.data import copies, folders, tables
+from unroll.data.files import sha256
+from unroll.errors import UserError
+
+from . import Picture, Source, Split
 
 COLUMNS = {"path": ("image", "image_path", "image_name", "file", "file_name"), "caption": ("text", "description")}
 MORE = {"split": ()}

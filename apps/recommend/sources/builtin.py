@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from apps.recommend.events import Log
-from apps.recommend.sources import Source
-from core.sequence.ranking import rank
+from unroll.sequence.ranking import rank
+
+from ..events import Log
+from . import Source
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other sessions"""

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apps.recommend.events import Log
-from apps.recommend.sources import Source, Table
-from apps.recommend.sources.features import encode
-from core.data.fetch import RemoteFile
-from core.data.files import sha256
-from core.data.store import Store
-from core.data.text import lines
-from core.errors import UserError
+from unroll.data.fetch import RemoteFile
+from unroll.data.files import sha256
+from unroll.data.store import Store
+from unroll.data.text import lines
+from unroll.errors import UserError
+
+from ..events import Log
+from . import Source, Table
+from .features import encode
 
 SITE = "https://files.grouplens.org/datasets/movielens"
 RATINGS_100K = RemoteFile(

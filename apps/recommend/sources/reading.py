@@ -1,7 +1,7 @@
-"""Tables of millions of rows: the rules and the messages of `core.data.tables`, at the speed of Arrow.
+"""Tables of millions of rows: the rules and the messages of `unroll.data.tables`, at the speed of Arrow.
 
 Arrow reads what is plain; whatever could be read in two ways (quotation marks between tabs or over several lines, JSON)
-goes through `core.data.tables`, and so does whatever Arrow refuses, to be refused with its row.
+goes through `unroll.data.tables`, and so does whatever Arrow refuses, to be refused with its row.
 """
 
 import io
@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from core.data import quoting, tables
-from core.data import text as texts
-from core.data.files import MOST_RATIO, MOST_RATIO_FROM
-from core.errors import UserError
+from unroll.data import quoting, tables
+from unroll.data import text as texts
+from unroll.data.files import MOST_RATIO, MOST_RATIO_FROM
+from unroll.errors import UserError
 
 CATEGORIES = pa.dictionary(pa.int32(), pa.string())
 HEAD = 1 << 20

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from apps.recommend.events import Log, Protocol
-from apps.recommend.sources import Source, Table, reading, times
-from apps.recommend.sources.features import encode
-from core.data import tables
-from core.data.files import sha256
-from core.errors import UserError
+from unroll.data import tables
+from unroll.data.files import sha256
+from unroll.errors import UserError
+
+from ..events import Log, Protocol
+from . import Source, Table, reading, times
+from .features import encode
 
 SESSION = ("session_id", "user_session", "visit", "visit_id")
 USER = ("user_id", "customer", "customer_id", "visitor", "visitor_id", "member_id", "reviewer_id", "client_id")

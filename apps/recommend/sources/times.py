@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from apps.recommend.sources.reading import Loaded
-from core.errors import UserError
+from unroll.errors import UserError
+
+from .reading import Loaded
 
 UNITS = (("nanoseconds", 1e9, 1e17), ("microseconds", 1e6, 1e14), ("milliseconds", 1e3, 1e11), ("seconds", 1.0, 0.0))
 """(unit, how many are a second, smallest median); there seconds would be past the year 5138, the others in 1973"""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from apps.similarity.sources import Pair, Source, Split
+from . import Pair, Source, Split
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other pairs"""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from apps.similarity.sources import Pair, Source, table
-from core.data import folders, tables
-from core.data.files import sha256
-from core.errors import UserError
+from unroll.data import folders, tables
+from unroll.data.files import sha256
+from unroll.errors import UserError
+
+from . import Pair, Source, table
 
 COLUMNS = ("a", "b", "score")
 KNOWN = {

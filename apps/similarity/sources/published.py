@@ -5,12 +5,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from apps.similarity.sources import Pair, Source, Split, table
-from core.data import tables
-from core.data.fetch import RemoteFile
-from core.data.files import sha256
-from core.data.store import Store
-from core.errors import UserError
+from unroll.data import tables
+from unroll.data.fetch import RemoteFile
+from unroll.data.files import sha256
+from unroll.data.store import Store
+from unroll.errors import UserError
+
+from . import Pair, Source, Split, table
 
 # The publishers serve archives (zenodo.org/records/2787612: SICK.zip): the file comes from a mirror or from the user.
 SICK = RemoteFile("sick/SICK.txt", (), "1539c2d059809b5bd40694e26d8121cc85b6b496f91c7b40f2fc83bbd7dcd957")

@@ -4,8 +4,9 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from apps.similarity.sources import ENTAILMENT, SPLITS, Pair
-from core.errors import UserError
+from unroll.errors import UserError
+
+from . import ENTAILMENT, SPLITS, Pair
 
 
 def sentence(where: str, text: str) -> str:

@@ -9,11 +9,12 @@ from functools import partial
 
 import numpy as np
 
-from apps.speech.audio import Samples
-from apps.speech.perturb import add_noise
-from apps.speech.sources import DIGITS, Source, Split, Utterance
-from apps.speech.synthesis import Saying, SynthesisError, speak
-from core.errors import UserError
+from unroll.errors import UserError
+
+from ..audio import Samples
+from ..perturb import add_noise
+from ..synthesis import Saying, SynthesisError, speak
+from . import DIGITS, Source, Split, Utterance
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other samples"""

@@ -2,7 +2,7 @@
 
 `path` is relative to the table's folder, or to one in it (Common Voice's `clips`). Two more columns may be there:
 `split` (train, val or test) and `speaker`. What the rows have no split for is drawn from train: see `drawing`.
-Without such a table, a folder may have one of the layouts of `apps.speech.sources.layouts`.
+Without such a table, a folder may have one of the layouts of `unroll.apps.speech.sources.layouts`.
 """
 
 import hashlib
@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from apps.speech import audio
-from apps.speech.sources import Source, Utterance, drawing, layouts
-from apps.speech.sources.drawing import Row
-from core.data import copies, folders, tables
-from core.data.files import sha256
-from core.errors import UserError
-from core.sequence.text import Units
+from unroll.data import copies, folders, tables
+from unroll.data.files import sha256
+from unroll.errors import UserError
+from unroll.sequence.text import Units
+
+from .. import audio
+from . import Source, Utterance, drawing, layouts
+from .drawing import Row
 
 COLUMNS = {
     "path": ("file", "file_name", "audio", "audio_file", "audio_path", "audio_filepath", "wav", "wav_filename"),

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.speech import audio
-from apps.speech.audio import Samples
-from apps.speech.sources import DIGITS, SPLITS, Source, Split, Utterance
-from core.data.fetch import RemoteFile
-from core.data.store import Store
-from core.errors import UserError, did_you_mean
+from unroll.data.fetch import RemoteFile
+from unroll.data.store import Store
+from unroll.errors import UserError, did_you_mean
+
+from .. import audio
+from ..audio import Samples
+from . import DIGITS, SPLITS, Source, Split, Utterance
 
 COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 URL = f"https://raw.githubusercontent.com/Jakobovski/free-spoken-digit-dataset/{COMMIT}/recordings"

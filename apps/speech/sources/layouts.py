@@ -6,9 +6,9 @@ Each layout gives rows as a table does: path (relative to the folder), text, and
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.data import folders, tables
-from core.data import text as texts
-from core.errors import UserError
+from unroll.data import folders, tables
+from unroll.data import text as texts
+from unroll.errors import UserError
 
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"})
 Rows = list[tuple[str, dict[str, str]]]

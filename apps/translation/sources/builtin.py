@@ -21,9 +21,10 @@ from babel.lists import format_list
 from babel.numbers import format_currency, get_territory_currencies
 from babel.units import UnknownUnitError, format_unit
 
-from apps.translation.sources import SPLITS, Pair, Source, Split
-from apps.translation.sources.locales import locale
-from core.errors import UserError
+from unroll.errors import UserError
+
+from . import SPLITS, Pair, Source, Split
+from .locales import locale
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other pairs"""

@@ -8,8 +8,8 @@ from pathlib import Path
 from babel import Locale, localedata
 from babel.core import get_global
 
-from core.data.tables import column_of
-from core.errors import UserError
+from unroll.data.tables import column_of
+from unroll.errors import UserError
 
 ROLES = {
     "source": ("source", "src", "source_text", "source_sentence"),

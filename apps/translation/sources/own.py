@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apps.translation.sources import Pair, Source, Split
-from apps.translation.sources.locales import Header
-from core.data import tables
-from core.data.files import sha256
-from core.data.text import read_lines as _lines
-from core.errors import Notice, UserError
+from unroll.data import tables
+from unroll.data.files import sha256
+from unroll.data.text import read_lines as _lines
+from unroll.errors import Notice, UserError
+
+from . import Pair, Source, Split
+from .locales import Header
 
 RULE = "by hash of the source sentence"
 ROLES = ("source", "target")

@@ -4,11 +4,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from apps.translation.sources import Pair, Source, Split, own
-from core.data.fetch import RemoteFile
-from core.data.files import sha256
-from core.data.store import Store
-from core.errors import UserError, did_you_mean
+from unroll.data.fetch import RemoteFile
+from unroll.data.files import sha256
+from unroll.data.store import Store
+from unroll.errors import UserError, did_you_mean
+
+from . import Pair, Source, Split, own
 
 _RAW = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 LANGUAGES = ("cs", "de", "en", "fr")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.folders import Split
+from unroll.data.folders import Split
 
 Frames = NDArray[np.uint8]
 """[T, C, Y, X], with one channel (grey) or three"""

@@ -13,8 +13,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from apps.video.sources import Clip, Frames, Source
-from core.data.folders import SPLITS
+from unroll.data.folders import SPLITS
+
+from . import Clip, Frames, Source
 
 DIRECTIONS = {"left": 180.0, "right": 0.0, "up": 270.0, "down": 90.0}
 """degrees from the x axis towards y, which points down in a picture"""

@@ -1,6 +1,6 @@
 """The user's own clips: a subfolder for each class, in it video files, or folders of numbered frames.
 
-Splits may lie above the classes: see `core.data.folders.layout`. For what is missing a tenth of each class is drawn.
+Splits may lie above the classes: see `unroll.data.folders.layout`. For what is missing a tenth of each class is drawn.
 """
 
 import hashlib
@@ -10,12 +10,13 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from apps.video import clips
-from apps.video.sources import Clip, Source
-from core.data import copies, folders
-from core.data.files import sha256
-from core.data.folders import SPLITS, Labelled, Split
-from core.errors import UserError
+from unroll.data import copies, folders
+from unroll.data.files import sha256
+from unroll.data.folders import SPLITS, Labelled, Split
+from unroll.errors import UserError
+
+from .. import clips
+from . import Clip, Source
 
 SHARE = 0.1
 """of the clips of a class that become val, and as many test, where the folder has no split of its own"""

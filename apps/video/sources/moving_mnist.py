@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.video.sources import Clip, Source
-from core.data import images
-from core.data.fetch import RemoteFile
-from core.data.files import sha256
-from core.data.folders import SPLITS
-from core.data.store import Store
-from core.errors import UserError
+from unroll.data import images
+from unroll.data.fetch import RemoteFile
+from unroll.data.files import sha256
+from unroll.data.folders import SPLITS
+from unroll.data.store import Store
+from unroll.errors import UserError
+
+from . import Clip, Source
 
 FILE = RemoteFile(
     "moving-mnist/mnist_test_seq.npy",

@@ -1,4 +1,4 @@
-"""power refuses what it cannot use in one line. That it keeps the contract is tested by core.conformance."""
+"""power refuses what it cannot use in one line. That it keeps the contract is tested by unroll.conformance."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 from unroll_power import APP
 from unroll_power.data import Batch
 
-from core.app import Data
-from core.data.store import Store
-from core.errors import UserError
+from unroll.app import Data
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 RECORD = json.loads('{"hours": [8, 8.5, 9.2], "kilowatts": [1.9, 2.3, 3.1]}')
 

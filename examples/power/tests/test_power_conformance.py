@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.conformance import check_app
+from unroll.conformance import check_app
 
 
 def test_conformance(tmp_path: Path) -> None:

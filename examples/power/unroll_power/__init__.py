@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from core.app import App
-from core.records import Records, RecordsConfig
+from unroll.app import App
+from unroll.jsonl_app import Records, RecordsConfig
 
 from . import data, train
 from .config import PRESETS

@@ -1,6 +1,6 @@
 """The settings: those of all applications on records. Inherit from RecordsConfig to add your own."""
 
-from core.records import RecordsConfig
+from unroll.jsonl_app import RecordsConfig
 
 DEFAULT = RecordsConfig().override(
     ["model.cell=gru", "model.hidden=64", "train.epochs=12", "optimizer.lr=0.005", "optimizer.schedule=cosine"]

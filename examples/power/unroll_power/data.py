@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from core.records import Record
-from core.sequence.batching import pad
+from unroll.errors import UserError
+from unroll.jsonl_app import Record
+from unroll.sequence.batching import pad
 
 FIELDS = {"hours": list, "kilowatts": list}
 EXAMPLES = ("8:1.9 8.5:2.3 9.2:3.1 10.1:3.6 11.7:4.2 13", "20:0.5 20.6:0.4 21.4:0.4 26")

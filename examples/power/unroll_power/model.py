@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from core.recurrence import Recurrent
+from unroll.recurrence import Recurrent
 
 
 class Power(nn.Module):

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import torch
 
-from core.app import Data, Mean, Report, Score, Step
-from core.errors import UserError
+from unroll.app import Data, Mean, Report, Score, Step
+from unroll.errors import UserError
 
 from .data import Batch, inputs
 from .model import Power

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.captioning import data
-from apps.captioning.sources import Picture, Source
-from core.data.store import Store
+from unroll.apps.captioning import data
+from unroll.apps.captioning.sources import Picture, Source
+from unroll.data.store import Store
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 40), "blue": (30, 60, 220)}
 SIDE = 16

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from apps.captioning import APP, data
-from core.app import load
-from core.errors import UserError
-from core.training import saved
 from tests.apps.captioning.conftest import SIDE, colours
+from unroll.app import load
+from unroll.apps.captioning import APP, data
+from unroll.errors import UserError
+from unroll.tracking import saved
 
 SETTINGS = ["model.backbone=tiny", f"data.side={SIDE}", "model.hidden=8", "model.embedding=8", "train.batch=4"]
 
@@ -62,7 +62,7 @@ def timm(request, monkeypatch):
 @pytest.fixture
 def pictures(monkeypatch):
     source = colours({"train": 9, "val": 3, "test": 3})
-    monkeypatch.setattr("apps.captioning._source", lambda config: source)
+    monkeypatch.setattr("unroll.apps.captioning._source", lambda config: source)
 
 
 def test_without_timm_one_line_says_what_to_install(store, pictures, monkeypatch):

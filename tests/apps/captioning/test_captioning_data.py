@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from apps.captioning import data
-from apps.captioning.decoder import IGNORE
-from apps.captioning.sources import Picture, Source
-from core.data.images import LARGEST
-from core.errors import UserError
-from core.sequence.tokens import Tokeniser
 from tests.apps.captioning.conftest import COLOURS, SIDE, colours, plain
+from unroll.apps.captioning import data
+from unroll.apps.captioning.decoder import IGNORE
+from unroll.apps.captioning.sources import Picture, Source
+from unroll.data.images import LARGEST
+from unroll.errors import UserError
+from unroll.sequence.tokens import Tokeniser
 
 batches = partial(data.batches, size=5, captions=2, seed=0)
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from apps.captioning.grammar import Judgement, describe, judge, parse
-from apps.captioning.scenes import COLOURS, SHAPES, SIDE, TEXTURES, Thing, compose, draw, is_held_out
-from apps.captioning.sources import builtin
+from unroll.apps.captioning.grammar import Judgement, describe, judge, parse
+from unroll.apps.captioning.scenes import COLOURS, SHAPES, SIDE, TEXTURES, Thing, compose, draw, is_held_out
+from unroll.apps.captioning.sources import builtin
 
 CIRCLE = Thing("circle", "red", "small", "striped", 0, 0)
 STAR = Thing("star", "blue", "large", "plain", 1, 2)

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from apps.captioning.decoder import IGNORE, Decoder
-from apps.captioning.encoder import WAVES, ResidualCNN
-from apps.captioning.model import Decoding, build
-from core.sequence.decoding import Sampling
-from core.sequence.tokens import Tokeniser
+from unroll.apps.captioning.decoder import IGNORE, Decoder
+from unroll.apps.captioning.encoder import WAVES, ResidualCNN
+from unroll.apps.captioning.model import Decoding, build
+from unroll.sequence.decoding import Sampling
+from unroll.sequence.tokens import Tokeniser
 
 WORDS, FEATURES, END = 9, 8, 0
 KINDS = [(None, False), ("additive", True), ("general", True), ("general", False), ("multihead", True)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from apps.captioning import APP
 from tests.apps.quality import train_and_test
+from unroll.apps.captioning import APP
 
 
 @pytest.mark.slow

@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from apps.captioning import APP
-from apps.captioning.sources import folder, published
-from core.errors import Notice, UserError
+from unroll.apps.captioning import APP
+from unroll.apps.captioning.sources import folder, published
+from unroll.errors import Notice, UserError
 
 
 def write(path, lines):

@@ -7,17 +7,17 @@ import pytest
 import torch
 from lightning.fabric import seed_everything
 
-from apps.captioning import APP, data, train
-from apps.captioning.decoder import IGNORE
-from apps.captioning.figures import looked
-from apps.captioning.metrics import texts
-from apps.captioning.reward import CiderReward
-from core.app import load
-from core.conformance import Subject, resume_is_exact
-from core.errors import UserError
-from core.training import saved
-from core.training.loop import fit
 from tests.apps.captioning.conftest import SIDE
+from unroll.app import load
+from unroll.apps.captioning import APP, data, train
+from unroll.apps.captioning.decoder import IGNORE
+from unroll.apps.captioning.figures import looked
+from unroll.apps.captioning.metrics import texts
+from unroll.apps.captioning.reward import CiderReward
+from unroll.conformance import Subject, resume_is_exact
+from unroll.errors import UserError
+from unroll.tracking import saved
+from unroll.training.loop import fit
 
 SMALL = [
     "data.pictures=40",

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from apps.image.completion import PixelRNN
-from apps.image.model import Shape
+from unroll.apps.image.completion import PixelRNN
+from unroll.apps.image.model import Shape
 
 SHAPE = Shape(4, 5, 1, 3)
 

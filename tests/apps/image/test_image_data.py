@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from apps.image import data, sources
-from core.data.store import Store
+from unroll.apps.image import data, sources
+from unroll.data.store import Store
 
 
 @pytest.fixture(scope="module")

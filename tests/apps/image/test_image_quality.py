@@ -2,9 +2,9 @@
 
 import pytest
 
-from apps.image import APP
-from core.app import App
 from tests.apps.quality import train_and_test
+from unroll.app import App
+from unroll.apps.image import APP
 
 
 def trained(tmp_path, preset, *settings):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from apps.image.reading import Sequence, Sweeps, distorted, noisy, patches
+from unroll.apps.image.reading import Sequence, Sweeps, distorted, noisy, patches
 
 PIXELS = torch.arange(2 * 4 * 6 * 3.0).view(2, 4, 6, 3)
 

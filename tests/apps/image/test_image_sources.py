@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.image import APP, data, sources
-from core.data.store import Store
-from core.errors import UserError
+from unroll.apps.image import APP, data, sources
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 MIRROR = Path(os.environ.get("UNROLL_MIRROR", ""))
 

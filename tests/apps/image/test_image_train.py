@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from apps.image import APP, baselines
-from apps.image.config import PRESETS, ImageConfig
-from apps.image.figures import figures
-from core.data import images
-from core.data.store import Store
-from core.errors import UserError
-from core.training import saved
-from core.training.evaluation import evaluate
+from unroll.apps.image import APP, baselines
+from unroll.apps.image.config import PRESETS, ImageConfig
+from unroll.apps.image.figures import figures
+from unroll.data import images
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.tracking import saved
+from unroll.training.evaluation import evaluate
 
 SMALL = ["model.hidden=12", "data.limit=64"]
 TASKS = ("classify", "complete", "denoise")
@@ -145,7 +145,7 @@ def test_classes_of_files_and_their_probabilities(store, tmp_path):
 
 def test_the_examples_are_the_digits_they_are_named_after(store):
     _, _, data, network = made(store)
-    from apps.image.predict import read
+    from unroll.apps.image.predict import read
 
     known = {batch.pixels[row].numpy().tobytes() for batch in data.test for row in range(len(batch.ids))}
     assert all(read(network, Path(path))[0].numpy().tobytes() in known for path in APP.examples)
@@ -255,6 +255,6 @@ def test_cells_and_initialisations_that_are_not_there(store, setting, told):
 
 
 def test_every_setting_is_explained():
-    from core.config import describe
+    from unroll.config import describe
 
     assert all(text for _, _, text in describe(ImageConfig()))

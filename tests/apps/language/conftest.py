@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from apps.language import APP, batches, model, prepare
-from apps.language.config import LanguageConfig
-from core.data.store import Store
-from core.recurrence.state import detach
+from unroll.apps.language import APP, batches, model, prepare
+from unroll.apps.language.config import LanguageConfig
+from unroll.data.store import Store
+from unroll.recurrence.state import detach
 
 LINES = ["the cat sat on the mat .", "a dog ran to the cat .", "the mat is red , the dog is not ."]
 TEXT = "\n".join(LINES[i % 3] for i in range(300)) + "\n"

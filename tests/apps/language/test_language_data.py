@@ -9,16 +9,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from apps.language import batches, model, prepare
-from apps.language.config import LanguageConfig
-from apps.language.sources import SPLITS, builtin, files, published
-from apps.language.train import evaluate
-from core.data.fetch import RemoteFile
-from core.data.store import Store
-from core.errors import UserError
-from core.sequence.stream import open_tokens, stream_loader
-from core.sequence.tokens import Tokeniser
 from tests.apps.language.conftest import TEXT, configured
+from unroll.apps.language import batches, model, prepare
+from unroll.apps.language.config import LanguageConfig
+from unroll.apps.language.sources import SPLITS, builtin, files, published
+from unroll.apps.language.train import evaluate
+from unroll.data.fetch import RemoteFile
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.sequence.stream import open_tokens, stream_loader
+from unroll.sequence.tokens import Tokeniser
 
 
 def streams(config, store):

@@ -7,12 +7,12 @@ from itertools import islice
 import pytest
 import torch
 
-from apps.language import APP, model
-from apps.language.config import LanguageConfig
-from apps.language.generate import LONGEST_PROMPT, predict, stream
-from core.errors import Notice, UserError
-from core.sequence.decoding import Sampling
 from tests.apps.language.conftest import LINES
+from unroll.apps.language import APP, model
+from unroll.apps.language.config import LanguageConfig
+from unroll.apps.language.generate import LONGEST_PROMPT, predict, stream
+from unroll.errors import Notice, UserError
+from unroll.sequence.decoding import Sampling
 
 
 @pytest.fixture(params=["characters", "words"])
@@ -64,7 +64,7 @@ def test_the_seed_decides(network):
 def test_the_prompt_is_read_in_chunks_as_a_whole(network, monkeypatch):
     prompt = (LINES[0] + "\n") * 20
     whole = predict(network, [prompt])
-    monkeypatch.setattr("apps.language.generate.CHUNK", 7)
+    monkeypatch.setattr("unroll.apps.language.generate.CHUNK", 7)
     assert predict(network, [prompt]) == whole
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from apps.language.config import PRESETS
-from apps.language.model import LanguageModel
-from core.sequence.tokens import Tokeniser
+from unroll.apps.language.config import PRESETS
+from unroll.apps.language.model import LanguageModel
+from unroll.sequence.tokens import Tokeniser
 
 WORDS = 50
 TOKENISER = Tokeniser("words", ("<eos>", "<unk>", *(f"w{i}" for i in range(WORDS - 2))))

@@ -12,19 +12,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from apps.language import APP, baselines, batches, model
-from apps.language.adapt import Adaptation, Cached, Dynamic, Plain
-from apps.language.surprisal import scores
-from apps.language.train import evaluate, step
-from core.data.store import Store
-from core.errors import UserError
-from core.interrupt import Interrupted
-from core.recurrence.state import detach
-from core.training import saved
-from core.training.evaluation import evaluate as evaluate_split
-from core.training.loop import fit
 from tests.apps.language.conftest import TEXT, configured
-from tests.core.training.test_loop import same
+from tests.unroll.training.test_loop import same
+from unroll.apps.language import APP, baselines, batches, model
+from unroll.apps.language.adapt import Adaptation, Cached, Dynamic, Plain
+from unroll.apps.language.surprisal import scores
+from unroll.apps.language.train import evaluate, step
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.interrupt import Interrupted
+from unroll.recurrence.state import detach
+from unroll.tracking import saved
+from unroll.training.evaluation import evaluate as evaluate_split
+from unroll.training.loop import fit
 
 
 class Losses:
@@ -177,7 +177,7 @@ def test_a_file_without_text_has_no_scores(trained, tmp_path, content, message):
 
 
 def test_a_file_that_is_too_long_to_score_is_one_line(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("apps.language.surprisal.LONGEST", 100)
+    monkeypatch.setattr("unroll.apps.language.surprisal.LONGEST", 100)
     path = tmp_path / "long.txt"
     path.write_text(TEXT)
     with pytest.raises(UserError, match=r"long\.txt: has more than 100 tokens; split it"):

@@ -7,7 +7,7 @@ import pytest
 from nltk.lm import KneserNeyInterpolated
 from nltk.util import everygrams
 
-from apps.language.ngrams import DISCOUNTS, KneserNey
+from unroll.apps.language.ngrams import DISCOUNTS, KneserNey
 
 TRAIN = np.random.default_rng(0).choice(6, size=400, p=[0.4, 0.25, 0.15, 0.1, 0.06, 0.04])
 TEST = np.random.default_rng(1).choice(6, size=60, p=[0.4, 0.25, 0.15, 0.1, 0.06, 0.04])

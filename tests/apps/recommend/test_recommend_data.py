@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from apps.recommend import data
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.data import NOTHING, Clicks, buckets, gap_bucket
-from apps.recommend.sources import builtin, table
-from core.app import load
-from core.data.store import Store
-from core.errors import Notice, UserError
-from core.training.evaluation import evaluate
-from core.training.loop import fit
+from unroll.app import load
+from unroll.apps.recommend import data
+from unroll.apps.recommend.catalogue import Catalogue
+from unroll.apps.recommend.data import NOTHING, Clicks, buckets, gap_bucket
+from unroll.apps.recommend.sources import builtin, table
+from unroll.data.store import Store
+from unroll.errors import Notice, UserError
+from unroll.training.evaluation import evaluate
+from unroll.training.loop import fit
 
 DAY = 86_400
 

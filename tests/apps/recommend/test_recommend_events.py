@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from apps.recommend import events
-from apps.recommend.events import DAY, Log, check, filtered, known, ordered, split
-from core.errors import UserError
+from unroll.apps.recommend import events
+from unroll.apps.recommend.events import DAY, Log, check, filtered, known, ordered, split
+from unroll.errors import UserError
 
 
 def log(rows):

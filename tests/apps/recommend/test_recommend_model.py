@@ -9,20 +9,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from apps.recommend import train
-from apps.recommend.baselines import baselines
-from apps.recommend.catalogue import Catalogue
-from apps.recommend.data import NOTHING, Batch
-from apps.recommend.figures import figures
-from apps.recommend.model import Decoding, Recommender
-from apps.recommend.objective import Objective
-from apps.recommend.online import Session
-from apps.recommend.predict import predict
-from core.app import Report, load
-from core.data.files import write_arrays
-from core.errors import UserError
-from core.training.evaluation import evaluate
 from tests.apps.quality import train_and_test
+from unroll.app import Report, load
+from unroll.apps.recommend import train
+from unroll.apps.recommend.baselines import baselines
+from unroll.apps.recommend.catalogue import Catalogue
+from unroll.apps.recommend.data import NOTHING, Batch
+from unroll.apps.recommend.figures import figures
+from unroll.apps.recommend.model import Decoding, Recommender
+from unroll.apps.recommend.objective import Objective
+from unroll.apps.recommend.online import Session
+from unroll.apps.recommend.predict import predict
+from unroll.data.files import write_arrays
+from unroll.errors import UserError
+from unroll.training.evaluation import evaluate
 
 LOSSES = ["softmax", "sampled-softmax", "bpr-max", "top1-max"]
 N = 12

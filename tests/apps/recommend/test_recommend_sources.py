@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.recommend.config import PRESETS
-from apps.recommend.sources import builtin, movielens, reading, table
-from apps.recommend.sources.builtin import Process
-from apps.recommend.sources.features import encode
-from core.data.tables import read_table
-from core.data.text import STANDARD_INPUT
-from core.errors import UserError
+from unroll.apps.recommend.config import PRESETS
+from unroll.apps.recommend.sources import builtin, movielens, reading, table
+from unroll.apps.recommend.sources.builtin import Process
+from unroll.apps.recommend.sources.features import encode
+from unroll.data.tables import read_table
+from unroll.data.text import STANDARD_INPUT
+from unroll.errors import UserError
 
 ROWS = ["s1,a,100", "s1,b,160", "s2,a,90000", "s2,c,90060"]
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from apps.similarity.sources import ENTAILMENT, builtin
-from apps.similarity.sources.builtin import Scene, Thing, describe, entailment, facts, similarity
+from unroll.apps.similarity.sources import ENTAILMENT, builtin
+from unroll.apps.similarity.sources.builtin import Scene, Thing, describe, entailment, facts, similarity
 
 CUBE, BALL, STAR = Thing("cube", 0, "red"), Thing("ball", 1, "blue"), Thing("star", 0, "red")
 ROW = Scene((CUBE, BALL), 0)

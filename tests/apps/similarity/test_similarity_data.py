@@ -4,13 +4,13 @@ import json
 import pytest
 import torch
 
-from apps.similarity import APP
-from apps.similarity.data import UNLABELLED
-from apps.similarity.sources import ENTAILMENT
-from apps.similarity.text import plain
-from core.data.store import Store
-from core.errors import UserError
-from core.training.evaluation import evaluate
+from unroll.apps.similarity import APP
+from unroll.apps.similarity.data import UNLABELLED
+from unroll.apps.similarity.sources import ENTAILMENT
+from unroll.apps.similarity.text import plain
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.training.evaluation import evaluate
 
 ROWS = [
     ("train", "A man, riding.", "A horse's rider", 4, "NEUTRAL"),

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from apps.similarity import baselines
-from apps.similarity.metrics import measure, pearson
+from unroll.apps.similarity import baselines
+from unroll.apps.similarity.metrics import measure, pearson
 
 RANDOM = np.random.default_rng(0)
 REFERENCES = RANDOM.integers(1, 6, size=300).astype(float)

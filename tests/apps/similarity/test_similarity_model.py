@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from apps.similarity import heads
-from apps.similarity.model import Encoder, build
-from core.errors import UserError
-from core.sequence.tokens import Tokeniser
+from unroll.apps.similarity import heads
+from unroll.apps.similarity.model import Encoder, build
+from unroll.errors import UserError
+from unroll.sequence.tokens import Tokeniser
 
 TEXT = "a dog runs in the park a cat sleeps on the sofa . plays playing played "
 HEADS = ("manhattan", "cosine", "regression", "distribution")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.similarity import APP, baselines
 from tests.apps.quality import train_and_test
+from unroll.apps.similarity import APP, baselines
 
 
 def trained(tmp_path, preset):

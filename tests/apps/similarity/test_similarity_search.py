@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from apps.similarity import search
-from apps.similarity.search import Index
-from apps.similarity.train import predict
-from core.errors import UserError
 from tests.apps.similarity.test_similarity_model import HEADS, siamese
+from unroll.apps.similarity import search
+from unroll.apps.similarity.search import Index
+from unroll.apps.similarity.train import predict
+from unroll.errors import UserError
 
 SENTENCES = ["a dog runs", "the cat sleeps", "a cat sleeps on the sofa", "a dog runs in the park", "the sofa ."]
 QUERY = "the dog runs"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from apps.similarity.sources import Pair, own, published
-from apps.similarity.sources.table import split_by_sentence
-from core.data.fetch import RemoteFile
-from core.data.store import Store
-from core.errors import UserError
+from unroll.apps.similarity.sources import Pair, own, published
+from unroll.apps.similarity.sources.table import split_by_sentence
+from unroll.data.fetch import RemoteFile
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 SICK_HEADER = (
     "pair_ID\tsentence_A\tsentence_B\tentailment_label\trelatedness_score\tentailment_AB\tentailment_BA\t"

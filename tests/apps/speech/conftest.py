@@ -3,10 +3,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from apps.speech import data
-from apps.speech.features import LogMel
-from apps.speech.sources import Source, Utterance
-from core.data.store import Store
+from unroll.apps.speech import data
+from unroll.apps.speech.features import LogMel
+from unroll.apps.speech.sources import Source, Utterance
+from unroll.data.store import Store
 
 
 def tones(texts, *, seconds=0.5, rate=8000, spec="tones"):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from apps.speech import audio
-from core.errors import UserError
+from unroll.apps.speech import audio
+from unroll.errors import UserError
 
 SECOND = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32) / 2
 

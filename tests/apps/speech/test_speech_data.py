@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from apps.speech import data
-from apps.speech.features import LogMel
-from apps.speech.perturb import FASTEST, MARGIN
-from apps.speech.sources import builtin
-from core.data.store import Store
-from core.errors import UserError
+from unroll.apps.speech import data
+from unroll.apps.speech.features import LogMel
+from unroll.apps.speech.perturb import FASTEST, MARGIN
+from unroll.apps.speech.sources import builtin
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 from .conftest import TEXTS, tones
 

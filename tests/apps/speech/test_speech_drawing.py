@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.speech.sources.drawing import Row, drawn
+from unroll.apps.speech.sources.drawing import Row, drawn
 
 
 def row(number, text="lights on", speaker="", split="train", digest=""):

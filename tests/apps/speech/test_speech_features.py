@@ -2,7 +2,7 @@ import librosa
 import numpy as np
 import pytest
 
-from apps.speech.features import FLOOR, TYPICAL, LogMel
+from unroll.apps.speech.features import FLOOR, TYPICAL, LogMel
 
 NOISE = np.random.default_rng(0).standard_normal(8000 * 60).astype(np.float32) / 10
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from apps.speech.sources import folder
-from core.errors import UserError
+from unroll.apps.speech.sources import folder
+from unroll.errors import UserError
 
 NOISE = np.random.default_rng(0).standard_normal(8000).astype(np.float32) / 10
 

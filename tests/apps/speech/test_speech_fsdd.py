@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.speech import audio
-from apps.speech.sources import DIGITS, fsdd
-from core.data.store import Store
-from core.errors import UserError
+from unroll.apps.speech import audio
+from unroll.apps.speech.sources import DIGITS, fsdd
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 needs_mirror = pytest.mark.skipif(
     not (Path(os.environ.get("UNROLL_MIRROR", "")) / "fsdd" / "recordings").is_dir(),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from apps.speech import APP
-from apps.speech.sources import folder
-from core.data.store import Store
-from core.errors import UserError
+from unroll.apps.speech import APP
+from unroll.apps.speech.sources import folder
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 NOISE = np.random.default_rng(0).standard_normal(8000).astype(np.float32) / 10
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from apps.speech.augment import Augment
-from apps.speech.features import LogMel
-from apps.speech.model import Recogniser, reduced
-from core.sequence.text import Vocabulary
+from unroll.apps.speech.augment import Augment
+from unroll.apps.speech.features import LogMel
+from unroll.apps.speech.model import Recogniser, reduced
+from unroll.sequence.text import Vocabulary
 
 VOCABULARY = Vocabulary.fit(["abc"], reserved=["<blank>"])
 BANDS = 10

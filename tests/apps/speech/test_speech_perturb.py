@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from apps.speech.perturb import MARGIN, add_noise, change_speed, perturb
+from unroll.apps.speech.perturb import MARGIN, add_noise, change_speed, perturb
 
 TONE = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000).astype(np.float32)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.speech import APP
 from tests.apps.quality import train_and_test
+from unroll.apps.speech import APP
 
 needs_mirror = pytest.mark.skipif(
     not (Path(os.environ.get("UNROLL_MIRROR", "")) / "fsdd" / "recordings").is_dir(),

@@ -6,10 +6,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from apps.speech import synthesis
-from apps.speech.sources import DIGITS, builtin
-from apps.speech.synthesis import Saying, SynthesisError, speak
-from core.errors import UserError
+from unroll.apps.speech import synthesis
+from unroll.apps.speech.sources import DIGITS, builtin
+from unroll.apps.speech.synthesis import Saying, SynthesisError, speak
+from unroll.errors import UserError
 
 SAYINGS = [Saying(f"{a} {b}", voice) for a in DIGITS[:3] for b in DIGITS[3:5] for voice in ("en-us+f3", "en+sandro")]
 

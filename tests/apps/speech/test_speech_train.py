@@ -6,13 +6,13 @@ import soundfile
 import torch
 from matplotlib.figure import Figure
 
-from apps.speech import APP, train
-from apps.speech.config import SpeechConfig
-from apps.speech.figures import confusion, figures
-from apps.speech.model import Recogniser
-from core.app import Mean
-from core.errors import UserError
-from core.sequence.text import Vocabulary
+from unroll.app import Mean
+from unroll.apps.speech import APP, train
+from unroll.apps.speech.config import SpeechConfig
+from unroll.apps.speech.figures import confusion, figures
+from unroll.apps.speech.model import Recogniser
+from unroll.errors import UserError
+from unroll.sequence.text import Vocabulary
 
 CONFIG = SpeechConfig().override(["model.hidden=32", "model.layers=1", "model.dropout=0", "decode.beam=3"])
 

@@ -3,11 +3,11 @@ from functools import partial
 import pytest
 import torch
 
-from apps.translation import data
-from apps.translation.decode import Decoding
-from apps.translation.model import Translator
-from apps.translation.sources import Pair, Source
-from core.data.store import Store
+from unroll.apps.translation import data
+from unroll.apps.translation.decode import Decoding
+from unroll.apps.translation.model import Translator
+from unroll.apps.translation.sources import Pair, Source
+from unroll.data.store import Store
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 

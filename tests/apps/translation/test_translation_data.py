@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from apps.translation import data, text
-from apps.translation.data import NOTHING
-from apps.translation.sources import Pair
-from core.data.files import read_jsonl
-from core.errors import UserError
 from tests.apps.translation.conftest import sentences
+from unroll.apps.translation import data, text
+from unroll.apps.translation.data import NOTHING
+from unroll.apps.translation.sources import Pair
+from unroll.data.files import read_jsonl
+from unroll.errors import UserError
 
 
 @pytest.mark.parametrize("units", ["pieces", "characters", "words"])

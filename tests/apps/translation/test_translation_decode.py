@@ -6,11 +6,11 @@ import warnings
 import pytest
 import torch
 
-from apps.translation import text
-from apps.translation.decode import GREEDY, Decoding, decode, forced, translate
-from apps.translation.model import ensemble
-from core.errors import Notice, UserError
-from core.sequence.decoding import Sampling
+from unroll.apps.translation import text
+from unroll.apps.translation.decode import GREEDY, Decoding, decode, forced, translate
+from unroll.apps.translation.model import ensemble
+from unroll.errors import Notice, UserError
+from unroll.sequence.decoding import Sampling
 
 SENTENCES = ["one two", "four", "three three one four two", "two one"]
 
@@ -104,7 +104,7 @@ def test_drawn_translations_follow_the_seed_and_score_what_they_are(make):
 def test_order_is_kept_and_empty_lines_stay_empty(make, monkeypatch):
     model = make()
     given = ["", "one two", "   ", "four", "three three one four two", ""]
-    monkeypatch.setattr("apps.translation.decode.BUDGET", 6)  # several batches
+    monkeypatch.setattr("unroll.apps.translation.decode.BUDGET", 6)  # several batches
     found = translate(model, given)
     assert [bool(texts) for texts in found] == [False, True, False, True, True, False]
     for sentence, texts in zip(given, found, strict=True):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from apps.translation.data import NOTHING
-from apps.translation.model import ensemble
-from core.errors import UserError
-from core.recurrence import CELLS
+from unroll.apps.translation.data import NOTHING
+from unroll.apps.translation.model import ensemble
+from unroll.errors import UserError
+from unroll.recurrence import CELLS
 
 VARIANTS = [
     {"attention_kind": kind, "feeding": feeding, "coverage": coverage}

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from babel import Locale
 
-from apps.translation.sources import builtin, own, published
-from apps.translation.sources.builtin import Fact, render, split_of
-from apps.translation.sources.locales import locale
-from core.data.store import Store
-from core.errors import Notice, UserError
+from unroll.apps.translation.sources import builtin, own, published
+from unroll.apps.translation.sources.builtin import Fact, render, split_of
+from unroll.apps.translation.sources.locales import locale
+from unroll.data.store import Store
+from unroll.errors import Notice, UserError
 
 ENGLISH, GERMAN = Locale.parse("en"), Locale.parse("de")
 

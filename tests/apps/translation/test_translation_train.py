@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from apps.translation import APP, train
-from apps.translation.config import PRESETS, TranslationConfig
-from apps.translation.decode import Decoding, translate
-from apps.translation.figures import _shown, figures, scores
-from apps.translation.metrics import measure, sentence_scores
-from apps.translation.sources import own
-from core.errors import UserError
 from tests.apps.quality import train_and_test
+from unroll.apps.translation import APP, train
+from unroll.apps.translation.config import PRESETS, TranslationConfig
+from unroll.apps.translation.decode import Decoding, translate
+from unroll.apps.translation.figures import _shown, figures, scores
+from unroll.apps.translation.metrics import measure, sentence_scores
+from unroll.apps.translation.sources import own
+from unroll.errors import UserError
 
 REFERENCES = ["ein Mann geht über die Straße .", "zwei Hunde spielen im Schnee", "drei Kinder lachen laut auf"]
 
@@ -101,7 +101,7 @@ def test_a_model_learns_to_translate_what_it_has_seen(make, loaders):
 
 
 def test_pictures_and_forced_scores(make, loaders, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["apps.translation.figures"], "LENGTHS", (1, 24))
+    monkeypatch.setattr(sys.modules["unroll.apps.translation.figures"], "LENGTHS", (1, 24))
     model = make()
     report = train.evaluate(model, loaders.test)
     drawn = figures(model, loaders.test, report)

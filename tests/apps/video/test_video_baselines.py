@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from apps.video import baselines, train
+from unroll.apps.video import baselines, train
 
 
 def blob(height, width, y, x):

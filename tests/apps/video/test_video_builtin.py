@@ -3,8 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from apps.video.sources import builtin
-from core.data.folders import SPLITS
+from unroll.apps.video.sources import builtin
+from unroll.data.folders import SPLITS
 
 
 def read(task="motions", clips=40, seed=0, size=24, **options):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.video import clips
-from core.data import images
-from core.errors import UserError
+from unroll.apps.video import clips
+from unroll.data import images
+from unroll.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.mkv"])

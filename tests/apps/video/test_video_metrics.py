@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from apps.video import metrics
+from unroll.apps.video import metrics
 
 
 def frames(seed, *shape):

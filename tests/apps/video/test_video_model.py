@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from apps.video.data import Batch, collate
-from apps.video.model import Classifier, Forecaster, watch
-from apps.video.train import step
-from core.recurrence import CELLS, state
+from unroll.apps.video.data import Batch, collate
+from unroll.apps.video.model import Classifier, Forecaster, watch
+from unroll.apps.video.train import step
+from unroll.recurrence import CELLS, state
 
 VECTOR_CELLS = [name for name in CELLS if not getattr(CELLS[name], "extent_dims", 0)]
 MAP_CELLS = ["convlstm", "convgru"]

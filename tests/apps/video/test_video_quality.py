@@ -2,8 +2,8 @@
 
 import pytest
 
-from apps.video import APP, baselines
 from tests.apps.quality import train_and_test
+from unroll.apps.video import APP, baselines
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from apps.video import APP, data
-from apps.video.sources import folder, moving_mnist
-from core.data.store import Store
-from core.errors import UserError
+from unroll.apps.video import APP, data
+from unroll.apps.video.sources import folder, moving_mnist
+from unroll.data.store import Store
+from unroll.errors import UserError
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from apps.video import APP, baselines, train
-from core.conformance import Subject, resume_is_exact
-from core.data.store import Store
-from core.errors import UserError
-from core.training.evaluation import evaluate
+from unroll.apps.video import APP, baselines, train
+from unroll.conformance import Subject, resume_is_exact
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.training.evaluation import evaluate
 
 FRAMES = ["train.task=predict_frames", "model.cell=convgru", "data.context=3", "data.horizon=4", "model.hidden=8"]
 

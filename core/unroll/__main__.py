@@ -1,0 +1,20 @@
+"""`unroll` and `python -m unroll`: the tasks of tasks.py from anywhere, without a checkout; alone, what there is."""
+
+import sys
+from importlib.metadata import version
+
+from invoke.collection import Collection
+from invoke.program import Program
+
+
+def main() -> None:
+    """Run a task of the command line; without any, list the applications."""
+    import tasks
+
+    words = sys.argv[1:] or ["apps"]
+    sys.argv = ["unroll", *words]
+    Program(name="unroll", binary="unroll", version=version("unroll"), namespace=Collection.from_module(tasks)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""The contract of an application, and how applications are found.
+
+An application is one frozen value of plain functions, `APP = App(...)`, in a folder of `apps/` or behind an entry point
+of the group "unroll.apps". Nothing registers itself and nothing is inherited; one application is imported at a time, so
+that a broken or heavy neighbour cannot break this one.
+"""
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
+
+from typing_extensions import TypeVar  # typing's own has a default only from Python 3.13 on
+
+from unroll.config import Config
+from unroll.errors import UserError, did_you_mean
+from unroll.machine import lacking
+
+if TYPE_CHECKING:  # the command line lists applications without waiting for torch
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from unroll.data.store import Store
+
+ENTRY_POINTS = "unroll.apps"
+
+# The types that an application brings. An `App` or `Data` of which they are not said is one of any application.
+ConfigT = TypeVar("ConfigT", bound=Config, default=Any)
+ModelT = TypeVar("ModelT", bound="nn.Module", default=Any)
+BatchT = TypeVar("BatchT", default=Any)
+
+
+@dataclass(frozen=True)
+class Data(Generic[BatchT]):
+    """What `App.data` gives: the batches (of type BatchT) of each split, and what a model must know of the data.
+
+    A batch is any nesting of tuples, named tuples and dicts that holds tensors and plain values. `train` must be
+    resumable: a `torchdata.stateful_dataloader.StatefulDataLoader` (see `unroll.sequence.batching`).
+    """
+
+    train: Iterable[BatchT]
+    val: Iterable[BatchT]
+    test: Iterable[BatchT]
+    facts: dict[str, Any]
+    """vocabulary, sizes, normalisation: plain JSON values, saved with every model; with the config it rebuilds one"""
+    digest: str
+    """SHA-256 of the prepared data; runs with different digests are not comparable"""
+    split: str
+    """the rule that says which split an example belongs to, in a few words: "by voice", "publisher's"; it stands in the
+    signature of every metric, and runs of different rules are not comparable"""
+    notes: tuple[str, ...] = ()
+    """what the user should be told once, for example "3 utterances are too short for their transcript: ..." """
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `App.step` gives for one batch."""
+
+    loss: "Tensor"
+    """scalar, mean over whatever the application counts"""
+    size: float
+    """amount of data in the batch, in `App.unit`; epoch means are weighted with it, throughput is counted in it"""
+    state: Any = None
+    """state carried into the next batch of the stream (any nesting; detached by the loop); None: nothing is carried"""
+    logs: Mapping[str, float] = field(default_factory=dict)
+    """further numbers to track, by name"""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """How a metric comes from the records: sum(numerator) / sum(weight), over two of their columns."""
+
+    numerator: str
+    """what each record adds: its word errors, its bits, whether it is right (true or false, 0 or 1)"""
+    weight: str = ""
+    """what it counts for: its words, its characters; empty: every record counts once"""
+    share: bool = False
+    """whether the metric lies between 0 and 1 whatever a model does: each numerator between 0 and its weight"""
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"sum({self.numerator}) / sum({self.weight})" if self.weight else f"mean({self.numerator})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `App.evaluate` gives for one split."""
+
+    metrics: dict[str, float]
+    """by bare name ("wer"); the loop prefixes the split; the headline one first"""
+    records: list[dict[str, Any]]
+    """one row per example: "id", "reference", "prediction", "score", and whatever else helps to read it; a "group"
+    (text) where some examples are no independent draws: their speaker, user, document, scene"""
+    signature: str = ""
+    """how the metrics were computed (tokenisation, decoding, version), as sacrebleu does; split and data are added"""
+    means: Mapping[str, Mean] = field(default_factory=dict)
+    """metric -> how it comes from the records, for each that is a mean over examples; what is none (BLEU, a
+    correlation) is compared by whole runs only"""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The one metric that an application is judged by: early stopping, best checkpoint and comparison follow it."""
+
+    name: str
+    mode: Literal["min", "max"]
+
+    def better(self, new: float, old: float | None) -> bool:
+        """Whether `new` beats `old`. NaN never does; anything else beats None."""
+        if math.isnan(new):
+            return False
+        return old is None or (new < old if self.mode == "min" else new > old)
+
+
+@dataclass(frozen=True)
+class App(Generic[ConfigT, ModelT, BatchT]):
+    """An application: one frozen value of plain functions, typed with its own config, model and batch.
+
+    Written `APP: App[MyConfig, MyModel, MyBatch] = App(...)`, a type checker holds every function to these three; they
+    mean nothing at run time. See `docs/new-app.md`.
+    """
+
+    about: str
+    """one line"""
+    presets: Mapping[str, ConfigT]
+    """at least "default" and "smoke", both on built-in data; smoke takes a minute at most on one core"""
+    prepare: "Callable[[ConfigT, Store], None]"
+    """(config, store): sources -> verified, prepared splits in the store; a second time it does nothing"""
+    data: "Callable[[ConfigT, Store], Data[BatchT]]"
+    """(config, store) -> batches of every split, and the facts"""
+    model: "Callable[[ConfigT, dict[str, Any]], ModelT]"
+    """(config, facts) -> the network, with fresh weights. It holds all that `predict` needs, so that a saved model
+    (weights, config, facts) works without the data"""
+    step: "Callable[[ModelT, BatchT, Any], Step]"
+    """(model, batch, state) -> the loss on a batch; `state` is what the last Step carried, None at an epoch's start. It
+    takes the batches of val too: of equal scores the lower loss decides"""
+    evaluate: "Callable[[ModelT, Iterable[BatchT]], Report]"
+    """(model, batches of one split) -> metrics and records; free-running, in eval mode, without gradients"""
+    predict: "Callable[[ModelT, Sequence[Any]], list[Any]]"
+    """(model, inputs as typed on a command line) -> one output per input"""
+    score: Score
+    examples: tuple[Any, ...]
+    """a few inputs for `predict` to try"""
+    unit: str = "examples"
+    """what `Step.size` counts, in the plural: "tokens", "seconds of audio" """
+    figures: "Callable[[ModelT, Iterable[BatchT], Report], dict[str, Figure]] | None" = None
+    """(model, batches of the test split, its report) -> pictures by name, logged with the run"""
+    baselines: "Callable[[ConfigT, Data[BatchT]], dict[str, dict[str, float]]] | None" = None
+    """(config, data) -> test metrics of simple methods, by the method's name, the score among them: what the
+    network must beat"""
+    read: "Callable[[Path], list[Any]] | None" = None
+    """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line. The path "-" is standard
+    input: unroll.data.text and unroll.data.tables read it"""
+    stream: "Callable[[ModelT, Any], Iterator[str]] | None" = None
+    """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
+    scores: "Callable[[ModelT, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
+    """(model, file) -> a row for each piece of the file, and pictures by name, for `invoke predict --score FILE`"""
+    ensemble: "Callable[[Sequence[ModelT]], nn.Module] | None" = None
+    """(models of several runs) -> one for `evaluate` and `predict` that joins them, for --run A --run B"""
+    score_of: "Callable[[ConfigT], Score] | None" = None
+    """(config) -> the score of an application whose tasks are measured in different ways; `score` is the default's"""
+    name: str = ""
+    """set on loading, to the folder's or the entry point's name"""
+
+    def config(self, preset: str = "default", settings: Iterable[str] = ()) -> ConfigT:
+        """The named preset with `key=value` settings applied.
+
+        Raises:
+            UserError: an unknown preset, key or cell, or a setting that would not be read.
+        """
+        if preset not in self.presets:
+            raise UserError(f"--preset {preset}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}")
+        config = self.presets[preset].chosen(settings)
+        _check_cell(config)
+        return config
+
+    def network(self, config: ConfigT, facts: dict[str, Any]) -> ModelT:
+        """`model`, with one line for what cannot be built: a cell that is gone, sizes that do not fit together."""
+        _check_cell(config)
+        try:
+            return self.model(config, facts)
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.name}: no model can be built from these settings: {reason}") from error
+
+    def judging(self, config: ConfigT) -> Self:
+        """This application with the score that runs of `config` are judged by."""
+        return replace(self, score=self.score_of(config)) if self.score_of else self
+
+
+def _check_cell(config: Config) -> None:
+    from unroll.recurrence import CELLS  # not at the top: listing applications shall not wait for torch
+
+    cell = getattr(config.model, "cell", None)
+    if isinstance(cell, str) and cell not in CELLS:
+        raise UserError(f"model.cell={cell}: no such cell; {did_you_mean(cell, CELLS)}")
+
+
+def names() -> list[str]:
+    """Names of all applications: the folders of `apps/`, then installed entry points. Imports none of them."""
+    return sorted({*_folders(), *(entry.name for entry in _entries())})
+
+
+def load(name: str) -> App:
+    """Import one application. Raises UserError when there is none of that name, or when its import fails."""
+    check(name)
+    try:
+        app = _import(name)
+    except ImportError as error:
+        if lacking(error):
+            raise
+        raise UserError(f"--app {name}: cannot be imported: {error}; install what it needs, or see --debug") from error
+    if not isinstance(app, App):
+        raise UserError(f"--app {name}: its APP is not a unroll.app.App but {type(app).__name__}")
+    return replace(app, name=name)
+
+
+def check(name: str) -> None:
+    """Raise UserError when there is no application of that name."""
+    found = names()
+    if name not in found:
+        raise UserError(f"--app {name}: no such application; {did_you_mean(name, found)}")
+
+
+def _import(name: str) -> Any:
+    if name in _folders():
+        return getattr(importlib.import_module(f"apps.{name}"), "APP", None)
+    return next(entry for entry in _entries() if entry.name == name).load()
+
+
+def _folders() -> Iterator[str]:
+    import unroll.apps
+
+    return (module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg)
+
+
+def _entries() -> Iterable[EntryPoint]:
+    return entry_points(group=ENTRY_POINTS)

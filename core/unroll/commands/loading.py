@@ -1,0 +1,40 @@
+"""What several commands begin with: an application's data, and a trained model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from unroll import tracking
+from unroll.app import App, Data
+from unroll.config import Config
+from unroll.data.store import Store
+from unroll.errors import UserError
+from unroll.tracking import model_registry, saved
+
+
+def prepared(app: App, config: Config) -> Data:
+    """The data of a configuration, prepared first where they are not yet."""
+    store = Store()
+    app.prepare(config, store)
+    return app.data(config, store)
+
+
+def trained(name: str, references: Sequence[str], settings: Sequence[str] = ()) -> saved.Saved:
+    """The model of a run (`latest`, an id) or of the registry (`models:/name@alias`); of several, their ensemble.
+
+    Raises:
+        UserError: there is none, it does not fit the settings, or it belongs to another application, or this
+            application has no ensembles.
+    """
+    first, *others = (_trained(name, reference, settings) for reference in references)
+    if not others:
+        return first
+    if first.app.ensemble is None:
+        raise UserError(f"--run {references[1]}: {name} has no ensembles of several runs; give one --run")
+    return replace(first, model=first.app.ensemble([first.model, *(other.model for other in others)]).eval())
+
+
+def _trained(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:
+    model = saved.load(model_registry.model_folder(tracking.connect(), name, reference), settings)
+    if model.app.name != name:
+        raise UserError(f"--run {reference}: that model belongs to {model.app.name}, not to {name}")
+    return model

@@ -1,0 +1,273 @@
+"""The few ways in which files are written and read: atomically, without pickles, with errors that name file and line.
+
+A reader never sees half a file: everything is written to a temporary name in the same folder, flushed to the disk, and
+renamed. What a killed process leaves behind is called `.NAME.<something>.tmp` and is never read.
+"""
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
+from numpy.typing import NDArray
+
+from unroll.errors import UserError
+
+JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
+
+MOST_RATIO = 200
+"""times its size that a packed file may come to: text comes to 3 to 30 times, what is made to fill a memory to 1000"""
+MOST_RATIO_FROM = 64 << 20
+"""bytes that every packed file may come to"""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_error(path: Path, error: OSError, needed: int = 0) -> UserError:
+    """What the user is told when `path` cannot be written. `needed`: bytes still to come, where that is known."""
+    if error.errno not in DISK_FULL:
+        return UserError(f"{path}: cannot be written ({error.strerror}); make its folder writable or choose another")
+    folder = _folder(path)
+    space = f"{shutil.disk_usage(folder).free:,} bytes left" + (f", {needed:,} needed" if needed > 0 else "")
+    return UserError(f"{path}: the disk is full: {folder} has {space}; free some space and run again")
+
+
+def _is_full(error: OSError) -> bool:
+    """`shutil.copytree` gathers what went wrong as texts, and has no number of its own."""
+    gathered = isinstance(error, shutil.Error) and any(f"[Errno {number}]" in str(error) for number in DISK_FULL)
+    return error.errno in DISK_FULL or gathered
+
+
+def _folder(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _space(path: Path) -> int:
+    return shutil.disk_usage(_folder(path)).free
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around our own writing to `path`: a full disk, a read-only folder and the like become a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def disk_full(*paths: Path) -> Iterator[None]:
+    """Around other people's code that writes to `paths`: a full disk becomes a UserError, all else is theirs.
+
+    Of several it names the one with the least space left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise write_error(min(paths, key=_space), full) from error
+
+
+@contextmanager
+def locked(path: Path, waiting: str = "", stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Hold the lock file `path` against other threads and processes; the kernel releases it if this process dies.
+
+    `waiting` is printed once to stderr when another one holds it; the waiting ends with filelock.Timeout when `stopped`
+    becomes true. The file is gone afterwards: whoever waits on the removed file notices (filelock compares the link
+    count) and starts over with a new one.
+    """
+    lock = FileLock(path)
+    with writing(path):
+        free = _try(lock)
+    if not free:
+        if waiting:
+            print(waiting, file=sys.stderr, flush=True)
+        lock.acquire(cancel_check=stopped)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A new binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable; what was at `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        file = temporary.open("xb")
+    try:
+        with disk_full(path), file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with writing(path):
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in `folder` on the disk, so that a rename outlives a power cut."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, all or nothing. Raises UserError as `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def sha256(path: Path) -> str:
+    """Of the file's bytes, in hexadecimal. Raises UserError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def gunzip(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
+    """The content of a gzip file in pieces, as far as it can be believed.
+
+    Args:
+        path: what it is called in an error.
+        file: its bytes.
+        size: how many they are.
+
+    Raises:
+        UserError: it comes to more than MOST_RATIO times its size; it is damaged or cut off.
+    """
+    total, most = 0, max(MOST_RATIO * size, MOST_RATIO_FROM)
+    try:
+        with gzip.open(file) as content:
+            while piece := content.read(1 << 20):
+                total += len(piece)
+                if total > most:
+                    text = f"is packed {MOST_RATIO} times over, as no honest file is; unpack it yourself if it is yours"
+                    raise UserError(f"{path}: {text}")
+                yield piece
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read: it is damaged or cut off ({error})") from None
+
+
+def write_json(path: Path, value: JSON) -> None:
+    """Write one JSON value for people to read. Raises ValueError for NaN and infinity, UserError as `atomic_file`."""
+    atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`. Raises UserError naming the file, and the line that is not JSON."""
+    with _reading(path):
+        return parse_json(path, path.read_text(encoding="utf-8"))
+
+
+def parse_json(path: Path, text: str, line: int = 1) -> Any:
+    """The JSON value that `text` is, which begins on that line of `path`. Raises UserError naming what is wrong."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        where = f"line {line + error.lineno - 1}, column {error.colno}"
+        raise UserError(f"{path}, {where}: is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of a million digits, a million brackets
+        raise UserError(f"{path}, line {line}: cannot be read as JSON ({error})") from error
+
+
+def write_jsonl(path: Path, rows: Iterable[JSON]) -> None:
+    """Write one JSON value per line; `rows` may be a generator of any length."""
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_jsonl(path: Path) -> Iterator[Any]:
+    """The values of a file with one JSON value per line, one by one; blank lines are skipped.
+
+    Raises:
+        UserError: names the file and the line that is not JSON.
+    """
+    with _reading(path), path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield parse_json(path, line.rstrip("\n"), number)
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write each array to `folder/NAME.npy`. Raises TypeError for Python objects, UserError as `atomic_file`."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        _write_array(folder / f"{name}.npy", array)
+
+
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """The arrays that `write_arrays` wrote, read-only and memory-mapped: opening costs nothing, processes share pages.
+
+    Raises:
+        UserError: there are none, or one is damaged.
+    """
+    paths = sorted(folder.glob("*.npy"))
+    if not paths:
+        raise UserError(f"{folder}: holds no arrays (*.npy)")
+    return {path.stem: _map_array(path) for path in paths}
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype.hasobject:
+        raise TypeError(f"{path.name}: dtype {array.dtype} holds Python objects, which only pickle could store")
+    array = np.ascontiguousarray(array).reshape(array.shape)  # the former makes a 0-d array 1-d
+    with atomic_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.reshape(-1).view(np.uint8).data)  # numpy.save hides from its error that the disk is full
+
+
+def _map_array(path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy parses the header with Python's own tokenizer, which raises errors of many kinds
+        raise UserError(f"{path}: is damaged: not an intact .npy file") from error
+
+
+def _try(lock: BaseFileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.object[error.start]:#04x}); convert it") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")

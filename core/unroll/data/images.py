@@ -1,0 +1,119 @@
+"""Pictures as people have them: any file of the usual kinds becomes one upright 8-bit picture, or one clear line.
+
+Applications get pictures in two modes only, L (grey) and RGB; what cameras, scanners and paint programs add beyond that
+(rotation flags, alpha, palettes, inks, 16 bits, further frames) is dealt with here and nowhere else.
+"""
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from unroll.errors import UserError
+
+LARGEST = 50_000_000
+"""pixels that a picture may declare; a small file that unpacks into more is taken for a decompression bomb"""
+SUFFIXES = frozenset(
+    f".{ending}" for ending in (
+        "avif", "bmp", "gif", "ico", "jfif", "jp2", "jpeg", "jpg", "pbm",
+        "pcx", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp",
+    )
+)  # fmt: skip
+"""endings by which a picture is found in a folder; a file that is named is read whatever its ending"""
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""what Pillow may take a file for, whatever it is called: its reader of EPS starts another program, Ghostscript"""
+Size = tuple[int, int]
+
+
+def load(path: Path, mode: Literal["L", "RGB"] = "RGB") -> Image.Image:
+    """The picture in a file: upright by its EXIF flag, the first frame of an animation, alpha laid over white.
+
+    16-bit, 32-bit and floating-point grey is scaled to 8 bits, never cut off: 16-bit values by 257, floating-point ones
+    by the smallest of 1, 255, 65535 and their own largest that holds them all.
+
+    Raises:
+        UserError: names the file and the cause: missing, empty, not a picture, truncated or damaged, or larger than
+            LARGEST pixels by its own header, which is read before any pixel is decoded.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file; check the path")
+    if not path.is_file():
+        raise UserError(f"{path}: is a folder or device, not a picture")
+    # The size is checked here, at a lower limit than Pillow's warning; its other warnings (odd metadata, a palette with
+    # transparency) are about what is put right below.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _load(path, mode)
+        except UserError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise _too_large(path, "far too many") from error
+        except Exception as error:  # Pillow's decoders raise errors of every kind on damaged files
+            raise UserError(f"{path}: {_cause(path, error)}") from error
+
+
+def pixels(image: Image.Image, size: Size | None = None) -> NDArray[np.uint8]:
+    """The values of a picture in mode L, [height, width], or RGB, [height, width, 3].
+
+    Args:
+        image: as `load` gives it.
+        size: wanted (height, width). The picture keeps its proportions: the middle part that has those of `size` is cut
+            out, then resized (bicubic, averaging over all pixels when it gets smaller).
+    """
+    if size is not None and size != (image.height, image.width):
+        image = ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _load(path: Path, mode: Literal["L", "RGB"]) -> Image.Image:
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > LARGEST:
+            raise _too_large(path, f"{image.width:,} x {image.height:,}")
+        image.load()
+        return _converted(_upright(image), mode)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF flag says. A picture whose metadata is garbage is still a picture."""
+    with suppress(Exception):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _converted(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # Pillow's own conversion of these cuts off at 255
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert(mode)
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+    if image.mode in ("CMYK", "P", "YCbCr", "HSV"):
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    known = (1.0, 255.0, 65535.0) if np.issubdtype(values.dtype, np.floating) else (65535.0,)
+    values = np.nan_to_num(values.astype(np.float64)).clip(min=0)
+    largest = float(values.max())
+    full = next((limit for limit in known if largest <= limit), largest)
+    return np.round(values * (255 / full)).astype(np.uint8)
+
+
+def _too_large(path: Path, declared: str) -> UserError:
+    return UserError(f"{path}: declares {declared} pixels, more than {LARGEST:,} in all; make it smaller first")
+
+
+def _cause(path: Path, error: Exception) -> str:
+    if path.stat().st_size == 0:
+        return "is empty (0 bytes); copy it again"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not a picture of a kind that is read, or its header is damaged; convert it to PNG or JPEG"
+    if isinstance(error, PermissionError):
+        return "cannot be read (permission denied)"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"is truncated or damaged ({text}); copy it again"

@@ -1,0 +1,262 @@
+"""Tables of the user's own, as strings under named columns: CSV, TSV and JSON Lines, packed or not.
+
+How a file is written is found from the file, and whatever is doubtful is an error with its row: a value too many or
+too few, a quotation mark that would swallow rows, a column that is not there. Each application names the columns that
+it needs, and under which other names it knows them (`Table.pick`).
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unroll.data import quoting
+from unroll.data import text as texts
+from unroll.data.files import parse_json
+from unroll.data.folders import entries
+from unroll.errors import UserError
+
+VERSION = 1
+"""of how a file is read: part of the specification of what is prepared from it"""
+JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+TAB_ENDINGS = (".tsv", ".tab")
+ENDINGS = (".csv", *TAB_ENDINGS, *JSON_ENDINGS)
+"""of files that are taken for tables in a folder"""
+SHOWN = 20
+"""columns that a message names at most"""
+LONGEST_HEADER = 1 << 20
+"""characters in which the first line must end"""
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""how JSON may write half of a character (a surrogate), which no file can hold"""
+Known = Mapping[str, Sequence[str]]
+"""our name of a column -> what others call it, the likeliest first (after ours, unless ours is among them)
+
+Upper and lower case, blanks, hyphens, dots and underscores are alike."""
+
+
+class Row(NamedTuple):
+    """A row that holds something."""
+
+    number: int
+    """as a spreadsheet or an editor counts: the header is row 1"""
+    values: Sequence[Any]
+    """one for each column; JSON: None where there is none, and whatever is no text, as it is"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The content of a file."""
+
+    path: Path
+    columns: tuple[str, ...]
+    """as the file names them; nested in JSON: "translation.en" """
+    rows: list[Row]
+    """their lengths are compared with the columns in `pick`"""
+    mark: str = ""
+    """between two values; JSON: none"""
+    header: bool = True
+    """whether the file itself names the columns"""
+
+    def where(self, row: Row) -> str:
+        """What a message calls the row."""
+        return f"{texts.called(self.path)}, row {row.number}"
+
+    def pick(self, wanted: Known, also: Known | None = None, hint: str = "") -> Iterator[tuple[str, dict[str, str]]]:
+        """("FILE, row N", values by our names, without blanks around them) of every row.
+
+        Args:
+            wanted: columns that must be there.
+            also: columns that may be there; the values of those that are not there are left out.
+            hint: for the error, what to do beside renaming a column.
+
+        Raises:
+            UserError: a wanted column is missing (lists what is looked for and what is there); a row has more or
+                fewer values than there are columns (with both numbers), or a list as a value.
+        """
+        return self.at(self.find(wanted, hint) | self._found(also or {}))
+
+    def at(self, places: Mapping[str, int]) -> Iterator[tuple[str, dict[str, str]]]:
+        """The same for columns at known places. Raises UserError for a row that does not fit the columns."""
+        for row in self.rows:
+            if len(row.values) != len(self.columns):
+                raise wrong_count(self.path, row.number, len(row.values), len(self.columns), self.mark)
+            where = self.where(row)
+            yield where, {ours: _text(where, self.columns[at], row.values[at]).strip() for ours, at in places.items()}
+
+    def place(self, ours: str, others: Sequence[str] = ()) -> int | None:
+        """Where a column is; None: it is not there."""
+        return column_of(_names(ours, others), self.columns)
+
+    def find(self, wanted: Known, hint: str = "") -> dict[str, int]:
+        """Places of the wanted columns. Raises UserError as `pick`."""
+        found = self._found(wanted)
+        missing = [ours for ours in wanted if ours not in found]
+        if missing:
+            raise UserError(missing_columns(self.path, {ours: wanted[ours] for ours in missing}, self.columns, hint))
+        return found
+
+    def _found(self, known: Known) -> dict[str, int]:
+        places = {ours: self.place(ours, others) for ours, others in known.items()}
+        return {ours: place for ours, place in places.items() if place is not None}
+
+
+def _names(ours: str, others: Sequence[str]) -> Sequence[str]:
+    return others if ours in others else (ours, *others)
+
+
+def column_of(names: Sequence[str], columns: Sequence[str]) -> int | None:
+    """The place of the first of the `names` that is among the `columns`; None: none is."""
+    alike = [_plain(column) for column in columns]
+    last = [_plain(column.rpartition(".")[2]) for column in columns]
+    for name in names:
+        for spelled, written in ((columns, name), (alike, _plain(name)), (last, _plain(name))):
+            if list(spelled).count(written) == 1:  # of two of the same name nobody knows which is meant
+                return spelled.index(written)
+    return None
+
+
+def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: str = "") -> str:
+    """The message for columns that a file lacks: what is looked for, and what is there."""
+    names = (" or ".join(_names(ours, others)) for ours, others in missing.items())
+    there = ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")
+    wanted = " and no column ".join(names)
+    return f"{texts.called(path)}: has no column {wanted}; its columns: {there or 'none'}" + (
+        f"; {hint}" if hint else ""
+    )
+
+
+def wrong_count(path: Path, row: int, values: int, columns: int, mark: str) -> UserError:
+    """The error for a row that does not fit the columns."""
+    hint = "correct it"
+    if values > columns:
+        named = {";": "a semicolon", ",": "a comma"}.get(mark, mark)
+        hint = f"is {named} part of a value? Put that value into quotation marks"
+        hint = "is a tab part of a value? Write a blank there" if mark == "\t" else hint
+    counts = f"{values:,} value{'' if values == 1 else 's'} for {columns:,} column{'' if columns == 1 else 's'}"
+    return UserError(f"{texts.called(path)}, row {row} has {counts}; {hint}")
+
+
+def read_table(
+    path: Path,
+    text: str | None = None,
+    *,
+    delimiter: str = "",
+    quotes: bool | None = None,
+    names: Sequence[str] = (),
+    header: Callable[[Sequence[str]], bool] = lambda first: True,
+) -> Table:
+    """The table in a file, or in what is piped in (`texts.STANDARD_INPUT`).
+
+    Args:
+        path: CSV, TSV, JSON Lines (also one JSON list), gzip of them; see `texts.read_text` for the encoding.
+        text: what it holds, where that has been read.
+        delimiter: between columns; "": a tab where the name ends in .tsv or the first line holds one, else the more
+            frequent of semicolon and comma there.
+        quotes: whether quotation marks enclose values, or are characters like others; None: they enclose in CSV, and
+            between tabs where the whole file is written so.
+        names: of the columns, where there is no header.
+        header: whether the first row, given its values, names the columns. Not asked for JSON, which names them.
+
+    Raises:
+        UserError: the file cannot be read or is empty; a quotation mark is not closed or swallows rows; a line is no
+            JSON object.
+    """
+    text = texts.read_text(path) if text is None else text
+    empty = UserError(f"{texts.called(path)}: is empty; give it a header and rows")
+    if not text.strip():
+        raise empty
+    if is_json(path, text):
+        return _from_objects(path, list(objects(path, text)))
+    mark = delimiter or delimiter_of(path, text)
+    split = enumerate(quoting.rows(texts.called(path), text, mark, quotes), start=1)
+    rows = [Row(number, values) for number, values in split if any(map(str.strip, values))]
+    if not rows:  # nothing but commas
+        raise empty
+    named = header(rows[0].values)
+    columns = tuple(name.strip() for name in rows[0].values) if named else tuple(names)
+    columns = columns or tuple(str(number) for number in range(1, len(rows[0].values) + 1))
+    return Table(path, columns, rows[named:], mark, named)
+
+
+def only_table(folder: Path) -> Path:
+    """The table that lies in a folder. Raises UserError when there is none, or more than one."""
+    found = [path for path in entries(folder) if path.is_file() and path.suffix.lower() in ENDINGS]
+    if len(found) == 1:
+        return found[0]
+    named = f": {', '.join(path.name for path in found[:3])}" if found else ""
+    kinds = "CSV, TSV or JSON Lines"
+    raise UserError(f"{folder}: holds {len(found)} tables ({kinds}) instead of one{named}; set data.path to the file")
+
+
+def is_json(path: Path, text: str) -> bool:
+    """Whether a text is JSON, by the name of its file or, without a telling name, by its first character."""
+    return _ending(path) in JSON_ENDINGS or (_ending(path) not in (".csv", *TAB_ENDINGS) and text.lstrip()[0] in "{[")
+
+
+def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of JSON Lines; of one JSON list, (place in the list, object).
+
+    Raises:
+        UserError: names the line that is not JSON, or no object.
+    """
+    if not text.strip():
+        raise UserError(f"{texts.called(path)}: is empty; write one JSON object on each line")
+    if text.lstrip().startswith("["):
+        values = list(enumerate(parse_json(path, text), start=1))
+    else:
+        lines = enumerate(texts.lines(text), start=1)
+        values = [(number, parse_json(path, line, number)) for number, line in lines if line.strip()]
+    halves = HALF.search(text)
+    for number, value in values:
+        if not isinstance(value, dict):
+            hint = 'write one line {"name": value, ...} per record'
+            raise UserError(f"{texts.called(path)}, record {number}: is no object; {hint}")
+        try:
+            if halves:
+                json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{texts.called(path)}, row {number}: holds half a character (\\ud800); correct it"
+            ) from None
+        yield number, value
+
+
+def _from_objects(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> Table:
+    flat = [(number, dict(_flat(row))) for number, row in rows]
+    columns = tuple(dict.fromkeys(name for _, row in flat for name in row))
+    return Table(path, columns, [Row(number, [row.get(name) for name in columns]) for number, row in flat])
+
+
+def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of an object and of those directly inside it."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", deeper) for inner, deeper in value.items())
+        else:
+            yield name, value
+
+
+def _text(where: str, column: str, value: Any) -> str:
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise UserError(f"{where}: its {column} is {kind}, not one value; write a text or a number")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.-]", "", name).casefold()
+
+
+def delimiter_of(path: Path, text: str) -> str:
+    """What stands between the columns; see `read_table`."""
+    first = text.lstrip("\r\n")[:LONGEST_HEADER]
+    first = texts.LINE_ENDS.split(first, 1)[0]
+    return "\t" if "\t" in first or _ending(path) in TAB_ENDINGS else max(",;", key=first.count)
+
+
+def _ending(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()

@@ -1,0 +1,86 @@
+"""A page of words, tables and pictures in one file: no network, no script, opens from disk."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from unroll.console import number
+from unroll.data.files import writing
+from unroll.drawing.style import noted, png
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #d0d0d0; --soft: #f4f4f4; --mark: #0072b2 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --paper: #16181b; --line: #3a3d42; --soft: #22252a; --mark: #56b4e9 } }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 54rem;
+       margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+.verdict { border-left: .4rem solid var(--mark); background: var(--soft); padding: .7rem 1rem }
+.verdict b { font-size: 1.2rem } .small { opacity: .75; font-size: .85rem }
+figure { margin: 1rem 0 } figure img { max-width: 100%; background: #fff; border: 1px solid var(--line) }
+figcaption { font-size: .9rem } .wide { overflow-x: auto }
+table { border-collapse: collapse; font-size: .9rem }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
+td.number { text-align: right; font-variant-numeric: tabular-nums }
+"""
+
+
+class Page:
+    """A report under way: what is added stands in that order."""
+
+    def __init__(self, title: str, subtitle: str) -> None:
+        self.title = title
+        self._parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="small">{html.escape(subtitle)}</p>']
+
+    def heading(self, text: str) -> None:
+        """A section begins."""
+        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def verdict(self, word: str, sentences: Sequence[str]) -> None:
+        """The verdict, and what speaks for it."""
+        lines = "".join(f"<br>{html.escape(sentence)}." for sentence in sentences)
+        self._parts.append(f'<p class="verdict"><b>{html.escape(word)}</b>{lines}</p>')
+
+    def figure(self, figure: Figure, alternative: str, caption: str) -> None:
+        """A picture with what it shows, for those who cannot see it, and how to read it."""
+        with noted(f"picture: {alternative}"):
+            data = base64.b64encode(png(figure)).decode()
+            self._parts.append(
+                f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(alternative, quote=True)}">'
+                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            )
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of the same keys."""
+        if not rows:
+            return
+        head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
+        body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
+        self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+
+    def write(self, path: Path) -> None:
+        """To a file, whose folder is made when missing. Raises UserError where that cannot be."""
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(str(self), encoding="utf-8")
+
+    def __str__(self) -> str:
+        """The file's content."""
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+            f"<body>{''.join(self._parts)}</body></html>\n"
+        )
+
+
+def _cell(value: Any) -> str:
+    kind = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    return f"<td{kind}>{html.escape(number(value))}</td>"

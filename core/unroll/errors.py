@@ -1,0 +1,48 @@
+"""What a user may see: one line that names the file, record or key, and what to do.
+
+Everything that the user can cause and cure is raised as `UserError`; the tasks print its text and exit with its code.
+Any other exception is a defect of ours. Inside `unroll.recurrence`, which is used as a library, errors are Python's own.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class UserError(Exception):
+    """Bad input of any kind. The message is one line: which file, record or key, what is wrong, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """The command itself was typed wrongly (a missing or contradictory option)."""
+
+    exit_code = 2
+
+
+class Notice(UserWarning):
+    """Something that the user should be told while the work goes on; the tasks print it as `note: ...`."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown `name`: the nearest known ones, or all of them when none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+
+
+def harmless(text: str) -> str:
+    r"""The text with all that would steer a terminal written out, as `\x1b`: file names and data may hold anything.
+
+    That is control characters but for line feeds and tabs, overrides of the writing direction, and the lone surrogates
+    that stand for bytes of a file name that are not UTF-8.
+    """
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """`harmless`, with line feeds written out as well."""
+    return harmless(text).replace("\n", "\\n")

@@ -1,0 +1,68 @@
+"""LSTMCell, GRUCell and RNNCell with torch.nn's constructor, shapes and parameter names: one step of one layer.
+
+They are torch.nn's classes. In a plain call on the CPU in float32 without gradients our kernels compute the step, to
+the last digits as torch does and faster; in every other call torch's function does (see `unroll.recurrence.one_step`).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from unroll.recurrence import one_step
+
+
+class RNNCell(nn.RNNCell):
+    """torch.nn.RNNCell, faster in small steps."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """As torch.nn: input [B, D] or [D], hx [B, H] or [H] -> the hidden state after the step, of hx's shape."""
+        after: Any = one_step.of_cell(self, f"RNN_{self.nonlinearity.upper()}", input, hx)
+        return super().forward(input, hx) if after is None else after
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return scriptable(self, RNNCell, nn.RNNCell)
+
+
+class LSTMCell(nn.LSTMCell):
+    """torch.nn.LSTMCell, faster in small steps."""
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """As torch.nn: input [B, D] or [D], hx two of [B, H] or [H] -> hidden and cell state after the step."""
+        after: Any = one_step.of_cell(self, "LSTM", input, hx)
+        return super().forward(input, hx) if after is None else after
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return scriptable(self, LSTMCell, nn.LSTMCell)
+
+
+class GRUCell(nn.GRUCell):
+    """torch.nn.GRUCell, faster in small steps."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """As torch.nn: input [B, D] or [D], hx [B, H] or [H] -> the hidden state after the step, of hx's shape."""
+        after: Any = one_step.of_cell(self, "GRU", input, hx)
+        return super().forward(input, hx) if after is None else after
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return scriptable(self, GRUCell, nn.GRUCell)
+
+
+CELLS: dict[type[nn.Module], type[nn.Module]] = {RNNCell: nn.RNNCell, LSTMCell: nn.LSTMCell, GRUCell: nn.GRUCell}
+"""ours -> torch.nn's"""
+
+
+def scriptable(module: nn.Module, ours: type[nn.Module], theirs: type[nn.Module]) -> nn.Module:
+    """torch.jit.script compiles torch.nn's module over the same parameters; a subclass is the user's to script."""
+    return copied(module, theirs) if type(module) is ours else module
+
+
+def copied(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """The same parameters, buffers, children and hooks in a module of this class, in tables of its own."""
+    made = kind.__new__(kind)
+    for name, value in module.__dict__.items():
+        if name != "_frames":
+            made.__dict__[name] = copy.copy(value) if isinstance(value, dict | list) else value
+    return made

@@ -1,0 +1,96 @@
+"""The kinds of dropout for recurrent networks, each by its own name.
+
+- between layers (Zaremba et al. 2014): new mask for every element, never on the recurrent path.
+- variational (Gal and Ghahramani 2016; "locked" in AWD-LSTM): one mask per sequence, the same for all its steps.
+- zoneout (Krueger et al. 2017): a unit keeps its old value instead of being set to zero.
+- weight drop (Merity et al. 2018; DropConnect): entries of the recurrent weights, one mask per call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unroll.recurrence.cell import Cell, State, Step
+from unroll.recurrence.kernels.cpu.cpu_kernel import kernels
+from unroll.recurrence.kernels.trace import shadow
+
+
+class VariationalDropout(nn.Module):
+    """x [T, B, ...] with one mask [B, ...] for all steps; the identity in evaluation."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = rate("p", p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[T, B, ...] -> the same shape."""
+        return x * mask_like(x[0], self.p) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        """The rate."""
+        return f"p={self.p}"
+
+
+def mask_like(x: Tensor, p: float) -> Tensor:
+    """Zeros with probability p, else 1 / (1 - p), in x's shape, dtype and device."""
+    return F.dropout(torch.ones_like(x), p)
+
+
+def zoned(step: Step, names: Mapping[str, object], rates: tuple[float, float], training: bool) -> Step:
+    """A step after which each unit of the hidden and of the cell state keeps its old value with its rate's probability.
+
+    In evaluation the old and the new value are mixed in that proportion. Where the output is the hidden state itself,
+    it is the zoned-out one. States that are neither called "hidden" nor "cell" are left alone.
+    """
+    by_name = {"hidden": rates[0], "cell": rates[1]}
+    kept = [by_name.get(name, 0.0) for name in names]
+
+    def zoned_step(u: Tensor, state: State) -> tuple[Tensor, State]:
+        output, new = step(u, state)
+        mixed = tuple(_mix(a, b, p, training) for a, b, p in zip(state, new, kept, strict=True))
+        return (mixed[0] if output is new[0] else output), mixed
+
+    return zoned_step
+
+
+def _mix(old: Tensor, new: Tensor, p: float, training: bool) -> Tensor:
+    if p == 0:
+        return new
+    if training:
+        return torch.where(torch.rand_like(new) < p, old, new)
+    return new + p * (old - new)
+
+
+def weights_dropped(cell: Cell, p: float) -> Cell:
+    """A shallow copy of the cell whose recurrent weights are dropped-out copies of the raw ones.
+
+    The raw weight is what is trained, saved and copied: the cell itself is not touched, so neither evaluation nor
+    state_dict nor deepcopy nor another thread can ever see a dropped weight.
+    """
+    kernels(cell)  # what is compiled for the copy is kept for the next one
+
+    def dropped(name: str, weight: Tensor) -> Tensor:
+        return F.dropout(weight, p) if name in cell.recurrent_weights else weight
+
+    twin: Cell = shadow(cell, dropped)
+    return twin
+
+
+def rate(name: str, p: float) -> float:
+    """p, or a ValueError that names it when it is no probability."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise ValueError(f"{name} must be a probability from 0 to 1, got {p!r}")
+    return float(p)
+
+
+def rates(name: str, p: float | tuple[float, ...], parts: tuple[str, ...]) -> tuple[float, ...]:
+    """One rate per part: p for all of them, or one each."""
+    if not isinstance(p, tuple | list):
+        return (rate(name, p),) * len(parts)
+    if len(p) != len(parts):
+        raise ValueError(f"{name} must be one number or one each for {', '.join(parts)}, got {p!r}")
+    return tuple(rate(f"{name} ({part})", value) for part, value in zip(parts, p, strict=True))

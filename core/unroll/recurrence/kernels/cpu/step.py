@@ -1,0 +1,248 @@
+"""One time step through a stack of cells in one call of C: for streams and decoders, without gradients.
+
+A sequence packs its weights once and reads them T times. A single step reads each weight once, so here they are
+multiplied where they stand, and every call looks up where that is: nothing of them is kept, so nothing can go stale,
+whoever writes to them and however.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unroll.recurrence.cell import Cell
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.compiled import HERE, load
+from unroll.recurrence.kernels.cpu.cpu_kernel import Kernel, parameter
+from unroll.recurrence.kernels.cpu.linear import deferred
+from unroll.recurrence.kernels.cpu.native import PARAMS, STATES, Call
+from unroll.recurrence.kernels.graph import CannotFuse
+from unroll.recurrence.kernels.schedule import whole_lines
+from unroll.recurrence.kernels.trace import shadow
+
+PANEL = 48
+"""rows of a weight that are packed at a time, at most"""
+LEAST = 1 << 17
+"""multiplications of a step from which on a second thread pays"""
+MOST_ROWS = 1024
+"""rows of a batch: beyond, a step is no longer short, and the loop over `step` is as good"""
+
+SIZES = 16
+"""sizes of a batch whose buffers are kept"""
+
+_pointer, _long = ctypes.c_void_p, ctypes.c_long
+_PLAIN = (Tensor, nn.Parameter)
+_FLOAT, _STRIDED = torch.float32, torch.strided
+_TORCH = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+
+
+class _Matrix(ctypes.Structure):
+    """`Matrix` of step.c."""
+
+    _fields_ = [("start", _pointer), ("apart", _long), ("pack", _pointer), ("product", _pointer)]
+
+
+class _Layer(ctypes.Structure):
+    """`Layer` of step.c."""
+
+    _fields_ = [
+        ("call", Call), ("forward", _pointer), ("width", _long), ("inputs", _long), ("outputs", _long),
+        ("aliased", _long), ("states", _long), ("sizes", _long * STATES), ("matrix", _long), ("bias", _long * 2),
+        ("pack", _pointer), ("product", _pointer),
+        ("params", _long), ("param", _long * PARAMS), ("param_offset", _long * PARAMS),
+        ("products", _long), ("packed", _long * PARAMS), ("packed_offset", _long * PARAMS), ("apart", _long * PARAMS),
+        ("matrices", _Matrix * PARAMS),
+    ]  # fmt: skip
+
+
+class Single:
+    """One step of a stack of cells whose states have the same widths; each cell reads the output of the one below.
+
+    Args:
+        cells: of which only what they compute is kept; weights come with each call.
+        kernels: theirs.
+        mode: torch.nn's name of the cells, or "".
+
+    Attributes:
+        states, outputs: widths.
+        names: (layer, name) of each weight, in the order in which `run` takes them; torch.nn's where it knows the cell.
+        shapes: theirs.
+        work: multiplications for a row.
+
+    Raises:
+        CannotFuse, CannotCompile: why it cannot be.
+    """
+
+    def __init__(self, cells: Sequence[Cell], kernels: Sequence[Kernel], mode: str = "") -> None:
+        if not all(kernel.direct for kernel in kernels):
+            raise CannotFuse("its project is not one product")
+        self.kernels, self.library, self.mode = kernels, _library(), mode
+        self.sides = [_input_side(cell) for cell in cells]
+        self.states, self.outputs = kernels[0].program.states, kernels[-1].program.outputs
+        if any(kernel.program.states != self.states for kernel in kernels):
+            raise CannotFuse("its layers have states of different widths")
+        self._own = [
+            list(dict.fromkeys([*side, *kernel.names])) for side, kernel in zip(self.sides, kernels, strict=True)
+        ]
+        if mode:
+            self._own = [sorted(own, key=_TORCH.index) for own in self._own]
+        self._deep = any("." in name for own in self._own for name in own)
+        self.names = [(layer, name) for layer, own in enumerate(self._own) for name in own]
+        self.shapes = [parameter(cells[layer], name).shape for layer, name in self.names]
+        self.width, self.work = cells[0].input_size, sum(shape.numel() for shape in self.shapes)
+        self._table = struct.Struct(f"{2 + 2 * len(self.states) + len(self.names)}N")
+        self._frames: dict[tuple[int, int], list[_Frame]] = {}
+
+    def weights_of(self, cells: Collection[Cell]) -> list[Tensor]:
+        """The weights of these cells, as they stand there now."""
+        if self._deep:
+            return [parameter(cell, name) for cell, own in zip(cells, self._own, strict=True) for name in own]
+        found: list[Any] = []
+        for cell, own in zip(cells, self._own, strict=True):
+            mine = cell._parameters
+            found += [mine[name] for name in own]
+        return found
+
+    def takes(self, x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor]) -> bool:
+        """Whether x [B, D], states and weights of the right shapes are float32 in the memory of the CPU."""
+        if x.dim() != 2 or x.shape[1] != self.width or not 0 < x.shape[0] <= MOST_ROWS:
+            return False
+        for tensor in (x, *given):
+            if type(tensor) not in _PLAIN or tensor.dtype is not _FLOAT or not tensor.is_cpu:
+                return False
+            if tensor.layout is not _STRIDED or tensor.is_neg():
+                return False
+        for weight in weights:
+            if type(weight) not in _PLAIN or weight.dtype is not _FLOAT or not weight.is_cpu:
+                return False
+            if not weight.is_contiguous() or weight.is_neg():
+                return False
+        return True
+
+    def run(
+        self,
+        x: Tensor,
+        given: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        *,
+        output: bool = True,
+        checked: bool = False,
+    ) -> tuple[Tensor | None, list[Tensor]] | None:
+        """What `takes` has accepted -> the output [B, O] and the states after.
+
+        Args:
+            output: False: none is wanted beside the hidden state that it is a copy of.
+            checked: the result is None if a state holds NaN.
+        """
+        batch = x.shape[0]
+        threads = native.threads() if batch * self.work >= LEAST else 1
+        x, given = x.contiguous(), [state.contiguous() for state in given]
+        # As x and the states are: on the CPU and in float32, whatever torch's defaults are here.
+        out = x.new_empty((batch, self.outputs)) if output else None
+        after = [torch.empty_like(state) for state in given]
+        frames = self._frames_of(batch, threads)
+        frame = frames.pop() if frames else _Frame(self, batch, threads)  # two threads never share one
+        at = [tensor.data_ptr() for tensor in (*given, *after, *weights)]
+        self._table.pack_into(frame.table, 0, x.data_ptr(), 0 if out is None else out.data_ptr(), *at)
+        refused = self.library.step(frame.start, len(self.kernels), frame.table, checked)
+        frames.append(frame)
+        return None if refused else (out, after)
+
+    def _frames_of(self, batch: int, threads: int) -> list[_Frame]:
+        """Those that no call is using now."""
+        if (batch, threads) not in self._frames and len(self._frames) >= SIZES:
+            self._frames.pop(next(iter(self._frames)), None)
+        return self._frames.setdefault((batch, threads), [])
+
+    def holds_nan(self, tensor: Tensor) -> bool:
+        """Of a float32 tensor on the CPU."""
+        tensor = tensor.contiguous()
+        return bool(self.library.holds_nan(tensor.data_ptr(), tensor.numel()))
+
+
+class _Frame:
+    """What a call writes to: the layers as C sees them, the table of addresses, and scratch."""
+
+    def __init__(self, single: Single, batch: int, threads: int) -> None:
+        self.layers = (_Layer * len(single.kernels))()
+        self.start = ctypes.addressof(self.layers)
+        self.table = ctypes.create_string_buffer(single._table.size)
+        self.count, self.offset = _long(batch), _long(0)
+        self.held: list[Tensor] = []
+        states = len(single.states)
+        first = 2 + 2 * states
+        places = {key: first + number for number, key in enumerate(single.names)}
+        shapes = dict(zip(single.names, single.shapes, strict=True))
+        for index, (layer, kernel) in enumerate(zip(self.layers, single.kernels, strict=True)):
+            made, (matrix, *biases) = kernel.program, single.sides[index]
+            layer.width = shapes[index, matrix][1]
+            layer.inputs, layer.outputs, layer.aliased, layer.states = made.inputs, made.outputs, made.aliased, states
+            layer.sizes[:states] = made.states
+            layer.matrix = places[index, matrix]
+            layer.bias[:] = [*(places[index, bias] for bias in biases), -1, -1][:2]
+            layer.forward = ctypes.cast(kernel.forward_bare, _pointer)
+            layer.pack, layer.product = (ctypes.cast(f, _pointer) for f in (kernel.base.pack, kernel.base.product))
+            layer.params, layer.products = len(made.params), len(made.forward)
+            for k, (name, offset, _) in enumerate(made.params):
+                layer.param[k], layer.param_offset[k] = places[index, name], offset
+            for k, part in enumerate(made.forward):
+                apart = shapes[index, part.param][1]
+                layer.packed[k], layer.apart[k] = places[index, part.param], apart
+                layer.packed_offset[k] = part.row * apart + part.column
+            layer.call = self._call(kernel, layer.width, batch, threads)
+
+    def _call(self, kernel: Kernel, width: int, batch: int, threads: int) -> Call:
+        made = kernel.program
+        size = whole_lines(max(batch * made.scratch, PANEL * max(made.depth, width)) + 64)
+        wanted = ((1 + threads, size), (batch, made.inputs), (batch, made.outputs))
+        scratch, u, out = (torch.empty(shape, dtype=torch.float32, device="cpu") for shape in wanted)
+        self.held += [scratch, u, out]
+        call = Call(1, batch, threads, threads > 1, ctypes.addressof(self.count), ctypes.addressof(self.offset))
+        call.u, call.out = u.data_ptr(), out.data_ptr()
+        call.scratch, call.scratch_size = scratch.data_ptr(), size
+        return call
+
+
+class _Named:
+    """A parameter, or a sum of parameters, by name: what stands at the input side of a cell."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __add__(self, other: object) -> _Named:
+        return _Named(*self.names, *other.names) if isinstance(other, _Named) else NotImplemented
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise CannotFuse("what enters the product of its project is computed")
+
+
+def _input_side(cell: Cell) -> list[str]:
+    """The names of the matrix and of up to two biases that are added."""
+    try:
+        _, matrix, bias = deferred(
+            shadow(cell, lambda name, _: _Named(name)), torch.zeros(1, 1, cell.input_size, device="cpu")
+        )
+    except (AttributeError, TypeError) as error:
+        raise CannotFuse(f"its project: {error}") from error
+    if not isinstance(matrix, _Named) or not isinstance(bias, _Named | None) or len(matrix.names) > 1:
+        raise CannotFuse("what enters the product of its project is computed")
+    biases = [] if bias is None else bias.names
+    if len(biases) > 2:
+        raise CannotFuse("its project adds more than two biases")
+    return [*matrix.names, *biases]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = load((HERE / "step.c").read_text(), "step", "holds_nan")
+    library.step.argtypes = [_pointer, _long, _pointer, ctypes.c_int]
+    library.holds_nan.argtypes = [_pointer, _long]
+    library.step.restype = library.holds_nan.restype = ctypes.c_int
+    return library

@@ -1,0 +1,161 @@
+"""One dispatch, several ways to compute the same sequence; the loop over `step` is the oracle of all of them.
+
+    fused   C compiled for this cell at its first use (CPU, float32 or bfloat16 under autocast)
+    torch   oneDNN or cuDNN through torch.nn's functions, for the three cells that these know
+    triton  the fused steps compiled for a GPU (float32); on the CPU only in Triton's interpreter, and only if forced
+    scan    parallel in time, for linear recurrences
+    eager   one call of `step` per time step: any cell, any device, any derivative
+
+"auto" takes the first that can. Whoever forces one that cannot gets the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unroll.recurrence.cell import Cell, State, loop
+from unroll.recurrence.context import DERIVED, Watcher, autocasts, watcher
+from unroll.recurrence.kernels import torch_kernels
+from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels.triton import triton_kernel, triton_steps
+from unroll.recurrence.kernels.workspace import WORKSPACE
+from unroll.recurrence.row_mask import Span
+
+_ORDINARY = (Tensor, torch.nn.Parameter)
+MOST_ROWS = 8192
+"""rows of a batch whose pointers fit on any thread's stack"""
+BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
+Way = Callable[[Cell, Tensor, State, dict[str, Any], Tensor | None], tuple[Tensor, State]]
+
+
+def run(
+    cell: Cell, x: Tensor, state: State, fresh: State, span: Span, *, backend: str = "auto", mask: Tensor | None = None
+) -> tuple[Tensor, State, str]:
+    """All steps of one cell.
+
+    Args:
+        cell: whose weights are used.
+        x: [T, B, D, *extent], zeros past each row's end.
+        state: before the first step.
+        fresh: the state of a row that is reset.
+        span: lengths and resets.
+        backend: one of BACKENDS.
+        mask: [B, H], multiplied onto the hidden state on its way into the recurrent product.
+
+    Returns:
+        output [T, B, H, *extent], the state, and the name of the backend that was used.
+
+    Raises:
+        ValueError: the backend that was asked for cannot serve this cell or these tensors; says why.
+    """
+    where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
+    way: Way | str = ""
+    told: cpu_kernel.Told | None = None
+    who = watcher()
+    # Where grad mode is switched on within inference mode, torch's operations are not followed either. Who watches
+    # sees to that for itself, and a compiler cannot even ask.
+    followed = nullcontext() if who is not None or not torch.is_inference_mode_enabled() else torch.no_grad()
+    for name in BACKENDS[1:] if backend == "auto" else (backend,):
+        if backend == "auto" and name == "triton" and triton_kernel.interpreted():
+            continue
+        way = _way(name, cell, x, mask, who)
+        if isinstance(way, cpu_kernel.Told):
+            told = way
+        if not isinstance(way, str):
+            if told is not None and name == "eager":
+                cpu_kernel.tell(cell, told)
+            with followed:
+                output, after = way(cell, x, state, where, mask)
+            return output, after, name
+    raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")
+
+
+def apart(output: Tensor, name: str) -> Tensor:
+    """What a backend gave, for a caller who may write into it: the backward step of most reads its output again."""
+    if name == "fused":
+        return WORKSPACE.copy(output)
+    return output if name == "eager" else output.clone()
+
+
+def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+    """Why a backend cannot serve; None where it can."""
+    way = _way(name, cell, x, mask, watcher())
+    return way if isinstance(way, str) else None
+
+
+def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None, who: Watcher | None) -> Way | str:
+    """How a backend runs the cell, or why it cannot."""
+    if who is not None and who in _AVOIDS.get(name, ()):
+        return f"the {name} kernels are out of the sight of {who.value}"
+    if name in _KERNELS:
+        kernel = _KERNELS[name](cell, x, mask)
+        return kernel if isinstance(kernel, str) else partial(_run_kernel, kernel)
+    if name == "torch":
+        if mask is not None:
+            return "torch's kernels know no dropout of the hidden state"
+        return _run_torch if torch_kernels.serves(cell) else "torch has no kernel for it"
+    if name == "scan":
+        if mask is not None or type(cell).sequence is Cell.sequence:
+            return "its steps depend on the state, one after the other"
+        return _run_scan
+    return _run_eager
+
+
+def _fused(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
+    """The compiled kernel, or why there is none."""
+    if x.device.type != "cpu" or type(x) not in _ORDINARY:
+        return "the fused kernels are for the CPU"
+    if x.shape[1] > MOST_ROWS:
+        return f"the fused kernels take up to {MOST_ROWS:,} rows, got {x.shape[1]:,}"
+    if (reason := _not_generated(cell, "fused") or native.missing()) is not None:
+        return reason
+    halved = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if halved and not native.base().has_bfloat16():
+        return "this processor has no bfloat16 products"
+    return cpu_kernel.kernel_of(cell, mask is not None, cpu_kernel.Narrow if halved else cpu_kernel.Kernel)
+
+
+def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
+    """The generated kernel, or why there is none."""
+    if x.device.type != "cuda" and not triton_kernel.interpreted():
+        return "the Triton kernels are for CUDA"
+    if (reason := _not_generated(cell, "Triton") or triton_kernel.missing()) is not None:
+        return reason
+    return cpu_kernel.kernel_of(cell, mask is not None, triton_steps.Kernel)
+
+
+_KERNELS = {"fused": _fused, "triton": _triton}
+_AVOIDS = {"fused": tuple(Watcher), "triton": tuple(Watcher), "torch": DERIVED, "scan": (*DERIVED, Watcher.TRACER)}
+
+
+def _not_generated(cell: Cell, which: str) -> str | None:
+    """What stands in the way of either printer of a traced step."""
+    if any(weight.dtype != torch.float32 or type(weight) not in _ORDINARY for weight in cell.parameters()):
+        return f"the {which} kernels are for float32 weights, in ordinary tensors"
+    return None
+
+
+def _run_kernel(
+    kernel: Any, cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None
+) -> tuple[Tensor, State]:
+    with torch.autocast(x.device.type, enabled=False) if autocasts(x.device) else nullcontext():
+        return cpu_kernel.run(kernel, cell, x.float(), tuple(tensor.float() for tensor in state), mask=mask, **where)
+
+
+def _run_torch(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:
+    return torch_kernels.run(cell, x, state, **where)
+
+
+def _run_scan(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:
+    return cell.sequence(cell.project(x), state, **where)
+
+
+def _run_eager(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
+    step = cell.step if mask is None else lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]
+    return loop(step, cell.project(x), state, **where)

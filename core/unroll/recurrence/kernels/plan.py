@@ -1,0 +1,290 @@
+"""From the graph of a step to a program: its derivative, what is kept for it, and the products that follow the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from unroll.recurrence.kernels.graph import DEAR, LEAVES, Derivatives, Node, differentiate, reachable
+from unroll.recurrence.kernels.schedule import Packed, Place, Steps, levels_of, whole_lines
+from unroll.recurrence.kernels.trace import Traced
+
+
+@dataclass(frozen=True)
+class WeightGradient:
+    """dW[row..+rows, column..+columns] = sum over all rows and steps of gradient x operand.
+
+    `gradient` and `operand` are places with rows per step; the operand "before k" is the state before the step.
+    """
+
+    param: str
+    row: int
+    rows: int
+    column: int
+    columns: int
+    gradient: Place
+    operand: Place
+
+
+@dataclass
+class Program:
+    """One cell's steps, ready to be printed, and what is handed to them.
+
+    Attributes:
+        forward, backward: packed weights, in the order of `Call.packed`.
+        params: (name, offset, width) of the vectors, in the order of `Call.param`.
+        d_params: (name, offset, width) of the vectors' gradients, one after another in `Call.d_param`.
+        saved: S, floats per row and step that are kept for the backward step.
+        over_u: whether further P floats are, which may stand where u stood.
+        over_kept: whether the gradient by u may in turn be written over those.
+        products: rows of each buffer `Call.d_product`.
+        weights: the weight gradients.
+        scratch: floats per row, in the forward and the backward step.
+        depth: the longest operand of a product.
+        aliased: whether the output is the hidden state.
+        needs_u: whether the backward step reads u.
+        inputs, outputs, states: P, O and the widths of the states.
+        steps: the phases of "keep", "bare" and "back", for who prints them in another language than C.
+    """
+
+    forward: list[Packed]
+    backward: list[Packed]
+    params: list[tuple[str, int, int]]
+    d_params: list[tuple[str, int, int]]
+    saved: int
+    over_u: bool
+    over_kept: bool
+    products: list[int]
+    weights: list[WeightGradient]
+    scratch: int
+    depth: int
+    aliased: bool
+    needs_u: bool
+    inputs: int
+    outputs: int
+    states: tuple[int, ...]
+    steps: dict[str, Steps]
+
+
+def program(traced: Traced) -> Program:
+    """Everything that is needed to run and to differentiate a traced step."""
+    return _Planner(traced).program()
+
+
+class _Planner:
+    def __init__(self, traced: Traced) -> None:
+        self.traced, self.graph = traced, traced.graph
+        self.aliased = traced.output == traced.states[0]
+        self.params: dict[Node, int] = {}
+
+    def program(self) -> Program:
+        backward, roots = self._derivatives()
+        kept = self._kept([*(node for node, _ in roots), *backward.params.values()])
+        weights, products = self._weights(backward, roots, kept)
+        forward = self._steps(self._forward_roots(kept))
+        bare = self._steps(self._forward_roots({}))
+        back = self._steps(roots, {**self._after(), **kept}, self._accumulated(backward))
+        for steps in (forward, bare, back):
+            steps.plan()
+        read = self._read([*(node for node, _ in roots), *backward.params.values()], list(kept))
+        return Program(
+            forward=forward.packed,
+            backward=back.packed,
+            params=[(node.data[0], node.data[1], node.width) for node in self.params],
+            d_params=[(node.data[0], node.data[1], node.width) for node in backward.params],
+            saved=whole_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved")),
+            over_u=any(place.buffer == "kept" for place in kept.values()),
+            over_kept=_undisturbed(back, kept),
+            products=products,
+            weights=weights,
+            # A row's scratch must not be a multiple of 4 KiB, or the rows of a product fight for the same cache lines.
+            scratch=max(steps.size for steps in (forward, bare, back)) + 16,
+            depth=max([packed.depth for packed in (*forward.packed, *back.packed)], default=0),
+            aliased=self.aliased,
+            needs_u=any(node.op == "u" for node in read),
+            inputs=self.traced.inputs,
+            outputs=sum(node.width for node in self.traced.output),
+            states=self.traced.widths,
+            steps={"keep": forward, "bare": bare, "back": back},
+        )
+
+    def _steps(
+        self,
+        roots: list[tuple[Node, Place]],
+        known: Mapping[Node, Place] | None = None,
+        accumulated: Sequence[tuple[Node, int]] = (),
+    ) -> Steps:
+        return Steps(self.leaf_place, self._segment, roots, known or {}, accumulated)
+
+    def _segment(self, buffer: str) -> int:
+        width = self.traced.inputs if buffer == "d_u" else self.traced.widths[int(buffer.removeprefix("d_state"))]
+        return self.traced.units if width % self.traced.units == 0 else width
+
+    def leaf_place(self, node: Node) -> Place:
+        """Where a leaf stands before the step."""
+        name, offset = node.data
+        match node.op:
+            case "u":
+                return Place("u", offset)
+            case "state":
+                return Place(f"before{name}", offset)
+            case "mask":
+                return Place("mask", offset)
+            case "d_output":
+                return Place("d_out", offset)
+            case "d_state":
+                return Place(f"d_state{name}", offset)
+        number = self.params.setdefault(node, len(self.params))
+        return Place(f"param{number}", 0)
+
+    def _after(self) -> dict[Node, Place]:
+        """The new states (and the output) stand in their own arrays, also for the backward step."""
+        places = dict(_along(self.traced.output, "out"))
+        for k, segments in enumerate(self.traced.states):
+            places.update(_along(segments, f"after{k}"))
+        return {node: place for node, place in places.items() if node.op not in LEAVES}
+
+    def _forward_roots(self, kept: Mapping[Node, Place]) -> list[tuple[Node, Place]]:
+        roots = [] if self.aliased else list(_along(self.traced.output, "out"))
+        for k, segments in enumerate(self.traced.states):
+            roots += _along(segments, f"after{k}")
+        return [*roots, *kept.items()]
+
+    def _derivatives(self) -> tuple[Derivatives, list[tuple[Node, Place]]]:
+        """The backward step: (node, where it goes) by u, by the states before, and by the products."""
+        leaf = self.graph.leaf
+        seeds = [
+            (node, leaf("d_output", 0, place.offset, node.width)) for node, place in _along(self.traced.output, "")
+        ]
+        for k, segments in enumerate(self.traced.states):
+            seeds += [(node, leaf("d_state", k, place.offset, node.width)) for node, place in _along(segments, "")]
+        result = differentiate(self.graph, seeds)
+        zero = self.graph.const(0)
+        roots = []
+        for op, widths in (("u", [self.traced.inputs]), ("state", self.traced.widths)):
+            for k, width in enumerate(widths):
+                buffer = "d_u" if op == "u" else f"d_state{k}"
+                size = self._segment(buffer)
+                for offset in range(0, width, size):
+                    roots.append((result.leaves.get(leaf(op, k, offset, size), zero), Place(buffer, offset)))
+        return result, roots
+
+    def _kept(self, roots: Sequence[Node]) -> dict[Node, Place]:
+        """What the backward step needs of the forward one and cannot cheaply compute again, in `saved`."""
+        known = self._after()
+        forward = reachable([node for segments in (self.traced.output, *self.traced.states) for node in segments])
+        there = set(forward)
+        kept: dict[Node, None] = {}
+
+        def want(node: Node) -> None:
+            if node in known or node in kept or node.op in LEAVES:
+                return
+            again = all(arg in known for arg in node.args)  # as tanh(c): cheaper to compute twice than to write down
+            if (node.op in DEAR and not again) or node.op in ("part", "sum"):
+                kept[node] = None
+                return
+            for arg in node.args:
+                want(arg)
+
+        for node in reachable(roots, forward):
+            if node in there:
+                want(node)
+        dots = [node for node in forward if node.op == "dot"]
+        for dot in dots:
+            for arg in dot.args:
+                if arg.op != "state" and arg not in known:
+                    kept[arg] = None
+        # Operands of one product next to each other, so that its weight gradient is one large product; single numbers
+        # last, so that vectors begin where lines of the cache do.
+        ordered = [arg for dot in dots for arg in dot.args if arg in kept]
+        order = list(dict.fromkeys([*ordered, *sorted(kept, key=lambda node: (node.width <= 1, node.index))]))
+        if any(node.op == "u" for node in self._read(roots, order)):
+            return dict(_along(order, "saved"))
+        # Operands are read once more after the loop over time, when the gradient by u may stand there.
+        over = self._over_u(forward, [node for node in order if node not in ordered])
+        return {**dict(_along([node for node in order if node not in over], "saved")), **over}
+
+    def _read(self, roots: Sequence[Node], kept: Sequence[Node]) -> list[Node]:
+        """All nodes of the backward step."""
+        return reachable(roots, [*self._after(), *kept])
+
+    def _over_u(self, forward: Sequence[Node], kept: Sequence[Node]) -> dict[Node, Place]:
+        """What can be written over u, which the backward step does not need: memory that is in the cache already.
+
+        A segment of u is free for what is computed in its last reader's phase or later.
+        """
+        levels = levels_of(forward)
+        last: dict[Node, int] = {}
+        for node in forward:
+            for arg in node.args:
+                if arg.op == "u":
+                    last[arg] = max(last.get(arg, 0), levels[node])
+        places: dict[Node, Place] = {}
+        size = self._segment("d_u")
+        for offset in range(0, self.traced.inputs, size):
+            since = last.get(self.graph.leaf("u", 0, offset, size), 0)
+            free = (n for n in kept if n not in places and n.width == size and levels[n] >= since)
+            chosen = next(free, None)
+            if chosen is not None:
+                places[chosen] = Place("kept", offset)
+        return places
+
+    def _accumulated(self, backward: Derivatives) -> list[tuple[Node, int]]:
+        """(gradient per row, offset in d_param) of each vector parameter."""
+        places, offset = [], 0
+        for param, gradient in backward.params.items():
+            if gradient.width > 0:
+                places.append((gradient, offset))
+            offset += param.width
+        return places
+
+    def _weights(
+        self, backward: Derivatives, roots: list[tuple[Node, Place]], kept: Mapping[Node, Place]
+    ) -> tuple[list[WeightGradient], list[int]]:
+        """Where the gradients of the products' results go, and the large products that follow the loop over time."""
+        at = {node: place for node, place in roots if place.buffer == "d_u"}
+        result: list[WeightGradient] = []
+        products: list[int] = []
+        for dot, gradients in backward.products.items():
+            name, row, rows = dot.data
+            places = [at.get(node) for node in gradients]
+            if not _contiguous(places, gradients):
+                buffer = f"d_product{len(products)}"
+                products.append(rows)
+                roots += _along(gradients, buffer)
+                places = [place for _, place in _along(gradients, buffer)]
+            column = 0
+            for arg in dot.args:
+                operand = self.leaf_place(arg) if arg.op == "state" else {**self._after(), **kept}[arg]
+                assert places[0] is not None
+                result.append(WeightGradient(name, row, rows, column, arg.width, places[0], operand))
+                column += arg.width
+        return result, products
+
+
+def _along(nodes: Sequence[Node], buffer: str) -> Iterator[tuple[Node, Place]]:
+    """Segments one after another in a buffer."""
+    offset = 0
+    for node in nodes:
+        yield node, Place(buffer, offset)
+        offset += node.width if node.width > 0 else 1
+
+
+def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
+    """Whether the segments stand one after another in one buffer."""
+    first = places[0]
+    if first is None:
+        return False
+    wanted, offset = [], first.offset
+    for node in nodes:
+        wanted.append(Place(first.buffer, offset))
+        offset += node.width
+    return list(places) == wanted
+
+
+def _undisturbed(back: Steps, kept: Mapping[Node, Place]) -> bool:
+    """Whether no segment of "kept" is read in a later phase than the one that writes "d_u" at the same place."""
+    written = {place.offset: back.levels[node] for node, place in back.roots if place.buffer == "d_u"}
+    over = {node: place.offset for node, place in kept.items() if place.buffer == "kept"}
+    reads = [(node, arg) for node in back.levels for arg in node.args if arg in over]
+    return bool(over) and all(back.levels[node] <= written[over[arg]] for node, arg in reads)

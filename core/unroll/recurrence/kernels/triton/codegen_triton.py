@@ -1,0 +1,263 @@
+"""From the plan of a step to Triton: one function between any two products, which are left to cuBLAS.
+
+The plan is that of the C kernels (plan.py): the same phases, the same values kept, the same places. What is pointwise
+is printed here as a program over a block of rows and units. Where sums are needed the block has the whole row, so that
+phases that only sums part become one. The gradients by the states go to a second buffer, and the two change places
+after the step. So no phase need wait for others to have read them, and a product can write there itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from unroll.recurrence.kernels.cpu.codegen_c import expression
+from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node
+from unroll.recurrence.kernels.plan import Program
+from unroll.recurrence.kernels.schedule import Phase, Place, Steps
+
+BLOCK = 512
+"""values of one segment that a program of a phase works on"""
+WIDE = 128
+"""units of a block where the units of a row may be parted"""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a generated function is called.
+
+    Attributes:
+        name: of the function.
+        buffers: its first arguments.
+        numbers: the arguments after them, whole numbers of a step.
+        rows: rows of a program.
+        across: programs along the units.
+        warps: of 32 threads each, per program.
+    """
+
+    name: str
+    buffers: tuple[str, ...]
+    numbers: tuple[str, ...]
+    rows: int
+    across: int
+    warps: int
+
+
+def walks(program: Program) -> bool:
+    """Whether every unit goes its own way, so that one function can take a block of them through all steps."""
+    nodes = [node for steps in program.steps.values() for node in steps.levels]
+    widths = {node.width for node in nodes if node.width > 0}
+    return len(widths) == 1 and not any(node.op in WHOLE_ROW for node in nodes)
+
+
+def phases(program: Program, kind: str) -> list[tuple[list[Node], list[str], Launch | None]]:
+    """A step, part by part: products, and the function that follows them with how to call it, or none."""
+    steps = program.steps[kind]
+    parts = []
+    for group in _groups(steps):
+        text = _PhaseText(program, steps, group, f"{kind}_{group.level}") if group.stores or group.added else None
+        parts.append((group.products, text.lines if text else [], text.launch() if text else None))
+    return parts
+
+
+def _groups(steps: Steps) -> Iterator[Phase]:
+    """The phases, those without a product joined to the one before: a program has the whole row that a sum needs."""
+    groups: list[list[Phase]] = []
+    for phase in steps.phases:
+        if phase.products or not groups:
+            groups.append([])
+        groups[-1].append(phase)
+    group_of = {phase.level: number for number, group in enumerate(groups) for phase in group}
+    computed = [node for node in steps.levels if node not in steps.known]
+    read = [(group_of[steps.levels[node]], arg) for node in computed for arg in node.args]
+    for number, group in enumerate(groups):
+        later = {arg for reader, arg in read if reader > number}
+        stores = [
+            store for phase in group for store in phase.stores if store[1].buffer != "scratch" or store[0] in later
+        ]
+        gradients = [(n, place) for n, place in _gradients(steps) if group_of[steps.levels[n]] == number]
+        stores = [*(store for store in stores if not store[1].buffer.startswith("d_state")), *gradients]
+        sums, added = ([one for phase in group for one in getattr(phase, name)] for name in ("sums", "added"))
+        yield Phase(group[0].level, group[0].products, sums, stores, added)
+
+
+def _gradients(steps: Steps) -> list[tuple[Node, Place]]:
+    """The gradients by the states that no product writes itself, and where they go."""
+    written = direct(steps)
+    gradients = [(node, place) for node, place in steps.roots if place.buffer.startswith("d_state")]
+    return [(n, _next(place)) for n, place in gradients if not (n.op == "part" and n.args[0] in written)]
+
+
+def _next(place: Place) -> Place:
+    return Place(place.buffer.replace("d_state", "d_next"), place.offset)
+
+
+def direct(steps: Steps) -> dict[Node, Place]:
+    """The products that are nothing but the gradient by a state, and where that begins."""
+    read = {arg for node in steps.levels if node not in steps.known for arg in node.args}
+    read.update(node for node, _ in steps.accumulated)
+    found: dict[Node, Place] = {}
+    for product in (node for node in steps.levels if node.op == "tdot"):
+        parts = [node for node in steps.levels if node.op == "part" and node.args[0] is product]
+        places = [(node, place) for node, place in steps.roots if node in parts]
+        begins = {(place.buffer, place.offset - node.data) for node, place in places}
+        whole = len(places) == len(parts) and sum(node.width for node in parts) == product.width
+        buffer, offset = next(iter(begins), ("", 0))
+        if whole and len(begins) == 1 and buffer.startswith("d_state") and not read.intersection(parts):
+            found[product] = _next(Place(buffer, offset))
+    return found
+
+
+HEAD = """\
+# Made by core/unroll/recurrence/kernels/triton/codegen_triton.py.
+import triton
+import triton.language as tl
+
+from unroll.recurrence.kernels.triton.functions import (
+    v_ahead, v_exp, v_expm1, v_ge, v_gt, v_log, v_log1p, v_logsigmoid, v_maximum, v_relu, v_select, v_sigmoid,
+    v_softplus, v_sqrt, v_tanh,
+)
+"""
+
+
+class Values:
+    """Expressions of nodes, each written once; what a subclass loads where is its own affair."""
+
+    def __init__(self, program: Program, steps: Steps, level: int) -> None:
+        self.program, self.steps, self.level = program, steps, level
+        self.names: dict[Node, str] = {}
+        self.buffers: dict[str, None] = {}
+        self.numbers: dict[str, None] = {}
+        self.body: list[str] = []
+
+    def value(self, node: Node) -> str:
+        """The variable that holds the node, [rows, units], [rows, 1] or [1, units], or the number that it is."""
+        if node.op == "const":
+            return number(float(node.data))
+        if node not in self.names:
+            text = self.define(node)
+            self.names[node] = f"x{node.index}"
+            self.body.append(f"x{node.index} = {text}")
+        return self.names[node]
+
+    def define(self, node: Node) -> str:
+        """The node as loaded, or computed from its arguments."""
+        if self.steps.loaded(node, self.level):
+            return self.load(self.steps.place(node), node.width)
+        if node.op != "sum":
+            return expression(node.op, [self.value(arg) for arg in node.args])
+        widths = sorted({arg.width for arg in node.args})
+        groups = [" + ".join(self.value(arg) for arg in node.args if arg.width == width) for width in widths]
+        inside = (f"tl.where(here{width}, {group}, 0.0)" for width, group in zip(widths, groups, strict=True))
+        return " + ".join(f"tl.sum({values}, axis=1, keep_dims=True)" for values in inside)
+
+    def load(self, place: Place, width: int) -> str:
+        """A block of a buffer, zero outside of it."""
+        return f"tl.load({self.pointer(place, width)}, mask={self.inside(place, width)}, other=0.0)"
+
+    def store(self, place: Place, width: int, value: str) -> str:
+        """The line that writes a block."""
+        return f"tl.store({self.pointer(place, width)}, {value}, mask={self.inside(place, width)})"
+
+    def inside(self, place: Place, width: int) -> str:
+        """Which elements of a block exist."""
+        if place.buffer.startswith("param"):
+            return f"j{width} < {width}"
+        return "alive" if width == SCALAR else f"here{width}"
+
+    def pointer(self, place: Place, width: int) -> str:
+        """Where the elements of a block stand."""
+        self.buffers[place.buffer] = None
+        units = f"{place.offset}" if width == SCALAR else f"{place.offset} + j{width}"
+        if place.buffer.startswith("param"):
+            return f"param{place.buffer.removeprefix('param')} + {units}"
+        return f"{place.buffer} + {self.row(place.buffer)} * {size(self.program, place.buffer)} + {units}"
+
+    def row(self, buffer: str) -> str:
+        """The row of a buffer that belongs to row r of the step."""
+        stem, k = parted(buffer)
+        if stem in ("scratch", "mask", "d_state", "d_next"):
+            return "r"
+        if stem in ("before", "after"):
+            self.numbers[f"{stem}_row{k}"] = None
+            return f"({stem}_row{k} + r).to(tl.int64)"
+        return "n"
+
+
+class _PhaseText(Values):
+    """One phase: sums over rows, then everything pointwise, for a block of rows."""
+
+    def __init__(self, program: Program, steps: Steps, phase: Phase, name: str) -> None:
+        super().__init__(program, steps, phase.level)
+        self.phase, self.name = phase, name
+        self.targets = [(node, place, self._width(node, place)) for node, place in phase.stores]
+        values = [self.value(node) for node, _, _ in self.targets]
+        gradients = [(self.value(node), offset, node.width) for node, offset in phase.added]
+        stores = [self.store(place, width, text) for (_, place, width), text in zip(self.targets, values, strict=True)]
+        self.body += [*stores, *(line for one in gradients for line in self._add(*one))]
+        widths = {node.width for node in self.names} | {width for _, _, width in self.targets}
+        self.widths = sorted(width for width in widths if width > 0)
+        self.parted = len(self.widths) == 1 and all(node.width > 0 for node in self.names)
+        self.units = [min(WIDE, power(width)) if self.parted else power(width) for width in self.widths]
+        self.rows = max(1, min(16, BLOCK // max(self.units)))
+        self.lines = list(self._lines())
+
+    def _width(self, node: Node, place: Place) -> int:
+        return SCALAR if node.width == SCALAR else self.steps.width_of(node, place)
+
+    def _add(self, value: str, offset: int, width: int) -> Iterator[str]:
+        """Each block of rows has its own row of d_param: no two programs write to one place, and none has to wait."""
+        self.buffers["d_param"] = None
+        yield f"at = d_param + tl.program_id(0) * {size(self.program, 'd_param')} + {offset} + j{width}"
+        yield f"total = tl.sum(tl.where(here{width}, {value}, 0.0), axis=0, keep_dims=True)"
+        yield f"tl.store(at, tl.load(at, mask=j{width} < {width}, other=0.0) + total, mask=j{width} < {width})"
+
+    def _lines(self) -> Iterator[str]:
+        arguments = ", ".join([*self.buffers, "rows", "offset", *self.numbers])
+        free = ", ".join(f'"{name}"' for name in ("rows", "offset", *self.numbers))
+        yield f"\n\n@triton.jit(do_not_specialize=[{free}])\ndef {self.name}({arguments}):"
+        yield f"    r = tl.program_id(0) * {self.rows} + tl.arange(0, {self.rows})[:, None]"
+        yield "    n = (offset + r).to(tl.int64)"
+        yield "    alive = r < rows"
+        for width, units in zip(self.widths, self.units, strict=True):
+            begin = f"tl.program_id(1) * {units} + " if self.parted else ""
+            yield f"    j{width} = {begin}tl.arange(0, {units})[None, :]"
+            yield f"    here{width} = alive & (j{width} < {width})"
+        yield from (f"    {line}" for line in self.body)
+
+    def launch(self) -> Launch:
+        """How to call it."""
+        across = -(-self.widths[0] // self.units[0]) if self.parted else 1
+        numbers = ("rows", "offset", *self.numbers)
+        warps = max(1, min(8, self.rows * max(self.units) // 128))
+        return Launch(self.name, tuple(self.buffers), numbers, self.rows, across, warps)
+
+
+def size(program: Program, buffer: str) -> int:
+    """Floats per row of a buffer."""
+    stem, k = parted(buffer)
+    if stem in ("before", "after", "d_state", "d_next", "mask"):
+        return program.states[int(k or 0)]
+    if stem == "d_product":
+        return program.products[int(k)]
+    if stem == "d_param":
+        return sum(width for _, _, width in program.d_params)
+    sizes = {"u": program.inputs, "d_u": program.inputs, "kept": program.inputs, "saved": program.saved}
+    return {**sizes, "out": program.outputs, "d_out": program.outputs, "scratch": program.scratch}[stem]
+
+
+def parted(buffer: str) -> tuple[str, str]:
+    """ "before1" -> ("before", "1")."""
+    stem = buffer.rstrip("0123456789")
+    return stem, buffer[len(stem) :]
+
+
+def power(width: int) -> int:
+    """The next power of two, which block sizes must be."""
+    return 1 << (width - 1).bit_length()
+
+
+def number(value: float) -> str:
+    """A constant in Triton."""
+    return f"({value!r})" if math.isfinite(value) else f'float("{value}")'

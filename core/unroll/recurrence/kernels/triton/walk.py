@@ -1,0 +1,210 @@
+"""One Triton function for the whole sequence, where no unit needs another one: minGRU, minLSTM, RG-LRU, IndRNN.
+
+A program takes a block of rows and units and walks all steps with the state in registers: everything is read and
+written once, which is the least that a GPU's memory can be asked for. The loads of later steps do not depend on the
+state, so that Triton has them on their way while a step is computed (num_stages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unroll.recurrence.kernels.graph import Node
+from unroll.recurrence.kernels.plan import Program
+from unroll.recurrence.kernels.schedule import Place
+from unroll.recurrence.kernels.triton.codegen_triton import Launch, Values, parted, power, size
+
+LANES = 32
+"""units of a block, in one row: there are as many programs as there can be, one warp each"""
+STAGES = 4
+"""steps whose loads are under way at the same time"""
+
+
+def walk(program: Program, kind: str) -> tuple[list[str], Launch]:
+    """The function that does all steps of a kind ("keep", "bare" or "back"), and how to call it."""
+    text = _Backward(program) if kind == "back" else _Forward(program, kind)
+    return text.lines, text.launch
+
+
+class _Walk(Values):
+    """What both directions have in common. Invariants are loaded before the loop, states live in variables."""
+
+    def __init__(self, program: Program, kind: str) -> None:
+        steps = program.steps[kind]
+        super().__init__(program, steps, 0)
+        self.width = next(node.width for node in steps.levels if node.width > 0)
+        self.segments = [
+            Place(f"{k}", offset) for k, width in enumerate(program.states) for offset in range(0, width, self.width)
+        ]
+        self.before: list[str] = []
+        self.lines = list(self._function(f"walk_{kind}"))
+        arguments = ("counts", "offsets", "reset", *self.buffers)
+        self.launch = Launch(f"walk_{kind}", arguments, ("steps", "batch"), 1, -(-self.width // self.units), 1)
+
+    @property
+    def units(self) -> int:
+        """Units of a block."""
+        return min(LANES, power(self.width))
+
+    def define(self, node: Node) -> str:
+        """Leaves that last longer than a step are variables; all else is as everywhere."""
+        if node.op in ("state", "d_state"):
+            k, offset = node.data
+            return f"{'before' if node.op == 'state' else 'd'}_{k}_{offset}"
+        if node.op in ("param", "mask"):
+            text = self.load(self.steps.place(node), node.width)
+            self.before.append(f"l{node.index} = {text.replace(f'here{self.width}', 'inside')}")
+            return f"l{node.index}"
+        return super().define(node)
+
+    def row(self, buffer: str) -> str:
+        """Of a batch: r; of all steps: n."""
+        return "r" if parted(buffer)[0] in ("mask", "initial", "fresh", "final", "d_state", "d_fresh") else "n"
+
+    def batch(self, buffer: str, segment: Place) -> str:
+        """Where a segment of a state stands in a buffer with one row per row of the batch."""
+        name = f"{buffer}{segment.buffer}"
+        self.buffers[name] = None
+        return f"{name} + r * {self.program.states[int(segment.buffer)]} + {segment.offset} + j{self.width}"
+
+    def variable(self, stem: str, segment: Place) -> str:
+        """The variable of a segment of a state."""
+        return f"{stem}_{segment.buffer}_{segment.offset}"
+
+    def _load(self, stem: str, buffer: str) -> Iterator[str]:
+        """Variables from a buffer with one row per row of the batch, for all states."""
+        for segment in self.segments:
+            yield self._loaded(stem, buffer, segment)
+
+    def _loaded(self, stem: str, buffer: str, segment: Place) -> str:
+        return f"{self.variable(stem, segment)} = tl.load({self.batch(buffer, segment)}, mask=inside, other=0.0)"
+
+    def _store(self, stem: str, buffer: str) -> Iterator[str]:
+        for segment in self.segments:
+            yield f"tl.store({self.batch(buffer, segment)}, {self.variable(stem, segment)}, mask=inside)"
+
+    def _function(self, name: str) -> Iterator[str]:
+        step, opening, closing = list(self._step()), list(self._opening()), list(self._closing())
+        arguments = ", ".join(["counts", "offsets", "reset", *self.buffers, "steps", "batch", "RESET: tl.constexpr"])
+        yield f'\n\n@triton.jit(do_not_specialize=["steps", "batch"])\ndef {name}({arguments}):'
+        yield "    r = (tl.program_id(0) + tl.arange(0, 1)[:, None]).to(tl.int64)"
+        yield f"    j{self.width} = tl.program_id(1) * {self.units} + tl.arange(0, {self.units})[None, :]"
+        yield f"    inside = (r < batch) & (j{self.width} < {self.width})"
+        yield from (f"    {line}" for line in [*opening, *self.before])
+        yield f"    for i in tl.range(0, steps, num_stages={STAGES}):"
+        yield from (f"        {line}" for line in step)
+        yield from (f"    {line}" for line in closing)
+
+    def _rows(self, time: str) -> Iterator[str]:
+        yield f"t = {time}"
+        yield "alive = r < tl.load(counts + t)"
+        yield f"here{self.width} = inside & alive"
+        yield "n = tl.load(offsets + t) + r"
+        yield "if RESET:"
+        yield "    anew = tl.load(reset + n, mask=alive, other=0) != 0"
+
+    def _step(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def _opening(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def _closing(self) -> Iterator[str]:
+        raise NotImplementedError
+
+
+class _Forward(_Walk):
+    """Rows past their end keep their state, which is returned."""
+
+    def __init__(self, program: Program, kind: str) -> None:
+        self.kept = kind == "keep"
+        super().__init__(program, kind)
+
+    def _opening(self) -> Iterator[str]:
+        yield from self._load("state", "initial")
+        yield "if RESET:"
+        yield from (f"    {line}" for line in self._load("fresh", "fresh"))
+
+    def _closing(self) -> Iterator[str]:
+        yield from self._store("state", "final")
+
+    def _step(self) -> Iterator[str]:
+        roots = [(place, self.value(node)) for node, place in self.steps.roots]
+        for place, value in roots:
+            if self.kept or not place.buffer.startswith("after") or (self.program.aliased and place.buffer == "after0"):
+                self.body.append(self.store(place, self.width, value))
+        for place, value in roots:
+            if place.buffer.startswith("after"):
+                state = f"state_{place.buffer.removeprefix('after')}_{place.offset}"
+                self.body.append(f"{state} = tl.where(here{self.width}, {value}, {state})")
+        yield from self._rows("i")
+        for segment in self.segments:
+            before, state = self.variable("before", segment), self.variable("state", segment)
+            yield f"{before} = {state}"
+            yield f"if RESET:\n            {before} = tl.where(anew, {self.variable('fresh', segment)}, {state})"
+        yield from self.body
+
+
+class _Backward(_Walk):
+    """From the last step to the first; the gradients by vectors are summed over the steps in registers."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program, "back")
+
+    def _opening(self) -> Iterator[str]:
+        yield from self._load("d", "d_state")
+        for segment in self._read():
+            yield self._loaded("initial", "initial", segment)
+        for _, offset in self.steps.accumulated:
+            yield f"sum_{offset} = tl.zeros([1, {self.units}], tl.float32)"
+        yield "if RESET:"
+        for segment in self.segments:
+            yield f"    {self.variable('d_fresh', segment)} = tl.zeros([1, {self.units}], tl.float32)"
+        for segment in self._read():
+            yield f"    {self._loaded('fresh', 'fresh', segment)}"
+
+    def _closing(self) -> Iterator[str]:
+        yield from self._store("d", "d_state")
+        yield "if RESET:"
+        yield from (f"    {line}" for line in self._store("d_fresh", "d_fresh"))
+        for _, offset in self.steps.accumulated:
+            self.buffers["d_param"] = None
+            at = f"d_param + r * {size(self.program, 'd_param')} + {offset} + j{self.width}"
+            yield f"tl.store({at}, sum_{offset}, mask=inside)"
+
+    def _read(self) -> list[Place]:
+        """The segments of the states before a step that its derivative reads."""
+        data = {node.data for node in self.names if node.op == "state"}
+        return [segment for segment in self.segments if (int(segment.buffer), segment.offset) in data]
+
+    def _step(self) -> Iterator[str]:
+        roots = [(place, self.value(node)) for node, place in self.steps.roots]
+        added = [(self.value(node), offset) for node, offset in self.steps.accumulated]
+        here = f"here{self.width}"
+        for place, value in roots:
+            if place.buffer.startswith("d_state"):
+                name = f"d_{place.buffer.removeprefix('d_state')}_{place.offset}"
+                self.body.append(f"{name} = tl.where({here}, {value}, {name})")
+            else:
+                self.body.append(self.store(place, self.width, value))
+        self.body += [f"sum_{offset} += tl.where({here}, {value}, 0.0)" for value, offset in added]
+        yield from self._rows("steps - 1 - i")
+        if self._read():
+            yield "m = tl.load(offsets + tl.maximum(t - 1, 0)) + r"
+        for segment in self._read():
+            yield from self._before(segment)
+        yield from self.body
+        yield "if RESET:"
+        for segment in self.segments:
+            gradient, fresh = self.variable("d", segment), self.variable("d_fresh", segment)
+            yield f"    {fresh} += tl.where(anew, {gradient}, 0.0)"
+            yield f"    {gradient} = tl.where(anew, 0.0, {gradient})"
+
+    def _before(self, segment: Place) -> Iterator[str]:
+        """The state before step t: that after step t - 1, the initial or the fresh one."""
+        name, buffer = self.variable("before", segment), f"after{segment.buffer}"
+        self.buffers[buffer] = None
+        at = f"{buffer} + m * {size(self.program, buffer)} + {segment.offset} + j{self.width}"
+        yield f"{name} = tl.load({at}, mask=here{self.width}, other=0.0)"
+        yield f"{name} = tl.where(t > 0, {name}, {self.variable('initial', segment)})"
+        yield f"if RESET:\n            {name} = tl.where(anew, {self.variable('fresh', segment)}, {name})"

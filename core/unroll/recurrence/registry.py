@@ -1,0 +1,88 @@
+"""Cells by name. Nothing registers itself: these, the files of `contributed/`, and what packages declare."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from unroll.recurrence import cells, contributed
+from unroll.recurrence.cell import Cell
+from unroll.recurrence.conv import ConvGRUCell, ConvLSTMCell
+from unroll.recurrence.scan import MinGRUCell, MinLSTMCell, RGLRUCell
+
+CellFactory = Callable[..., Cell]
+GROUP = "unroll.cells"
+
+
+class Cells(Mapping[str, CellFactory]):
+    """name -> class of every built-in cell, of every file in `contributed/`, and of every entry point "unroll.cells".
+
+    The latter two are imported when they are asked for, so that a broken one cannot break another. The first wins.
+    """
+
+    def __init__(self, builtin: Mapping[str, CellFactory]) -> None:
+        self._builtin = dict(builtin)
+
+    def __getitem__(self, name: str) -> CellFactory:
+        if name in self._builtin:
+            return self._builtin[name]
+        factory: CellFactory
+        if name in self._contributed():
+            factory = importlib.import_module(f"{contributed.__name__}.{name}").CELL
+        else:
+            factory = self._declared()[name].load()
+        return factory
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys([*self._builtin, *sorted(self._contributed()), *sorted(self._declared())])
+
+    def __len__(self) -> int:
+        return len(self._builtin.keys() | self._contributed() | self._declared().keys())
+
+    def _contributed(self) -> set[str]:
+        return {module.name for module in pkgutil.iter_modules(contributed.__path__)}
+
+    def _declared(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+BUILTIN: Mapping[str, type[Cell]] = {
+    "elman": cells.ElmanCell,
+    "lstm": cells.LSTMCell,
+    "gru": cells.GRUCell,
+    "layernorm-lstm": cells.LayerNormLSTMCell,
+    "layernorm-gru": cells.LayerNormGRUCell,
+    "mgu": cells.MGUCell,
+    "ligru": cells.LiGRUCell,
+    "indrnn": cells.IndRNNCell,
+    "slstm": cells.SLSTMCell,
+    "cornn": cells.CoRNNCell,
+    "mingru": MinGRUCell,
+    "minlstm": MinLSTMCell,
+    "rglru": RGLRUCell,
+    "convlstm": ConvLSTMCell,
+    "convgru": ConvGRUCell,
+}
+"""the cells that are of this library"""
+CELLS = Cells(BUILTIN)
+
+
+def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **options: Any) -> Cell:
+    """A cell by name, by class, or by any function (input_size, hidden_size, **options) -> Cell.
+
+    Raises:
+        ValueError: an unknown name; the message names the nearest known ones.
+        TypeError: an option that the cell does not have, or a factory that makes something else.
+    """
+    if isinstance(cell, str) and cell not in CELLS:
+        near = difflib.get_close_matches(cell, list(CELLS), n=3, cutoff=0.5)
+        raise ValueError(f"cell {cell!r} is unknown; {'nearest' if near else 'known'}: {', '.join(near or CELLS)}")
+    factory = CELLS[cell] if isinstance(cell, str) else cell
+    made = factory(input_size, hidden_size, **options)
+    if not isinstance(made, Cell):
+        raise TypeError(f"cell must be a name or make a Cell, got {type(made).__name__}")
+    return made

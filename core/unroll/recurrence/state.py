@@ -1,0 +1,200 @@
+"""The state protocol: what training, beam search, session batches, streaming and serving do to a state.
+
+A state is any nesting of tuples, named tuples, lists, dicts and None around tensors [layers x directions, B, ...]:
+the batch is always dim 1, so nothing here needs to know whose state it is. No function changes its argument.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unroll.recurrence.cell import expand_right
+
+BATCH = 1
+"""The dimension of the rows in every state tensor."""
+
+
+def apply(function: Callable[..., Any], state: Any, *others: Any) -> Any:
+    """The nesting of `state` with function(tensor, *tensors of the others at the same place) in place of each tensor.
+
+    Raises:
+        ValueError: the others are nested differently.
+        TypeError: something in there is neither a tensor nor one of the known containers.
+    """
+    if isinstance(state, Tensor):
+        if not all(isinstance(other, Tensor) for other in others):
+            raise ValueError(f"states are nested differently: a tensor {list(state.shape)} meets {_kinds(others)}")
+        return function(state, *others)
+    if state is None and all(other is None for other in others):
+        return None
+    if state is not None and not isinstance(state, tuple | list | dict):
+        raise TypeError(f"a state holds tensors in tuples, lists, dicts or None, got {type(state).__name__}")
+    if any(type(other) is not type(state) or _keys(other) != _keys(state) for other in others):
+        raise ValueError(f"states are nested differently: {_kinds((state,))} meets {_kinds(others)}")
+    nesting: Any = state
+    values = [apply(function, nesting[key], *(other[key] for other in others)) for key in _keys(nesting)]
+    return _rebuild(state, values)
+
+
+def tensors(state: Any) -> Iterator[Tensor]:
+    """All tensors of a state, in order."""
+    if isinstance(state, Tensor):
+        yield state
+    elif state is not None:
+        for key in _keys(state):
+            yield from tensors(state[key])
+
+
+def detach(state: Any) -> Any:
+    """The state cut off from the graph that made it: the boundary of truncated BPTT."""
+    return apply(lambda tensor: tensor.detach(), state)
+
+
+def to(state: Any, *args: Any, **kwargs: Any) -> Any:
+    """The state on another device or in another dtype; arguments as for torch.Tensor.to."""
+    return apply(lambda tensor: tensor.to(*args, **kwargs), state)
+
+
+def select(state: Any, rows: Tensor) -> Any:
+    """The given rows only: rows is an index tensor (repetitions allowed) or a bool mask [B]."""
+    index = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
+    return apply(lambda tensor: tensor.index_select(BATCH, index.to(tensor.device)), state)
+
+
+def reorder(state: Any, parents: Tensor) -> Any:
+    """Beam search: row i of the result continues row parents[i]; parents [B] of whole numbers.
+
+    Raises:
+        ValueError: parents has not one entry per row of the state.
+    """
+    batch = next((tensor.shape[BATCH] for tensor in tensors(state)), len(parents))
+    if parents.shape != (batch,):
+        raise ValueError(f"parents must have one entry per row, [{batch}], got {list(parents.shape)}")
+    return select(state, parents)
+
+
+def reset(state: Any, mask: Tensor, initial: Any = None) -> Any:
+    """Rows where the bool mask [B] is true start anew: from `initial` (a state of as many rows), or from zeros."""
+    if initial is None:
+        return apply(lambda old: old.masked_fill(_rows(mask, old), 0), state)
+    return apply(lambda old, new: torch.where(_rows(mask, old), new.to(old.dtype), old), state, initial)
+
+
+def concatenate(states: Sequence[Any]) -> Any:
+    """One state with the rows of all of them, in order: sessions gathered into a batch.
+
+    Raises:
+        ValueError: no state is given, or they are nested differently.
+    """
+    if not states:
+        raise ValueError("concatenate needs at least one state")
+    return apply(lambda *parts: torch.cat(parts, dim=BATCH), states[0], *states[1:])
+
+
+def split(state: Any) -> list[Any]:
+    """One state of a single row per row: a batch taken apart into sessions. `concatenate` undoes it."""
+    batch = next((tensor.shape[BATCH] for tensor in tensors(state)), 0)
+    return [apply(lambda tensor, row=row: tensor.narrow(BATCH, row, 1), state) for row in range(batch)]
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over the model's configuration (its printed form) and every parameter and buffer, name by name."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(path: str | Path, state: Any, model: nn.Module) -> None:
+    """Writes a state as safetensors, with the fingerprint of the model that made it. Never pickled."""
+    arrays: dict[str, Tensor] = {}
+    metadata = {"nesting": json.dumps(_describe(state, arrays)), "fingerprint": fingerprint(model)}
+    save_file(arrays, path, metadata=metadata)
+
+
+def load(path: str | Path, model: nn.Module, device: str | torch.device = "cpu") -> Any:
+    """Reads a state that `save` wrote.
+
+    Raises:
+        ValueError: the file is no state, holds NaN, or was made by a model with other weights or another configuration.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable state file: {error}") from None
+    if not {"nesting", "fingerprint"} <= metadata.keys():
+        raise ValueError(f"{path} is a safetensors file, but not a saved state")
+    if metadata["fingerprint"] != fingerprint(model):
+        raise ValueError(f"{path} holds the state of another model: the weights or the configuration differ")
+    for key, tensor in arrays.items():
+        if tensor.isnan().any():
+            raise ValueError(f"{path}: state tensor {key} holds NaN")
+    try:
+        return _restore(json.loads(metadata["nesting"]), arrays)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: it does not say how its state is nested ({error!r})") from None
+
+
+def _rows(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype != torch.bool or mask.shape != (like.shape[BATCH],):
+        raise ValueError(f"mask must be bool [{like.shape[BATCH]}], got {mask.dtype} {list(mask.shape)}")
+    return expand_right(mask.to(like.device), like[0])
+
+
+def _keys(state: Any) -> list[Any]:
+    return list(state) if isinstance(state, dict) else list(range(len(state)))
+
+
+def _kinds(states: Sequence[Any]) -> str:
+    return ", ".join(f"{type(s).__name__} of {len(s)}" if hasattr(s, "__len__") else type(s).__name__ for s in states)
+
+
+def _rebuild(like: Any, values: list[Any]) -> Any:
+    if isinstance(like, dict):
+        return dict(zip(like, values, strict=True))
+    if hasattr(like, "_fields"):
+        return type(like)(*values)
+    return type(like)(values)
+
+
+def _describe(state: Any, arrays: dict[str, Tensor]) -> Any:
+    """The nesting as JSON; the tensors go to `arrays` under the names that it mentions."""
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        arrays[str(len(arrays))] = state.detach().cpu().contiguous().clone()
+        return str(len(arrays) - 1)
+    if isinstance(state, dict) and not all(isinstance(key, str) for key in state):
+        raise TypeError("a state can be saved only if its dict keys are strings")
+    parts = [_describe(state[key], arrays) for key in _keys(state)]
+    if isinstance(state, dict):
+        return {"dict": list(state), "parts": parts}
+    if hasattr(state, "_fields"):
+        return {"named": type(state).__name__, "fields": list(state._fields), "parts": parts}
+    return {"list" if isinstance(state, list) else "tuple": None, "parts": parts}
+
+
+def _restore(nesting: Any, arrays: dict[str, Tensor]) -> Any:
+    if nesting is None:
+        return None
+    if isinstance(nesting, str):
+        return arrays[nesting]
+    parts = [_restore(part, arrays) for part in nesting["parts"]]
+    if "dict" in nesting:
+        return dict(zip(nesting["dict"], parts, strict=True))
+    if "named" in nesting:
+        return namedtuple(nesting["named"], nesting["fields"])(*parts)
+    return parts if "list" in nesting else tuple(parts)

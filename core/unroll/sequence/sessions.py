@@ -1,0 +1,110 @@
+"""Session-parallel mini-batches: many sessions side by side, each row going on with the next one where one has ended.
+
+Source: Hidasi, Karatzoglou, Baltrunas and Tikk, Session-based Recommendations with Recurrent Neural Networks, 2016,
+section 3.1.1. The state of a row must be reset before the first event of the next session: `starts` says where, and
+`unroll.recurrence.Recurrent` takes that as its input `reset`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Dataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from unroll.sequence.resumable_sampler import EpochSampler, resumable
+
+Positions = NDArray[np.int64]
+
+
+class SessionParallel(EpochSampler[Positions]):
+    """Windows of positions [T, B] into a flat array of events, session after session.
+
+    Position p stands for the step that reads event p and predicts event p + 1, so a session of n events has n - 1.
+    Every epoch puts the sessions into a new order, one after the other, and cuts that stream into B rows of one length:
+    each step is given once per epoch, and the number of windows is always the same. The cut goes through at most
+    B - 1 sessions, whose second parts begin without a state. The last row is filled up with -1.
+
+    Args:
+        offsets: where each session begins in the flat array, and its length at the end, [S + 1], increasing.
+        rows: B, sessions side by side.
+        steps: T, steps in a window; gradients go back through no more.
+        seed: of the order, which is a function of (seed, epoch).
+
+    Raises:
+        ValueError: offsets that decrease, no session of two events, or rows or steps below one.
+    """
+
+    def __init__(self, offsets: ArrayLike, rows: int, steps: int, *, seed: int = 0) -> None:
+        bounds = np.asarray(offsets, dtype=np.int64)
+        lengths = np.diff(bounds) - 1
+        if rows < 1 or steps < 1 or bounds.ndim != 1 or (lengths < -1).any() or not (lengths > 0).any():
+            raise ValueError(
+                f"expected offsets [S + 1] that increase, a session of 2 events, rows and steps of at least 1, "
+                f"got {list(bounds.shape)}, longest session {int(lengths.max(initial=-1)) + 1}, {rows}, {steps}"
+            )
+        super().__init__(seed)
+        keep = lengths > 0
+        self._begins, self._lengths = bounds[:-1][keep], lengths[keep]
+        self.rows = min(rows, int(self._lengths.sum()))
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return math.ceil(self._length() / self.steps)
+
+    def batches(self, start: int) -> Iterator[Positions]:
+        """The windows of `self.epoch`, from number `start` on."""
+        stream = self._stream()
+        for window in range(start, len(self)):
+            yield stream[window * self.steps : (window + 1) * self.steps]
+
+    def _length(self) -> int:
+        """Steps in a row."""
+        return math.ceil(int(self._lengths.sum()) / self.rows)
+
+    def _stream(self) -> Positions:
+        """All positions of the epoch, [steps in a row, rows]."""
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self._begins))
+        positions = ranges(self._begins[order], self._lengths[order])
+        table = np.full(self._length() * self.rows, -1, dtype=np.int64)
+        table[: len(positions)] = positions
+        return np.ascontiguousarray(table.reshape(self.rows, -1).T)
+
+
+def ranges(begins: Positions, lengths: Positions) -> Positions:
+    """begins[0], begins[0] + 1, ... (lengths[0] of them), then those of begins[1], and so on, without a loop."""
+    ends = np.cumsum(lengths)
+    positions: Positions = np.repeat(begins - (ends - lengths), lengths)
+    return positions + np.arange(len(positions))
+
+
+def starts(offsets: ArrayLike) -> NDArray[np.bool_]:
+    """Which events of the flat array are the first of their session: where a row's state is reset, [E]."""
+    bounds = np.asarray(offsets, dtype=np.int64)
+    first = np.zeros(int(bounds[-1]) + 1, dtype=np.bool_)  # a session without events begins where the next one does
+    first[bounds[:-1]] = True
+    return first[:-1]
+
+
+def loader(
+    batch: Callable[[Positions], Any], offsets: ArrayLike, rows: int, steps: int, *, seed: int = 0
+) -> "StatefulDataLoader[Any]":
+    """A loader of `SessionParallel` windows, each made into a batch by `batch`, that resumes in mid-epoch exactly."""
+    sampler = SessionParallel(offsets, rows, steps, seed=seed)
+    return resumable(_Windows(batch), sampler, _as_it_is, seed=seed)
+
+
+class _Windows(Dataset[Any]):
+    """Whole windows at once (`__getitems__`): one look-up per event would be slower than the network."""
+
+    def __init__(self, batch: Callable[[Positions], Any]) -> None:
+        self.batch = batch
+
+    def __getitems__(self, positions: Positions) -> Any:
+        return self.batch(positions)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

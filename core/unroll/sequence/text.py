@@ -1,0 +1,69 @@
+"""Symbols and their numbers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from unroll.errors import UserError
+
+Units = Literal["characters", "words"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols that a text is written in, and their numbers.
+
+    `reserved` symbols (blank, padding, end) have the first numbers; no text holds them, and `decode` leaves them out.
+    """
+
+    symbols: tuple[str, ...]
+    units: Units = "characters"
+    reserved: int = 0
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], units: Units = "characters", reserved: Sequence[str] = ()) -> Self:
+        """All symbols that occur in `texts`, sorted, behind the reserved ones."""
+        found = {symbol for text in texts for symbol in split(text, units)}
+        return cls((*reserved, *sorted(found)), units, len(reserved))
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {symbol: number for number, symbol in enumerate(self.symbols) if number >= self.reserved}
+
+    def encode(self, text: str, record: str) -> list[int]:
+        """Numbers of the symbols of `text`.
+
+        Raises:
+            UserError: names `record` and the first symbol that is not in the vocabulary.
+        """
+        try:
+            return [self._numbers[symbol] for symbol in split(text, self.units)]
+        except KeyError as unknown:
+            kind = self.units.removesuffix("s")
+            raise UserError(
+                f"{record}: the {kind} {unknown.args[0]!r} of its text {text!r} is not among the "
+                f"{len(self) - self.reserved} {self.units} that the model knows"
+            ) from None
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of `numbers`, without reserved symbols."""
+        glue = "" if self.units == "characters" else " "
+        return glue.join(self.symbols[number] for number in numbers if number >= self.reserved)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `from_json`."""
+        return {"symbols": list(self.symbols), "units": self.units, "reserved": self.reserved}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The vocabulary that `to_json` wrote."""
+        return cls(tuple(values["symbols"]), values["units"], values["reserved"])
+
+
+def split(text: str, units: Units) -> list[str]:
+    """The symbols of a text: its characters, or its words."""
+    return list(text) if units == "characters" else text.split()

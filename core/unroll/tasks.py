@@ -1,0 +1,469 @@
+"""The invoke tasks: `invoke --list`. Thin: each hands its options to a command in `unroll.commands`.
+
+Everything heavy is imported inside the tasks, so that a listing, a help text or a typo is answered at once.
+"""
+
+import os
+import sys
+from typing import Any
+
+from invoke.context import Context
+from invoke.parser.argument import Argument
+from invoke.tasks import Task, task
+
+Given = str | None
+"""an option that is None until it is given"""
+Several = list[str] | None
+"""an option that may be repeated"""
+
+HELP = {
+    "app": "application; see its folder in apps/",
+    "apps": "application, several as a,b,c, or all",
+    "preset": "published or prepared settings by name (default: default)",
+    "set": "a setting as key=value, for example --set model.cell=gru; may be repeated",
+    "run": "latest, an MLflow run id or its beginning, or models:/name@alias",
+    "json": "end with one line of JSON for programs",
+    "debug": "show the traceback of an error",
+}
+SEVERAL = HELP["run"] + "; several make an ensemble, where the application has such"
+
+
+def _help(*names: str, **more: str) -> dict[str, str]:
+    """Help texts by the names that invoke knows the parameters by."""
+    several = {"app": HELP["apps"]} if "apps" in names else {}
+    return {**{name: HELP[name] for name in (*names, "json", "debug") if name != "apps"}, **several, **more}
+
+
+class Inputs(Task[Any]):
+    """A task that takes any number of arguments after its options: FILE ... without a `--` before them.
+
+    Invoke's positional arguments are of a fixed number; this one declares as many as there are on the command line.
+    """
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """The declared options, and one positional argument per word that is no option and no option's value."""
+        options = [option for option in super().get_arguments(ignore_unknown_help) if option.name != "inputs"]
+        takes_value = {flag for option in options if option.takes_value for flag in _flags(option)}
+        count, words = 0, sys.argv[sys.argv.index(self.name) + 1 :] if self.name in sys.argv else []
+        while words:
+            word = words.pop(0)
+            if word in takes_value:
+                words = words[1:]
+            elif word == "--":
+                break
+            elif not word.startswith("-"):
+                count += 1
+        return [Argument(name=f"input{i}", positional=True) for i in range(count)] + options
+
+
+def _flags(option: Argument) -> list[str]:
+    return [("-" if len(name) == 1 else "--") + name.strip("_").replace("_", "-") for name in option.names]
+
+
+@task(
+    positional=[],
+    iterable=["set_"],
+    help=_help("apps", "preset", "set", force="make it anew: a damaged set is replaced"),
+)
+def prepare(
+    _: Context, app: Given = None, preset: Given = None, set_: Several = None, force: bool = False,
+    json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Fetch, verify and prepare an application's data; a second time it does nothing.
+
+    invoke prepare --app speech --set data.source=fsdd
+    """
+    from unroll.commands import chosen, run
+
+    def command() -> dict[str, Any]:
+        from unroll.commands.prepare import prepare
+
+        return prepare(chosen(app), preset, set_ or [], force)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["set_"],
+    help=_help(
+        "apps", "preset", set=f"{HELP['set']}; several values as key=a,b,c",
+        resume="go on with a run that was stopped: latest, or a run id",
+        seeds="train so many times, from train.seed on", jobs="trainings of a grid that run side by side (default: 1)",
+    ),
+)  # fmt: skip
+def train(
+    _: Context, app: Given = None, preset: Given = None, set_: Several = None, resume: Given = None, seeds: int = 0,
+    jobs: int = 1, json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Prepare, train, evaluate and track: everything that the first look needs.
+
+    invoke train --app speech
+    invoke train --app speech --set model.cell=gru --set train.epochs=5
+    invoke train --app speech --resume latest
+    invoke train --app speech,image --set model.cell=elman,lstm,gru --seeds 5 --jobs 2
+    """
+    from unroll.commands import chosen, run
+
+    def command() -> dict[str, Any]:
+        names = chosen(app)
+        from unroll.commands.train import train
+
+        return train(names, preset, set_ or [], resume, seeds=seeds, jobs=jobs)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["set_", "run"],
+    help=_help("app", "set", run=SEVERAL, split="train, val or test (default: test)"),
+)  # fmt: skip
+def evaluate(
+    _: Context, app: Given = None, run: Several = None, split: str = "test", set_: Several = None, json: bool = False,
+    debug: bool = False,
+) -> None:  # fmt: skip
+    """Evaluate a trained model again, also with other decoding settings.
+
+    invoke evaluate --app speech --run latest --set decode.beam=16
+    """
+    from unroll import commands
+
+    def command() -> dict[str, Any]:
+        name = commands.one(app)
+        from unroll.commands.evaluate import evaluate
+
+        return evaluate(name, run or ["latest"], split, set_ or [])
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(
+    klass=Inputs,
+    positional=[],
+    iterable=["set_", "run", "prompt", "history"],
+    help=_help(
+        "app", "set", run=SEVERAL, file="inputs from a file; -: from standard input", prompt="a text to go on from",
+        history="items seen: 50,181,258", score="a file to score piece by piece: a table and pictures",
+    ),
+)  # fmt: skip
+def predict(
+    _: Context, app: Given = None, run: Several = None, set_: Several = None, file: Given = None,
+    prompt: Several = None, history: Several = None, score: Given = None, json: bool = False, debug: bool = False,
+    **inputs: str,
+) -> None:  # fmt: skip
+    """Apply a trained model to what you give it; without input, to the application's examples.
+
+    invoke predict --app speech --run latest FILE.wav ...
+    invoke predict --app language --prompt "Once upon" --set generate.temperature=0.7
+    invoke predict --app language --score FILE.txt
+    invoke predict --app recommend --history 50,181,258
+    invoke predict --app translation --run RUN --run RUN --file - < FILE.txt
+    """
+    from unroll import commands
+
+    def command() -> dict[str, Any]:
+        name = commands.one(app)
+        from unroll.commands import evaluate as command
+
+        if score:
+            return command.score(name, run or ["latest"], score, set_ or [])
+        given = [*inputs.values(), *(prompt or []), *(history or []), *_after_double_dash()]
+        return command.predict(name, run or ["latest"], given, file, set_ or [])
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["by", "where"],
+    help=_help(
+        "apps", metric="split/metric (default: the score on the test split)",
+        by="key to group runs by, or several as a,b (default: those that differ)",
+        baseline="value of the group to compare with (default: the default preset's)",
+        where="only runs with this key=value; may be repeated", equal="parameters or seconds: runs of equal cost",
+        confounded="compare although the groups differ in epochs, minutes or precision as well",
+        csv="comma-separated values", html="a page with pictures as well, which is logged",
+    ),
+)  # fmt: skip
+def compare(
+    _: Context, app: Given = None, metric: Given = None, by: Several = None, baseline: Given = None,
+    where: Several = None, equal: Given = None, csv: bool = False, html: bool = False, confounded: bool = False,
+    json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Which settings are better, and is it true? Means over seeds, differences with intervals and tests, costs.
+
+    invoke compare --app speech --by model.cell --baseline elman
+    invoke compare --app all --by model.cell --html
+    """
+    from unroll.commands import chosen, run
+
+    def command() -> dict[str, Any]:
+        names = chosen(app)
+        from unroll.commands.compare import Question, compare
+
+        keys = tuple(key.strip() for keys in by or [] for key in keys.split(","))
+        return compare(
+            names, Question(metric, keys, baseline, tuple(where or []), equal, confounded), as_csv=csv, html=html
+        )
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[],
+    help=_help(
+        "apps", "preset", cells="names as a,b,c; the others are compared with the first", seeds="of each cell",
+        jobs="trainings that run side by side", out="folder to write to (default: docs)",
+        share="of the epochs of each preset, for example 0.4 (default: all)",
+    ),
+)  # fmt: skip
+def results(
+    _: Context, app: str = "all", preset: Given = None, cells: str = "elman,lstm,gru,mingru", seeds: int = 3,
+    jobs: int = 1, share: float = 1.0, out: str = "docs", json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Train the same cells in every application and write docs/results.md; what is trained already is skipped.
+
+    invoke results --jobs 2
+    """
+    from unroll.commands import chosen, run
+
+    def command() -> dict[str, Any]:
+        names = chosen(app)
+        from pathlib import Path
+
+        from unroll.commands.results import results
+
+        words = _quoted(["invoke", *sys.argv[sys.argv.index("results") :]])
+        return results(names, preset, cells=cells, seeds=seeds, jobs=jobs, share=share, folder=Path(out), command=words)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["set_", "search"],
+    help=_help(
+        "app", "preset", "set", search="key=low..high, key=low..high:log or key=a,b,c; may be repeated",
+        trials="how many the study shall have in all (default: 20)",
+        study="its name; a study of that name is gone on with",
+    ),
+)  # fmt: skip
+def sweep(
+    _: Context, app: Given = None, preset: Given = None, set_: Several = None, search: Several = None,
+    trials: int = 20, study: str = "sweep", json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Search settings on the validation score with Optuna; hopeless trainings are ended early.
+
+    invoke sweep --app speech --search optimizer.lr=1e-4..1e-2:log --search model.hidden=64..256 --trials 20
+    """
+    from unroll import commands
+
+    def command() -> dict[str, Any]:
+        name = commands.one(app)
+        from unroll.commands.sweep import sweep
+
+        return sweep(name, preset, set_ or [], search or [], trials=trials, study_name=study)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help=_help("app", "run", alias="name that it gets in the registry (default: champion)"))
+def promote(
+    _: Context, app: Given = None, run: str = "latest", alias: str = "champion", json: bool = False,
+    debug: bool = False,
+) -> None:  # fmt: skip
+    """Register a run's model, evaluate it again from the registry, and make it the champion if it is as good.
+
+    invoke promote --app speech --run latest
+    """
+    from unroll import commands
+
+    def command() -> dict[str, Any]:
+        name = commands.one(app)
+        from unroll.commands.promote import promote
+
+        return promote(name, run, alias)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], iterable=["set_"],
+    help=_help(
+        "app", "run", "preset", "set", fix="try the first remedies, and report before and after", steps="of each try",
+        seeds="of each try", replay="look at the batch of a skipped step",
+        ruler="measure how far back cells carry information", cell="for --ruler: cells, a,b,c or all",
+        tasks="for --ruler: copy,adding,parity,flip-flop or all", longest="for --ruler: longest lag",
+    ),
+)  # fmt: skip
+def diagnose(
+    _: Context, app: Given = None, run: Given = None, preset: Given = None, set_: Several = None, fix: bool = False,
+    steps: int = 0, seeds: int = 5, replay: Given = None, ruler: bool = False, cell: str = "all", tasks: str = "all",
+    longest: int = 128, json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """The gradient through time of a trained or a fresh model: verdict, remedies, and a report with pictures.
+
+    invoke diagnose --app speech
+    invoke diagnose --app speech --run latest --fix
+    invoke diagnose --ruler --cell elman,lstm,gru
+    """
+    from unroll import commands
+
+    def command() -> dict[str, Any]:
+        if ruler:
+            from unroll.commands.ruler import ruler as rule
+
+            return rule(cell, tasks, steps=steps or 300, longest=longest)
+        name = commands.one(app)
+        from unroll.commands.diagnose import diagnose
+
+        return diagnose(name, run, preset, set_ or [], fix=fix, steps=steps or 200, seeds=seeds, replay=replay)
+
+    commands.run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help=_help())
+def doctor(_: Context, json: bool = False, debug: bool = False) -> None:
+    """Is all well here? Torch, threads, gradients of every cell, fast paths, disk, data, tracking store.
+
+    invoke doctor
+    """
+    from unroll.commands import run
+
+    def command() -> dict[str, Any]:
+        from unroll.commands.doctor import doctor
+
+        return doctor()
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help=_help())
+def apps(_: Context, json: bool = False, debug: bool = False) -> None:
+    """Applications with their sources and presets, and the cells, a line each."""
+    from unroll.commands import run
+
+    def command() -> dict[str, Any]:
+        from unroll.commands.new import listing
+
+        return listing()
+
+    run(command, as_json=json, debug=debug)
+
+
+NEW = {
+    "name": "lower-case letters, digits and underscores",
+    "path": "a folder for a package of its own, to be installed with pip (default: into this checkout)",
+}
+
+
+@task(positional=[], help=_help(**NEW, kind="classify, tag, generate, translate or recommend"))
+def new_app(
+    _: Context, name: Given = None, kind: Given = None, path: Given = None, json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Write a working application of your own, to change from there.
+
+    invoke new-app --name weather --kind classify
+    """
+    from unroll.commands import required, run
+
+    def command() -> dict[str, Any]:
+        wanted = required(name=name, kind=kind)
+        from unroll.commands.new import new_app
+
+        return new_app(**wanted, path=path)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help=_help(**NEW))
+def new_cell(_: Context, name: Given = None, path: Given = None, json: bool = False, debug: bool = False) -> None:
+    """Write a working recurrent cell of your own: about twenty lines of equations, then usable everywhere by its name.
+
+    invoke new-cell --name leaky
+    """
+    from unroll.commands import required, run
+
+    def command() -> dict[str, Any]:
+        wanted = required(name=name)
+        from unroll.commands.new import new_cell
+
+        return new_cell(**wanted, path=path)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
+def ui(_: Context, port: int = 5000) -> None:
+    """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
+    from unroll.commands import run
+
+    def command() -> dict[str, Any]:
+        from unroll.commands.ui import ui
+
+        ui(int(port))
+
+    run(command)
+
+
+@task
+def docs(c: Context) -> None:
+    """Build the documentation into site/; it needs no network, neither to build nor to read."""
+    # The theme announces its successor on every build.
+    c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
+    print("open site/index.html")
+
+
+@task(positional=[], help={"slow": "the quality checks on real data instead", "k": "only tests whose name matches"})
+def test(c: Context, slow: bool = False, k: str = "") -> None:
+    """Run the tests; after `--`, options for pytest."""
+    chosen = ["-m", "slow"] if slow else ["-n", str(os.cpu_count())]
+    words = ["python", "-m", "pytest", *chosen, *(["-k", k] if k else []), *_after_double_dash()]
+    # One thread each: two test processes with two threads each would fight over two cores.
+    c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
+
+
+@task(
+    positional=[],
+    help=_help(
+        only="training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
+        quick="tiny sizes: does it run?", threads="of everybody (default: as many as torch takes)",
+        seconds="for the rounds of each case (default: 4)", clock="wall, or processor (one thread, busy machine)",
+        out="folder to write to (default: benchmarks/results)",
+    ),
+)  # fmt: skip
+def bench(
+    _: Context, only: str = "", quick: bool = False, threads: int = 0, seconds: float = 0.0, clock: str = "wall",
+    out: str = "benchmarks/results", json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Measure recurrent networks side by side with torch.nn, onnxruntime and NumPy: tables, numbers and a picture.
+
+    invoke bench --only training,lengths --threads 2
+    """
+    from unroll.commands import run
+
+    def command() -> dict[str, Any]:
+        from benchmarks.recurrence import bench
+
+        return bench(only, quick=quick, threads=threads, seconds=seconds, clock=clock, out=out)
+
+    run(command, as_json=json, debug=debug)
+
+
+@task(help={"audit": "also ask for known vulnerabilities of the pinned versions, by pip-audit"})
+def lint(c: Context, audit: bool = False) -> None:
+    """Style, types and import contracts: what continuous integration runs."""
+    for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
+        c.run(command, pty=sys.stdout.isatty(), echo=True)
+    if audit:
+        from unroll.commands import run
+        from unroll.commands.audit import audit as ask
+
+        run(ask)
+
+
+def _after_double_dash() -> list[str]:
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def _quoted(words: list[str]) -> str:
+    import shlex
+
+    return shlex.join(words)

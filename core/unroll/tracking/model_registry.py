@@ -1,0 +1,82 @@
+"""The models of runs, and the registry of those that have a name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from unroll import tracking
+from unroll.errors import UserError
+from unroll.tracking import saved
+
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""what MLflow calls a model that the registry does not have"""
+
+
+def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
+    """The saved model of a run (`latest`, an id) or of the registry (`models:/name@alias`), as a local folder.
+
+    Raises:
+        UserError: there is no such run or model, or the run ended without one.
+    """
+    with tracking.store_errors():
+        if reference.startswith("models:/"):
+            return _registered(app, reference)
+    run = tracking.find(client, app, reference, lambda run: run.status == "FINISHED")
+    with tracking.store_errors():
+        return _downloaded(f"models:/{model_id(client, run)}")
+
+
+def model_id(client: MlflowClient, run: tracking.Logged) -> str:
+    """MLflow's id of the model that a run ended with. Raises UserError when there is none."""
+    with tracking.store_errors():
+        ready = [model for model in _models(client, run.id) if model.status == LoggedModelStatus.READY]
+    if not ready:
+        raise UserError(f"run {run.id[:8]} is {run.status} and holds no model; --resume it, or name another")
+    return str(max(ready, key=lambda model: model.creation_timestamp).model_id)
+
+
+def drop_unfinished(client: MlflowClient, run: str) -> None:
+    """Delete the models of a run that was killed while they were written: it is about to write another."""
+    with tracking.store_errors():
+        for model in _models(client, run):
+            if model.status != LoggedModelStatus.READY:
+                client.delete_logged_model(model.model_id)
+
+
+def _models(client: MlflowClient, run: str) -> Iterator[LoggedModel]:
+    """All that were begun in the run, linked to it or not, in no order."""
+    experiment, token = client.get_run(run).info.experiment_id, None
+    while True:
+        page = client.search_logged_models([experiment], f"source_run_id = '{run}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def register(client: MlflowClient, name: str, run: tracking.Logged) -> str:
+    """Put a run's model into the registry under `name`; the number of its version there."""
+    model = model_id(client, run)
+    with tracking.store_errors():
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        return str(client.create_model_version(name, f"models:/{model}", run.id, model_id=model).version)
+
+
+def _registered(app: str, reference: str) -> Path:
+    try:
+        return _downloaded(reference)
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--run {reference}: {reason}; register one: invoke promote --app {app} --run latest") from None
+
+
+def _downloaded(uri: str) -> Path:
+    [found] = Path(mlflow.artifacts.download_artifacts(uri)).glob(f"data/*/{saved.DESCRIPTION}")
+    return found.parent

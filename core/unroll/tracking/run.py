@@ -1,0 +1,392 @@
+"""Runs in MLflow: one experiment per application, and the truth about how each run ended.
+
+The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Metrics go out in batches, never one call a
+step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
+"""
+
+import json
+import math
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param, ViewType
+from mlflow.entities import Run as MlflowRun
+from mlflow.models import ModelSignature
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, Schema
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
+
+from unroll.app import App, Report
+from unroll.config import Config, flat
+from unroll.data.files import disk_full
+from unroll.drawing.style import pngs
+from unroll.errors import UserError
+from unroll.tracking.code import code_digest, commit, device, machine
+from unroll.tracking.example_table import write_records
+from unroll.tracking.store import LOCK_SECONDS as LOCK_SECONDS
+from unroll.tracking.store import active_experiment, no_garbage_collection, restoring
+from unroll.tracking.store import connect as connect
+from unroll.tracking.store import experiment as experiment
+from unroll.tracking.store import store_errors as store_errors
+from unroll.tracking.store import uri as uri
+from unroll.tracking.store import where as where
+from unroll.training.loop import Position
+
+_MONITOR: Any = SystemMetricsMonitor
+_as_path: Any = local_file_uri_to_path
+_is_local: Any = is_local_uri
+FLUSH_SECONDS = 5.0
+FLUSH_METRICS = 1000  # MLflow takes no more in one call
+PAGE = 500
+"""runs that are asked for at once"""
+MOST_POINTS = 10_000_000
+"""of all curves together"""
+PRUNED = "unroll.pruned"
+"""tag of a run that a search ended early: why"""
+THEN = ", then "
+RESUMED = "code.resumed"
+"""tag of a run that went on with other code than it began with: the digests of that, with spaces between"""
+SWEEP = "unroll.sweep"
+"""tag of a run that is no training, but the parent of some"""
+
+
+def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Mapping[str, str] | None = None) -> str:
+    """The id of a new run of `app`, with its whole configuration, data digest, score, commit and code."""
+    with store_errors():
+        tags = {**_tags(app, digest), **_circumstances(app, config), **(tags or {})}
+        id = str(client.create_run(experiment(client, app.name), tags=tags).info.run_id)
+        try:
+            client.log_batch(id, params=[Param(key, str(value)) for key, value in flat(config).items()])
+            client.log_text(id, config.model_dump_json(indent=2), "config.json")
+        except BaseException:
+            client.set_terminated(id, "FAILED")
+            raise
+    return id
+
+
+class Run:
+    """One run, under way, new or resumed. An `Observer` of the training loop.
+
+    Args:
+        client: from `connect`.
+        id: MLflow's run id.
+        system_metrics: whether processor, memory, disk and network are sampled in the background.
+    """
+
+    def __init__(self, client: MlflowClient, id: str, system_metrics: bool = True) -> None:
+        self.client, self.id = client, id
+        self._buffer: list[Metric] = []
+        self._sent = time.monotonic()
+        # A thread of its own: training does not wait for the disk.
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        with store_errors():
+            client.update_run(id, status="RUNNING")
+            stored = client.get_run(id)
+            self._now, self._began = max(time.time(), stored.info.start_time / 1000), time.monotonic()
+            # What a resumed run does again it has logged already.
+            self._known = {key: _last_step(client, id, key) for key in stored.data.metrics}
+        self._artifacts = _local(stored.info.artifact_uri)
+        # The monitor's constructor and methods carry no types.
+        self._monitor: Any = _MONITOR(id, resume_logging=True) if system_metrics else None
+        if self._monitor:
+            self._monitor.start()
+
+    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
+        """Observer: buffers the numbers of a step."""
+        self.log(metrics, at.step)
+
+    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
+        """Observer: numbers of an evaluation, by optimiser step, with the epoch beside them."""
+        self.log({**metrics, "epoch": at.epoch, "seconds": at.seconds}, at.step)
+
+    def saving(self) -> None:
+        """Observer: what a checkpoint will cover is in the store before it."""
+        self.flush()
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Buffer metrics; they reach the store within seconds, in one call for many."""
+        now = self._clock()
+        named = ((_stored(name), float(value)) for name, value in metrics.items())
+        self._buffer += [Metric(k, v, now, step) for k, v in named if step > self._known.get(k, -1)]
+        if len(self._buffer) >= FLUSH_METRICS or time.monotonic() - self._sent > FLUSH_SECONDS:
+            self._send()
+
+    def flush(self) -> None:
+        """Write the buffered metrics to the store, and wait until they are there."""
+        self._send()
+        self._wait()
+
+    def _send(self) -> None:
+        """Hand the buffer to the writer. Raises what writing the one before it met."""
+        self._wait()
+        self._writing = self._writer.submit(self._write, self._buffer)
+        self._buffer, self._sent = [], time.monotonic()
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _write(self, metrics: Sequence[Metric]) -> None:
+        with store_errors(), no_garbage_collection():
+            for first in range(0, len(metrics), FLUSH_METRICS):
+                self.client.log_batch(self.id, metrics=metrics[first : first + FLUSH_METRICS])
+
+    def report(self, split: str, report: Report, step: int) -> None:
+        """Metrics of a split under `split/name`, its signature as a tag, and one row per example as Parquet."""
+        self.log({f"{split}/{name}": value for name, value in report.metrics.items()}, step)
+        with self._writing_artifacts(), tempfile.TemporaryDirectory() as folder:
+            self.client.set_tag(self.id, f"signature.{split}", report.signature)
+            means = {name: asdict(mean) for name, mean in report.means.items()}
+            self.client.set_tag(self.id, f"means.{split}", json.dumps(means))
+            self.client.log_artifact(self.id, str(write_records(report.records, Path(folder), split)), "records")
+
+    def figures(self, figures: Mapping[str, Figure]) -> None:
+        """Pictures by name, as PNG under `figures/`; one that cannot be drawn is left out, with a note."""
+        with self._writing_artifacts(), tempfile.TemporaryDirectory() as folder:
+            for name, content in pngs(figures).items():
+                path = Path(folder, f"{name}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.client.log_artifacts(self.id, folder, "figures")
+
+    def model(self, folder: Path) -> None:
+        """A saved model (see `unroll.tracking.saved`) as MLflow's own LoggedModel behind a pyfunc."""
+        signature = ModelSignature(Schema([ColSpec("string", "input")]), Schema([ColSpec("string", "output")]))
+        with (
+            self._writing_artifacts(),
+            _no_example_warning(),
+            mlflow.start_run(run_id=self.id, log_system_metrics=False),
+        ):
+            mlflow.pyfunc.log_model(
+                name="model", loader_module="unroll.tracking.saved", data_path=str(folder), signature=signature,
+                pip_requirements=["unroll"],
+            )  # fmt: skip
+
+    def tag(self, name: str, value: str) -> None:
+        """A word about the run that is no setting and no number."""
+        with store_errors():
+            self.client.set_tag(self.id, name, value)
+
+    def pruned(self, reason: str) -> None:
+        """End the run as KILLED, with a tag that says by whom: a search, which had seen enough."""
+        self.tag(PRUNED, reason)
+        self.finish("KILLED")
+
+    def resumed(self, app: App, config: Config) -> bool:
+        """Tags say with what else the run went on: code, device, machine. Whether the code is another one."""
+        with store_errors():
+            tags = self.client.get_run(self.id).data.tags
+        now = _circumstances(app, config)
+        for name in ("device", "machine"):
+            if now[name] not in tags.get(name, "").split(THEN):
+                self.tag(name, THEN.join([tags.get(name, "unknown"), now[name]]))
+        code, others = now["code.digest"], tags.get(RESUMED, "").split()
+        if code not in (tags.get("code.digest"), *others):
+            self.tag(RESUMED, " ".join([*others, code]))
+        return code != tags.get("code.digest")
+
+    @contextmanager
+    def _writing_artifacts(self) -> Iterator[None]:
+        """Files are written elsewhere than the numbers, and their disk may be full when the store's is not."""
+        temporary = Path(tempfile.gettempdir())
+        with store_errors(), disk_full(self._artifacts or temporary, temporary):
+            yield
+
+    def finish(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED; what is buffered is written first."""
+        if self._monitor:
+            self._monitor.finish()
+        try:
+            self.flush()
+        finally:
+            self._writer.shutdown()
+            with store_errors():
+                self.client.set_terminated(self.id, status, self._clock())
+
+    def _clock(self) -> int:
+        """Milliseconds since 1970; a clock that is set back meanwhile makes no run end before it began."""
+        return int(1000 * (self._now + time.monotonic() - self._began))
+
+
+def publish(client: MlflowClient, topic: str, file: Path, tags: Mapping[str, str]) -> str:
+    """Keep a file that is about several runs, as a run of the experiment of this topic. Returns its id."""
+    with store_errors():
+        id = str(client.create_run(experiment(client, topic), tags=dict(tags)).info.run_id)
+        client.log_artifact(id, str(file))
+        client.set_terminated(id, "FINISHED")
+    return id
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A run as it stands in the store."""
+
+    id: str
+    name: str
+    status: str
+    started: float
+    """seconds since 1970"""
+    seconds: float | None
+    """from start to end; None while it is under way"""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    artifacts: str = ""
+    """where its files are, as a URI"""
+
+
+def runs(client: MlflowClient, app: str) -> list[Logged]:
+    """The trainings of an application, newest first; none when it never ran."""
+    with store_errors(), no_garbage_collection():
+        own = active_experiment(client, app)
+        if own is None:
+            return []
+        found: list[MlflowRun] = []
+        token: str | None = ""
+        while token is not None:
+            page = client.search_runs(
+                [own.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
+            )
+            found += page
+            token = page.token or None
+    return [_logged(run) for run in found if SWEEP not in run.data.tags]
+
+
+def made_by(run: Logged) -> set[str]:
+    """Digests of the code that a run was trained by: the one that it began with, and others that it went on with."""
+    return {run.tags.get("code.digest", ""), *run.tags.get(RESUMED, "").split()}
+
+
+def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
+    """The records of a run's evaluation of `split` as a local file; None where it has none."""
+    name, place = f"records/{split}.parquet", _local(run.artifacts)
+    if place:
+        return place / name if (place / name).is_file() else None
+    with store_errors():
+        if name not in [item.path for item in client.list_artifacts(run.id, "records")]:
+            return None
+        return Path(client.download_artifacts(run.id, name))
+
+
+def _local(uri: str) -> Path | None:
+    """The folder that a URI means, or a path, of which MLflow reads some as URIs; None on another machine."""
+    return Path(_as_path(uri)) if _is_local(uri) else None
+
+
+Curve = dict[int, float]
+"""step -> value"""
+
+
+def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[str, Curve]:
+    """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
+    ids = [run.id for run in runs if metric in run.metrics]
+    found: dict[str, Curve] = {id: {} for id in ids}
+    bulk: Any = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
+    with store_errors(), no_garbage_collection():
+        if bulk is None:
+            return {id: {p.step: p.value for p in client.get_metric_history(id, _stored(metric))} for id in ids}
+        for first in range(0, len(ids), PAGE):
+            for one in bulk(ids[first : first + PAGE], _stored(metric), MOST_POINTS):
+                found[one.run_id][one.step] = one.value
+    return found
+
+
+def find(
+    client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool], checkpoints: Path | None = None
+) -> Logged:
+    """The run named by `latest`, an id, or the beginning of one.
+
+    Args:
+        app: name of the application.
+        reference: what the user typed.
+        latest: which runs count for `latest`.
+        checkpoints: the folder that these have their checkpoints in, where that is asked for.
+
+    Raises:
+        UserError: there is none, or more than one. Says where it was looked for, and how one that was deleted comes
+            back.
+    """
+    candidates = runs(client, app)
+    if reference == "latest":
+        fitting = [run for run in candidates if latest(run)][:1]
+    else:
+        fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
+    if len(fitting) != 1:
+        known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
+        what = "more than one run begins so" if fitting else _missing(client, app, reference)
+        place = f"{where()}, checkpoints in {checkpoints.absolute()}" if checkpoints else where()
+        raise UserError(f"run {reference}: {what}, of {app} in {place}; newest runs: {known}")
+    return fitting[0]
+
+
+def _missing(client: MlflowClient, app: str, reference: str) -> str:
+    """Why a run is not there: somebody may have deleted it."""
+    with store_errors():
+        own = active_experiment(client, app)
+        gone = client.search_runs([own.experiment_id], run_view_type=ViewType.DELETED_ONLY) if own else []
+    for run in gone:
+        if run.info.run_id.startswith(reference) or run.info.run_name == reference:
+            return f"was deleted; {restoring('run', run.info.run_id)}"
+    return "no such run"
+
+
+def _logged(run: MlflowRun) -> Logged:
+    info, data = run.info, run.data
+    seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
+    return Logged(
+        info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
+        dict(data.params), {_spoken(name): _as_logged(value) for name, value in data.metrics.items()}, dict(data.tags),
+        info.artifact_uri,
+    )  # fmt: skip
+
+
+def _stored(metric: str) -> str:
+    """MLflow's names have no "@": recall@20 is stored as recall:20."""
+    return metric.replace("@", ":")
+
+
+def _spoken(metric: str) -> str:
+    return metric.replace(":", "@")
+
+
+def _as_logged(value: float) -> float:
+    """MLflow's databases hold the largest numbers that there are in place of infinity."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+
+
+def _tags(app: App, digest: str) -> dict[str, str]:
+    source = {"mlflow.source.name": f"unroll train --app {app.name}", "mlflow.source.type": "LOCAL"}
+    return {
+        "app": app.name, "data.digest": digest, "mlflow.note.content": app.about,
+        "score": app.score.name, "score.mode": app.score.mode, **source, **commit(),
+    }  # fmt: skip
+
+
+def _circumstances(app: App, config: Config) -> dict[str, str]:
+    return {"code.digest": code_digest(app.name), "device": device(config.train.device), "machine": machine()}
+
+
+def _last_step(client: MlflowClient, id: str, key: str) -> int:
+    return max((metric.step for metric in client.get_metric_history(id, key)), default=-1)
+
+
+@contextmanager
+def _no_example_warning() -> Iterator[None]:
+    """An example would make MLflow run the model once more while logging; the signature is stated instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example.*")
+        yield

@@ -1,0 +1,192 @@
+"""Checkpoints: any nesting of tensors and plain values in one safetensors file, nothing pickled.
+
+The tensors are the file's payload; the tree around them is JSON in its header, with a digest over both. A file is
+written to a temporary name, flushed and renamed, so that a reader sees the old one or the new one, never a half.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from unroll.data.files import atomic_write, sync_folder, writing
+from unroll.errors import UserError
+
+FORMAT = "unroll.checkpoint.2"
+
+
+def save(path: Path, tree: Any) -> None:
+    """Write `tree` to `path`, replacing it in one step.
+
+    Args:
+        path: the file; its folder exists.
+        tree: dicts (keys: text or integers), lists and tuples of tensors, NumPy arrays, numbers, text, bytes, None.
+
+    Raises:
+        TypeError: names the place of a value that is none of these.
+        UserError: the disk is full or the folder cannot be written to.
+    """
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_encode(tree, tensors, "tree"))
+    metadata = {"format": FORMAT, "tree": header, "digest": _digest(header, tensors)}
+    atomic_write(path, to_bytes(tensors, metadata))
+
+
+def load(path: Path, *keys: str) -> Any:
+    """The tree that was saved at `path`, which has something under each of `keys`; tensors come to the CPU.
+
+    Raises:
+        UserError: the file is missing, truncated, corrupt or not a checkpoint, or the tree is not what is wanted.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such checkpoint") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or not a checkpoint ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: not a checkpoint of this version ({FORMAT})")
+    header = metadata.get("tree", "")
+    if metadata.get("digest") != _digest(header, tensors):
+        raise UserError(f"{path}: corrupt: its digest does not match its content")
+    try:
+        tree = _decode(json.loads(header), tensors)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: malformed: its tree cannot be read ({type(error).__name__}: {error})") from None
+    if keys and not (isinstance(tree, dict) and all(tree.get(key) is not None for key in keys)):
+        raise UserError(f"{path}: malformed: a tree with {', '.join(keys)} is wanted here")
+    return tree
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        if tensors[name].numel():
+            digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _encode(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
+    """JSON for `value`; what JSON cannot hold becomes a one-key dict that starts with "$"."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor | np.ndarray):
+        return {("$tensor" if isinstance(value, Tensor) else "$array"): _keep(value, tensors)}
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    if isinstance(value, list | tuple):
+        items = [_encode(item, tensors, f"{place}[{i}]") for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"$tuple": items}
+    if isinstance(value, Mapping):
+        return {"$dict": [[_key(key, place), _encode(v, tensors, f"{place}.{key}")] for key, v in value.items()]}
+    raise TypeError(f"{place}: a checkpoint cannot hold a {type(value).__name__}; give it plain values and tensors")
+
+
+def _keep(value: Tensor | np.ndarray[Any, Any], tensors: dict[str, Tensor]) -> str:
+    tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(value.copy())
+    name = str(len(tensors))
+    # A copy: safetensors refuses tensors that share memory, as tied weights do.
+    tensors[name] = tensor.to("cpu", copy=True).contiguous()
+    return name
+
+
+def _key(key: Any, place: str) -> str | int:
+    if isinstance(key, str | int):
+        return key
+    raise TypeError(f"{place}: a checkpoint's keys are text or integers, not {type(key).__name__}")
+
+
+def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, content)] = value.items()
+    match kind:
+        case "$tensor":
+            return tensors[content]
+        case "$array":
+            return tensors[content].numpy()
+        case "$bytes":
+            return bytes.fromhex(content)
+        case "$tuple":
+            return tuple(_decode(item, tensors) for item in content)
+        case _:
+            return {key: _decode(item, tensors) for key, item in content}
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two, to resume from, and the best weights.
+
+    Args:
+        folder: made when it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = folder / "last.safetensors"
+        self.previous = folder / "previous.safetensors"
+        self.best = folder / "best.safetensors"
+        self._new = folder / "new.safetensors"
+
+    def save(self, tree: Any) -> None:
+        """Make `tree` the last checkpoint; the one that was the last stays as the one before.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written to; the checkpoints are as they were.
+        """
+        self._tidy()
+        save(self._new, tree)
+        self._shift()
+
+    def save_best(self, tree: Any) -> None:
+        """Keep the best weights so far. Raises UserError as `save`."""
+        self._tidy()
+        save(self.best, tree)
+
+    def exist(self) -> bool:
+        """Whether there is one to resume from, whole or not."""
+        return any(path.exists() for path in (self._new, self.last, self.previous))
+
+    def newest(self, *keys: str) -> tuple[Path, Any, str | None]:
+        """(path, tree, warning) of the newest checkpoint that is whole and has these keys; others are named.
+
+        Raises:
+            UserError: there is none.
+        """
+        self._tidy()
+        problems: list[str] = []
+        for path in (self.last, self.previous):
+            try:
+                return path, load(path, *keys), (f"{problems[0]}; using {path.name}" if problems else None)
+            except UserError as error:
+                problems.append(str(error))
+        raise UserError(f"{self.folder}: no checkpoint to resume from ({'; '.join(problems)})")
+
+    def _tidy(self) -> None:
+        """Make the folder, and do what a killed process left undone. The run's lock keeps others out."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp"):
+                leftover.unlink()
+        if self._new.exists():  # it is whole: that name is given when everything is written
+            self._shift()
+
+    def _shift(self) -> None:
+        with writing(self.last):
+            if self.last.exists():
+                self.last.replace(self.previous)
+            self._new.replace(self.last)
+            sync_folder(self.folder)

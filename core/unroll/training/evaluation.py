@@ -1,0 +1,71 @@
+"""Evaluating a model on a split, without leaving a trace in the training that goes on around it."""
+
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import nn
+
+from unroll.app import App, Data, Report
+from unroll.errors import UserError
+
+
+def evaluate(app: App, model: nn.Module, batches: Iterable[Any]) -> Report:
+    """`app.evaluate` in eval mode, without gradients, on the model's device; random states and modes are as before.
+
+    Raises:
+        UserError: the report lacks the application's score.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    with isolated_randomness(), torch.no_grad():
+        model.eval()
+        try:
+            report = app.evaluate(model, (move_data_to_device(batch, device) for batch in batches))
+        finally:
+            model.train(training)
+    if app.score.name not in report.metrics:
+        raise UserError(f"{app.name}: evaluate gives {sorted(report.metrics)}, but the score is {app.score.name!r}")
+    return report
+
+
+def signature(report: Report, split: str, data: Data) -> str:
+    """All that a figure depends on but the model: how it was computed, on which split of which data, split by what."""
+    return f"{report.signature}|split:{split}, {data.split}|data:{data.digest[:12]}"
+
+
+def parts(signature: str) -> tuple[str, str]:
+    """What `signature` says: (how the metric was computed, the rule of the split); empty where it does not say so."""
+    way, _, rest = signature.partition("|split:")
+    return way, rest.rpartition("|data:")[0].partition(", ")[2]
+
+
+@contextmanager
+def isolated_randomness() -> Iterator[None]:
+    """Whatever draws random numbers inside does not change what is drawn after."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        restore_random_states(states)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of all random generators that training may draw from, as a checkpoint can hold them."""
+    states = {"python": random.getstate(), "numpy": np.random.get_state(legacy=False), "torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Set all random generators to what `random_states` returned."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

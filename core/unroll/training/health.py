@@ -1,0 +1,188 @@
+"""Steps that must not be taken: a loss or a gradient that is not finite, a spike of the loss.
+
+Such a batch is saved for replay and its step skipped, so that the weights stay sound; after `train.bad_steps` of them
+in a row the run stops with a verdict instead of with NaN in its weights.
+"""
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from unroll.app import App
+from unroll.config import Config
+from unroll.diagnosis.probe import probe
+from unroll.diagnosis.verdict import judge, worst
+from unroll.errors import UserError
+from unroll.training.checkpoint import load, save
+
+KEPT = 10
+"""bad batches that a run saves"""
+RECENT = 100
+"""losses whose median a spike is measured by; none is called before a fifth of them are there"""
+
+
+class Health:
+    """What the loop asks before each optimiser step.
+
+    Args:
+        app, config: of the run.
+        folder: of the run; bad batches go to `skipped/` in it.
+    """
+
+    def __init__(self, app: App, config: Config, folder: Path) -> None:
+        self.app, self.config, self.folder = app, config, folder / "skipped"
+        self.losses: deque[float] = deque(maxlen=RECENT)
+        self.taken = self.clipped = self.skipped = self.in_a_row = 0
+        self.problem = ""
+        self.good: tuple[Any, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint: a resumed run decides as the undisturbed one would."""
+        counts = {name: getattr(self, name) for name in ("taken", "clipped", "skipped", "in_a_row")}
+        return {"losses": list(self.losses), **counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.losses.extend(state["losses"])
+        for name in ("taken", "clipped", "skipped", "in_a_row"):
+            setattr(self, name, state[name])
+
+    def look(self, loss: Tensor) -> bool:
+        """Whether the loss of a batch is sound. Called for every batch, also of an accumulated step."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            self.problem = f"the loss is {value}"
+        elif self._spikes(value):
+            self.problem = f"the loss is {value:.4g}, {value / statistics.median(self.losses):.3g} times its median"
+        else:
+            self.losses.append(value)
+            return True
+        return False
+
+    def allows(self, norm: Tensor) -> bool:
+        """Whether the step with a gradient of this norm, before clipping, is to be taken."""
+        size = float(norm)
+        # With 16-bit floats the loss scale is found by overflowing now and then: the scaler skips those steps itself.
+        if not self.problem and not math.isfinite(size) and self.config.train.precision != "16-mixed":
+            self.problem = f"the gradient's norm is {size}"
+        if self.problem:
+            return False
+        self.taken += 1
+        self.clipped += bool(self.config.optimizer.clip and size > self.config.optimizer.clip)
+        return True
+
+    def numbers(self, norm: float) -> dict[str, float]:
+        """To track after a step that was taken."""
+        after = min(norm, self.config.optimizer.clip or math.inf)
+        numbers = {"train/gradient_norm_clipped": after, "train/clipped_share": self.clipped / max(self.taken, 1)}
+        return {**numbers, "train/skipped_steps": self.skipped} if self.skipped else numbers
+
+    def took(self, batch: Any, carried: Any) -> None:
+        """A step was taken with this batch."""
+        self.good, self.in_a_row = (batch, carried), 0
+
+    def skip(self, model: nn.Module, batch: Any, carried: Any, step: int) -> str:
+        """A step was not taken: saves the batch, and says so.
+
+        Raises:
+            UserError: it was one too many, with the verdict.
+        """
+        problem, self.problem = self.problem, ""
+        self.skipped += 1
+        self.in_a_row += 1
+        saved = self._save(model, batch, carried, step, problem)
+        if self.in_a_row >= self.config.train.bad_steps:
+            row = f", the last of {self.in_a_row} in a row" if self.in_a_row > 1 else ""
+            raise UserError(f"{problem} at step {step}{row}; {self._advice(model, batch)}{saved}")
+        return f"{problem} at step {step}, which is skipped{saved}"
+
+    def check_any(self) -> None:
+        """Raise UserError where a whole training took no step at all."""
+        if self.skipped and not self.taken:
+            raise UserError(f"all {self.skipped} steps were skipped; the batches are in {self.folder}")
+
+    def _spikes(self, value: float) -> bool:
+        factor = self.config.train.spike
+        if not factor or len(self.losses) < RECENT // 5:
+            return False
+        usual = statistics.median(self.losses)
+        return usual > 0 and value > factor * usual
+
+    def _save(self, model: nn.Module, batch: Any, carried: Any, step: int, problem: str) -> str:
+        if self.skipped > KEPT:
+            return ""
+        path = self.folder / f"step-{step}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            weights = model.state_dict()
+            save(path, {"step": step, "problem": problem, "batch": batch, "carried": carried, "weights": weights})
+        except TypeError as error:
+            return f" (its batch cannot be saved: {error})"
+        return f" (replay: invoke diagnose --app {self.app.name} --replay {path})"
+
+    def _advice(self, model: nn.Module, batch: Any) -> str:
+        where = next((place for place, tensor in tensors(batch) if not bool(tensor.isfinite().all())), None)
+        if where is not None:
+            return f"the batch itself holds values that are not finite, at {where}: look at the data"
+        now = self.config.optimizer
+        lower = f"lower optimizer.lr (now {now.lr:g}) or optimizer.clip (now {now.clip:g})"
+        return f"{self._verdict(model)}{lower}"
+
+    def _verdict(self, model: nn.Module) -> str:
+        """Of the last batch with which all was well."""
+        if self.good is None:
+            return ""
+        try:
+            found = worst([judge(network) for network in probe(self.app, model, *self.good)])
+        except UserError:  # nothing recurrent in it, or not finite any more
+            return ""
+        return f"verdict {found.kind}: {found.because[0]}; "
+
+
+def replay(path: Path, model: nn.Module, like: Any) -> tuple[Any, Any]:
+    """The (batch, carried state) that a skipped step saved; its weights go into the model.
+
+    Args:
+        path: written by a run.
+        model: of the same configuration.
+        like: any batch of the application, for the types of its tuples.
+
+    Raises:
+        UserError: the file is damaged or of another model.
+    """
+    tree = load(path, "batch", "weights")
+    try:
+        model.load_state_dict(tree["weights"])
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"{path}: of another model ({str(error).splitlines()[0]}); give its run with --run") from None
+    return _typed(tree["batch"], like), tree.get("carried")
+
+
+def tensors(batch: Any, place: str = "batch") -> Iterator[tuple[str, Tensor]]:
+    """(place, floating point tensor) for all in a batch."""
+    if isinstance(batch, Tensor):
+        if batch.is_floating_point():
+            yield place, batch
+    elif isinstance(batch, Mapping):
+        for key, value in batch.items():
+            yield from tensors(value, f"{place}.{key}")
+    elif isinstance(batch, list | tuple):
+        names = getattr(batch, "_fields", range(len(batch)))
+        for name, value in zip(names, batch, strict=True):
+            yield from tensors(value, f"{place}.{name}" if isinstance(name, str) else f"{place}[{name}]")
+
+
+def _typed(value: Any, like: Any) -> Any:
+    """The value with named tuples where `like` has them."""
+    if hasattr(like, "_fields") and isinstance(value, tuple) and len(value) == len(like):
+        return type(like)(*(_typed(a, b) for a, b in zip(value, like, strict=True)))
+    if isinstance(like, tuple | list) and isinstance(value, type(like)) and len(value) == len(like):
+        return type(like)(_typed(a, b) for a, b in zip(value, like, strict=True))
+    if isinstance(like, Mapping) and isinstance(value, Mapping):
+        return {key: _typed(item, like.get(key)) for key, item in value.items()}
+    return value

@@ -1,0 +1,54 @@
+"""What the training loop tells, to whom, and how it ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from unroll.training.costs import Costs
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the training stands."""
+
+    step: int
+    """optimiser steps done"""
+    epoch: int
+    """epochs done, or the one under way while inside it (counted from 1)"""
+    epochs: int
+    """epochs wanted; 0: as many as there is time for"""
+    share: float
+    """share of the whole training that is done, 0 to 1"""
+    seconds: float
+    """training time so far, evaluations and earlier sessions of this run included"""
+
+
+class Observer(Protocol):
+    """Whoever wants to know: the tracking, the progress line."""
+
+    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
+        """After each optimiser step. `size`: amount of data in `App.unit`."""
+
+    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
+        """After each evaluation on the validation split."""
+
+    def saving(self) -> None:
+        """Just before each checkpoint: what was observed up to here will not come again on a resume from it."""
+
+
+class Pruned(Exception):  # noqa: N818  (it is no error)
+    """Raised by an observer: this training is not worth going on with."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training ended."""
+
+    position: Position
+    stopped: str
+    """"epochs", "minutes" or "patience": the limit that ended it"""
+    best: float | None
+    """best validation score"""
+    best_epoch: int
+    costs: Costs
+    """of all its sessions"""

@@ -1,0 +1,126 @@
+"""Initialisations by name give what they promise, cell by cell."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unroll.recurrence import CELLS, Recurrent
+from unroll.recurrence.cell import Cell
+from unroll.recurrence.init import INITIALISERS, initialise
+from unroll.recurrence.registry import make_cell
+
+REMEMBERING = ["lstm", "gru", "layernorm-lstm", "layernorm-gru", "mgu", "ligru", "slstm", "indrnn", "minlstm", "mingru"]
+SQUARE = ["elman", "lstm", "gru", "layernorm-lstm", "layernorm-gru", "mgu", "ligru", "slstm"]
+
+
+@pytest.mark.parametrize("name", SQUARE)
+def test_orthogonal_gate_by_gate(name: str) -> None:
+    cell = make_cell(name, 3, 6)
+    initialise(cell, "orthogonal")
+    for block in cell.weight_hh.split(6):
+        torch.testing.assert_close(block @ block.T, torch.eye(6), atol=1e-5, rtol=0)
+
+
+def test_a_gain_after_the_colon() -> None:
+    cell = make_cell("elman", 3, 6)
+    initialise(cell, "orthogonal:0.5")
+    torch.testing.assert_close(torch.linalg.svdvals(cell.weight_hh), torch.full((6,), 0.5))
+
+
+def test_irnn_copies_its_state() -> None:
+    network = Recurrent("elman", 3, 6, f="relu", init="identity")
+    before = torch.rand(1, 2, 6)
+    assert torch.equal(network(torch.zeros(50, 2, 3), (before,))[1][0], before)
+
+
+def kept(cell: Cell) -> Tensor:
+    """d h_1 / d h_0 (or c) of each unit on the path that bypasses the weights: how much of its memory a unit keeps."""
+    for name in cell.recurrent_weights:
+        weight = getattr(cell, name, None)
+        if weight is not None and weight.dim() > 1:
+            torch.nn.init.zeros_(weight)
+    names = list(cell.state_shapes)
+    memory = names.index("cell") if "cell" in names else 0
+    state = list(cell.initial(1))
+    if "stabiliser" in names:
+        state[names.index("stabiliser")] *= 0
+    state[memory] = torch.full_like(state[memory], 0.5).requires_grad_()
+    _, after = cell(torch.zeros(1, cell.input_size), tuple(state))
+    change = torch.autograd.grad(after[memory].sum(), state[memory])[0][0]
+    return change * torch.exp(after[-1][0]) if "stabiliser" in names else change
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "layernorm-lstm", "layernorm-gru", "mgu", "ligru", "slstm", "indrnn"])
+@pytest.mark.parametrize("bias", [0.5, 3.0])
+def test_forget_bias_keeps_that_share(name: str, bias: float) -> None:
+    torch.manual_seed(0)
+    cell = make_cell(name, 3, 6)
+    for weight in ("weight_ih", "bias", "bias_ih", "bias_hh"):
+        if getattr(cell, weight, None) is not None:
+            torch.nn.init.constant_(getattr(cell, weight), 0.3 if name == "indrnn" else 0.0)
+    initialise(cell, f"forget:{bias}")
+    share = kept(cell)
+    torch.testing.assert_close(share, torch.full_like(share, torch.tensor(bias).sigmoid().item()))
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_every_cell_with_a_memory_takes_chrono(name: str) -> None:
+    torch.manual_seed(0)
+    cell = make_cell(name, 3, 500)
+    before = [p.detach().clone() for p in cell.parameters()]
+    initialise(cell, "chrono:100")
+    assert any(not torch.equal(a, b) for a, b in zip(before, cell.parameters(), strict=True))
+
+
+def test_chrono_spans_the_time_scales() -> None:
+    torch.manual_seed(0)
+    cell = make_cell("lstm", 3, 5000)
+    initialise(cell, "chrono:50")
+    write, forget, *_ = (cell.bias_ih + cell.bias_hh).chunk(4)
+    times = 1 / (1 - forget.sigmoid())
+    assert times.min() >= 1.9
+    assert times.max() <= 50.1
+    assert abs(times.mean() - 26) < 1
+    torch.testing.assert_close(write, -forget)
+
+
+def test_several_in_order_and_functions_too() -> None:
+    seen: list[Cell] = []
+    network = Recurrent("lstm", 3, 4, 2, bidirectional=True, init=("orthogonal", "forget", seen.append))
+    assert seen == list(network.cells)
+    for cell in network.cells:
+        assert torch.equal((cell.bias_ih + cell.bias_hh)[4:8], torch.ones(4))
+
+
+def test_seeds_decide() -> None:
+    def weights(name: str) -> list[Tensor]:
+        torch.manual_seed(3)
+        return list(Recurrent("lstm", 3, 4, init=name).parameters())
+
+    for name in INITIALISERS:
+        assert all(torch.equal(a, b) for a, b in zip(weights(name), weights(name), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "init", "message"),
+    [
+        ("lstm", {}, "orthogonl", "init must be one of orthogonal, identity, forget, chrono or name:number"),
+        ("lstm", {}, "chrono:long", "init 'chrono:long': 'long' is not a number"),
+        ("lstm", {}, "chrono:2", "more than 2 steps, got 2"),
+        ("elman", {}, "forget", "ElmanCell has no gate that keeps its memory"),
+        ("indrnn", {}, "orthogonal", "IndRNNCell has no recurrent weight matrix"),
+        ("lstm", {"bias": False}, "forget", "needs a cell with bias=True"),
+    ],
+)
+def test_what_cannot_be_initialised_is_named(cell: str, options: dict[str, Any], init: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        initialise(make_cell(cell, 3, 4, **options), init)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_fresh_weights_are_finite_and_not_all_alike(name: str) -> None:
+    cell = make_cell(name, 4, 4)
+    assert all(p.isfinite().all() for p in cell.parameters())
+    assert any(p.unique().numel() > 1 for p in cell.parameters())

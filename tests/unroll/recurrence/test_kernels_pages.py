@@ -1,0 +1,67 @@
+"""C reads nothing behind its operands and writes nothing behind its results: each ends where memory ends."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import unroll
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.linear import Side, outer, product
+
+pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
+WAYS = (False, True) if native.missing() is None and native.base().has_bfloat16() else (False,)
+
+
+def at_the_end(tensor: Tensor) -> Tensor:
+    """A copy behind whose last number lies a page that cannot be touched."""
+    size = tensor.numel() * tensor.element_size()
+    room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + mmap.PAGESIZE)
+    behind = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + room
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(behind), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=room - size)
+    return copy.view(tensor.shape).copy_(tensor)
+
+
+def matrices() -> None:
+    """Products and gradients of weights, with blocks, strips and vectors that are full, and that are not."""
+    sizes = itertools.product((1, 7, 8, 9, 33, 300), (1, 5, 16, 17, 60), (1, 16, 33), WAYS)
+    for rows, units, inputs, halved in sizes:
+        a, b = at_the_end(torch.randn(rows, units)), at_the_end(torch.randn(rows, inputs))
+        weight, result = at_the_end(torch.randn(inputs, units)), at_the_end(torch.empty(units, inputs))
+        for left in (a, at_the_end(a.bfloat16())) if halved else (a,):
+            outer(left, [Side(b, result)], at_the_end(torch.empty(units)), halved=halved)
+            product(left, weight, at_the_end(torch.randn(inputs)), halved=halved, narrow=halved)
+        product(b, weight, at_the_end(torch.randn(units)), transposed=True, halved=halved)
+
+
+def networks() -> None:
+    """Whole passes and single steps, forward and backward."""
+    for kind, batch, width in ((unroll.LSTM, 5, 17), (unroll.GRU, 1, 3)):
+        network = kind(width, width + 1)
+        for weight in network.parameters():
+            weight.data = at_the_end(weight.data)
+        for steps in (1, 6):
+            x = at_the_end(torch.randn(steps, batch, width)).requires_grad_()
+            network(x)[0].square().sum().backward()
+            with torch.no_grad():
+                network(x)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
+@pytest.mark.parametrize("what", [matrices, networks])
+def test_nothing_behind_an_operand_is_touched(what: Callable[[], None]) -> None:
+    """In a process of its own, which would die of it."""
+    program = f"from {__name__} import {what.__name__} as work; work()"
+    words = [sys.executable, "-X", "faulthandler", "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,57 @@
+"""Full ranking: ties and NaN against the model, any budget the same, metrics against their definitions."""
+
+import math
+
+import pytest
+import torch
+
+from unroll.sequence.ranking import gain, rank, recall, reciprocal
+
+SCORES = torch.randn(50, 30, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(50) % 30
+
+
+def ranked(scores, targets, **options):
+    return rank(lambda part: scores[part], targets, **{"k": 5, **options})
+
+
+def test_ranks_and_top_are_those_of_sorting():
+    result = ranked(SCORES, TARGETS)
+    order = SCORES.argsort(1, descending=True)
+    assert result.ranks.tolist() == [(row == t).nonzero().item() + 1 for row, t in zip(order, TARGETS, strict=True)]
+    assert torch.equal(result.top, order[:, :5])
+
+
+@pytest.mark.parametrize("budget", [1, 30 * 4 * 7, 10**9])
+def test_the_budget_changes_nothing(budget):
+    assert torch.equal(ranked(SCORES, TARGETS, budget=budget).ranks, ranked(SCORES, TARGETS).ranks)
+
+
+def test_no_more_scores_than_the_budget_are_asked_for():
+    asked = []
+    rank(lambda part: asked.append(SCORES[part].nbytes) or SCORES[part], TARGETS, k=5, budget=30 * 4 * 7)
+    assert max(asked) <= 30 * 4 * 7
+    assert sum(asked) == SCORES.nbytes
+
+
+def test_ties_and_nan_count_against_the_model():
+    assert ranked(torch.zeros(1, 30), torch.tensor([3])).ranks.item() == 30
+    scores = torch.tensor([[1.0, 5.0, 5.0, 0.0, math.nan]])
+    assert ranked(scores, torch.tensor([1]), k=1).ranks.item() == 3
+    assert ranked(scores, torch.tensor([4]), k=1).ranks.item() == 5
+
+
+def test_sampled_ranks_are_flattering_and_repeatable():
+    full, again = ranked(SCORES, TARGETS, sampled=10), ranked(SCORES, TARGETS, sampled=10)
+    assert torch.equal(full.sampled, again.sampled)
+    assert full.sampled.min() >= 1 and full.sampled.max() <= 11
+    assert full.sampled.double().mean() < full.ranks.double().mean()
+    assert ranked(SCORES, TARGETS).sampled.sum() == 0
+
+
+def test_metrics_by_hand():
+    """The last place that counts is place k itself."""
+    ranks = torch.tensor([1, 3, 7, 8])
+    assert recall(ranks, 7).tolist() == [1, 1, 1, 0]
+    assert reciprocal(ranks, 7).tolist() == [1, 1 / 3, 1 / 7, 0]
+    assert gain(ranks, 7).tolist() == [1, 0.5, 1 / 3, 0]

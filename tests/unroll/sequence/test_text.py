@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from unroll.errors import UserError
+from unroll.sequence.text import Vocabulary
+
+
+@pytest.mark.parametrize(("units", "size"), [("characters", 7), ("words", 4)])
+def test_there_and_back(units, size):
+    vocabulary = Vocabulary.fit(["one two", "ten one"], units, reserved=["<blank>"])
+    assert len(vocabulary) == size
+    again = Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
+    assert again == vocabulary
+    numbers = again.encode("two ten one", "x")
+    assert min(numbers) == 1
+    assert again.decode([0, *numbers, 0]) == "two ten one"
+
+
+def test_numbers_do_not_depend_on_the_order_of_the_texts():
+    assert Vocabulary.fit(["b", "a"]) == Vocabulary.fit(["a", "b"])
+
+
+@pytest.mark.parametrize(("units", "symbol"), [("characters", "character 'x'"), ("words", "word 'six'")])
+def test_an_unknown_symbol_is_named_with_its_record(units, symbol):
+    vocabulary = Vocabulary.fit(["s e v n", "one"], units, reserved=["<blank>"])
+    with pytest.raises(UserError, match=rf"row 7: the {symbol} of its text 's.x' is not among the \d {units}") as error:
+        vocabulary.encode("six" if units == "words" else "six".replace("i", "e"), "row 7")
+    assert "\n" not in str(error.value)
+
+
+def test_a_reserved_symbol_is_not_text():
+    with pytest.raises(UserError, match="'<'"):
+        Vocabulary.fit(["blank"], reserved=["<blank>"]).encode("<blank>", "row 1")

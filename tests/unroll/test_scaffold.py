@@ -1,0 +1,158 @@
+"""What `invoke new-app` and `new-cell` write works as it is: linted, installed, trained, held to the contract."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unroll import app as apps
+from unroll import scaffold
+from unroll.conformance import check_app
+from unroll.errors import UserError
+from unroll.recurrence import CELLS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def declare(package: Path, group: str, entry: str) -> None:
+    """What pip would write to declare an entry point, without pip."""
+    info = package / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+@pytest.mark.parametrize("kind", scaffold.KINDS)
+def test_every_kind_keeps_the_contract_as_it_is(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"fresh_{kind}"
+    scaffold.new_app(name, kind, tmp_path / "package")
+    declare(tmp_path / "package", "unroll.apps", f"{name} = unroll_{name}:APP")
+    monkeypatch.syspath_prepend(str(tmp_path / "package"))
+    check_app(name, tmp_path / "work")
+
+
+@pytest.mark.parametrize("kind", scaffold.KINDS)
+def test_every_kind_is_short_clean_and_tests_itself(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"clean_{kind}"
+    scaffold.new_app(name, kind, tmp_path)
+    package = tmp_path / f"unroll_{name}"
+    assert sum(len(file.read_text().splitlines()) for file in package.glob("*.py")) < 240
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--config", str(ROOT / "pyproject.toml"), str(package)]
+        done = subprocess.run(ruff, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    declare(tmp_path, "unroll.apps", f"{name} = unroll_{name}:APP")
+    tests = [sys.executable, "-m", "pytest", "-q", str(tmp_path / "tests" / f"test_{name}.py")]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        tests, env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_in_a_checkout_an_application_is_one_new_folder_and_its_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    files = {str(file.relative_to(tmp_path)) for file in scaffold.new_app("weather", "tag")}
+    code = {f"apps/weather/{part}.py" for part in ("__init__", "config", "data", "model", "train")}
+    assert files == {*code, "apps/weather/README.md", "tests/apps/weather/test_weather.py"}
+    with pytest.raises(UserError, match=r"apps/weather/.*: is there already; choose another name or folder"):
+        scaffold.new_app("weather", "classify")
+
+
+def test_a_new_cell_is_found_by_its_name_and_keeps_every_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    code, test = scaffold.new_cell("leaky_fresh")
+    monkeypatch.setattr("unroll.recurrence.contributed.__path__", [str(code.parent)])
+    assert "leaky_fresh" in CELLS
+    assert CELLS["leaky_fresh"].__name__ == "LeakyFreshCell"  # type: ignore[attr-defined]
+    space: dict[str, object] = {}
+    exec(test.read_text(), space)
+    for name, check in space.items():
+        if name.startswith("test_"):
+            check()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("speech", "tag", "--name speech: there is an application of that name already"),
+        ("Weather", "tag", "--name Weather: write it in lower-case letters, digits and underscores"),
+        ("../up", "tag", "write it in lower-case letters"),
+        ("class", "tag", "write it in lower-case letters"),
+        ("weather", "tagg", r"--kind tagg: no such kind; did you mean tag\?"),
+    ],
+)
+def test_what_cannot_be_is_one_line(name: str, kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        scaffold.new_app(name, kind, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_installed_unroll_asks_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    with pytest.raises(UserError, match="--path is missing"):
+        scaffold.new_cell("leaky_fresh")
+    with pytest.raises(UserError, match="there is a cell of that name already"):
+        scaffold.new_cell("gru", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel of this checkout; its python."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    # The dependencies, gigabytes of them, are those of the environment that runs this test.
+    [packages] = (folder / "env" / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    pip(python, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT))
+    [wheel] = folder.glob("*.whl")
+    pip(python, "install", "--no-deps", str(wheel))
+    return python
+
+
+def pip(python: Path, *words: str) -> None:
+    done = subprocess.run([python, "-m", "pip", "-q", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def unroll(python: Path, folder: Path, *words: str) -> dict[str, Any]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("UNROLL", "MLFLOW", "PYTHONPATH"))}
+    command = [python.parent / "unroll", *words, "--json"]
+    done = subprocess.run(
+        command, cwd=folder, env=env | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_a_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = [installed, "-c", "import unroll; print(core.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert str(installed.parent.parent) in found
+    assert unroll(installed, tmp_path, "train", "--app", "speech", "--preset", "smoke")["status"] == "FINISHED"
+
+
+def test_a_package_of_ones_own_in_a_fresh_environment(installed: Path, tmp_path: Path) -> None:
+    """Outside the repository: made, installed by pip, trained, evaluated, compared and diagnosed."""
+    unroll(installed, tmp_path, "new-app", "--name", "stranger", "--kind", "classify", "--path", "stranger")
+    pip(installed, "install", "--no-deps", "--no-build-isolation", "-e", str(tmp_path / "stranger"))
+
+    def invoke(task: str, *words: str) -> dict[str, Any]:
+        return unroll(installed, tmp_path, task, "--app", "stranger", *words)
+
+    trained = invoke("train", "--preset", "smoke")
+    assert invoke("evaluate")["metrics"] == trained["metrics"]
+    assert invoke("compare")["metric"] == "test/accuracy"
+    assert "verdict" in invoke("diagnose", "--run", "latest")
+    assert "stranger" not in apps.names()  # of this environment
