@@ -3,8 +3,9 @@
     python -m benchmarks.false_alarms                    the tables of docs/compare.md, in some minutes
     python -m benchmarks.false_alarms --comparisons 500  roughly, in half a minute
 
-Scores are drawn by the model of `unroll.comparison.statistics`, and counts (word errors, answers that are right or wrong)
-by models of their own. Spreads between seeds and the share of the examples in what varies are those that one meets.
+Scores are drawn by the model of `unroll.comparison.statistics`, and counts (word errors, answers that are right or
+wrong) by models of their own. Spreads between seeds and the share of the examples in what varies are
+those that one meets.
 """
 
 import argparse

@@ -28,7 +28,7 @@ class Recogniser(nn.Module):
         vocabulary: the symbols; number 0 is the blank.
         features: how frames are made of samples.
         mean, deviation: of each band over the training data, [bands].
-        cell, hidden, layers, bidirectional, dropout: of `unroll.recurrence.Recurrent`. With one direction it can stream.
+        cell, hidden, layers, bidirectional, dropout: of `unroll.Recurrent`. With one direction it can stream.
         stack: frames joined into one step; fewer steps are faster, too few cannot hold quick speech.
         augment: changes the frames in training; None: nothing does.
         beam: prefixes kept in decoding; 0: the best path is followed.

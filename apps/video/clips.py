@@ -1,7 +1,7 @@
 """One clip from a video file or a folder of numbered frames, and what is wrong with a bad one.
 
-Frames are cut to a square and brought to one size by `unroll.data.images.pixels`, one by one as they are decoded: a clip
-never lies in memory at its own resolution.
+Frames are cut to a square and brought to one size by `unroll.data.images.pixels`, one by one as they are decoded: a
+clip never lies in memory at its own resolution.
 """
 
 import re

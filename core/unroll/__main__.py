@@ -1,4 +1,4 @@
-"""`unroll` and `python -m unroll`: the tasks of tasks.py from anywhere, without a checkout; alone, what there is."""
+"""`unroll` and `python -m unroll`: the tasks from anywhere, without a checkout; alone, what there is."""
 
 import sys
 from importlib.metadata import version
@@ -6,11 +6,11 @@ from importlib.metadata import version
 from invoke.collection import Collection
 from invoke.program import Program
 
+from unroll import tasks
+
 
 def main() -> None:
     """Run a task of the command line; without any, list the applications."""
-    import tasks
-
     words = sys.argv[1:] or ["apps"]
     sys.argv = ["unroll", *words]
     Program(name="unroll", binary="unroll", version=version("unroll"), namespace=Collection.from_module(tasks)).run()

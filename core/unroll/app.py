@@ -215,7 +215,7 @@ def load(name: str) -> App:
             raise
         raise UserError(f"--app {name}: cannot be imported: {error}; install what it needs, or see --debug") from error
     if not isinstance(app, App):
-        raise UserError(f"--app {name}: its APP is not a unroll.app.App but {type(app).__name__}")
+        raise UserError(f"--app {name}: its APP is not an unroll.app.App but {type(app).__name__}")
     return replace(app, name=name)
 
 
@@ -228,12 +228,12 @@ def check(name: str) -> None:
 
 def _import(name: str) -> Any:
     if name in _folders():
-        return getattr(importlib.import_module(f"apps.{name}"), "APP", None)
+        return getattr(importlib.import_module(f"unroll.apps.{name}"), "APP", None)
     return next(entry for entry in _entries() if entry.name == name).load()
 
 
 def _folders() -> Iterator[str]:
-    import unroll.apps
+    from unroll import apps
 
     return (module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg)
 

@@ -1,7 +1,8 @@
 """What a user may see: one line that names the file, record or key, and what to do.
 
 Everything that the user can cause and cure is raised as `UserError`; the tasks print its text and exit with its code.
-Any other exception is a defect of ours. Inside `unroll.recurrence`, which is used as a library, errors are Python's own.
+Any other exception is a defect of ours. Inside `unroll.recurrence`, which is used as a library, errors are Python's
+own.
 """
 
 import difflib

@@ -1,6 +1,7 @@
-"""The invoke tasks: `invoke --list`. Thin: each hands its options to a command in `unroll.commands`.
+"""The tasks: `invoke --list` in a checkout, `unroll --list` anywhere.
 
-Everything heavy is imported inside the tasks, so that a listing, a help text or a typo is answered at once.
+Thin: each hands its options to a command in `unroll.commands`. Everything heavy is imported inside
+the tasks, so that a listing, a help text or a typo is answered at once.
 """
 
 import os

@@ -38,9 +38,8 @@ def commands() -> list[tuple[str, str]]:
 
 
 def parser(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Parser:
-    monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setattr(sys, "argv", ["invoke", *words])
-    import tasks
+    from unroll import tasks
 
     return Parser(contexts=Collection.from_module(tasks).to_contexts())
 

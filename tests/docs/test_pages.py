@@ -20,7 +20,9 @@ def test_a_page_of_code_runs_from_top_to_bottom(page: str) -> None:
 
 def test_the_cell_on_the_page_is_the_one_that_is_written() -> None:
     page = (ROOT / "docs" / "new-cell.md").read_text(encoding="utf-8")
-    template = (ROOT / "core" / "scaffold" / "templates" / "cell" / "cell.py.txt").read_text(encoding="utf-8")
+    template = (ROOT / "core" / "unroll" / "scaffold" / "templates" / "cell" / "cell.py.txt").read_text(
+        encoding="utf-8"
+    )
     shown = page.split("```python\n")[1].split("```")[0]
     written = template.replace("${Name}", "Leaky")
     assert shown[shown.index("    def __init__") :].strip() in written

@@ -31,8 +31,11 @@ class Exclusion(NamedTuple):
 KERNELS = "core/unroll/recurrence/kernels/"
 CHOICE, SPEED, ROOM = "a choice, no computation", "how fast, not what", "a buffer may be larger than it must be"
 EXCLUSIONS = (
-    Exclusion(r"apps/\w+/figures\.py|core/unroll/training/(pictures|charts|drawing)\.py", "what a picture looks like"),
-    Exclusion(rf"{KERNELS}triton_\w+\.py", "runs on a GPU, or in a process of its own: test_triton.py"),
+    Exclusion(
+        r"apps/\w+/figures\.py|core/unroll/(comparison/charts|diagnosis/pictures|drawing/\w+)\.py",
+        "what a picture looks like",
+    ),
+    Exclusion(rf"{KERNELS}triton/\w+\.py", "runs on a GPU, or in a process of its own: test_triton.py"),
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "[Tt]riton"),
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "^ +continue$"),
     Exclusion(r"apps/\w+/(config|__init__)\.py", f"a default is {CHOICE}", kind="constant|flag"),
@@ -42,26 +45,28 @@ EXCLUSIONS = (
     Exclusion(r"core/unroll/errors\.py", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
     Exclusion(r"core/unroll/console\.py", "what is seen while one waits", function=r"Progress\..*"),
     Exclusion(r".*", "what a picture looks like", r"^\s*(axes|below|above|figure)\.\w+\("),
-    Exclusion(r"core/unroll/recurrence/ruler\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
+    Exclusion(r"core/unroll/recurrence/memory_tasks\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
     Exclusion(r".*", "a random number is never just that", r"random\(\) [<>]|rand\(.*\) [<>]", "comparison"),
     Exclusion(r".*", "a seed is any number", r"manual_seed|[Rr]andom\(|default_rng|seed \*", "constant|arithmetic"),
-    Exclusion(rf"{KERNELS}emit\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"),
-    Exclusion(r"core/unroll/recurrence/ruler\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),
-    Exclusion(rf"{KERNELS}native\.c", ROOM, r"^long \w+_size\(", "constant"),
-    Exclusion(rf"{KERNELS}passes\.py", ROOM, r"run\.units\(|WORKSPACE\.empty\(", "constant"),
     Exclusion(
-        rf"{KERNELS}native\.c", "nothing of a vector is stored either way", r"else if \(n > 0\) store", "comparison"
+        rf"{KERNELS}cpu/codegen_c\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"
     ),
-    Exclusion(rf"{KERNELS}native\.c", "strips of more rows are AMX's", r"s \+ r / ROWS >= many"),
+    Exclusion(r"core/unroll/recurrence/memory_tasks\.py", f"solved, it stops early: {SPEED}", r"step % 50|^ +break$"),
+    Exclusion(rf"{KERNELS}cpu/native\.c", ROOM, r"^long \w+_size\(", "constant"),
+    Exclusion(rf"{KERNELS}cpu/autograd\.py", ROOM, r"run\.units\(|WORKSPACE\.empty\(", "constant"),
     Exclusion(
-        rf"{KERNELS}native\.c",
+        rf"{KERNELS}cpu/native\.c", "nothing of a vector is stored either way", r"else if \(n > 0\) store", "comparison"
+    ),
+    Exclusion(rf"{KERNELS}cpu/native\.c", "strips of more rows are AMX's", r"s \+ r / ROWS >= many"),
+    Exclusion(
+        rf"{KERNELS}cpu/native\.c",
         f"another way to the same packed matrix: {SPEED}",
         r"if \(by_depth == 1 &&",
         "comparison",
     ),
-    Exclusion(rf"{KERNELS}native\.c", "rows beyond the last are thrown away", r"s \* ROWS \+ i < m \? from"),
-    Exclusion(rf"{KERNELS}step\.py", f"frames that are used again: {SPEED}", r"frames\.append\(frame\)"),
-    Exclusion(rf"{KERNELS}step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1", "comparison"),
+    Exclusion(rf"{KERNELS}cpu/native\.c", "rows beyond the last are thrown away", r"s \* ROWS \+ i < m \? from"),
+    Exclusion(rf"{KERNELS}cpu/step\.py", f"frames that are used again: {SPEED}", r"frames\.append\(frame\)"),
+    Exclusion(rf"{KERNELS}cpu/step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1", "comparison"),
     Exclusion(r"core/unroll/recurrence/one_step\.py", f"an output that nobody reads: {SPEED}", "output=False", "flag"),
     Exclusion(
         r"core/unroll/recurrence/lyapunov\.py",

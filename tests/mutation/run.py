@@ -27,6 +27,7 @@ class Area(NamedTuple):
     wanted: float
 
 
+ROOMS = ("training", "tracking", "comparison", "diagnosis", "search", "drawing", "data", "commands")
 AREAS = {
     "core": Area(
         ("core/unroll/recurrence", "core/unroll/sequence"),
@@ -34,9 +35,9 @@ AREAS = {
         0.95,
     ),
     "training": Area(
-        ("core/unroll/training", "core/unroll/data", "core/unroll/commands", "core/unroll/*.py", "apps"),
-        ("tests/unroll/training", "tests/unroll/data", "tests/unroll/commands", "tests/unroll/*.py", "tests/apps",
-         "tests/faults", "tests/test_tasks*.py"),
+        (*(f"core/unroll/{room}" for room in ROOMS), "core/unroll/*.py", "apps"),
+        (*(f"tests/unroll/{room}" for room in ROOMS), "tests/unroll/*.py", "tests/apps", "tests/faults",
+         "tests/test_tasks*.py"),
         0.90,
     ),
 }  # fmt: skip
@@ -164,7 +165,7 @@ class Map:
 
 
 FAR = 2
-CALLERS = tuple(f"kernels/{name}.py" for name in ("fused", "passes", "linear", "step", "stepper"))
+CALLERS = tuple(f"kernels/cpu/{name}.py" for name in ("cpu_kernel", "autograd", "linear", "step", "stepper"))
 """whose functions call C"""
 
 
@@ -172,7 +173,7 @@ def mirrors(test_file: str, source: str) -> bool:
     """Whether the test file is named after the source file, or after the application or package that it lies in."""
     stem = Path(test_file).stem.removeprefix("test_")
     parent = Path(source).parent.name
-    return Path(source).stem in stem or (parent not in ("core", "apps") and parent in test_file)
+    return Path(source).stem in stem or (parent not in ("unroll", "apps") and parent in test_file)
 
 
 def judge(root: Path, mutant: Mutant, tests: Map) -> str | None:

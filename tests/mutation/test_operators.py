@@ -66,8 +66,9 @@ def test_c_is_changed_outside_comments_and_preprocessor_lines() -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    (tmp_path / "core" / "recurrence").mkdir(parents=True)
-    (tmp_path / "core" / "recurrence" / "a.py").write_text("".join(f"x{i} = y{i} < {i}\n" for i in range(30)))
+    (tmp_path / "core" / "unroll" / "recurrence").mkdir(parents=True)
+    lines = "".join(f"x{i} = y{i} < {i}\n" for i in range(30))
+    (tmp_path / "core" / "unroll" / "recurrence" / "a.py").write_text(lines)
     return tmp_path
 
 
@@ -125,7 +126,8 @@ root = Path({str(tmp_path)!r}) / "tree"
 known = Map(root, root.parent, root.parent)
 known.build(["tests/test_a.py"], False)
 [mutant] = draw(root, Area(("core",), ("tests",), 1.0), 5, 0).chosen
-print(*known.tests_for(mutant), judge(root, mutant, known), (root / "core/unroll/a.py").read_text().count("<="), sep="; ")
+left = (root / "core/a.py").read_text().count("<=")
+print(*known.tests_for(mutant), judge(root, mutant, known), left, sep="; ")
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "tests/test_a.py::test_less; tests/test_a.py::test_less; 0"

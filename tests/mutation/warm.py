@@ -169,7 +169,7 @@ def prepare(root: Path, folder: Path, output: Path) -> None:
     home.mkdir(exist_ok=True)
     os.environ.update(HOME=str(home), TMPDIR=str(folder), PYTHONPATH=str(root), PYTHONDONTWRITEBYTECODE="1")
     os.chdir(root)
-    elsewhere = [path for path in sys.path if path and not (Path(path) / "core" / "recurrence").exists()]
+    elsewhere = [path for path in sys.path if path and not (Path(path) / "unroll" / "recurrence").exists()]
     sys.path[:] = [str(root), *elsewhere]
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))

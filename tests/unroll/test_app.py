@@ -62,7 +62,7 @@ def test_a_broken_neighbour_breaks_only_itself(installed: Path) -> None:
 
 
 def test_something_else_than_an_app_is_refused(installed: Path) -> None:
-    with pytest.raises(UserError, match=r"--app odd: its APP is not a core\.app\.App but int"):
+    with pytest.raises(UserError, match=r"--app odd: its APP is not an unroll\.app\.App but int"):
         apps.load("odd")
 
 

@@ -137,7 +137,7 @@ def unroll(python: Path, folder: Path, *words: str) -> dict[str, Any]:
 
 
 def test_a_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    where = [installed, "-c", "import unroll; print(core.__file__)"]
+    where = [installed, "-c", "import unroll; print(unroll.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert str(installed.parent.parent) in found
     assert unroll(installed, tmp_path, "train", "--app", "speech", "--preset", "smoke")["status"] == "FINISHED"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+import unroll
 from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
@@ -33,7 +34,8 @@ from unroll.tracking.code import code_digest
 from unroll.tracking.run import Logged
 from unroll.training import budget
 
-ROOT = Path(__file__).parents[2]
+SOURCES = str(Path(unroll.__file__).parents[1])
+"""where the processes of a grid find this very package"""
 LONGEST = 200
 """letters of a file's name"""
 State = Literal["finished", "under way", "stopped", "new"]
@@ -191,7 +193,8 @@ class _Jobs:
 
     def _process(self, planned: Planned) -> tuple[dict[str, Any] | None, str]:
         """(what the process gave, the error that it ended with). What it says goes to a file, as it says it."""
-        words, path = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *_words(planned)], _log_path(planned)
+        # -P: the current folder may hold an unroll of its own.
+        words, path = [sys.executable, "-P", "-m", "unroll", *_words(planned)], _log_path(planned)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             log = path.open("w", encoding="utf-8")
@@ -207,9 +210,11 @@ class _Jobs:
         return _ended(process.returncode, path)
 
     def _environment(self) -> dict[str, str]:
-        """Several trainings share the processor's cores, unless told otherwise."""
+        """Several trainings share the processor's cores, unless told otherwise; all run this very package."""
         threads = str(max(1, (os.cpu_count() or 1) // max(self.jobs, 1)))
-        return {"OMP_NUM_THREADS": threads, **os.environ} if self.jobs > 1 else dict(os.environ)
+        shared = {"OMP_NUM_THREADS": threads} if self.jobs > 1 else {}
+        places = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
+        return {**shared, **os.environ, "PYTHONPATH": places}
 
     def _stop(self, number: int, futures: Iterable[Future[Any]]) -> None:
         self.stopping = True

@@ -1,8 +1,8 @@
 """Groups of runs side by side, and what can be said about their differences.
 
 Runs that differ in nothing but the seed are a group. The groups are compared with one of them, the baseline: see
-`unroll.comparison.eligibility` for which runs may be compared at all, `unroll.comparison.per_example_scores` for what goes into the test,
-and `unroll.comparison.statistics` for the test.
+`eligibility` for which runs may be compared at all, `per_example_scores` for what goes into the test, and `statistics`
+for the test.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What may help against a verdict, best first, with the reason for each; cure.py tries them."""
+"""What may help against a verdict, best first, with the reason for each; `remedy_trials` tries them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

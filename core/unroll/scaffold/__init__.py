@@ -12,8 +12,8 @@ from unroll.data.files import atomic_write, writing
 from unroll.errors import UserError, did_you_mean
 
 TEMPLATES = Path(__file__).parent / "templates"
-ROOT = Path(__file__).parent.parent.parent
-"""the checkout (or, for an installed wheel, site-packages)"""
+ROOT = Path(__file__).parents[3]
+"""the checkout (for an installed wheel, a folder without a pyproject.toml)"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def new_app(name: str, kind: str, path: Path | None = None) -> list[Path]:
     if path is None:
         _check_checkout()
         code, tests, root = ROOT / "apps" / name, ROOT / "tests" / "apps" / name, ROOT / "apps" / name
-        fields["module"] = f"apps.{name}"
+        fields["module"] = f"unroll.apps.{name}"
     else:
         code, tests, root = path / package, path / "tests", path
         fields["module"] = package
@@ -104,8 +104,8 @@ def new_cell(name: str, path: Path | None = None) -> list[Path]:
     if path is None:
         _check_checkout()
         files = {
-            ROOT / "core" / "recurrence" / "contributed" / f"{name}.py": common / "cell.py.txt",
-            ROOT / "tests" / "core" / "recurrence" / f"test_cell_{name}.py": common / "test_cell.txt",
+            ROOT / "core" / "unroll" / "recurrence" / "contributed" / f"{name}.py": common / "cell.py.txt",
+            ROOT / "tests" / "unroll" / "recurrence" / f"test_cell_{name}.py": common / "test_cell.txt",
         }
     else:
         files = {

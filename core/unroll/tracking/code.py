@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+import unroll
 from unroll.app import ENTRY_POINTS
 from unroll.data.files import sha256
 
@@ -19,17 +20,18 @@ _SUFFIXES = ".py .pyx .c .h .cc .cpp .hpp .cu .cuh .so .pyd .json .toml .yaml .y
 SUFFIXES = frozenset(_SUFFIXES.split())
 """of files that decide what a training does: code, compiled or not, and what it reads beside itself; pages, pictures
 and recordings do not"""
+PACKAGE = Path(unroll.__file__).parent
 SKIPPED = frozenset({"__pycache__", "scaffold", "tests"})
 """folders that no training reads: templates of new applications are among them"""
 
 
 def code_digest(app: str) -> str:
-    """SHA-256 of all of ours that a training of an application runs: core with its kernels in C, and the application
-    wherever it lies. What git calls a commit, but changes that are not committed count, and a change of a page does
-    not.
+    """SHA-256 of all of ours that a training of an application runs: the core with its kernels in C, and the
+    application wherever it lies. What git calls a commit, but changes that are not committed count, and a
+    change of a page does not.
     """
     total = hashlib.sha256()
-    for root in (Path(__file__).parents[1], *_places(app)):
+    for root in (PACKAGE, *_places(app)):
         for path in sorted(_files(root)):
             status = path.stat()
             name = path.relative_to(root.parent).as_posix()
@@ -51,11 +53,10 @@ def device(setting: str) -> str:
 
 def commit() -> dict[str, str]:
     """The commit that this code is, with a mark when it was changed since; empty outside a checkout."""
-    folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
@@ -69,14 +70,16 @@ def commit() -> dict[str, str]:
 
 def _places(app: str) -> Iterator[Path]:
     """The package, or single module, that holds an application: of `apps/`, else of an entry point."""
-    module = f"apps.{app}"
-    if importlib.util.find_spec("apps") is None or importlib.util.find_spec(module) is None:
-        module = next((entry.module for entry in entry_points(group=ENTRY_POINTS) if entry.name == app), "")
-    # The outermost package that is one: a namespace (apps itself, or a company's) holds things of others.
+    own = importlib.util.find_spec(f"unroll.apps.{app}")
+    if own and own.origin:
+        yield Path(own.origin).parent
+        return
+    module = next((entry.module for entry in entry_points(group=ENTRY_POINTS) if entry.name == app), "")
+    # The outermost package that is one: a namespace, such as a company's, holds things of others.
     names = module.split(".")
     for depth in range(1, len(names) + 1):
         spec = importlib.util.find_spec(".".join(names[:depth])) if module else None
-        if spec and spec.origin and not (names[0] == "apps" and depth == 1):
+        if spec and spec.origin:
             yield Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
             return
 
@@ -87,6 +90,8 @@ def _files(root: Path) -> Iterator[Path]:
         return
     for path in root.rglob("*"):
         inside = path.relative_to(root).parts
+        if root == PACKAGE and inside[0] == "apps":
+            continue  # in a wheel: each application is counted by itself
         if path.suffix in SUFFIXES and not SKIPPED & set(inside) and path.is_file():
             yield path
 

@@ -1,1 +1,1 @@
-"""Training, tracking and comparison: everything that is the same for every application."""
+"""The training loop and what it is made of: everything that is the same for every application."""

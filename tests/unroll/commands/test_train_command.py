@@ -18,6 +18,7 @@ from unroll.commands.evaluate import evaluate
 from unroll.commands.train import train_one
 from unroll.errors import Notice, UserError
 from unroll.tracking import model_registry, saved
+from unroll.tracking import run as run_module
 
 Use = Callable[..., App]
 # MLflow warns of the types in its own interface when its pyfunc is imported.
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as A
 @pytest.fixture
 def use(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Use:
     """Makes the toy application, with changes, the one that every name means."""
-    monkeypatch.setattr(tracking, "_MONITOR", None)
+    monkeypatch.setattr(run_module, "_MONITOR", None)
     run = tracking.Run
     monkeypatch.setattr(tracking, "Run", lambda client, id: run(client, id, system_metrics=False))
 
@@ -147,7 +148,7 @@ def test_a_run_that_is_resumed_on_other_code_says_so(
     [run] = tracking.runs(client, "toy")
     assert "code.resumed" not in run.tags and run.tags["device"] == "cpu" and "cores" in run.tags["machine"]
     client.update_run(done["run"], status="RUNNING")
-    monkeypatch.setattr(tracking, "code_digest", lambda app: "another")
+    monkeypatch.setattr(run_module, "code_digest", lambda app: "another")
     train_one("toy", resume=done["run"])
     assert "note: the code is not the one that this run began with; the run is tagged" in capsys.readouterr().out
     [run] = tracking.runs(client, "toy")

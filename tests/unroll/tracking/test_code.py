@@ -13,7 +13,7 @@ from unroll.tracking import code
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A checkout of which a file is written, to get the digest after that of an application in it."""
-    monkeypatch.setattr(code, "__file__", str(tmp_path / "core/unroll/tracking/code.py"))
+    monkeypatch.setattr(code, "PACKAGE", tmp_path / "core/unroll")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere"), *sys.path])
     found = [
         EntryPoint("power", "strange_power:APP", "unroll.apps"),
@@ -78,9 +78,9 @@ def test_what_it_does_not_run_is_not(place, name: str) -> None:
 
 def test_the_applications_of_a_checkout_are_found_where_they_are() -> None:
     [folder] = code._places("speech")
-    assert folder == Path(code.__file__).parents[2] / "apps/speech"
+    assert folder == code.PACKAGE.parents[1] / "apps/speech"
     assert {"train.py", "fsdd.sha256"} <= {path.name for path in code._files(folder)}
-    kernels = {path.name for path in code._files(Path(code.__file__).parents[1])}
+    kernels = {path.name for path in code._files(code.PACKAGE)}
     assert {"native.c", "native.h", "tiles.h", "lstm.py"} <= kernels
 
 

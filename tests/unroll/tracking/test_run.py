@@ -14,6 +14,7 @@ from unroll import tracking
 from unroll.app import Report
 from unroll.errors import UserError
 from unroll.tracking import model_registry, saved, store
+from unroll.tracking import run as run_module
 from unroll.tracking.example_table import read_records
 from unroll.training.loop import Position
 
@@ -44,7 +45,7 @@ def test_metrics_go_out_in_batches(client: Any, monkeypatch: pytest.MonkeyPatch)
     for step in range(1, 1301):
         run.step(at(step), 1.0, {"train/loss": 1 / step, "train/gradient_norm": 2.0})
     run.finish("FINISHED")
-    assert sum(calls) == 2600 and len(calls) <= 10 and max(calls) <= tracking.FLUSH_METRICS
+    assert sum(calls) == 2600 and len(calls) <= 10 and max(calls) <= run_module.FLUSH_METRICS
     history = client.get_metric_history(run.id, "train/loss")
     assert sorted(metric.step for metric in history) == list(range(1, 1301))
 
@@ -59,7 +60,7 @@ def test_what_a_checkpoint_covers_is_in_the_store_before_it(client: Any) -> None
 
 def test_a_store_that_fails_while_training_goes_on_ends_it_at_the_next_write(client: Any, monkeypatch: Any) -> None:
     run = begin(client)
-    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(run_module, "FLUSH_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left on device")))
         run.step(at(1), 1.0, {"train/loss": 1.0})
@@ -201,8 +202,8 @@ def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, mo
     first = logged().tags["code.digest"]
     assert not run.resumed(APP, config) and tracking.made_by(logged()) == {first}
     for code in ("b", "c", "b"):
-        monkeypatch.setattr(tracking, "code_digest", lambda app, code=code: code)
-        monkeypatch.setattr(tracking, "device", lambda setting: "cuda: NVIDIA H200")
+        monkeypatch.setattr(run_module, "code_digest", lambda app, code=code: code)
+        monkeypatch.setattr(run_module, "device", lambda setting: "cuda: NVIDIA H200")
         assert run.resumed(APP, config)
     tags = logged().tags
     assert tags["code.digest"] == first and tags["code.resumed"] == "b c"
@@ -213,7 +214,7 @@ def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, mo
 
 def test_others_who_write_to_the_same_store_are_waited_for(client: Any) -> None:
     with client._tracking_client.store.ManagedSessionMaker() as session:
-        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 1000 * tracking.LOCK_SECONDS
+        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 1000 * store.LOCK_SECONDS
 
 
 def test_saved_weights_may_be_read_by_who_may_read_their_description(tmp_path: Path) -> None:

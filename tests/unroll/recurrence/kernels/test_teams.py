@@ -99,7 +99,7 @@ def test_more_rows_than_a_product_takes_at_once_step_by_step(weights: str, threa
 FEWER = """
 import sys, torch
 sys.path[:0] = [{folder!r}]
-from test_kernels_teams import everything
+from test_teams import everything
 torch.set_num_threads({threads})
 everything({threads})
 """

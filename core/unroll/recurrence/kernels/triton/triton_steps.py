@@ -24,7 +24,7 @@ from unroll.recurrence.kernels.triton.triton_kernel import Buffers, Generated
 
 
 class Kernel(Generated):
-    """What fused.run asks of a kernel."""
+    """What `cpu_kernel.run` asks of a kernel."""
 
     narrow = direct = False
 

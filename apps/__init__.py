@@ -1,1 +1,0 @@
-"""The applications, one folder each; see `unroll.app` for how they are found."""

@@ -1,0 +1,1 @@
+"""Groups of runs side by side: who may be compared, what can be said of the differences, and how it is shown."""

@@ -1,0 +1,1 @@
+"""How pictures are drawn and pages are made, for whoever shows something."""

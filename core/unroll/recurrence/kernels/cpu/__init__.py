@@ -1,0 +1,1 @@
+"""The fused CPU path: C that is made for a cell, compiled at its first use, and what calls it."""

@@ -1,0 +1,1 @@
+"""The same plan of a step as Triton, for GPUs."""

@@ -1,0 +1,1 @@
+"""Searching settings: the points of a grid, and sweeps with Optuna."""
