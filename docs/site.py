@@ -43,6 +43,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def _text(html: str) -> str:
     html = re.sub(rf"(?<={CHINESE})\n(?={CHINESE})", "", html)
+    html = re.sub(r"(?<=\d) (?=%)", "&nbsp;", html)
     return re.sub(r"<code>[^<]*</code>", lambda code: _options(code[0]), html)
 
 

@@ -126,8 +126,9 @@ def test_the_search_index_holds_every_page(site, pages):
     assert list(filter(None, words)) == ["train", "epochs", *"隐藏状态"]
 
 
-def test_lines_do_not_end_inside_an_option_nor_with_a_space_in_chinese(pages):
+def test_lines_do_not_end_inside_an_option_nor_before_a_per_cent_sign_nor_with_a_space_in_chinese(pages):
     assert '<span class="option">--by</span> model.cell' in pages["compare.html"].path.read_text(encoding="utf-8")
+    assert "96.3&nbsp;%" in pages["overview.html"].path.read_text(encoding="utf-8")
     chinese = pages["overview.zh.html"].path.read_text(encoding="utf-8")
     assert not re.search(f"{CHINESE}\n{CHINESE}", re.sub(r"<pre.*?</pre>", "", chinese, flags=re.DOTALL))
 

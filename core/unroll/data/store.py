@@ -1,9 +1,11 @@
 """Prepared sets: made once per specification, under a lock, published whole or not at all, with a digest.
 
-root/
-    downloads/                  published files, see `unroll.data.fetch`
-    prepared/NAME-0123456789ab/ one prepared set; the digits are the first of its specification's SHA-256
-        manifest.json           specification, digest, size and SHA-256 of each file
+A store is a folder:
+
+    root/
+        downloads/                  published files, see `unroll.data.fetch`
+        prepared/NAME-0123456789ab/ one prepared set; the digits are the first of its specification's SHA-256
+            manifest.json           specification, digest, size and SHA-256 of each file
 """
 
 import hashlib
