@@ -18,6 +18,8 @@ from .model import Captioner, Decoding, Objective, build, pretrained
 from .reward import CiderReward
 from .sources import Source, builtin, folder, published
 
+__all__ = ["APP"]
+
 EXAMPLES = Path(__file__).parent / "examples"
 """scenes with held-out combinations; the names say what they show"""
 

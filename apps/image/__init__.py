@@ -17,6 +17,8 @@ from .figures import figures
 from .model import Asked, Classifier, Denoiser, Network, Shape
 from .predict import predict
 
+__all__ = ["APP"]
+
 EXAMPLES = Path(__file__).parent / "examples"
 """three of the built-in digits' test split, as PNG files"""
 SCORES = {

@@ -17,6 +17,8 @@ from .generate import Generation
 from .model import LanguageModel
 from .sources import Source, builtin, files, published
 
+__all__ = ["APP"]
+
 
 def prepare(config: LanguageConfig, store: Store) -> None:
     """Token streams of the configured source, in the store; a second time it does nothing."""

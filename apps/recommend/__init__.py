@@ -17,6 +17,8 @@ from .model import Decoding, Recommender
 from .objective import Objective
 from .sources import Source, builtin, movielens, table
 
+__all__ = ["APP"]
+
 
 def prepare(config: RecommendConfig, store: Store) -> None:
     """Splits of the configured source, in the store; a second time it does nothing."""

@@ -12,6 +12,8 @@ from .data import Batch
 from .model import Siamese, build
 from .sources import Source, builtin, own, published
 
+__all__ = ["APP"]
+
 
 def prepare(config: SimilarityConfig, store: Store) -> None:
     """Pairs of the configured source, in the store; a second time it does nothing."""

@@ -17,6 +17,8 @@ from .figures import figures
 from .model import Recogniser
 from .sources import Source, builtin, folder, fsdd
 
+__all__ = ["APP"]
+
 EXAMPLES = Path(__file__).parent / "examples"
 """recordings whose names say what is said in them, in voices that training does not hear"""
 

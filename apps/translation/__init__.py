@@ -16,6 +16,8 @@ from .model import Translator, ensemble
 from .sources import Source, builtin, own, published
 from .sources.locales import locale
 
+__all__ = ["APP"]
+
 
 def prepare(config: TranslationConfig, store: Store) -> None:
     """Pairs of the configured source, in the store; a second time it does nothing."""

@@ -16,6 +16,8 @@ from .figures import figures
 from .model import Classifier, Forecaster
 from .sources import Source, builtin, folder, moving_mnist
 
+__all__ = ["APP"]
+
 EXAMPLES = Path(__file__).parent / "examples"
 """clips in digits that training does not see, as folders of frames"""
 

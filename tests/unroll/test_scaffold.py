@@ -55,6 +55,20 @@ def test_every_kind_is_short_clean_and_tests_itself(kind: str, tmp_path: Path, m
     assert done.returncode == 0, done.stdout
 
 
+def test_all_that_is_written_is_typed(tmp_path: Path) -> None:
+    for kind in scaffold.KINDS:
+        scaffold.new_app(f"typed_{kind}", kind, tmp_path / kind)
+    scaffold.new_cell("typed_cell", tmp_path / "cell")
+    written = [str(folder) for folder in sorted(tmp_path.glob("*/*")) if folder.is_dir()]
+    assert len(written) == 2 * (len(scaffold.KINDS) + 1)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), *written],
+        env={**os.environ, "MYPYPATH": os.pathsep.join(map(str, tmp_path.iterdir()))},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
 def test_in_a_checkout_an_application_is_one_new_folder_and_its_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

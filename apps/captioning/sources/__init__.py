@@ -10,6 +10,8 @@ from PIL import Image
 from unroll.data import images
 from unroll.errors import UserError
 
+__all__ = ["SPLITS", "Picture", "Source", "Split"]
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+__all__ = ["SPLITS", "Documents", "Source", "Split"]
+
 Documents = list[tuple[str, int]]
 """(name, its first character's place in the text of its split) of each document, in their order"""
 Split = Literal["train", "val", "test"]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from ..events import Log, Protocol
 
+__all__ = ["Source", "Table"]
+
 
 @dataclass(frozen=True)
 class Table:

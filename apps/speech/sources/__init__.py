@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ..audio import Samples
 
+__all__ = ["DIGITS", "SPLITS", "Source", "Split", "Utterance"]
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 

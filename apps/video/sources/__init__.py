@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from unroll.data.folders import Split
 
+__all__ = ["Clip", "Frames", "Source"]
+
 Frames = NDArray[np.uint8]
 """[T, C, Y, X], with one channel (grey) or three"""
 

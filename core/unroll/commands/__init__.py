@@ -18,6 +18,8 @@ from unroll.data.mapped import bus_errors_explained
 from unroll.errors import Notice, UsageError, UserError, one_line
 from unroll.interrupt import Interrupted
 
+__all__ = ["chosen", "note", "one", "required", "run"]
+
 NO_CACHE = "note: matplotlib's cache cannot be written; set MPLCONFIGDIR to a folder that can, and it starts faster"
 
 

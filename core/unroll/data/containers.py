@@ -7,7 +7,7 @@ declares is not. Sizes that a writer leaves open, because it could not go back t
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 SLACK = 1024
 """bytes, and a fiftieth of all, that a whole file may lack: some writers count their header twice"""
@@ -40,16 +40,16 @@ def _known(size: int) -> bool:
     return size not in OPEN and size < 0xFFFFFF00
 
 
-def _chunks(file: IO[bytes], order: str) -> int | None:
+def _chunks(file: IO[bytes], order: Literal["little", "big"]) -> int | None:
     """RIFF's and AIFF's: the end of the sound's own chunk, else of the outermost one."""
     kind = file.read(12)
-    size = int.from_bytes(kind[4:8], order)  # type: ignore[arg-type]
+    size = int.from_bytes(kind[4:8], order)
     if kind[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
         for _ in range(MOST_PARTS):
             head = file.read(8)
             if len(head) < 8:
                 break
-            inner = int.from_bytes(head[4:], order)  # type: ignore[arg-type]
+            inner = int.from_bytes(head[4:], order)
             if head[:4] in (b"data", b"SSND"):
                 return file.tell() + inner if _known(inner) else None
             file.seek(inner + inner % 2, os.SEEK_CUR)

@@ -138,6 +138,12 @@ class Cell(nn.Module):
         return f"{self.input_size}, {self.hidden_size}"
 
 
+def masked(cell: Cell, mask: Tensor | None) -> Step:
+    """`cell.step`, with the mask of variational dropout on its hidden state where one is given."""
+    step: Callable[..., tuple[Tensor, State]] = cell.step
+    return step if mask is None else lambda u, before: step(u, before, mask)
+
+
 def steps(
     step: Step,
     u: Tensor,

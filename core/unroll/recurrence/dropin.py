@@ -130,7 +130,7 @@ class _LengthsAndResets(nn.RNNBase):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: all but the frames, which are made anew where they are needed."""
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # torch: no types
         state.pop("_frames", None)
         return state
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,7 @@ def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] 
     if dropout or wanted(x, *given, *weights):
         output, after = _functions(mode, x, given, weights, dropout)
     else:
-        output, after = single.run(x, given, weights)  # type: ignore[assignment,misc]
+        output, after = cast("tuple[Tensor, list[Tensor]]", single.run(x, given, weights))
     return output.unsqueeze(time), (tuple(after) if lstm else after[0])
 
 
@@ -114,7 +114,7 @@ def of_network(network: Any, x: Tensor, state: Any) -> tuple[Tensor, tuple[Tenso
     if found is None:
         return None
     _ran(network, "fused")
-    return found[0], tuple(found[1])  # type: ignore[return-value]
+    return cast(Tensor, found[0]), tuple(found[1])
 
 
 def _followed(

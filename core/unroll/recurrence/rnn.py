@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unroll.recurrence import one_step
-from unroll.recurrence.cell import Cell, State, Step, loop, positive
+from unroll.recurrence.cell import Cell, State, Step, loop, masked, positive
 from unroll.recurrence.checks import check_input, check_lengths, check_reset, check_state
 from unroll.recurrence.context import compiled_around, plain, watcher
 from unroll.recurrence.dropout import mask_like, rate, rates, weights_dropped, zoned
@@ -229,9 +229,7 @@ class Recurrent(nn.Module):
 
     def _step_of(self, cell: Cell, mask: Tensor | None) -> Step:
         """`cell.step` under variational dropout and zoneout."""
-        step: Step = cell.step
-        if mask is not None:
-            step = lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]  # noqa: E731
+        step = masked(cell, mask)
         if any(self.zoneout):
             step = zoned(step, cell.state_shapes, self.zoneout, self.training)
         return step

@@ -40,7 +40,7 @@ def linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
     _check(a, b, initial)
     if elementary(a, b, initial):
         return linear_loop(a, b, initial)  # torch.export, say, cannot trace through an own backward
-    hidden: Tensor = _Scan.apply(a, b, initial)  # type: ignore[no-untyped-call]
+    hidden: Tensor = _Scan.apply(a, b, initial)  # type: ignore[no-untyped-call]  # torch: no types
     return hidden
 
 
@@ -84,7 +84,7 @@ class _Scan(torch.autograd.Function):
 
 def _adjoint(a: Tensor, grad: Tensor) -> Tensor:
     if not elementary(a, grad):
-        total: Tensor = _Adjoint.apply(a, grad)  # type: ignore[no-untyped-call]
+        total: Tensor = _Adjoint.apply(a, grad)  # type: ignore[no-untyped-call]  # torch: no types
         return total
     totals = [grad[-1]]
     for a_t, grad_t in zip(a[1:].flip(0), grad[:-1].flip(0), strict=True):

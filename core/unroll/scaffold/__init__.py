@@ -11,6 +11,8 @@ from unroll import app as apps
 from unroll.data.files import atomic_write, writing
 from unroll.errors import UserError, did_you_mean
 
+__all__ = ["KINDS", "Kind", "new_app", "new_cell"]
+
 TEMPLATES = Path(__file__).parent / "templates"
 ROOT = Path(__file__).parents[3]
 """the checkout (for an installed wheel, a folder without a pyproject.toml)"""

@@ -46,7 +46,7 @@ def linear_cross_entropy(
     Returns:
         the mean over the targets that count; zero when none does.
     """
-    loss = cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, bias, targets, ignore))  # type: ignore[no-untyped-call]
+    loss = cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, bias, targets, ignore))  # type: ignore[no-untyped-call]  # torch: no types
     return loss + smoothing * _above_mean(hidden, weight, bias, targets, ignore) if smoothing else loss
 
 

@@ -26,7 +26,7 @@ class NTASGD(SGD):
         self.param_groups[0].update(scores=[], averaged_steps=None)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it
         """One step of SGD, and its share in the mean."""
         loss: float | None = super().step(closure)
         group = self.param_groups[0]

@@ -10,10 +10,10 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -369,7 +369,7 @@ def _epochs_done(trainer: pl.Trainer) -> int:
 
 def _steps(data: Data, config: Config) -> int:
     """Optimiser steps of the whole training."""
-    batches = len(data.train)  # type: ignore[arg-type]  # a loader, see Data
+    batches = len(cast(Sized, data.train))  # a loader, see Data
     return (config.train.epochs or UNLIMITED) * math.ceil(batches / config.train.accumulate)
 
 

@@ -9,6 +9,8 @@ from . import data, train
 from .config import PRESETS
 from .model import Power
 
+__all__ = ["APP"]
+
 RECORDS = Records("power", data.example, data.FIELDS, data.facts, data.length, data.collate)
 
 

@@ -54,7 +54,7 @@ class _OfFunction(Cell):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({"f": FUNCTIONS.get(state["name_of_f"])} | state)  # type: ignore[no-untyped-call]
+        super().__setstate__({"f": FUNCTIONS.get(state["name_of_f"])} | state)  # type: ignore[no-untyped-call]  # torch: no types
 
 
 class ElmanCell(_OfFunction):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unroll.recurrence.cell import Cell, State, loop
+from unroll.recurrence.cell import Cell, State, loop, masked
 from unroll.recurrence.context import DERIVED, Watcher, autocasts, watcher
 from unroll.recurrence.kernels import torch_kernels
 from unroll.recurrence.kernels.cpu import cpu_kernel, native
@@ -157,5 +157,4 @@ def _run_scan(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Ten
 
 
 def _run_eager(cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None) -> tuple[Tensor, State]:
-    step = cell.step if mask is None else lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]
-    return loop(step, cell.project(x), state, **where)
+    return loop(masked(cell, mask), cell.project(x), state, **where)

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ class Fused(torch.autograd.Function):
         made, layout = run.kernel.program, run.layout
         contiguous = [None if tensor is None else native.rows(tensor.detach()) for tensor in tensors]
         (x, matrix, bias), rest = contiguous[:INPUTS], contiguous[INPUTS:]
-        state, fresh, weights = run.parted(rest)  # type: ignore[arg-type]
+        state, fresh, weights = run.parted(cast("list[Tensor]", rest))
         u = _projected(run, x, matrix, bias)
         batch, total = len(state[0]), len(u)
         call, holds = run.call(batch, weights, made.forward)
@@ -156,7 +156,7 @@ class _Backward:
         self.run, self.made, self.wanted = run, run.kernel.program, wanted
         contiguous = [None if tensor is None else native.rows(tensor) for tensor in tensors]
         self.x, self.matrix, self.bias = contiguous[:INPUTS]
-        self.state, self.fresh, self.weights = run.parted(contiguous[INPUTS:])  # type: ignore[arg-type]
+        self.state, self.fresh, self.weights = run.parted(cast("list[Tensor]", contiguous[INPUTS:]))
         self.u, self.kept, self.saved, *self.held, self.out = kept
         self.after = [tensor[len(first) :] for tensor, first in zip(self.held, self.state, strict=True)]
 
@@ -266,7 +266,7 @@ def _once_more(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tenso
     """A second backward pass through a graph that was retained: the first one has overwritten what was kept."""
     leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in _anew(run, tensors)]
     with torch.enable_grad():
-        outputs = Fused.apply(replace(run, keep=True), *leaves)  # type: ignore[no-untyped-call]
+        outputs = Fused.apply(replace(run, keep=True), *leaves)  # type: ignore[no-untyped-call]  # torch: no types
     return _by(outputs, leaves, gradients)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unroll.recurrence.cell import Cell, State, loop
+from unroll.recurrence.cell import Cell, State, loop, masked
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.autograd import Fused, Run
 from unroll.recurrence.kernels.cpu.codegen_c import source
@@ -70,7 +70,7 @@ class Kernel:
 
     def apply(self, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
-        return Fused.apply(run, *tensors)  # type: ignore[no-untyped-call,no-any-return]
+        return Fused.apply(run, *tensors)  # type: ignore[no-untyped-call,no-any-return]  # torch: no types
 
     def scratch(self, batch: int, threads: int, shared: bool) -> tuple[Tensor, int]:
         """(floats, floats per thread): a part for the values of the thread's rows, a part for rounded operands."""
@@ -180,8 +180,9 @@ def run(
     """
     steps, batch = x.shape[:2]
     if batch == 0 or (lengths is not None and not bool(lengths.any())):
-        step = cell.step if mask is None else lambda u, before: cell.step(u, before, mask)  # type: ignore[call-arg]
-        return loop(step, cell.project(x), state, lengths=lengths, reset=reset, fresh=fresh)  # still differentiable
+        return loop(
+            masked(cell, mask), cell.project(x), state, lengths=lengths, reset=reset, fresh=fresh
+        )  # still differentiable
     if lengths is None:
         layout = Layout.full(steps, batch, None if reset is None else reset.flatten())
         output, after = advance(cell, kernel, x, state, layout, fresh=fresh, mask=mask)

@@ -39,7 +39,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, halved: boo
     rows = x.numel() // max(1, x.shape[-1])
     if rows * weight.numel() < SMALL or not serves(x, weight) or watched((x, weight)):
         return F.linear(x, weight, bias)
-    result: Tensor = _Linear.apply(x, weight, bias, halved)  # type: ignore[no-untyped-call]
+    result: Tensor = _Linear.apply(x, weight, bias, halved)  # type: ignore[no-untyped-call]  # torch: no types
     return result
 
 

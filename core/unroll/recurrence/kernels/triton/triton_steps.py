@@ -30,7 +30,7 @@ class Kernel(Generated):
 
     def apply(self, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
-        return _Triton.apply(run, self, tensors[0], *tensors[INPUTS:])  # type: ignore[no-untyped-call,no-any-return]
+        return _Triton.apply(run, self, tensors[0], *tensors[INPUTS:])  # type: ignore[no-untyped-call,no-any-return]  # torch: no types
 
 
 class _Triton(torch.autograd.Function):
