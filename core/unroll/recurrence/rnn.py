@@ -18,6 +18,7 @@ from unroll.recurrence.dropout import mask_like, rate, rates, weights_dropped, z
 from unroll.recurrence.init import Initialiser, initialise
 from unroll.recurrence.kernels import dispatch
 from unroll.recurrence.kernels.dispatch import BACKENDS
+from unroll.recurrence.made_weights import made
 from unroll.recurrence.registry import CellFactory, make_cell
 from unroll.recurrence.row_mask import Span
 
@@ -216,6 +217,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, State]:
         """A single step, and what is watched or zoned out, goes through the loop; all else by `backend`."""
         where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
+        cell = made(cell)
         if self.training and self.weight_drop:
             cell = weights_dropped(cell, self.weight_drop)
         mask = mask_like(state[0], self.variational[2]) if self.training and self.variational[2] else None

@@ -43,6 +43,7 @@ class Program:
         depth: the longest operand of a product.
         aliased: whether the output is the hidden state.
         needs_u: whether the backward step reads u.
+        read_again: the weights that the backward step reads.
         inputs, outputs, states: P, O and the widths of the states.
         steps: the phases of "keep", "bare" and "back", for who prints them in another language than C.
     """
@@ -60,6 +61,7 @@ class Program:
     depth: int
     aliased: bool
     needs_u: bool
+    read_again: frozenset[str]
     inputs: int
     outputs: int
     states: tuple[int, ...]
@@ -102,6 +104,9 @@ class _Planner:
             depth=max([packed.depth for packed in (*forward.packed, *back.packed)], default=0),
             aliased=self.aliased,
             needs_u=any(node.op == "u" for node in read),
+            read_again=frozenset(
+                [packed.param for packed in back.packed] + [node.data[0] for node in read if node.op == "param"]
+            ),
             inputs=self.traced.inputs,
             outputs=sum(node.width for node in self.traced.output),
             states=self.traced.widths,

@@ -161,6 +161,10 @@ class Reads:
         self._weights: dict[tuple[str, str], Any] = {}
         self._seen: set[CodeType] = set()
 
+    def forget(self) -> None:
+        """A trace has failed, and is followed by one of less."""
+        self._looks, self._weights, self._seen = {}, {}, set()
+
     def guard(self) -> Guard:
         """All of it."""
         return Guard(list(self._looks.values()), [(*key, shape) for key, shape in self._weights.items()])
@@ -169,8 +173,6 @@ class Reads:
         """Notes from now on what is read of a copy of the module at a path, as "norm."; it must not be written."""
         kind: Any = type(twin)
         reads = self
-        if not path:
-            self._seen.clear()  # a trace that failed may be followed by one of less
 
         def look(self: Any, name: str) -> Any:
             value = kind.__getattribute__(self, name)

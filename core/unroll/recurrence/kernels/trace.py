@@ -85,16 +85,23 @@ def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads 
 
 
 def projected_width(cell: Cell) -> int:
-    """P, the width of what `project` returns.
+    """P, the width of what `project` returns; nobody notices that it was asked, no statistic, generator or hook.
 
     Raises:
         CannotFuse: that is no vector.
     """
     if cell.extent_dims:
         raise ByDesign("its rows are maps, not vectors")
-    with torch.no_grad():
-        like = next(cell.parameters())
-        return cell.project(like.new_zeros(1, 1, cell.input_size)).shape[-1]
+    like = next(cell.parameters())
+    with torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []):
+        unnoticed: Cell = shadow(cell, lambda _, weight: weight, also=_unnoticed)
+        return unnoticed.project(like.new_zeros(2, 2, cell.input_size)).shape[-1]  # two: batch norm wants more than one
+
+
+def _unnoticed(twin: Any, _: str) -> None:
+    """With buffers of its own, and without hooks."""
+    twin.__dict__["_buffers"] = {name: None if one is None else one.clone() for name, one in twin._buffers.items()}
+    twin.__dict__.update({name: {} for name in ("_forward_hooks", "_forward_pre_hooks")})
 
 
 @dataclass(frozen=True)

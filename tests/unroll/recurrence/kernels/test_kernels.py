@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import unroll
 from unroll.recurrence import CELLS, Recurrent
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.kernels import dispatch
@@ -243,6 +244,27 @@ def test_functions_are_as_exact_as_float32_allows(function: str) -> None:
     exact = getattr(torch if hasattr(torch, function) else F, function)(x.double())
     normal = exact.abs() > 1e-37
     assert float(((got - exact) / exact).abs()[normal].max()) < 1e-6
+
+
+@pytest.mark.parametrize(("kind", "states"), [("LSTM", 2), ("GRU", 1), ("RNN", 1)])
+def test_a_saturated_unit_has_no_slope(kind: str, states: int) -> None:
+    """tanh and sigmoid are 1 and 0 exactly, or inputs that nobody has scaled (samples, time stamps) get gradients."""
+    torch.manual_seed(3)
+    theirs, ours = getattr(nn, kind)(4, 8), getattr(unroll, kind)(4, 8)
+    ours.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        for module in (theirs, ours):
+            module.weight_ih_l0.copy_(torch.where(module.weight_ih_l0 > 0, 1.0, -1.0))
+    x = torch.tensor([1.0, 2.0, 4.0, 8.0]).expand(5, 3, 4) * 1e9
+    for module in (theirs, ours):
+        module(x)[0].sum().backward()
+        assert not module.weight_ih_l0.grad.any()
+    infinite = torch.tensor([float("inf"), -float("inf"), 1.0]).view(1, 3, 1).expand(1, 3, 8)
+    for which in range(states):
+        hx: Any = [torch.zeros(1, 3, 8) for _ in range(states)]
+        hx[which] = infinite
+        hx = hx[0] if states == 1 else tuple(hx)
+        torch.testing.assert_close(ours(x, hx), theirs(x, hx), equal_nan=True)
 
 
 class Branching(Cell):

@@ -35,7 +35,12 @@ Inputs = Sequence[Tensor | None]
 
 @dataclass(frozen=True)
 class Run:
-    """One call: all that is no tensor of the graph. `project` makes u anew, differentiably."""
+    """One call: all that is no tensor of the graph.
+
+    Attributes:
+        cell: as it was when it was called.
+        project: makes u anew, differentiably, for a kernel that keeps none.
+    """
 
     cell: Cell
     kernel: Kernel
@@ -102,7 +107,8 @@ class Fused(torch.autograd.Function):
         del holds
         if run.keep:
             ctx.run, ctx.spent = run, False
-            ctx.save_for_backward(*tensors, u if made.needs_u else kept, kept, saved, *held, out)
+            ctx.given = _Given(tensors, _read_again(run, tensors))
+            ctx.save_for_backward(*ctx.given.saved(tensors), u if made.needs_u else kept, kept, saved, *held, out)
         final = (
             final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True)
         )
@@ -113,17 +119,68 @@ class Fused(torch.autograd.Function):
         run: Run = ctx.run
         everything = ctx.saved_tensors
         count = len(run.kernel.program.states) + 4
-        tensors, kept = everything[:-count], everything[-count:]
+        tensors, kept = ctx.given.all(everything[:-count]), everything[-count:]
         if torch.is_grad_enabled() or watched((d_out, *d_after)):
+            ctx.given.check()
             return (None, *twice(run, tensors, [d_out, *d_after]))
         if run.kernel.program.over_kept:
             if ctx.spent:
+                ctx.given.check()
                 return (None, *_once_more(run, tensors, [d_out, *d_after]))
             ctx.spent = True
         return (
             None,
             *_Backward(run, tensors, kept, ctx.needs_input_grad[1 : 1 + INPUTS]).gradients(native.rows(d_out), d_after),
         )
+
+
+def _read_again(run: Run, tensors: Inputs) -> list[bool]:
+    """Which of the tensors a first backward pass reads: what changes of the others is no harm to it."""
+    (x, matrix, bias), count = tensors[:INPUTS], len(tensors) - INPUTS - len(run.kernel.names)
+    followed = [tensor is not None and tensor.requires_grad for tensor in (x, matrix, bias)]
+    inputs = [matrix is None or any(followed[1:]), followed[0], False]
+    return [*inputs, *[True] * count, *(name in run.kernel.program.read_again for name in run.kernel.names)]
+
+
+class _Given:
+    """What a call was given and its first backward pass does not read: autograd need not guard it, a second one must.
+
+    Args:
+        tensors: all that the call was given.
+        read: which of them the first backward pass reads.
+    """
+
+    def __init__(self, tensors: Inputs, read: Sequence[bool]) -> None:
+        self.read = read
+        self.others = [None if one else tensor for tensor, one in zip(tensors, read, strict=True)]
+        self.versions = [_version(tensor) for tensor in self.others]
+
+    def saved(self, tensors: Inputs) -> list[Tensor | None]:
+        """Those that autograd keeps."""
+        return [tensor if one else None for tensor, one in zip(tensors, self.read, strict=True)]
+
+    def all(self, saved: Inputs) -> list[Tensor | None]:
+        """Those and the others."""
+        return [kept if one else other for kept, other, one in zip(saved, self.others, self.read, strict=True)]
+
+    def check(self) -> None:
+        """Before the others are read.
+
+        Raises:
+            RuntimeError: one of them was written into, as autograd puts it.
+        """
+        for tensor, version in zip(self.others, self.versions, strict=True):
+            if _version(tensor) != version:
+                assert tensor is not None
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"a tensor {list(tensor.shape)} is at version {tensor._version}; expected version {version} instead"
+                )
+
+
+def _version(tensor: Tensor | None) -> int:
+    """How often it was written into; a tensor of inference mode does not count."""
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 def _held(first: Tensor, rows: int) -> Tensor:
@@ -264,23 +321,24 @@ def add_vectors(program: Program, d_weights: dict[str, Tensor], d_param: Tensor)
 
 def _once_more(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
     """A second backward pass through a graph that was retained: the first one has overwritten what was kept."""
-    leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in _anew(run, tensors)]
+    leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in tensors]
     with torch.enable_grad():
         outputs = Fused.apply(replace(run, keep=True), *leaves)  # type: ignore[no-untyped-call]  # torch: no types
     return _by(outputs, leaves, gradients)
 
 
 def twice(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
-    """The gradients in torch's operations, by the loop over `step`: to be differentiated again, and for watchers."""
+    """The gradients in torch's operations, by the loop over `step`: to be differentiated again, and for watchers.
+
+    Raises:
+        RuntimeError: what the step reads besides its inputs is not what it was when it was called.
+    """
     differentiable = torch.is_grad_enabled()
+    if not run.kernel.guard.holds(run.cell):
+        changed = ", ".join(run.kernel.guard.changed(run.cell))
+        raise RuntimeError(f"{type(run.cell).__name__} was changed between forward and backward: {changed}")
     with torch.enable_grad():
-        inputs = _anew(run, tensors)
-        return _by(_loop(run, *inputs), inputs, gradients, create_graph=differentiable)
-
-
-def _anew(run: Run, tensors: Inputs) -> list[Tensor | None]:
-    """The tensors with u projected anew, if it is among them: it may have been overwritten."""
-    return list(tensors) if tensors[1] is not None else [run.project(), *tensors[1:]]
+        return _by(_loop(run, *tensors), tensors, gradients, create_graph=differentiable)
 
 
 def _by(

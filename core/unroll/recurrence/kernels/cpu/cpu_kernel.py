@@ -14,6 +14,7 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,12 +44,14 @@ class Kernel:
         products: how rows are multiplied: of float32, and of what stands at the input side.
         direct: whether the product of x in `project` is one function with the steps, which hold what follows it.
         stacks: single steps of several cells of which this is the lowest; see `unroll.recurrence.one_step`.
+        guard: all that was read while the cell was traced.
 
     Raises:
         CannotFuse, CannotCompile: why there is none.
     """
 
     narrow = False
+    guard: Guard
 
     def __init__(self, cell: Cell, masked: bool, reads: Reads) -> None:
         self.base = native.base()
@@ -85,6 +88,7 @@ def _traced(cell: Cell, masked: bool, reads: Reads) -> Traced:
     try:
         return trace(cell, None, masked=masked, reads=reads)
     except CannotFuse:
+        reads.forget()  # what `project` reads is read at every call
         return trace(cell, projected_width(cell), masked=masked, reads=reads)
 
 
@@ -146,7 +150,10 @@ def _made(cell: Cell, masked: bool, kind: Callable[[Cell, bool, Reads], Any]) ->
         kernel = str(error)
     except (CannotFuse, CannotCompile) as error:
         kernel = Told(error)
-    return reads.guard(), kernel
+    guard = reads.guard()
+    if not isinstance(kernel, str):
+        kernel.guard = guard
+    return guard, kernel
 
 
 _told: set[tuple[type, str]] = set()
@@ -226,20 +233,27 @@ def advance(
         output [N, O] and the state of each row after its own last step.
     """
 
-    def project() -> Tensor:
-        with FastLinear(kernel.narrow):
-            u = then.project(x).flatten(0, 1)
-        return u.bfloat16() if kernel.narrow else u
-
-    # What a second backward pass computes anew is of the cell as it was now, whatever stands in it by then.
-    then = shadow(cell, lambda _, weight: weight) if torch.is_grad_enabled() else cell
-    inputs = deferred(cell, x) if kernel.direct else (project(), None, None)
+    inputs = deferred(cell, x) if kernel.direct else (_projected(kernel, cell, x), None, None)
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [*inputs, *states, *(parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    run = Run(then, kernel, layout, mask, keep, project)
+    # What a second backward pass computes anew is of the cell as it was now, whatever stands in it by then.
+    then = shadow(cell, lambda _, weight: weight, also=_buffers_apart) if keep else cell
+    run = Run(then, kernel, layout, mask, keep, partial(_projected, kernel, then, x))
     output, *after = kernel.apply(run, *tensors)
     return output, tuple(after)
+
+
+def _projected(kernel: Kernel, cell: Cell, x: Tensor) -> Tensor:
+    """u [N, P], differentiably."""
+    with FastLinear(kernel.narrow):
+        u = cell.project(x).flatten(0, 1)
+    return u.bfloat16() if kernel.narrow else u
+
+
+def _buffers_apart(twin: Any, _: str) -> None:
+    """Another tensor in the place of a buffer is none of the copy."""
+    twin.__dict__["_buffers"] = dict(twin._buffers)
 
 
 def parameter(cell: Any, name: str) -> Tensor:

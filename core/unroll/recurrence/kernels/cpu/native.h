@@ -95,16 +95,18 @@ static inline vec v_exp(vec x) {
   half = whole >> 1;
   return y * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
 }
-/* 1 / (1 + e^-x); beyond 87 the exponential is 0 or so large that its own rounding is lost. */
+/* 1 / (1 + e^-x); beyond 87 the exponential is 0 or so large that its own rounding is lost. A gate that is closed is 0
+   exactly, as what it multiplies may be inf. */
 static inline vec v_sigmoid(vec x) {
   ints whole;
   vec y = exp_parts(at_least(at_most(-x, 87.f), -87.f), &whole);
-  return inverse(all(1.f) + y * (vec)((whole + 127) << 23));
+  return pick(x < all(-88.7228317f), all(0.f), inverse(all(1.f) + y * (vec)((whole + 127) << 23)));
 }
 
-/* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. */
+/* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. Where it is cut off it is above 1 by more than
+   it is rounded by, so that a saturated unit is 1 exactly: its slope 1 - y^2 meets inputs of any size. */
 static inline vec v_tanh(vec x) {
-  x = at_least(at_most(x, 7.90531111f), -7.90531111f);
+  x = at_least(at_most(x, 9.7f), -9.7f);
   vec s = x * x;
   vec p = all(-2.76076847742355e-16f);
   p = p * s + all(2.00018790482477e-13f);
@@ -117,7 +119,7 @@ static inline vec v_tanh(vec x) {
   q = q * s + all(1.18534705686654e-04f);
   q = q * s + all(2.26843463243900e-03f);
   q = q * s + all(4.89352518554385e-03f);
-  return x * p * inverse(q);
+  return at_least(at_most(x * p * inverse(q), 1.f), -1.f);
 }
 
 /* log to 1 ulp for positive x, Cephes' logf; log(0) = -inf, of negative numbers NaN. */

@@ -35,9 +35,12 @@ def v_sigmoid(x):
 
 @triton.jit
 def v_tanh(x):
-    """To 2 ulp also near 0, where a quotient of exponentials cancels: the odd rational function of Eigen's ptanh."""
-    x = tl.where(x > 7.90531111, 7.90531111, x)
-    x = tl.where(x < -7.90531111, -7.90531111, x)
+    """To 2 ulp also near 0, where a quotient of exponentials cancels: the odd rational function of Eigen's ptanh.
+
+    Where it is cut off it is above 1 by more than it is rounded by: a saturated unit is 1 exactly, and has no slope.
+    """
+    x = tl.where(x > 9.7, 9.7, x)
+    x = tl.where(x < -9.7, -9.7, x)
     s = x * x
     p = -2.76076847742355e-16
     p = p * s + 2.00018790482477e-13
@@ -50,7 +53,9 @@ def v_tanh(x):
     q = q * s + 1.18534705686654e-04
     q = q * s + 2.26843463243900e-03
     q = q * s + 4.89352518554385e-03
-    return x * p / q
+    y = x * p / q
+    y = tl.where(y > 1.0, 1.0, y)
+    return tl.where(y < -1.0, -1.0, y)
 
 
 @triton.jit

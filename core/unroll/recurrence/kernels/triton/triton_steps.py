@@ -53,7 +53,9 @@ class _Triton(torch.autograd.Function):
         everything = ctx.saved_tensors
         tensors, buffers = everything[: -len(names)], dict(zip(names, everything[-len(names) :], strict=True))
         if torch.is_grad_enabled() or watched((d_out, *d_after)):
-            d_u, _, _, *others = twice(run, [None, None, None, *tensors], [d_out, *d_after])
+            with torch.enable_grad():
+                u = run.project()
+            d_u, _, _, *others = twice(run, [u, None, None, *tensors], [d_out, *d_after])
             return (None, None, d_u, *others)
         with torch.cuda.device_of(d_out):
             return (None, None, *_gradients(run, kernel, tensors, buffers, d_out.contiguous(), d_after))

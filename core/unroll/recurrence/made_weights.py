@@ -1,0 +1,46 @@
+"""Weights that are made of others: parametrised, normalised, pruned. `Recurrent` makes them once a call.
+
+torch makes them whenever a module is called (`weight_norm`, `spectral_norm`, `prune`) or an attribute is read
+(`parametrize`). A network calls `project` and `step` of its cells, the latter for every time step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from unroll.recurrence.cell import Cell
+from unroll.recurrence.kernels.cpu.cpu_kernel import kernels
+from unroll.recurrence.kernels.trace import shadow
+
+_MAKERS = (WeightNorm, SpectralNorm, BasePruningMethod)
+
+
+def made(cell: Cell) -> Cell:
+    """The cell, or where some of its weights are made of others, a shallow copy that holds them as they are now.
+
+    Other hooks of a cell are not run: they are for calls of it, and a network makes none.
+    """
+    made_of: Any = cell._modules.get("parametrizations")
+    hooks: Any = [hook for hook in cell._forward_pre_hooks.values() if isinstance(hook, _MAKERS)]
+    if not hooks and made_of is None:
+        return cell
+    kernels(cell)  # what is compiled for the copy is kept for the next one
+    for hook in hooks:
+        hook(cell, ())
+    names = [getattr(hook, "_tensor_name", None) or hook.name for hook in hooks]
+    names += [] if made_of is None else made_of._modules
+    twin: Any = shadow(cell, lambda _, weight: weight)
+    twin.__class__ = parametrize.type_before_parametrizations(cell)
+    for name in names:
+        twin._parameters[name] = getattr(cell, name)
+        twin.__dict__.pop(name, None)
+    twin._modules.pop("parametrizations", None)
+    kept = {key: hook for key, hook in cell._forward_pre_hooks.items() if hook not in hooks}
+    twin.__dict__["_forward_pre_hooks"] = type(cell._forward_pre_hooks)(kept)
+    result: Cell = twin
+    return result
