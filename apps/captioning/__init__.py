@@ -11,7 +11,7 @@ from unroll.errors import UserError
 from unroll.sequence.tokens import Tokeniser
 
 from . import data, train
-from .config import PRESETS, CaptioningConfig
+from .config import PRESETS, RAMP, CaptioningConfig
 from .data import Batch
 from .figures import figures
 from .model import Captioner, Decoding, Objective, build, pretrained
@@ -52,7 +52,9 @@ def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
             Tokeniser.from_json(facts["tokeniser"]),
             side=config.data.side,
             weights=Path(facts["weights"]) if "weights" in facts else None,
-            objective=Objective(train.coverage, train.forget, train.epochs, train.self_critical_from, train.rollouts),
+            objective=Objective(
+                train.coverage, train.forget, train.epochs or RAMP, train.self_critical_from, train.rollouts
+            ),
             decoding=Decoding(**config.decode.model_dump()),
             reward=CiderReward(partial(data.training_captions, Path(facts["folder"]))),
             **wanted,

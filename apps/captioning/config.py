@@ -10,6 +10,9 @@ from unroll.reads import Only, Reads, patterns
 
 from .model import Method
 
+RAMP = 12
+"""epochs over which scheduled sampling rises where a training ends by the clock and has no number of them"""
+
 
 class CaptioningData(DataConfig):
     """The pictures and their captions."""
@@ -86,7 +89,7 @@ class CaptioningTrain(TrainConfig):
     coverage: float = Field(0.0, ge=0)
     """weight of the doubly stochastic term: every place should be looked at once"""
     forget: float = Field(0.0, ge=0, le=1)
-    """scheduled sampling: share of words read from the model itself, rising from 0 to this over the epochs"""
+    """scheduled sampling: share of words read from the model itself, rising from 0 over train.epochs (0: over 12)"""
     self_critical_from: int = Field(0, ge=0)
     """epochs before self-critical training on CIDEr begins; 0: never"""
     rollouts: Annotated[int, Only("train.self_critical_from!=0")] = Field(5, ge=1)

@@ -37,6 +37,7 @@ def batches(config: SpeechConfig, store: Store) -> Data[Batch]:
         stack=config.model.stack,
         seconds=config.train.batch,
         seed=config.train.seed,
+        where=config.data.named,
     )
     return replace(made, notes=(*source.notes, *made.notes))
 

@@ -123,7 +123,7 @@ def _check_splits(source: Source, records: Iterable[dict[str, Any]]) -> None:
             raise UserError(f"data.source={source.spec['source']}: the {split} split has no utterances; add some")
 
 
-def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int) -> Data[Batch]:
+def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int, where: str) -> Data[Batch]:
     """Loaders of the three splits.
 
     Utterances too short for their transcript are left out, and named in the notes: with fewer steps than symbols (and
@@ -134,6 +134,7 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
         stack: frames that the model joins into one step.
         seconds: of audio in a batch, padding included.
         seed: of the order.
+        where: what the errors call the data.
 
     Raises:
         UserError: a transcript with a symbol that no training transcript has (names the utterance and the symbol), or
@@ -150,7 +151,7 @@ def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, see
         rows, left_out = _fitting(chosen, stack)
         short += left_out
         if not rows:
-            raise UserError(f"{prepared.folder}: in the {split} split every utterance is too short for its transcript")
+            raise UserError(f"{where}: in the {split} split every utterance is too short for its transcript")
         lengths = [record["frames"] for record, _ in rows]
         dataset, budget = _Utterances(frames, rows), round(seconds / HOP)
         splits[split] = loader(dataset, lengths, budget, collate, seed=seed, shuffle=split == "train")

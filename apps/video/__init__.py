@@ -31,7 +31,9 @@ def batches(config: VideoConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
     source, wanted = _source(config, store), config.train
     prepared = data.prepare(store, source)
-    made = data.batches(prepared, window=config.window, frames=wanted.batch, seed=wanted.seed)
+    made = data.batches(
+        prepared, window=config.window, frames=wanted.batch, seed=wanted.seed, where=config.data.named
+    )  # fmt: skip
     return replace(made, notes=(*source.notes, *made.notes))
 
 

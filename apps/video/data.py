@@ -66,7 +66,7 @@ def prepare(store: Store, source: Source) -> Prepared:
     return store.prepare(NAME, source.spec, write)
 
 
-def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int) -> Data[Batch]:
+def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int, where: str) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:
@@ -74,6 +74,7 @@ def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int) -
             are shorter are left out, and the latter named in the notes. None: clips stay whole, and have classes.
         frames: in a batch, padding included.
         seed: of the order.
+        where: what the errors call the data.
 
     Raises:
         UserError: no two classes, a class of val or test that train has not, or a split of which nothing is left.
@@ -87,7 +88,7 @@ def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int) -
     for split in SPLITS:
         rows = [piece for record in records if record["split"] == split for piece in _pieces(record, window)]
         if not rows:
-            raise UserError(f"{prepared.folder}: in the {split} split no clip has {window} frames; see data.horizon")
+            raise UserError(f"{where}: in the {split} split no clip has {window} frames; see data.horizon")
         clips = _Clips(stored, rows, classes)
         lengths = [row["frames"] for row in rows]
         splits[split] = loader(clips, lengths, frames, collate, seed=seed, shuffle=split == "train")

@@ -37,6 +37,11 @@ class DataConfig(Section):
     path: Path | None = None
     """the user's own files, for the sources that read them"""
 
+    @property
+    def named(self) -> str:
+        """What a message calls the data, by what the user has set."""
+        return f"data.source={self.source}" if self.path is None else f"data.path={self.path}"
+
 
 class ModelConfig(Section):
     """The network."""
@@ -270,4 +275,6 @@ def _first_problem(error: ValidationError, known: Iterable[str]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], dict | BaseModel):  # settings that do not go together; it names them
         return message if "." in message.split("=")[0].split()[0] else f"{key or 'configuration'}: {message}"
+    if problem["type"] == "tuple_type":
+        message = f'write a list in brackets, such as {key}=[1,2] or {key}=\'["a","b"]\''
     return f"{key}: {message} (got {problem['input']!r})"

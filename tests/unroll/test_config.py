@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from unroll.config import Config, describe, flat
+from unroll.config import Config, DataConfig, describe, flat
 from unroll.errors import UserError
 
 DEFAULT = Config()
@@ -101,3 +101,18 @@ def test_a_frozen_configuration_cannot_be_changed() -> None:
 
 def test_a_precision_that_looks_like_a_number_is_a_word() -> None:
     assert Config().override(["train.precision=32"]).train.precision == "32"
+
+
+class _Sized(Config):
+    class Data(DataConfig):
+        size: tuple[int, int] = (32, 32)
+        """of something"""
+
+    data: Data = Data()
+
+
+@pytest.mark.parametrize("text", ["8x8", "8", "[8x8]"])
+def test_what_is_no_list_is_told_how_one_is_written(text: str) -> None:
+    with pytest.raises(UserError, match=r"^data\.size: write a list in brackets, such as data\.size=\[1,2\] .*\(got "):
+        _Sized().override([f"data.size={text}"])
+    assert _Sized().override(["data.size=[8,8]"]).data.size == (8, 8)

@@ -93,6 +93,11 @@ def test_scheduled_sampling_rises_over_the_epochs(prepared):
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_scheduled_sampling_of_a_training_by_the_clock_rises_over_twelve_epochs(prepared):
+    model, _ = made(prepared, "train.forget=0.5", "train.epochs=0", "train.minutes=1")
+    assert model.objective.epochs == 12
+
+
 CORPUS = [["a red ball", "the red ball"], ["a blue ball"], ["two dogs"], ["two dogs run", "dogs"], ["a cat in the sun"]]
 
 

@@ -43,4 +43,4 @@ def prepared(store):
 
 @pytest.fixture
 def batches():
-    return partial(data.batches, units="characters", stack=3, seconds=4.0, seed=0)
+    return partial(data.batches, units="characters", stack=3, seconds=4.0, seed=0, where="data.source=tones")

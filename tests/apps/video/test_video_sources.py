@@ -138,7 +138,7 @@ def test_short_clips_are_left_out_of_prediction_and_long_ones_cut(tmp_path, clip
     assert {row["frames"] for row in rows} == {5} and len({row["id"] for row in rows}) == len(rows)
     assert sum(row["id"].startswith("jump/long, frames") for row in rows) == 2
     assert "left out, fewer than 5 frames: 2 clips" in found.notes[-1]
-    with pytest.raises(UserError, match="no clip has 23 frames"):
+    with pytest.raises(UserError, match=f"^data.path={clips}: in the train split no clip has 23 frames"):
         prepared(tmp_path, clips, windows[0], "data.context=20", "data.horizon=3")
 
 
