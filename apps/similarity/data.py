@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unroll.app import Data
+from unroll.data import copies
 from unroll.data.files import read_json, read_jsonl, sha256, write_arrays, write_json, write_jsonl
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
@@ -71,7 +72,8 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
             facts[VECTORS] = {"numbers": numbers, "dimension": found.rows.shape[1]}
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", (_record(p, tokeniser) for p in pairs if p.split == split))
-        notes = {"left_out": left_out, "known": _known(pairs)}
+        items = [copies.Item(p.id, p.split, f"{p.score:g}", repr(sorted((p.a, p.b)))) for p in pairs]
+        notes = {"left_out": left_out, "known": _known(pairs), "copies": copies.notes(items, "score")}
         write_json(folder / "facts.json", facts | {"tokeniser": tokeniser.to_json()} | notes)
 
     spec: dict[str, Any] = {"source": source.spec, "units": units, "vocabulary": vocabulary}
@@ -132,7 +134,7 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data[Batch]:
     if VECTORS in facts:
         # Only a fresh model reads them; a saved one brings its own.
         facts[VECTORS]["folder"] = str(prepared.folder)
-    notes = [_note(left_out)] if left_out else []
+    notes = [*([_note(left_out)] if left_out else []), *facts.pop("copies", ())]
     if (known := facts.pop("known", 0.0)) > MOST_KNOWN:
         notes.append(
             f"{known:.0%} of the sentences of test are in train as well: its figures say little about new sentences; "

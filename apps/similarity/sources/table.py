@@ -46,7 +46,7 @@ def split_by_sentence(pairs: Sequence[Pair], share: float = 0.1) -> list[Pair]:
     divided = _divided(pairs, [group[pair.a] for pair in pairs], [pair.a for pair in pairs], share)
     if {pair.split for pair in divided} == set(SPLITS):
         return divided
-    both = [f"{pair.a}\n{pair.b}" for pair in pairs]
+    both = ["\n".join(sorted((pair.a, pair.b))) for pair in pairs]
     return _divided(pairs, both, both, share)
 
 

@@ -87,6 +87,9 @@ def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, st
     header.check(path, content.columns)
     if content.header and content.mark:
         warnings.warn(f"{path}: row 1 ({', '.join(content.columns)}) is read as the header", Notice, stacklevel=2)
+    if content.place("split") is not None:
+        said = "its column split is not read, all rows are taken alike; give each split as a file of its own"
+        warnings.warn(f"{path}: {said}", Notice, stacklevel=2)
     for where, row in content.pick(header.known):
         yield where, row["source"], row["target"]
 

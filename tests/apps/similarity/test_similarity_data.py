@@ -58,10 +58,18 @@ def test_sentences_of_test_that_training_knows_are_noted(tmp_path):
     assert data.notes == ()
     again = [*ROWS, ("train", "two men", "A man", 5, "")]
     _, data = prepared(tmp_path, rows=again)
-    assert data.notes == (
+    assert data.notes[1:] == (
         "100% of the sentences of test are in train as well: its figures say little about new sentences; "
         "a column split divides them as you want",
     )
+
+
+def test_a_pair_in_train_and_test_in_either_order_or_with_two_scores_is_told(tmp_path):
+    more = [("train", "A man", "two men", 5, ""), ("train", "Two", "one", 2, ""), ("train", "five", "six", 2, "")]
+    _, data = prepared(tmp_path, rows=[*ROWS, *more, *(("test", f"x {n}", f"y {n}", 2, "") for n in range(5))])
+    leaked, twice = data.notes
+    assert leaked.startswith("1 of 7 in val and test are in train too") and "(row 6 is row 7)" in leaked
+    assert twice.startswith("1 are there once more with another score") and "(row 8 is row 3)" in twice
 
 
 def test_only_training_words_are_known(tmp_path):

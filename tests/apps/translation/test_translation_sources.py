@@ -226,6 +226,13 @@ def test_further_columns_and_csv_by_the_header(tmp_path):
     assert pairs[3][1:3] == ("I see 3 cats.", "Je vois 3 chats., n'est-ce pas ?")
 
 
+def test_a_column_of_splits_is_not_passed_over_in_silence(tmp_path):
+    rows = "".join(f"{a}\t{b}\ttest\n" for a, b in SENTENCES)
+    path = write(tmp_path / "t.tsv", "en\tfr\tsplit\n" + rows)
+    with pytest.warns(Notice, match="row 1"), pytest.warns(Notice, match="its column split is not read, all rows"):
+        assert len(list(own.table(path, ("en", "fr")).read())) == len(SENTENCES)
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_json_lines_as_the_hub_has_them(tmp_path, nested):
     rows = [{"en": a, "fr": b} for a, b in SENTENCES]
