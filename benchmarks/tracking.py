@@ -28,7 +28,7 @@ from unroll import tracking
 from unroll.app import Mean
 from unroll.commands.compare import Question, ask
 from unroll.config import flat
-from unroll.training.loop import Position
+from unroll.training.progress import Position
 
 CELLS = ("elman", "lstm", "gru", "mgu")
 APP = "speech"

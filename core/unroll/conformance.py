@@ -26,14 +26,14 @@ from unroll import app as apps
 from unroll.app import App, Data
 from unroll.config import Config, flat
 from unroll.data.store import Store
-from unroll.diagnosis.probe import mean_loss
 from unroll.errors import UserError
 from unroll.interrupt import Interrupted
 from unroll.recurrence.state import detach
 from unroll.tracking import saved
 from unroll.training.baselines import measured
-from unroll.training.evaluation import evaluate
-from unroll.training.loop import Fitted, Position, fit
+from unroll.training.evaluation import evaluate, mean_loss
+from unroll.training.loop import fit
+from unroll.training.progress import Fitted, Position
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from unroll import tracking
 from unroll.app import App, Data, Report
 from unroll.commands.loading import prepared
 from unroll.config import Config
-from unroll.console import ProgressLine, duration, say, show_config, show_metrics, show_predictions
+from unroll.console import duration, say, show_config, show_metrics, show_predictions
 from unroll.data.files import read_json, write_json, writing
-from unroll.diagnosis.examination import watching
+from unroll.diagnosis import in_training
 from unroll.drawing.style import as_written, noted
 from unroll.errors import UsageError, UserError
 from unroll.interrupt import Interrupted, StopRequest
@@ -32,8 +32,9 @@ from unroll.tracking import model_registry, saved
 from unroll.training import budget
 from unroll.training.baselines import Baselines, measured, unbeaten, warning
 from unroll.training.evaluation import evaluate, signature
-from unroll.training.loop import Fitted, Observer, fit
-from unroll.training.progress import Pruned
+from unroll.training.loop import fit
+from unroll.training.progress import Fitted, Observer, Pruned
+from unroll.training.progress_line import ProgressLine
 
 UNFINISHED = ("RUNNING", "KILLED", "FAILED")
 
@@ -127,7 +128,10 @@ def _run(job: _Job, resume: bool, observers: Sequence[Observer]) -> dict[str, An
         say(f"note: no compiled kernels: {why}; recurrent layers take torch's or the loop over steps, and more time")
     with ProgressLine(app) as progress:
         told: list[Observer] = [run, progress, *observers]
-        fitted = fit(app, config, data, model, job.folder, told, resume=resume, probe=watching(app, run))
+        fitted = fit(
+            app, config, data, model, job.folder, told, resume=resume,
+            probe=in_training.gradient_probe(app, run), explain=in_training.verdict(app),
+        )  # fmt: skip
     run.tag("backends", backends(model))
     with StopRequest() as stop:
         report = evaluate(app, model, stop.watch(data.test))

@@ -1,28 +1,25 @@
 """A diagnosis of an application's model: probes, verdict, remedies, and the page that tells it all."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from matplotlib.figure import Figure
 from torch import nn
 
 from unroll.app import App
 from unroll.config import Config
 from unroll.diagnosis import pictures
-from unroll.diagnosis.probe import Need, NetworkProbe, Probe, need, probe, scalars
+from unroll.diagnosis.probe import Need, NetworkProbe, need, probe
 from unroll.diagnosis.remedies import Remedy, remedies
 from unroll.diagnosis.remedy_trials import Tried, recommended
 from unroll.diagnosis.verdict import Finding, judge, worst
 from unroll.drawing.page import Page
-from unroll.drawing.style import as_written, noted
-from unroll.errors import Notice, UserError
+from unroll.drawing.style import as_written
 from unroll.recurrence.lyapunov import spectral_norms
 from unroll.recurrence.state import detach
-from unroll.tracking.run import Run
+from unroll.training.evaluation import device_of, untouched
 
 
 @dataclass
@@ -79,42 +76,12 @@ def diagnose(
 
 def stream(app: App, model: nn.Module, batches: Sequence[Any]) -> list[tuple[Any, Any]]:
     """Consecutive batches with the state that each is given by the one before."""
-    training, state, pairs = model.training, None, []
-    device = next(model.parameters()).device
-    model.eval()
-    with torch.no_grad():
+    state, pairs = None, []
+    with untouched(model), torch.no_grad():
         for batch in batches:
             pairs.append((batch, state))
-            state = detach(app.step(model, move_data_to_device(batch, device), state).state)
-    model.train(training)
+            state = detach(app.step(model, move_data_to_device(batch, device_of(model)), state).state)
     return pairs
-
-
-def watching(app: App, run: Run) -> Probe:
-    """The probe of a training: numbers for its curves, and one picture each time, to the tracking store."""
-    told = False
-
-    def look(model: nn.Module, batch: Any, state: Any, step: int) -> Mapping[str, float]:
-        nonlocal told
-        try:
-            networks = probe(app, model, batch, state, shares=False)
-        except UserError as error:
-            if not told:
-                warnings.warn(f"train.probe_every: {error}", Notice, stacklevel=2)
-            told = True
-            return {}
-        drawn: dict[str, Figure] = {}
-        named = {f"gradient/step-{step:07d}{_suffix(networks, one)}": one for one in networks}
-        with noted("picture of the gradient"), as_written():
-            drawn = {name: pictures.gradient(one, f"step {step}") for name, one in named.items()}
-        run.figures(drawn)
-        return scalars(networks)
-
-    return look
-
-
-def _suffix(networks: Sequence[NetworkProbe], one: NetworkProbe) -> str:
-    return f"-{one.name}" if len(networks) > 1 else ""
 
 
 @as_written()

@@ -4,8 +4,7 @@ The weights, their gradients, the mode and all random states are afterwards what
 probed gives the same bits as one that is not.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from unroll.recurrence.lyapunov import Growth, growth
 from unroll.recurrence.recording import Call, longest, record
 from unroll.recurrence.rnn import Recurrent
 from unroll.recurrence.state import detach
-from unroll.training.evaluation import isolated_randomness
+from unroll.training.evaluation import device_of, loss_over, untouched
 
 WORTH = 0.02
 """a memory is long enough when no more than this share of what memory is worth is lost"""
@@ -98,9 +97,9 @@ def probe(app: App, model: nn.Module, batch: Any, state: Any = None, **options: 
     """
     if not any(isinstance(module, Recurrent) for module in model.modules()):
         raise UserError(f"{app.name}: {type(model).__name__} holds no unroll.recurrence.Recurrent to look at")
-    with _untouched(model), torch.enable_grad():
+    with untouched(model), torch.enable_grad():
         with record(model) as calls:
-            step = app.step(model, move_data_to_device(batch, _device(model)), detach(state))
+            step = app.step(model, move_data_to_device(batch, device_of(model)), detach(state))
         if not torch.isfinite(step.loss):
             raise UserError(f"{app.name}: the loss of the probed batch is {step.loss.item()}")
         seen = [_look(app.name, name, made, step, options) for name, made in calls.items()]
@@ -143,10 +142,10 @@ def need(
     A network that is run step by step, as some decoders are, feeds on its own outputs, and is left out.
     """
     networks = {name: module for name, module in model.named_modules() if isinstance(module, Recurrent)}
-    moved = [(move_data_to_device(batch, _device(model)), detach(state)) for batch, state in batches]
-    with _untouched(model), torch.no_grad():
+    moved = [(move_data_to_device(batch, device_of(model)), detach(state)) for batch, state in batches]
+    with untouched(model), torch.no_grad():
         with record(model) as calls:
-            full = _loss(app, model, moved)
+            full = loss_over(app, model, moved)
         wanted = sorted({0, *(_memories(calls, carried=moved[-1][1] is not None) if lags is None else lags)})
         whole = [name for name, made in calls.items() if made and all(call.steps > 1 for call in made)]
         return {
@@ -163,21 +162,7 @@ def _memories(calls: Mapping[str, list[Call]], carried: bool) -> list[int]:
 def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], network: Recurrent, memory: int) -> float:
     carried = any(state is not None for _, state in batches)
     with forgetting(network, memory, mixed=carried):
-        return _loss(app, model, batches)
-
-
-def mean_loss(app: App, model: nn.Module, batches: Iterable[Any]) -> float:
-    """The loss over batches, each from the initial state, in eval mode; weighted by `Step.size`."""
-    with _untouched(model), torch.no_grad():
-        return _loss(app, model, ((move_data_to_device(batch, _device(model)), None) for batch in batches))
-
-
-def _loss(app: App, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
-    total = size = 0.0
-    for batch, state in batches:
-        step = app.step(model, batch, state)
-        total, size = total + float(step.loss) * step.size, size + step.size
-    return total / size
+        return loss_over(app, model, batches)
 
 
 def scalars(probes: Sequence[NetworkProbe]) -> dict[str, float]:
@@ -208,24 +193,3 @@ def loudest(left: Tensor) -> float:
 def _activations(cell: CellGradients) -> list[Activation]:
     steps = torch.arange(1, len(cell.trace.made) + 1)[:, None]
     return activations(cell.trace.cell, cell.trace.squashed, steps <= cell.lengths)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every module's mode and all random states are as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    with isolated_randomness():
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
-
-
-Probe = Callable[[nn.Module, Any, Any, int], Mapping[str, float]]
-"""(model, batch, carried state, optimiser step) -> numbers to track; see `unroll.training.loop.fit`"""

@@ -14,10 +14,11 @@ from torch import nn
 
 from unroll.app import App, Data, Report, Score
 from unroll.config import Config
-from unroll.diagnosis.probe import mean_loss, probe
+from unroll.diagnosis.probe import probe
 from unroll.diagnosis.remedies import Remedy
 from unroll.diagnosis.verdict import judge, worst
 from unroll.recurrence.lyapunov import t975
+from unroll.training.evaluation import mean_loss
 from unroll.training.loop import fit
 from unroll.training.progress import Position
 

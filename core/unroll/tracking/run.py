@@ -42,7 +42,7 @@ from unroll.tracking.store import experiment as experiment
 from unroll.tracking.store import store_errors as store_errors
 from unroll.tracking.store import uri as uri
 from unroll.tracking.store import where as where
-from unroll.training.loop import Position
+from unroll.training.progress import Position
 
 _MONITOR: Any = SystemMetricsMonitor
 _as_path: Any = local_file_uri_to_path

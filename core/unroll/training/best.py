@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 
 from unroll.app import App
-from unroll.diagnosis.probe import mean_loss
 from unroll.drawing.style import noted
 from unroll.errors import UserError
 from unroll.training.checkpoint import Checkpoints, load
+from unroll.training.evaluation import mean_loss
 
 KEPT = ("score", "epoch", "loss", "without_gain")
 

@@ -20,17 +20,26 @@ def evaluate(app: App, model: nn.Module, batches: Iterable[Any]) -> Report:
     Raises:
         UserError: the report lacks the application's score.
     """
-    device = next(model.parameters()).device
-    training = model.training
-    with isolated_randomness(), torch.no_grad():
-        model.eval()
-        try:
-            report = app.evaluate(model, (move_data_to_device(batch, device) for batch in batches))
-        finally:
-            model.train(training)
+    with untouched(model), torch.no_grad():
+        report = app.evaluate(model, (move_data_to_device(batch, device_of(model)) for batch in batches))
     if app.score.name not in report.metrics:
         raise UserError(f"{app.name}: evaluate gives {sorted(report.metrics)}, but the score is {app.score.name!r}")
     return report
+
+
+def mean_loss(app: App, model: nn.Module, batches: Iterable[Any]) -> float:
+    """The loss over batches, each from the initial state, in eval mode; weighted by `Step.size`."""
+    with untouched(model), torch.no_grad():
+        return loss_over(app, model, ((move_data_to_device(batch, device_of(model)), None) for batch in batches))
+
+
+def loss_over(app: App, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
+    """The mean loss over (batch, carried state) pairs on the model's device, weighted by `Step.size`."""
+    total = size = 0.0
+    for batch, state in batches:
+        step = app.step(model, batch, state)
+        total, size = total + float(step.loss) * step.size, size + step.size
+    return total / size
 
 
 def signature(report: Report, split: str, data: Data) -> str:
@@ -42,6 +51,24 @@ def parts(signature: str) -> tuple[str, str]:
     """What `signature` says: (how the metric was computed, the rule of the split); empty where it does not say so."""
     way, _, rest = signature.partition("|split:")
     return way, rest.rpartition("|data:")[0].partition(", ")[2]
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's parameters are."""
+    return next(model.parameters()).device
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards the mode of every module, and all random states, are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    with isolated_randomness():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 @contextmanager

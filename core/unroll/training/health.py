@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from unroll.app import App
 from unroll.config import Config
-from unroll.diagnosis.probe import probe
-from unroll.diagnosis.verdict import judge, worst
 from unroll.errors import UserError
 from unroll.training.checkpoint import load, save
+from unroll.training.progress import Explain
 
 KEPT = 10
 """bad batches that a run saves"""
@@ -32,10 +31,11 @@ class Health:
     Args:
         app, config: of the run.
         folder: of the run; bad batches go to `skipped/` in it.
+        explain: asked what is wrong with the model before the run is stopped; None: nobody is.
     """
 
-    def __init__(self, app: App, config: Config, folder: Path) -> None:
-        self.app, self.config, self.folder = app, config, folder / "skipped"
+    def __init__(self, app: App, config: Config, folder: Path, explain: Explain | None = None) -> None:
+        self.app, self.config, self.folder, self.explain = app, config, folder / "skipped", explain
         self.losses: deque[float] = deque(maxlen=RECENT)
         self.taken = self.clipped = self.skipped = self.in_a_row = 0
         self.problem = ""
@@ -135,13 +135,8 @@ class Health:
 
     def _verdict(self, model: nn.Module) -> str:
         """Of the last batch with which all was well."""
-        if self.good is None:
-            return ""
-        try:
-            found = worst([judge(network) for network in probe(self.app, model, *self.good)])
-        except UserError:  # nothing recurrent in it, or not finite any more
-            return ""
-        return f"verdict {found.kind}: {found.because[0]}; "
+        found = self.explain(model, *self.good) if self.explain and self.good else ""
+        return found and f"{found}; "
 
 
 def replay(path: Path, model: nn.Module, like: Any) -> tuple[Any, Any]:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from unroll.app import App, Data, Step
 from unroll.config import Config
-from unroll.diagnosis.probe import Probe
 from unroll.errors import Notice
 from unroll.interrupt import Interrupted, StopRequest
 from unroll.recurrence.state import detach
@@ -33,9 +32,7 @@ from unroll.training.costs import Costs
 from unroll.training.evaluation import evaluate, random_states, restore_random_states
 from unroll.training.health import Health
 from unroll.training.optimizer import Schedule, optimizer
-from unroll.training.progress import Fitted as Fitted
-from unroll.training.progress import Observer as Observer
-from unroll.training.progress import Position as Position
+from unroll.training.progress import Explain, Fitted, Observer, Position, Probe
 from unroll.training.resuming import restoring, resumable
 
 UNLIMITED = 1_000_000
@@ -51,6 +48,7 @@ def fit(
     observers: Sequence[Observer] = (),
     resume: bool = False,
     probe: Probe | None = None,
+    explain: Explain | None = None,
 ) -> Fitted:
     """Train `model` in place; at the end it holds the weights that were best on the validation split.
 
@@ -64,6 +62,7 @@ def fit(
         resume: go on from the newest checkpoint in `folder`; from the beginning if none was written yet.
         probe: called every `train.probe_every` optimiser steps with the model, the batch, the state that it was given
             and the step; its numbers go to the observers with those of the step. It changes nothing.
+        explain: says what is wrong with the model where the training is stopped for its bad steps.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
@@ -72,7 +71,7 @@ def fit(
     """
     checkpoints = Checkpoints(folder)
     path = resumable(checkpoints) if resume else None
-    adapter = _Adapter(app, config, model, steps=_steps(data, config), health=Health(app, config, folder))
+    adapter = _Adapter(app, config, model, _steps(data, config), Health(app, config, folder, explain))
     with StopRequest() as stop, _quiet():
         watch = _Watch(adapter, data, checkpoints, observers, stop, probe=probe)
         trainer = _trainer(config, watch)

@@ -1,8 +1,10 @@
-"""What the training loop tells, to whom, and how it ended."""
+"""What the training loop tells and asks, whom, and how it ended."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import nn
 
 from unroll.training.costs import Costs
 
@@ -34,6 +36,13 @@ class Observer(Protocol):
 
     def saving(self) -> None:
         """Just before each checkpoint: what was observed up to here will not come again on a resume from it."""
+
+
+Probe = Callable[[nn.Module, Any, Any, int], Mapping[str, float]]
+"""(model, batch, carried state, optimiser step) -> numbers to track; it leaves no trace in the training"""
+
+Explain = Callable[[nn.Module, Any, Any], str]
+"""(model, batch, carried state) -> what is wrong with the model, in a few words; empty where nothing can be said"""
 
 
 class Pruned(Exception):  # noqa: N818  (it is no error)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from tests.unroll.diagnosis.patients import APP, Net, data, elman, quiet
 from unroll import app as apps
 from unroll.commands import diagnose as command
 from unroll.commands.ruler import ruler
-from unroll.diagnosis.examination import diagnose, stream, watching
+from unroll.diagnosis.examination import diagnose, stream
+from unroll.diagnosis.in_training import gradient_probe, verdict
 from unroll.diagnosis.probe import probe
 from unroll.diagnosis.remedies import Remedy, remedies
 from unroll.diagnosis.remedy_trials import Outcome, Tried, attempt, interval, recommended
@@ -164,12 +166,18 @@ def test_watching_a_training_logs_a_picture_and_numbers_or_says_once_that_it_can
             self.names += figures
 
     run: Any = Run()
-    numbers = watching(APP, run)(elman("tanh", 0.5), quiet("tanh"), None, 40)
+    numbers = gradient_probe(APP, run)(elman("tanh", 0.5), quiet("tanh"), None, 40)
     assert run.names == ["gradient/step-0000040"] and 0 < numbers["probe/growth"] < 1
-    look = watching(APP, run)
-    with pytest.warns(UserWarning, match=r"train\.probe_every: .*no core\.recurrence\.Recurrent"):
+    look = gradient_probe(APP, run)
+    with pytest.warns(UserWarning, match=r"train\.probe_every: .*no unroll\.recurrence\.Recurrent"):
         assert look(torch.nn.Linear(1, 1), quiet("tanh"), None, 1) == {}
     assert look(torch.nn.Linear(1, 1), quiet("tanh"), None, 2) == {}
+
+
+def test_a_training_that_stops_is_told_the_verdict_where_there_is_one() -> None:
+    said = verdict(APP)(elman("tanh", 0.5), quiet("tanh"), None)
+    assert re.match(r"verdict vanishing: .*\d", said)
+    assert verdict(APP)(torch.nn.Linear(1, 1), quiet("tanh"), None) == ""
 
 
 @pytest.mark.parametrize(("cell", "zoneout"), [("lstm", (0.1, 0.1)), ("gru", (0.1, 0.0))])

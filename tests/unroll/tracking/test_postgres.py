@@ -19,7 +19,7 @@ from unroll import tracking
 from unroll.app import Mean, Report, Score
 from unroll.comparison.groups import compare
 from unroll.search.sweep import study
-from unroll.training.loop import Position
+from unroll.training.progress import Position
 
 
 def binary(name: str) -> Path | None:

@@ -16,7 +16,7 @@ from unroll.errors import UserError
 from unroll.tracking import model_registry, saved, store
 from unroll.tracking import run as run_module
 from unroll.tracking.example_table import read_records
-from unroll.training.loop import Position
+from unroll.training.progress import Position
 
 
 def begin(client: Any, digest: str = "d" * 64, settings: tuple[str, ...] = ()) -> tracking.Run:

@@ -59,6 +59,22 @@ def test_too_many_in_a_row_stop_the_run_with_sound_weights(tmp_path: Path) -> No
     assert all(bool(p.isfinite().all()) for p in seen[0].parameters())
 
 
+def test_a_run_that_stops_says_what_it_was_told_of_the_last_good_batch(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def explain(model: Any, batch: Any, state: Any) -> str:
+        seen.append((batch, state))
+        return "verdict made up"
+
+    with pytest.warns(Notice), pytest.raises(UserError, match=r"in a row; verdict made up; lower optimizer\.lr"):
+        train(tmp_path / "a", ("train.bad_steps=2",), app=Broken(float("nan"), {3, 4}).app, explain=explain)
+    [(batch, _)] = seen
+    assert batch[0].shape == (10, 8, 1)
+    with pytest.raises(UserError, match=r"at step 1; lower optimizer\.lr"):  # there was none
+        train(tmp_path / "b", ("train.bad_steps=1",), app=Broken(float("nan"), {1}).app, explain=explain)
+    assert len(seen) == 1
+
+
 def test_a_good_step_ends_the_row_of_bad_ones(tmp_path: Path) -> None:
     with pytest.warns(Notice):
         train(tmp_path, ("train.bad_steps=3",), app=Broken(float("nan"), {2, 3, 5, 6, 8, 9}).app)
