@@ -240,15 +240,15 @@ def test_a_sweep_that_is_stopped_goes_on_and_ends_what_is_hopeless(
     invoke: Invoke, at_work: MlflowClient, text: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "STARTUP", 1)
-    evaluated, seen = sweep.Watcher.evaluated, []
+    evaluated, seen = sweep.TrialPruner.evaluated, []
 
-    def stopping(watcher: sweep.Watcher, at: Any, metrics: Any, best: bool) -> None:
+    def stopping(watcher: sweep.TrialPruner, at: Any, metrics: Any, best: bool) -> None:
         seen.append(watcher.trial.number)
         if seen.count(1) == 1 and seen[-1] == 1:
             os.kill(os.getpid(), signal.SIGINT)
         evaluated(watcher, at, metrics, best)
 
-    monkeypatch.setattr(sweep.Watcher, "evaluated", stopping)
+    monkeypatch.setattr(sweep.TrialPruner, "evaluated", stopping)
     stopped = invoke(*text, "--trials", "5")
     assert stopped.code == 128 + signal.SIGINT and stopped.error == "error: interrupted"
     assert "1 of 5 trials are done; the same command goes on from here" in stopped.out

@@ -79,7 +79,7 @@ def _foreseen(model: Forecaster, batches: Iterable[Batch]) -> Report:
     records: list[dict[str, Any]] = []
     parts: list[Errors] = []
     for batch in batches:
-        parts.append(errors(foresee(model, batch.frames), batch.frames[model.context :]))
+        parts.append(errors(predict_frames(model, batch.frames), batch.frames[model.context :]))
         for number, row in enumerate(batch.records):
             own = {name: float(values[:, number].double().mean()) for name, values in parts[-1].items()}
             shown = ", ".join(f"{name} {value:.4g}" for name, value in own.items())
@@ -90,7 +90,7 @@ def _foreseen(model: Forecaster, batches: Iterable[Batch]) -> Report:
     return Report(totals(parts), records, signature, {name: Mean(name) for name in MEASURES})
 
 
-def foresee(model: Forecaster, frames: Tensor) -> Tensor:
+def predict_frames(model: Forecaster, frames: Tensor) -> Tensor:
     """The `horizon` frames after the first `context` of [T, B, C, Y, X], as values that a picture can have."""
     predicted, _ = model(frames[: model.context], model.horizon)
     values: Tensor = predicted[model.context - 1 :].clamp(0, 1)
@@ -161,7 +161,7 @@ def _continued(model: Forecaster, path: str | Path) -> str:
     seen = frames[-model.context :]
     file = Path(f"{Path(path).resolve().stem}.next.gif")
     with writing(file):
-        _write_gif(file, seen, foresee(model, seen[:, None])[:, 0])
+        _write_gif(file, seen, predict_frames(model, seen[:, None])[:, 0])
     return f"{file}: {model.context} frames seen, then {model.horizon} predicted (framed)"
 
 

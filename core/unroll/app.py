@@ -187,7 +187,7 @@ class App(Generic[ConfigT, ModelT, BatchT]):
             reason = " ".join(str(error).split())
             raise UserError(f"{self.name}: no model can be built from these settings: {reason}") from error
 
-    def judging(self, config: ConfigT) -> Self:
+    def with_score_for(self, config: ConfigT) -> Self:
         """This application with the score that runs of `config` are judged by."""
         return replace(self, score=self.score_of(config)) if self.score_of else self
 

@@ -50,7 +50,7 @@ class Subject:
         """Load and prepare the application of that name."""
         app = apps.load(name)
         config = app.config("smoke")
-        subject = cls(app.judging(config), config, Store(folder / "data"), folder)
+        subject = cls(app.with_score_for(config), config, Store(folder / "data"), folder)
         app.prepare(subject.config, subject.store)
         return subject
 

@@ -13,7 +13,7 @@ from unroll.training.loop import fit
 def train_and_test(app: App, folder: Path, preset: str, *settings: str) -> tuple[Data, Report]:
     """The data of a preset, and what its trained model reaches on their test split."""
     config, store = app.config(preset, settings), Store(folder / "store")
-    app = app.judging(config)
+    app = app.with_score_for(config)
     app.prepare(config, store)
     data = app.data(config, store)
     seed_everything(config.train.seed, verbose=False)

@@ -66,7 +66,7 @@ APP: App[Own, Network, Batch] = App(
 )
 assert_type(APP.config(), Own)
 assert_type(APP.network(Own(), {}), Network)
-assert_type(APP.judging(Own()), App[Own, Network, Batch])
+assert_type(APP.with_score_for(Own()), App[Own, Network, Batch])
 
 ANY: App = APP
 """where no application is named, as in the loop, any is meant"""

@@ -75,6 +75,6 @@ def test_listing_imports_no_application_and_no_torch() -> None:
 
 def test_a_task_that_is_measured_in_another_way_has_its_own_score() -> None:
     app = replace(apps.load("speech"), score_of=lambda config: Score("bits", "min") if config == "fill in" else WER)
-    assert app.judging("fill in").score == Score("bits", "min")
-    assert app.judging("read").score == WER
-    assert apps.load("speech").judging("fill in").score == WER
+    assert app.with_score_for("fill in").score == Score("bits", "min")
+    assert app.with_score_for("read").score == WER
+    assert apps.load("speech").with_score_for("fill in").score == WER

@@ -14,7 +14,7 @@ from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
 from unroll.commands import note
-from unroll.comparison.eligibility import BUDGET, Left, Mode, comparable, middle_size, of_equal_size, usable, within
+from unroll.comparison.eligibility import BUDGET, Excluded, Mode, comparable, middle_size, of_equal_size, usable, within
 from unroll.comparison.groups import Comparison, corrected
 from unroll.comparison.groups import compare as compare_groups
 from unroll.comparison.page import page
@@ -142,7 +142,7 @@ class _Asked:
     metric: str
     mode: Mode | None
 
-    def about(self, runs: Sequence[Logged], left: Sequence[Left], records: bool = True) -> Comparison:
+    def about(self, runs: Sequence[Logged], left: Sequence[Excluded], records: bool = True) -> Comparison:
         """The answer for these runs; with their records where these are about the same metric."""
         split = self.metric.partition("/")[0]
         files = {run.id: tracking.records(self.client, run, split) for run in runs if records}
@@ -153,7 +153,7 @@ class _Asked:
         )  # fmt: skip
 
 
-def _within(asked: _Asked, runs: Sequence[Logged], left: Sequence[Left]) -> Comparison:
+def _within(asked: _Asked, runs: Sequence[Logged], left: Sequence[Excluded]) -> Comparison:
     if asked.mode is None or not asked.metric.startswith("val/"):
         raise UsageError(f"--equal seconds: is about the validation score by time, not about {asked.metric}")
     scores, times = (tracking.curves(asked.client, runs, name) for name in (asked.metric, "seconds"))
@@ -186,7 +186,9 @@ def _scores(app: App, runs: Sequence[Logged]) -> tuple[str, dict[str, Mode]]:
     return (judged[0][0] if judged else app.score.name), modes
 
 
-def _check(app: App, by: Sequence[str], good: Sequence[Logged], left: Sequence[Logged], refused: list[Left]) -> None:
+def _check(
+    app: App, by: Sequence[str], good: Sequence[Logged], left: Sequence[Logged], refused: list[Excluded]
+) -> None:
     """Groups that were asked for and are not comparable at all are an error, not an empty table."""
 
     def groups(runs: Sequence[Logged]) -> set[tuple[str, ...]]:

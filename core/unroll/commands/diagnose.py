@@ -94,7 +94,7 @@ def _patient(name: str, run: str | None, preset: str | None, settings: Sequence[
         config = app.config(preset or "default", settings)
         data = prepared(app, config)
         seed_everything(config.train.seed, verbose=False)
-        return _Patient(app.judging(config), config, data, app.network(config, data.facts), None)
+        return _Patient(app.with_score_for(config), config, data, app.network(config, data.facts), None)
     model = trained(name, [run], settings)
     id = None if run.startswith("models:/") else _id(tracking.connect(), name, run)
     return _Patient(model.app, model.config, prepared(model.app, model.config), model.model, id)

@@ -29,7 +29,7 @@ from unroll.data.files import writing
 from unroll.errors import UserError
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
-from unroll.search.grid import Cell, expand
+from unroll.search.grid import GridPoint, expand
 from unroll.tracking.code import code_digest
 from unroll.tracking.run import Logged
 from unroll.training import budget
@@ -75,19 +75,19 @@ def train_grid(
 class Planned:
     """A cell, and what there is of it already."""
 
-    cell: Cell
+    cell: GridPoint
     state: State
     run: Logged | None = None
 
 
-def _cells(app: App, preset: str, settings: Sequence[str], seeds: int) -> list[Cell]:
+def _cells(app: App, preset: str, settings: Sequence[str], seeds: int) -> list[GridPoint]:
     try:
         return expand(app, preset, settings, seeds)
     except UserError as error:
         raise UserError(f"{app.name}: {error}") from None
 
 
-def _plan(cell: Cell, runs: Sequence[Logged]) -> Planned:
+def _plan(cell: GridPoint, runs: Sequence[Logged]) -> Planned:
     """The newest run of the same configuration, code and data, finished ones before those that were stopped."""
     code = code_digest(cell.app.name)
     alike = [run for run in runs if _given(run.params) == _given(cell.params) and tracking.made_by(run) == {code}]

@@ -17,7 +17,7 @@ from unroll.console import say, show_table
 from unroll.errors import UsageError, UserError
 from unroll.interrupt import Interrupted
 from unroll.places import is_database, runs_folder
-from unroll.search.sweep import Space, Watcher, best, study
+from unroll.search.sweep import Space, TrialPruner, best, study
 from unroll.training.progress import Pruned
 
 SHOWN = 5
@@ -51,7 +51,7 @@ def sweep(
         raise UsageError("--search KEY=LOW..HIGH is missing" if not search else "--trials wants at least 1")
     spaces, client = [Space.parse(text) for text in search], tracking.connect()
     app = apps.load(name)
-    app = app.judging(app.config(preset or "default", settings))
+    app = app.with_score_for(app.config(preset or "default", settings))
     _check(app, preset or "default", settings, spaces)
     with tracking.store_errors():
         found = study(_storage(), f"{name}/{study_name}", app.score)
@@ -107,7 +107,7 @@ def _try(found: optuna.Study, trial: Trial, app: App, preset: str | None, settin
     """Whether it could be trained."""
     tags = {"mlflow.parentRunId": parent, "trial": str(trial.number)}
     try:
-        result = train_one(app.name, preset, settings, tags=tags, observers=[Watcher(trial, app.score)])
+        result = train_one(app.name, preset, settings, tags=tags, observers=[TrialPruner(trial, app.score)])
     except Pruned as reason:
         say(f"pruned: {reason}")
         found.tell(trial, state=TrialState.PRUNED)

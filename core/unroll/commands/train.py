@@ -91,7 +91,7 @@ def train_one(
     id, given, digest = (
         _stopped(client, app, resume) if resume else (None, app.config(preset or "default", settings), "")
     )
-    app = app.judging(given)
+    app = app.with_score_for(given)
     say(f"{app.name}: {app.about}")
     show_config(app, given)
     data = _data(app, given)

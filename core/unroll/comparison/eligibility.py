@@ -35,7 +35,7 @@ NEAR = 0.1
 
 
 @dataclass(frozen=True)
-class Left:
+class Excluded:
     """A run that is not compared, and why."""
 
     run: Logged
@@ -85,25 +85,25 @@ def _cut(groups: Mapping[str, Sequence[Logged]]) -> dict[str, dict[str, list[str
     return {}
 
 
-def usable(runs: Sequence[Logged], metric: str) -> tuple[list[Logged], list[Left]]:
+def usable(runs: Sequence[Logged], metric: str) -> tuple[list[Logged], list[Excluded]]:
     """(finished runs that have a finite value, the others with what is the matter)."""
     left = []
     for run in runs:
         if run.status == "RUNNING":
-            left.append(Left(run, "still going, or killed without a word"))
+            left.append(Excluded(run, "still going, or killed without a word"))
         elif PRUNED in run.tags and run.status == "KILLED":
-            left.append(Left(run, f"pruned by a search: {run.tags[PRUNED]}"))
+            left.append(Excluded(run, f"pruned by a search: {run.tags[PRUNED]}"))
         elif run.status != "FINISHED":
-            left.append(Left(run, f"ended as {run.status}"))
+            left.append(Excluded(run, f"ended as {run.status}"))
         elif metric not in run.metrics:
-            left.append(Left(run, f"has no {metric}"))
+            left.append(Excluded(run, f"has no {metric}"))
         elif not math.isfinite(run.metrics[metric]):
-            left.append(Left(run, f"its {metric} is {run.metrics[metric]}"))
+            left.append(Excluded(run, f"its {metric} is {run.metrics[metric]}"))
     out = {one.run.id for one in left}
     return [run for run in runs if run.id not in out], left
 
 
-def comparable(runs: Sequence[Logged], split: str) -> tuple[list[Logged], list[Left]]:
+def comparable(runs: Sequence[Logged], split: str) -> tuple[list[Logged], list[Excluded]]:
     """(the largest set of runs with the same data and signature, of equals the newest; the others with the reason)."""
 
     def marks(run: Logged) -> tuple[str, str, str]:
@@ -118,16 +118,16 @@ def comparable(runs: Sequence[Logged], split: str) -> tuple[list[Logged], list[L
     for run in runs:
         own_rule, own_digest, own_way = marks(run)
         if own_rule != rule:
-            left.append(Left(run, f"other split rule: {own_rule or 'unsigned'} against {rule or 'unsigned'}"))
+            left.append(Excluded(run, f"other split rule: {own_rule or 'unsigned'} against {rule or 'unsigned'}"))
         elif own_digest != digest:
-            left.append(Left(run, f"other data: digest {own_digest[:12]}, not {digest[:12]}"))
+            left.append(Excluded(run, f"other data: digest {own_digest[:12]}, not {digest[:12]}"))
         elif own_way != way:
-            left.append(Left(run, f"the metric was computed in another way: {own_way or 'unsigned'}, not {way}"))
+            left.append(Excluded(run, f"the metric was computed in another way: {own_way or 'unsigned'}, not {way}"))
     out = {one.run.id for one in left}
     return [run for run in runs if run.id not in out], left
 
 
-def of_equal_size(runs: Sequence[Logged], parameters: float) -> tuple[list[Logged], list[Left]]:
+def of_equal_size(runs: Sequence[Logged], parameters: float) -> tuple[list[Logged], list[Excluded]]:
     """(runs whose number of parameters is within 10 % of the wanted one, the others)."""
     near, left = [], []
     for run in runs:
@@ -135,13 +135,13 @@ def of_equal_size(runs: Sequence[Logged], parameters: float) -> tuple[list[Logge
         if abs(own - parameters) <= NEAR * parameters:
             near.append(run)
         else:
-            left.append(Left(run, f"{own:,.0f} parameters, more than {NEAR:.0%} from {parameters:,.0f}"))
+            left.append(Excluded(run, f"{own:,.0f} parameters, more than {NEAR:.0%} from {parameters:,.0f}"))
     return near, left
 
 
 def within(
     runs: Sequence[Logged], metric: str, mode: Mode, scores: Mapping[str, Curve], times: Mapping[str, Curve]
-) -> tuple[float, list[Logged], list[Left]]:
+) -> tuple[float, list[Logged], list[Excluded]]:
     """(seconds of the shortest training; the runs with the best value that they had reached by then; the others).
 
     Args:
@@ -159,7 +159,7 @@ def within(
             best = (min if mode == "min" else max)(values)
             reached.append(replace(run, metrics={**run.metrics, metric: best}))
         else:
-            left.append(Left(run, f"not evaluated once within {limit:.1f} s"))
+            left.append(Excluded(run, f"not evaluated once within {limit:.1f} s"))
     return limit, reached, left
 
 
@@ -182,14 +182,14 @@ def middle_size(runs: Sequence[Logged]) -> float:
     return median(sizes) if sizes else math.nan
 
 
-def one_per_seed(runs: Sequence[Logged]) -> tuple[list[Logged], list[Left]]:
+def one_per_seed(runs: Sequence[Logged]) -> tuple[list[Logged], list[Excluded]]:
     """A second run of the same seed is no second draw: counted as one it would make luck look like certainty."""
     kept: dict[tuple[tuple[str, str], ...], Logged] = {}
     left = []
     for run in runs:
         same = tuple(sorted((key, value) for key, value in run.params.items() if key not in INCIDENTAL[1:]))
         if same in kept:
-            left.append(Left(run, f"same settings and seed as the newer run {kept[same].id[:8]}"))
+            left.append(Excluded(run, f"same settings and seed as the newer run {kept[same].id[:8]}"))
         else:
             kept[same] = run
     return list(kept.values()), left

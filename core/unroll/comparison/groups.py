@@ -19,14 +19,14 @@ from unroll.comparison.eligibility import (
     BUDGET,
     COSTS,
     INCIDENTAL,
-    Left,
+    Excluded,
     Mode,
     confounded,
     differing,
     mean,
     one_per_seed,
 )
-from unroll.comparison.per_example_scores import Evidence, evidence
+from unroll.comparison.per_example_scores import PerExampleScores, per_example_scores
 from unroll.comparison.statistics import Difference, Needed, Spread, difference, holm, needed, seeds_needed
 from unroll.errors import UserError, did_you_mean
 from unroll.tracking.run import Logged
@@ -109,7 +109,7 @@ class Comparison:
     groups: list[Group] = field(default_factory=list)
     baseline: Group | None = None
     how: str = ""
-    left: list[Left] = field(default_factory=list)
+    left: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     confounded: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ def compare(
     by: Sequence[str] = (),
     baseline: str | None = None,
     usual: Mapping[str, str] | None = None,
-    left: Sequence[Left] = (),
+    left: Sequence[Excluded] = (),
     equal: Collection[str] = BUDGET,
 ) -> Comparison:
     """Compare runs that are comparable.
@@ -154,7 +154,7 @@ def compare(
     members = {group.name: group.runs for group in groups}
     apart = confounded(members, keys, usual or {})
     _refuse(apart, keys, equal)
-    found = evidence(
+    found = per_example_scores(
         metric.partition("/")[2], [run.metrics[metric] for run in chosen], [files.get(run.id) for run in chosen],
         mean(chosen, metric),
     )  # fmt: skip
@@ -185,7 +185,7 @@ def _keys(runs: Sequence[Logged], by: Sequence[str]) -> list[str]:
     return list(by) or [key for key in differing(runs) if key not in INCIDENTAL]
 
 
-def _groups(runs: Sequence[Logged], keys: Sequence[str], metric: str, left: Sequence[Left]) -> list[Group]:
+def _groups(runs: Sequence[Logged], keys: Sequence[str], metric: str, left: Sequence[Excluded]) -> list[Group]:
     def values(run: Logged) -> tuple[str, ...]:
         return tuple(run.params.get(key, "") for key in keys)
 
@@ -222,7 +222,7 @@ def _baseline(groups: Sequence[Group], wanted: str | None, usual: Mapping[str, s
     return fitting[0]
 
 
-def _compared(groups: Sequence[Group], first: Group, runs: Sequence[Logged], found: Evidence) -> list[Group]:
+def _compared(groups: Sequence[Group], first: Group, runs: Sequence[Logged], found: PerExampleScores) -> list[Group]:
     rows = {run.id: row for row, run in enumerate(runs)}
 
     def scores(group: Group) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -23,7 +23,7 @@ CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PerExampleScores:
     """What there is to be compared.
 
     Attributes:
@@ -45,7 +45,9 @@ class Evidence:
         return bool(self.scores.shape[1] > 1)
 
 
-def evidence(metric: str, values: Sequence[float], files: Sequence[Path | None], mean: Mean | None) -> Evidence:
+def per_example_scores(
+    metric: str, values: Sequence[float], files: Sequence[Path | None], mean: Mean | None
+) -> PerExampleScores:
     """What the records say about a metric.
 
     Args:
@@ -56,8 +58,8 @@ def evidence(metric: str, values: Sequence[float], files: Sequence[Path | None],
     """
     whole = np.array(values, dtype=np.float64)[:, None]
 
-    def alone(why: str) -> Evidence:
-        return Evidence(whole, f"seeds only: {why}", share=mean is not None and mean.share)
+    def alone(why: str) -> PerExampleScores:
+        return PerExampleScores(whole, f"seeds only: {why}", share=mean is not None and mean.share)
 
     there = [file for file in files if file is not None]
     if len(there) < len(files):
@@ -90,7 +92,7 @@ class _Row:
         return float(self.numerators.sum() / self.weights.sum()) if self.weights.sum() > 0 else math.nan
 
 
-def _together(rows: Sequence[_Row], mean: Mean) -> Evidence:
+def _together(rows: Sequence[_Row], mean: Mean) -> PerExampleScores:
     numerators, weights = np.stack([row.numerators for row in rows]), np.stack([row.weights for row in rows])
     examples, text = f"{numerators.shape[1]:,} examples", str(mean)
     groups = next((row.groups for row in rows if row.groups is not None), None)
@@ -100,7 +102,7 @@ def _together(rows: Sequence[_Row], mean: Mean) -> Evidence:
     elif numbers is not None and numbers.max() + 1 < len(numbers):
         examples = f"{numbers.max() + 1:,} groups of examples ({len(numbers):,} in all)"
     scores, shares = units(numerators, weights, numbers)
-    return Evidence(scores, f"seeds and {examples}: {text}", shares, mean.share)
+    return PerExampleScores(scores, f"seeds and {examples}: {text}", shares, mean.share)
 
 
 def _numbered(groups: Any) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -14,7 +14,7 @@ from unroll.diagnosis import pictures
 from unroll.diagnosis.probe import Need, NetworkProbe, need, probe
 from unroll.diagnosis.remedies import Remedy, remedies
 from unroll.diagnosis.remedy_trials import Tried, recommended
-from unroll.diagnosis.verdict import Finding, judge, worst
+from unroll.diagnosis.verdict import Finding, classify, worst
 from unroll.drawing.page import Page
 from unroll.drawing.style import as_written
 from unroll.recurrence.lyapunov import spectral_norms
@@ -70,7 +70,7 @@ def diagnose(
     looked = (probe(app, model, *pair, rows=8) for pair in reversed(batches))
     probes = max(looked, key=lambda networks: max(network.steps for network in networks))
     needs = need(app, model, held_out) if held_out else {}
-    findings = [judge(network, needs.get(network.name)) for network in probes]
+    findings = [classify(network, needs.get(network.name)) for network in probes]
     return Diagnosis(app.name, probes, needs, findings, remedies(worst(findings), config, model))
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from unroll.app import App
 from unroll.diagnosis import pictures
 from unroll.diagnosis.probe import NetworkProbe, probe, scalars
-from unroll.diagnosis.verdict import judge, worst
+from unroll.diagnosis.verdict import classify, worst
 from unroll.drawing.style import as_written, noted
 from unroll.errors import Notice, UserError
 from unroll.tracking.run import Run
@@ -49,7 +49,7 @@ def verdict(app: App) -> Explain:
 
     def explain(model: nn.Module, batch: Any, state: Any) -> str:
         try:
-            found = worst([judge(network) for network in probe(app, model, batch, state)])
+            found = worst([classify(network) for network in probe(app, model, batch, state)])
         except UserError:  # nothing recurrent in it, or not finite any more
             return ""
         return f"verdict {found.kind}: {found.because[0]}"

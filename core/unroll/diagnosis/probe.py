@@ -16,7 +16,7 @@ from unroll.app import App, Step
 from unroll.errors import UserError
 from unroll.recurrence.gates import Activation, activations
 from unroll.recurrence.gradients import CellGradients, NotRead, gradients
-from unroll.recurrence.limited_context import forgetting
+from unroll.recurrence.limited_context import limited_context
 from unroll.recurrence.lyapunov import Growth, growth
 from unroll.recurrence.recording import Call, longest, record
 from unroll.recurrence.rnn import Recurrent
@@ -161,7 +161,7 @@ def _memories(calls: Mapping[str, list[Call]], carried: bool) -> list[int]:
 
 def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], network: Recurrent, memory: int) -> float:
     carried = any(state is not None for _, state in batches)
-    with forgetting(network, memory, mixed=carried):
+    with limited_context(network, memory, mixed=carried):
         return loss_over(app, model, batches)
 
 

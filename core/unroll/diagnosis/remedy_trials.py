@@ -16,7 +16,7 @@ from unroll.app import App, Data, Report, Score
 from unroll.config import Config
 from unroll.diagnosis.probe import probe
 from unroll.diagnosis.remedies import Remedy
-from unroll.diagnosis.verdict import judge, worst
+from unroll.diagnosis.verdict import classify, worst
 from unroll.recurrence.lyapunov import t975
 from unroll.training.evaluation import mean_loss
 from unroll.training.loop import fit
@@ -115,7 +115,7 @@ def _train(app: App, config: Config, load: Callable[[Config], Data], remedy: Rem
     with tempfile.TemporaryDirectory() as folder:
         clock = _Clock()
         fit(judged, config, replace(data, train=train, val=held_out), model, Path(folder), [clock])
-    finding = worst([judge(network) for network in probe(app, model, held_out[0])])
+    finding = worst([classify(network) for network in probe(app, model, held_out[0])])
     loss = mean_loss(app, model, held_out)
     return Outcome(loss, finding.reach, finding.growth[0], finding.kind, clock.seconds)
 

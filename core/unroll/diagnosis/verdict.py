@@ -1,18 +1,20 @@
 """What the numbers of a probe mean, in words: vanishing, exploding, saturated, truncated too short, or healthy.
 
-The bounds, and where they come from (measured over seeds in tests/unroll/training/test_verdict.py):
+The bounds, and where they come from (measured over seeds in tests/unroll/diagnosis/test_verdict.py):
 
 - A gradient has vanished where 1 % is left (`LEFT`). A network is `vanishing` when that happens within half of the
-  steps that it looks back over (HALF): more than half of the past that a target could learn from is out of reach.
-- It is `exploding` when somewhere it is ten times as large as at lag 0 (LOUD), and one cell's growth explains that: the
-  whole interval of its factor lies above 1, and the factor to the power of the steps is at least ten, too. Being loud
-  alone is no proof: in a stack the number of paths to a lower layer grows with the lag, so that well-behaved LSTMs get
-  5 to 40 times as loud though no cell of theirs grows.
-- `saturated` is a vanishing network of which most values (MOST) of an activation or a candidate lie where its slope is
-  below 5 % of the steepest. Gates may rest at their ends: an open forget gate is what keeps the gradient.
+  steps that it looks back over (VANISH_FRACTION): more than half of the past that a target could learn from is out of
+  reach.
+- It is `exploding` when somewhere it is ten times as large as at lag 0 (EXPLODE_RATIO), and one cell's growth
+  explains that: the whole interval of its factor lies above 1, and the factor to the power of the steps is at least
+  ten, too. Being loud alone is no proof: in a stack the number of paths to a lower layer grows with the lag, so that
+  well-behaved LSTMs get 5 to 40 times as loud though no cell of theirs grows.
+- `saturated` is a vanishing network of which most values (SATURATED_FRACTION) of an activation or a candidate lie
+  where its slope is below 5 % of the steepest. Gates may rest at their ends: an open forget gate is what keeps the
+  gradient.
 - `truncated`: the state is carried from window to window, and the gradient still has 1 % at the window's first step.
-- A trained model that makes use of its memory, but reaches back twice as far as its loss does (ROOM), is not accused of
-  vanishing or truncation: were the gradient the limit, it would use what the gradient reaches.
+- A trained model that makes use of its memory, but reaches back twice as far as its loss does (UNUSED_REACH_RATIO),
+  is not accused of vanishing or truncation: were the gradient the limit, it would use what the gradient reaches.
 """
 
 import math
@@ -23,10 +25,10 @@ from typing import Literal
 from unroll.diagnosis.probe import Need, NetworkProbe, loudest
 from unroll.recurrence.decay import LEFT
 
-HALF = 0.5
-LOUD = 10.0
-MOST = 0.5
-ROOM = 2.0
+VANISH_FRACTION = 0.5
+EXPLODE_RATIO = 10.0
+SATURATED_FRACTION = 0.5
+UNUSED_REACH_RATIO = 2.0
 
 Kind = Literal["exploding", "saturated", "vanishing", "truncated", "healthy"]
 WORST_FIRST: tuple[Kind, ...] = ("exploding", "saturated", "vanishing", "truncated", "healthy")
@@ -66,7 +68,7 @@ class Finding:
     """of dE/dW and dE/dU, from lags of more than a tenth of the steps"""
 
 
-def judge(probe: NetworkProbe, need: Need | None = None) -> Finding:
+def classify(probe: NetworkProbe, need: Need | None = None) -> Finding:
     """The verdict on a probed network, with what its loss needs where that was measured on a trained model."""
     decays = [cell.longest()[1] for cell in probe.cells]
     decay = max(decays, key=lambda one: (one.reach()[0], one.area))
@@ -100,7 +102,7 @@ def worst(findings: Sequence[Finding]) -> Finding:
 def _explodes(probe: NetworkProbe, peaks: Sequence[float]) -> bool:
     logarithm = [math.log(max(growth.factor, 1e-300)) * probe.steps for growth in probe.growth]
     return any(
-        not math.isfinite(peak) or (peak >= LOUD and growth.low > 1 and log >= math.log(LOUD))
+        not math.isfinite(peak) or (peak >= EXPLODE_RATIO and growth.low > 1 and log >= math.log(EXPLODE_RATIO))
         for peak, growth, log in zip(peaks, probe.growth, logarithm, strict=True)
     )
 
@@ -109,15 +111,15 @@ def _memory(found: Finding) -> Kind:
     """The verdict on how far back the gradient reaches."""
     if _has_room(found):
         return "healthy"
-    if not found.beyond and found.reach < HALF * found.steps:
-        return "saturated" if found.saturated[0] >= MOST else "vanishing"
+    if not found.beyond and found.reach < VANISH_FRACTION * found.steps:
+        return "saturated" if found.saturated[0] >= SATURATED_FRACTION else "vanishing"
     if found.carried and found.beyond:
         return "truncated"
     return "healthy"
 
 
 def _has_room(found: Finding) -> bool:
-    return bool(found.need) and found.reach >= ROOM * (found.need or 0)
+    return bool(found.need) and found.reach >= UNUSED_REACH_RATIO * (found.need or 0)
 
 
 def _saturated(probe: NetworkProbe) -> tuple[float, str]:
@@ -154,7 +156,7 @@ def _because(kind: Kind, found: Finding) -> list[str]:
     elif kind == "truncated":
         lines.append(f"the window of {found.steps} steps cuts off a gradient that would reach further")
     share, name = found.saturated
-    if share >= MOST:
+    if share >= SATURATED_FRACTION:
         lines.append(f"{100 * share:.0f} % of the values of the {name} lie where its slope is almost zero")
     if found.need is not None:
         lines.append(_need(found))

@@ -105,4 +105,4 @@ def _outside(function: Any) -> Iterator[Place]:
 
 
 def _library(module: ModuleType) -> bool:
-    return module.__name__.partition(".")[0] in (torch.__name__, "math", "numpy", "core")
+    return module.__name__.partition(".")[0] in (torch.__name__, "math", "numpy", "unroll")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unroll.recurrence.cell import Cell
-from unroll.recurrence.context import autocasts, watcher
+from unroll.recurrence.context import autocasts, interceptor
 
 
 def check_input(x: Any, cell: Cell, name: str = "x", batch_first: bool = False) -> None:
@@ -81,7 +81,7 @@ def _check_state_tensor(state: Any, wanted: torch.Size, like: Tensor, name: str)
         )
     check_kind(name, state, like)
     # On a GPU this would wait for all work in flight; who watches cannot follow a branch on values.
-    if state.device.type == "cpu" and watcher() is None and _holds_nan(state.detach()):
+    if state.device.type == "cpu" and interceptor() is None and _holds_nan(state.detach()):
         raise ValueError(f"{name} holds NaN")
 
 

@@ -27,7 +27,7 @@ _stack: Callable[[], list[Any]] = _get_current_function_mode_stack
 _function_modes = torch._C._len_torch_function_stack
 
 
-class Watcher(Enum):
+class Interceptor(Enum):
     """Who watches, in the words of an error message."""
 
     COMPILER = "torch.compile or torch.export"
@@ -37,22 +37,22 @@ class Watcher(Enum):
     MODE = "a mode that sees every operation"
 
 
-DERIVED = (Watcher.TRANSFORM, Watcher.FORWARD)
+DERIVED = (Interceptor.TRANSFORM, Interceptor.FORWARD)
 """those who need a rule for each operation: only torch's elementary ones have all of them"""
 
 
-def watcher() -> Watcher | None:
+def interceptor() -> Interceptor | None:
     """Who is watching now, on this thread; None in a plain call."""
     if torch.compiler.is_compiling():
-        return Watcher.COMPILER  # first: what follows cannot itself be compiled
+        return Interceptor.COMPILER  # first: what follows cannot itself be compiled
     if _tracing():
-        return Watcher.TRACER
+        return Interceptor.TRACER
     if _transformed():
-        return Watcher.TRANSFORM
+        return Interceptor.TRANSFORM
     if forward_ad._current_level >= 0:
-        return Watcher.FORWARD
+        return Interceptor.FORWARD
     if _dispatch_modes() or (_function_modes() and _sees_functions()):
-        return Watcher.MODE
+        return Interceptor.MODE
     return None
 
 
@@ -67,16 +67,16 @@ def autocasts(device: torch.device) -> bool:
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
-def watched(tensors: Iterable[Tensor | None]) -> bool:
+def intercepted(tensors: Iterable[Tensor | None]) -> bool:
     """Whether a compiled kernel must not touch these: for backward, which may run long after a plain forward."""
-    return watcher() is not None or any(_wrapped(tensor) for tensor in tensors if tensor is not None)
+    return interceptor() is not None or any(_wrapped(tensor) for tensor in tensors if tensor is not None)
 
 
 def elementary(*tensors: Tensor) -> bool:
     """Whether nothing but torch's elementary operations will do, not even a function of autograd made of them."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
-    return watcher() in (Watcher.TRACER, *DERIVED) or any(map(_wrapped, tensors))
+    return interceptor() in (Interceptor.TRACER, *DERIVED) or any(map(_wrapped, tensors))
 
 
 def _wrapped(tensor: Tensor) -> bool:

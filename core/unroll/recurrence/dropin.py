@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from unroll.recurrence import one_step
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.checks import check_input, check_kind
-from unroll.recurrence.context import compiled_around, plain, watcher
+from unroll.recurrence.context import compiled_around, interceptor, plain
 from unroll.recurrence.dropin_cells import CELLS, GRUCell, LSTMCell, RNNCell, copied
 from unroll.recurrence.kernels import dispatch
 from unroll.recurrence.kernels.cpu.cpu_kernel import kernels
@@ -47,7 +47,7 @@ class _LengthsAndResets(nn.RNNBase):
         if isinstance(input, Tensor) and input.dim() == 3 and input.shape[1 if self.batch_first else 0] == 1:
             found = one_step.of_module(self, input, hx)
             return super().forward(input, hx) if found is None else found
-        twin = self._serving(input, hx) if watcher() is None else None
+        twin = self._serving(input, hx) if interceptor() is None else None
         if twin is not None:
             return self._packed(twin, input, hx) if isinstance(input, PackedSequence) else self._run(twin, input, hx)
         result = super().forward(input, hx)
@@ -86,7 +86,7 @@ class _LengthsAndResets(nn.RNNBase):
         if [cast(Tensor, weight).shape for weight in self._flat_weights] != self._frame().shapes:
             return None
         twin = self._twin()
-        able = all(dispatch.hindrance("fused", cast(Cell, cell), data, None) is None for cell in twin.cells)
+        able = all(dispatch.unsupported_reason("fused", cast(Cell, cell), data, None) is None for cell in twin.cells)
         return twin if able else None
 
     def _widths(self) -> list[int]:

@@ -30,7 +30,7 @@ from torch.autograd import forward_ad, grad
 
 from unroll.recurrence.cell import State, expand_right
 from unroll.recurrence.decay import Decay
-from unroll.recurrence.recording import Call, Trace
+from unroll.recurrence.recording import Call, CellRecording
 from unroll.recurrence.state import tensors
 
 DIRECTIONS = ("forward", "backward")
@@ -57,7 +57,7 @@ class CellGradients:
             Missing where the cell has no such weights or they get no gradient.
     """
 
-    trace: Trace
+    trace: CellRecording
     rows: Tensor
     lengths: Tensor
     at: Tensor
@@ -225,7 +225,7 @@ def _norm(values: Tensor) -> Tensor:
     return norms
 
 
-def _shares(trace: Trace, partial: Sequence[Tensor], names: Mapping[str, Tensor]) -> Tensor | None:
+def _shares(trace: CellRecording, partial: Sequence[Tensor], names: Mapping[str, Tensor]) -> Tensor | None:
     """[T + 1, R]: the shares of the terms (t, k) of the gradient of these weights; None where it is zero or infinite.
 
     With G the gradient, the sum of all terms, and D_k = (d+S_k/dW) G / ||G||^2, which is how S_k moves, S_{k-1} being
@@ -247,7 +247,7 @@ def _shares(trace: Trace, partial: Sequence[Tensor], names: Mapping[str, Tensor]
     return torch.cat([torch.zeros_like(total[:1]), total])
 
 
-def _weights(trace: Trace) -> dict[str, dict[str, Tensor]]:
+def _weights(trace: CellRecording) -> dict[str, dict[str, Tensor]]:
     """The cell's parameters that make up W and U, by name, leaving biases and gains out."""
     wanted: dict[str, Tensor] = {name: p for name, p in trace.cell.named_parameters(recurse=False) if p.requires_grad}
     recurrent = {name: p for name, p in wanted.items() if name in trace.cell.recurrent_weights}
@@ -255,13 +255,13 @@ def _weights(trace: Trace) -> dict[str, dict[str, Tensor]]:
     return {weight: names for weight, names in (("W", recurrent), ("U", others)) if names}
 
 
-def _steps(trace: Trace) -> State:
+def _steps(trace: CellRecording) -> State:
     """All steps at once, as rows of one step [T x R, ...]: each starts from the state that it really read."""
     before = tuple(torch.stack(column).detach().flatten(0, 1) for column in _columns(trace.before))
     return trace.step(trace.cell.project(trace.x).flatten(0, 1), before)[1]
 
 
-def _moved(trace: Trace, directions: Mapping[str, Tensor]) -> list[Tensor]:
+def _moved(trace: CellRecording, directions: Mapping[str, Tensor]) -> list[Tensor]:
     """d+S_k/dweights along the given directions, for each tensor of the state: [T x R, ...] in float64."""
     raw = {name: trace.cell._parameters[name] for name in directions}
     with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():

@@ -1,6 +1,6 @@
 """How far back a network's answers need its inputs: its state is reset n steps before every step that is read.
 
-    with forgetting(network, 16):
+    with limited_context(network, 16):
         loss = ...          # every output of the network has seen the last 16 inputs and the current one, no more
 
 If the loss stays what it was, nothing further back than n steps matters to it. No gradient is involved.
@@ -24,7 +24,7 @@ CHUNK = 1 << 22
 
 
 @contextmanager
-def forgetting(network: Recurrent, memory: int, mixed: bool = False) -> Iterator[None]:
+def limited_context(network: Recurrent, memory: int, mixed: bool = False) -> Iterator[None]:
     """In the block, `network(x, ...)` computes every output from the inputs at most `memory` steps away.
 
     Backwards only for one direction; a bidirectional network sees as many steps to either side. A given state counts

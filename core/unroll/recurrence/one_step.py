@@ -19,7 +19,7 @@ from unroll.recurrence.cell import Cell
 from unroll.recurrence.cells.elman import ElmanCell
 from unroll.recurrence.cells.gru import GRUCell
 from unroll.recurrence.cells.lstm import LSTMCell
-from unroll.recurrence.context import watcher
+from unroll.recurrence.context import interceptor
 from unroll.recurrence.kernels import torch_kernels
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.compiled import CannotCompile
@@ -48,7 +48,7 @@ def of_cell(cell: nn.RNNCellBase, mode: str, input: Tensor, hx: Any) -> Any:
     """torch.nn's cell of this mode on rows [B, D] and states [B, H] -> what torch.nn's returns."""
     given = hx if mode == "LSTM" else (hx,)
     weights = _of_torch(cell) if mode in FUNCTIONS else None
-    if weights is None or not _rows(input, given, 1 + (mode == "LSTM")) or watcher() is not None:
+    if weights is None or not _rows(input, given, 1 + (mode == "LSTM")) or interceptor() is not None:
         return None
     rows, size = input.shape[0], cell.hidden_size
     light = mode.startswith("RNN") and rows * size * (size + cell.input_size) < LIGHT
@@ -68,7 +68,7 @@ def of_cell(cell: nn.RNNCellBase, mode: str, input: Tensor, hx: Any) -> Any:
 def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
     """torch.nn's RNN, LSTM or GRU on a sequence of one step [1, B, D] ([B, 1, D])."""
     lstm, mode, time = module.mode == "LSTM", module.mode, 1 if module.batch_first else 0
-    if type(input) is not Tensor or module.bidirectional or module.proj_size or watcher() is not None:
+    if type(input) is not Tensor or module.bidirectional or module.proj_size or interceptor() is not None:
         return None
     if not lstm and _trained(module):
         return None  # torch's own is as fast
@@ -93,7 +93,7 @@ def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] 
 
 def of_network(network: Any, x: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """`Recurrent.step` of a plain stack. What is wrong with x or the state is found by who goes on."""
-    if type(x) is not Tensor or x.dim() != 2 or not _plain_stack(network) or watcher() is not None:
+    if type(x) is not Tensor or x.dim() != 2 or not _plain_stack(network) or interceptor() is not None:
         return None
     cells, rows = network._modules["cells"]._modules.values(), x.shape[0]
     single = _stack(cells)
@@ -164,7 +164,7 @@ def _serves(single: Single, x: Tensor, given: Sequence[Tensor], weights: Sequenc
 
 def _plain_stack(network: Any) -> bool:
     """Whether the network is its cells, one above the other, and nothing else."""
-    if network.backend != "auto" or network.watch is not None or network.directions == 2 or any(network.zoneout):
+    if network.backend != "auto" or network.observer is not None or network.directions == 2 or any(network.zoneout):
         return False
     if network.layers > 1 and (network.skip or network.residual or (network.training and network.dropout)):
         return False

@@ -21,7 +21,7 @@ from unroll.recurrence import state as states
 from unroll.recurrence.cell import Cell, State, Step
 from unroll.recurrence.gates import Squashed, squashing
 from unroll.recurrence.rnn import Recurrent
-from unroll.recurrence.row_mask import Span
+from unroll.recurrence.row_mask import RowMask
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Call:
         network: the network.
         given: the state before the first step, or None for the initial one.
         x: what it read, [T', B, D, *extent] of each piece.
-        spans: lengths and resets of each piece.
+        row_masks: lengths and resets of each piece.
         outputs: [T', B, H, *extent] of each piece, nodes of the model's graph.
         state: what the last piece returned, likewise.
     """
@@ -40,7 +40,7 @@ class Call:
     network: Recurrent
     given: Any
     x: list[Tensor] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
+    row_masks: list[RowMask] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     state: Any = None
 
@@ -57,18 +57,20 @@ class Call:
     @property
     def lengths(self) -> Tensor:
         """Steps of each row, [B], on the network's device."""
-        lengths = self.spans[0].lengths
+        lengths = self.row_masks[0].lengths
         return torch.full((self.batch,), self.steps) if lengths is None else lengths
 
     def resets(self, direction: int = 0) -> Tensor | None:
         """bool [T, B], rows that start anew before a step, in the order of the direction; None where none does."""
-        if all(span.reset is None for span in self.spans):
+        if all(row_mask.reset is None for row_mask in self.row_masks):
             return None
-        spans = [span.backward() if direction else span for span in self.spans]
+        row_masks = [row_mask.backward() if direction else row_mask for row_mask in self.row_masks]
         none = [torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device) for x in self.x]
-        return torch.cat([no if span.reset is None else span.reset for span, no in zip(spans, none, strict=True)])
+        return torch.cat(
+            [no if row_mask.reset is None else row_mask.reset for row_mask, no in zip(row_masks, none, strict=True)]
+        )
 
-    def again(self, rows: Tensor) -> tuple[Tensor, Any, list[Trace]]:
+    def again(self, rows: Tensor) -> tuple[Tensor, Any, list[CellRecording]]:
         """Output [T, R, ...] and state of the given rows, repetitions allowed, and what each cell did in each step.
 
         Nothing outside the network takes part: its inputs are constants.
@@ -85,7 +87,7 @@ class Call:
 
 
 class Recorder:
-    """A `Watch` that keeps the calls of one network.
+    """A `StepObserver` that keeps the calls of one network.
 
     A call whose given state is part of the graph goes on with the call before it: decoding step by step, chunk by
     chunk. Any other begins a sequence of its own.
@@ -95,33 +97,33 @@ class Recorder:
         self.network = network
         self.calls: list[Call] = []
 
-    def began(self, x: Tensor, state: Any, span: Span) -> None:
-        """Watch: a new call, or the next piece of the last one."""
-        if not self._goes_on(state, span):
+    def began(self, x: Tensor, state: Any, row_mask: RowMask) -> None:
+        """StepObserver: a new call, or the next piece of the last one."""
+        if not self._goes_on(state, row_mask):
             self.calls.append(Call(self.network, state))
         self.calls[-1].x.append(x)
-        self.calls[-1].spans.append(span)
+        self.calls[-1].row_masks.append(row_mask)
 
     def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step | None:
-        """Watch: the fast path, except on a GPU: cuDNN has no gradient in evaluation mode."""
+        """StepObserver: the fast path, except on a GPU: cuDNN has no gradient in evaluation mode."""
         return step if x.is_cuda else None
 
     def ended(self, output: Tensor, state: Any) -> None:
-        """Watch: the results."""
+        """StepObserver: the results."""
         self.calls[-1].outputs.append(output)
         self.calls[-1].state = state
 
-    def _goes_on(self, state: Any, span: Span) -> bool:
-        if not self.calls or self.network.directions == 2 or span.lengths is not None:
+    def _goes_on(self, state: Any, row_mask: RowMask) -> bool:
+        if not self.calls or self.network.directions == 2 or row_mask.lengths is not None:
             return False
         before = self.calls[-1]
-        if before.spans[-1].lengths is not None:
+        if before.row_masks[-1].lengths is not None:
             return False
         return any(t.requires_grad and t.shape[states.BATCH] == before.batch for t in states.tensors(state))
 
 
 @dataclass
-class Trace:
+class CellRecording:
     """One cell over all steps of a call, in the order in which it read them: step j is entry j - 1.
 
     Attributes:
@@ -163,23 +165,23 @@ class Trace:
 
 
 class Retracer:
-    """A `Watch` that makes every state a node: the network runs step by step, whatever its fast path is."""
+    """A `StepObserver` that makes every state a node: the network runs step by step, whatever its fast path is."""
 
     def __init__(self, network: Recurrent) -> None:
         self.network = network
-        self.traces: list[Trace] = []
+        self.traces: list[CellRecording] = []
 
-    def began(self, x: Tensor, state: Any, span: Span) -> None:
-        """Watch: nothing to keep."""
+    def began(self, x: Tensor, state: Any, row_mask: RowMask) -> None:
+        """StepObserver: nothing to keep."""
 
     def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step:
-        """Watch: the step, watched."""
+        """StepObserver: the step, watched."""
         layer, direction = divmod(len(self.traces), self.network.directions)
-        self.traces.append(Trace(cell, layer, direction, x.detach(), step))
+        self.traces.append(CellRecording(cell, layer, direction, x.detach(), step))
         return self.traces[-1].run
 
     def ended(self, output: Tensor, state: Any) -> None:
-        """Watch: nothing to keep."""
+        """StepObserver: nothing to keep."""
 
 
 @contextmanager
@@ -205,11 +207,11 @@ def longest(calls: Sequence[Call]) -> Call | None:
 
 @contextmanager
 def _watched(watches: Mapping[Recurrent, Any]) -> Iterator[None]:
-    before = {network: network.watch for network in watches}
+    before = {network: network.observer for network in watches}
     try:
         for network, watch in watches.items():
-            network.watch = watch
+            network.observer = watch
         yield
     finally:
         for network, watch in before.items():
-            network.watch = watch
+            network.observer = watch

@@ -13,20 +13,20 @@ from torch.nn import functional as F
 from unroll.recurrence import one_step
 from unroll.recurrence.cell import Cell, State, Step, loop, masked, positive
 from unroll.recurrence.checks import check_input, check_lengths, check_reset, check_state
-from unroll.recurrence.context import compiled_around, plain, watcher
+from unroll.recurrence.context import compiled_around, interceptor, plain
 from unroll.recurrence.dropout import mask_like, rate, rates, weights_dropped, zoned
 from unroll.recurrence.init import Initialiser, initialise
 from unroll.recurrence.kernels import dispatch
 from unroll.recurrence.kernels.dispatch import BACKENDS
 from unroll.recurrence.made_weights import made
 from unroll.recurrence.registry import CellFactory, make_cell
-from unroll.recurrence.row_mask import Span
+from unroll.recurrence.row_mask import RowMask
 
 
-class Watch(Protocol):
-    """Who sees every step of every cell while the network runs: `Recurrent.watch = Watch`. See gradients.record."""
+class StepObserver(Protocol):
+    """Who sees every step of every cell while the network runs: `Recurrent.observer = ...`. See gradients.record."""
 
-    def began(self, x: Tensor, state: Any, span: Span) -> None:
+    def began(self, x: Tensor, state: Any, row_mask: RowMask) -> None:
         """A call of the network begins, with these inputs [T, B, D, *extent], state, lengths and resets."""
 
     def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step | None:
@@ -68,7 +68,7 @@ class Recurrent(nn.Module):
         ValueError, TypeError: an argument that makes no sense, by its name.
     """
 
-    watch: Watch | None = None
+    observer: StepObserver | None = None
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Recurrent(nn.Module):
             lengths = check_lengths(lengths, steps, batch)
         if reset is not None:
             reset = check_reset(reset, steps, batch, x.device)
-        return self._advance(x, state, Span.of(x, lengths, reset), stepwise=False)
+        return self._advance(x, state, RowMask.of(x, lengths, reset), stepwise=False)
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step, for streaming and decoding: x [B, D, *extent] -> output [B, H, *extent] and the state.
@@ -170,63 +170,67 @@ class Recurrent(nn.Module):
         x = x.unsqueeze(0)
         if state is not None:
             self._check_state(state, x)
-        output, state = self._advance(x, state, Span(), stepwise=True)
+        output, state = self._advance(x, state, RowMask(), stepwise=True)
         return output[0], state
 
     def initial(self, batch: int, extent: tuple[int, ...] = ()) -> Any:
         """The state before the first step of `batch` rows (maps: of this extent, (Y, X)), as `forward` returns it."""
-        return self._joined(self._fresh(batch, extent))
+        return self.stack_states(self._fresh(batch, extent))
 
-    def _advance(self, x: Tensor, state: Any, span: Span, stepwise: bool) -> tuple[Tensor, Any]:
-        if self.watch is not None:
-            self.watch.began(x, state, span)
+    def _advance(self, x: Tensor, state: Any, row_mask: RowMask, stepwise: bool) -> tuple[Tensor, Any]:
+        if self.observer is not None:
+            self.observer.began(x, state, row_mask)
         fresh = self._fresh(x.shape[1], tuple(x.shape[3:]))
-        before = fresh if state is None else self._parted(state)
-        below = x = self._dropped_input(span.clear(x))
+        before = fresh if state is None else self.unstack_states(state)
+        below = x = self._dropped_input(row_mask.clear(x))
         after: list[State] = []
         for layer in range(self.layers):
             inputs = self._layer_input(layer, below, x)
             outputs = []
             for index in range(layer * self.directions, (layer + 1) * self.directions):
-                output, last = self._run(index, inputs, before[index], fresh[index], span=span, stepwise=stepwise)
+                output, last = self._run(
+                    index, inputs, before[index], fresh[index], row_mask=row_mask, stepwise=stepwise
+                )
                 outputs.append(output)
                 after.append(last)
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
             below = output + below if self.residual and layer else output
-        made_anew = self.directions == 2 or span.alive is not None or (self.residual and self.layers > 1)
-        if not made_anew and below.requires_grad and torch.is_grad_enabled() and watcher() is None:
+        made_anew = self.directions == 2 or row_mask.alive is not None or (self.residual and self.layers > 1)
+        if not made_anew and below.requires_grad and torch.is_grad_enabled() and interceptor() is None:
             below = dispatch.apart(below, self.ran)
-        joined = self._joined(after)
-        if self.watch is not None:
-            self.watch.ended(below, joined)
+        joined = self.stack_states(after)
+        if self.observer is not None:
+            self.observer.ended(below, joined)
         return below, joined
 
     def _run(
-        self, index: int, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
+        self, index: int, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool
     ) -> tuple[Tensor, State]:
         """One cell over the sequence in its own direction; the output comes back in the order of time."""
         cell = self._cell(index)
         if index % self.directions:
-            output, state = self._unroll(cell, span.flip(x), state, fresh, span=span.backward(), stepwise=stepwise)
-            return span.flip(span.clear(output)), state
-        output, state = self._unroll(cell, x, state, fresh, span=span, stepwise=stepwise)
-        return span.clear(output), state
+            output, state = self._unroll(
+                cell, row_mask.flip(x), state, fresh, row_mask=row_mask.backward(), stepwise=stepwise
+            )
+            return row_mask.flip(row_mask.clear(output)), state
+        output, state = self._unroll(cell, x, state, fresh, row_mask=row_mask, stepwise=stepwise)
+        return row_mask.clear(output), state
 
     def _unroll(
-        self, cell: Cell, x: Tensor, state: State, fresh: State, *, span: Span, stepwise: bool
+        self, cell: Cell, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool
     ) -> tuple[Tensor, State]:
         """A single step, and what is watched or zoned out, goes through the loop; all else by `backend`."""
-        where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
+        where: dict[str, Any] = {"lengths": row_mask.lengths, "reset": row_mask.reset, "fresh": fresh}
         cell = made(cell)
         if self.training and self.weight_drop:
             cell = weights_dropped(cell, self.weight_drop)
         mask = mask_like(state[0], self.variational[2]) if self.training and self.variational[2] else None
         step = self._step_of(cell, mask)
-        watched = None if self.watch is None else self.watch.step_of(cell, step, x)
+        watched = None if self.observer is None else self.observer.step_of(cell, step, x)
         if stepwise or watched is not None or any(self.zoneout):
             self.ran = "eager"
             return loop(watched or step, cell.project(x), state, **where)
-        output, state, self.ran = dispatch.run(cell, x, state, fresh, span, backend=self.backend, mask=mask)
+        output, state, self.ran = dispatch.run(cell, x, state, fresh, row_mask, backend=self.backend, mask=mask)
         return output, state
 
     def _step_of(self, cell: Cell, mask: Tensor | None) -> Step:
@@ -286,7 +290,7 @@ class Recurrent(nn.Module):
             for index, (cell, state) in enumerate(zip(self._cells(), states, strict=True))
         ]
 
-    def _joined(self, states: Sequence[State]) -> Any:
+    def stack_states(self, states: Sequence[State]) -> Any:
         """One state of the network from those of its cells."""
         if self._uniform():
             return tuple(torch.stack(parts) for parts in zip(*states, strict=True))
@@ -297,8 +301,8 @@ class Recurrent(nn.Module):
         """Whether a given state is one of this network for the rows of x [T, B, D, *extent]."""
         check_state(state, self._sizes(x.shape[1], tuple(x.shape[3:])), next(self.parameters()))
 
-    def _parted(self, state: Any) -> list[State]:
-        """The states of the cells from a given one of the network. `_joined` undoes it."""
+    def unstack_states(self, state: Any) -> list[State]:
+        """The states of the cells from a given one of the network. `stack_states` undoes it."""
         layers = [state] if self._uniform() else state
         return [part for layer in layers for part in zip(*(tensor.unbind(0) for tensor in layer), strict=True)]
 

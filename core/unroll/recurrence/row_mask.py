@@ -11,7 +11,7 @@ from unroll.recurrence.cell import expand_right
 
 
 @dataclass(frozen=True)
-class Span:
+class RowMask:
     """Lengths and resets of a batch [T, B, ...].
 
     Attributes:
@@ -25,12 +25,12 @@ class Span:
     reset: Tensor | None = None
 
     @staticmethod
-    def of(x: Tensor, lengths: Tensor | None, reset: Tensor | None) -> Span:
+    def of(x: Tensor, lengths: Tensor | None, reset: Tensor | None) -> RowMask:
         """From checked arguments and the batch x [T, B, ...] that they speak of."""
         if lengths is None or bool((lengths == len(x)).all()):
-            return Span(reset=reset)
+            return RowMask(reset=reset)
         alive = torch.arange(len(x), device=x.device).unsqueeze(1) < lengths.to(x.device)
-        return Span(lengths, alive, None if reset is None else reset & alive)
+        return RowMask(lengths, alive, None if reset is None else reset & alive)
 
     def clear(self, x: Tensor) -> Tensor:
         """x [T, B, ...] with exact zeros past each row's end: what stands there may be NaN."""
@@ -45,12 +45,12 @@ class Span:
         source = torch.where(time < self.lengths, self.lengths - 1 - time, time) * batch + row
         return x.flatten(0, 1).index_select(0, source.flatten().to(x.device)).view(x.shape)
 
-    def backward(self) -> Span:
-        """The same span for a network that reads `flip(x)`.
+    def backward(self) -> RowMask:
+        """The same row_mask for a network that reads `flip(x)`.
 
         A reset before step t parts t - 1 from t. Coming from the other side, the fresh start is before t - 1.
         """
         if self.reset is None:
             return self
         parted = torch.cat([self.reset[1:], torch.zeros_like(self.reset[:1])])
-        return Span(self.lengths, self.alive, self.flip(parted))
+        return RowMask(self.lengths, self.alive, self.flip(parted))

@@ -12,7 +12,7 @@ OPENING, CLOSING = "([{", ")]}"
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridPoint:
     """One training of a grid.
 
     Attributes:
@@ -51,7 +51,7 @@ def values(text: str) -> list[str]:
     return [value.strip() for value in (*found, text[begin:])]
 
 
-def expand(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> list[Cell]:
+def expand(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> list[GridPoint]:
     """Every combination of the values, in the order in which they are given, the seeds innermost.
 
     Args:
@@ -77,7 +77,7 @@ def expand(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> li
         for seed in range(first, first + max(seeds, 1)):
             single = (*chosen, f"train.seed={seed}") if seeds else chosen
             label = _label(app, single, [*varying, "train.seed"])
-            cells.append(Cell(app, preset, single, app.config(preset, single), label))
+            cells.append(GridPoint(app, preset, single, app.config(preset, single), label))
     return list({cell.config.model_dump_json(): cell for cell in cells}.values())
 
 

@@ -63,7 +63,7 @@ class Space:
         return f"{self.key}={trial.suggest_float(self.key, self.low, self.high, log=self.log):.6g}"
 
 
-class Watcher:
+class TrialPruner:
     """An observer of the training loop that ends a trial which does worse than half of the others did by then."""
 
     def __init__(self, trial: Trial, score: Score) -> None:

@@ -102,7 +102,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{weights}: does not fit the model of {app.name} with its configuration ({reason})") from None
-    return Saved(app.judging(config), config, described.facts, described.digest, model.eval())
+    return Saved(app.with_score_for(config), config, described.facts, described.digest, model.eval())
 
 
 def _described(path: Path) -> _Description:

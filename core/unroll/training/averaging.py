@@ -36,7 +36,7 @@ class NTASGD(SGD):
                 self.state[parameter]["mean"].lerp_(parameter, 1 / group["averaged_steps"])
         return loss
 
-    def judge(self, score: float, better: Callable[[float, float | None], bool]) -> None:
+    def observe_score(self, score: float, better: Callable[[float, float | None], bool]) -> None:
         """Told of every evaluation's score: begins to average when it has stopped getting better."""
         group = self.param_groups[0]
         earlier = group["scores"][: -self.patience]
@@ -97,7 +97,7 @@ def _parameters(optimizer: Optimizer) -> Iterator[torch.nn.Parameter]:
     return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
-def judge(optimizer: Optimizer, score: float, better: Callable[[float, float | None], bool]) -> None:
+def observe_score(optimizer: Optimizer, score: float, better: Callable[[float, float | None], bool]) -> None:
     """Tell an optimiser that wants to know how an evaluation went."""
     if isinstance(optimizer, NTASGD):
-        optimizer.judge(score, better)
+        optimizer.observe_score(score, better)

@@ -46,7 +46,7 @@ class Best:
         for name in KEPT:
             setattr(self, name, state[name])
 
-    def judge(self, model: nn.Module, score: float, epoch: int) -> bool:
+    def update(self, model: nn.Module, score: float, epoch: int) -> bool:
         """Whether the weights that `model` has now are the best so far; if so, they are kept."""
         if not self._beaten(model, score):
             self.without_gain += 1

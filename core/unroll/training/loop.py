@@ -25,7 +25,7 @@ from unroll.config import Config
 from unroll.errors import Notice
 from unroll.interrupt import Interrupted, StopRequest
 from unroll.recurrence.state import detach
-from unroll.training.averaging import averaged, judge
+from unroll.training.averaging import averaged, observe_score
 from unroll.training.best import Best
 from unroll.training.checkpoint import Checkpoints, load
 from unroll.training.costs import Costs
@@ -73,7 +73,7 @@ def fit(
     path = resumable(checkpoints) if resume else None
     adapter = _Adapter(app, config, model, _steps(data, config), Health(app, config, folder, explain))
     with StopRequest() as stop, _quiet():
-        watch = _Watch(adapter, data, checkpoints, observers, stop, probe=probe)
+        watch = _LoopCallback(adapter, data, checkpoints, observers, stop, probe=probe)
         trainer = _trainer(config, watch)
         with restoring(path, lambda: watch.under_way):
             trainer.fit(adapter, train_dataloaders=data.train, ckpt_path=path, weights_only=True)
@@ -130,7 +130,7 @@ class _Adapter(pl.LightningModule):
         self.health.load_state_dict(checkpoint["health"])
 
 
-class _Watch(pl.Callback):
+class _LoopCallback(pl.Callback):
     """Everything around the steps: evaluation, best weights, stopping, checkpoints, signals, observers."""
 
     def __init__(
@@ -238,7 +238,7 @@ class _Watch(pl.Callback):
             self._save(trainer)
             raise
         self.evaluated_epochs = epoch
-        judge(trainer.optimizers[0], report.metrics[self.score.name], self.score.better)
+        observe_score(trainer.optimizers[0], report.metrics[self.score.name], self.score.better)
         metrics = {f"val/{name}": value for name, value in report.metrics.items()}
         for observer in self.observers:
             observer.evaluated(self.position(trainer), metrics, best=self.best.epoch == epoch)
@@ -252,7 +252,7 @@ class _Watch(pl.Callback):
         return Position(step, epoch, self.train.epochs, share, self._elapsed())
 
     def _judge(self, trainer: pl.Trainer, value: float, epoch: int) -> None:
-        if self.best.judge(self.adapter.model, value, epoch):
+        if self.best.update(self.adapter.model, value, epoch):
             return
         if self.adapter.schedule.shape == "plateau":
             self.adapter.schedule.plateau /= 4
@@ -341,7 +341,7 @@ class _Files(CheckpointIO):
         Path(path).unlink()
 
 
-def _trainer(config: Config, watch: _Watch) -> pl.Trainer:
+def _trainer(config: Config, watch: _LoopCallback) -> pl.Trainer:
     return pl.Trainer(
         accelerator=config.train.device,
         devices=1,

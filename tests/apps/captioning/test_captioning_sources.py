@@ -221,5 +221,5 @@ def test_the_sources_by_their_names_in_the_configuration(tmp_path, store):
     ):
         config = APP.config("smoke", settings)
         APP.prepare(config, store)
-        assert APP.judging(config).score.name == "cider"
+        assert APP.with_score_for(config).score.name == "cider"
         assert next(iter(APP.data(config, store).train)).pictures.shape[1:] == (48, 48, 3)

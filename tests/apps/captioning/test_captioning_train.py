@@ -182,7 +182,7 @@ def test_built_in_pictures_are_judged_by_their_facts(tmp_path):
     model = APP.model(config, found.facts)
     written = report(model, found.test)
     assert list(written.metrics)[:4] == ["facts_true", "facts_told", "sentences", "cider"]
-    assert APP.judging(config).score.name == "facts_true" and "beam=3" in written.signature
+    assert APP.with_score_for(config).score.name == "facts_true" and "beam=3" in written.signature
     # The references themselves: all that they say is true.
     model.write = lambda pictures: [[record["captions"][0]] for record in next(iter(found.test)).records]
     perfect = train.evaluate(model, [next(iter(found.test))])

@@ -10,7 +10,7 @@ from unroll.apps.image import APP
 def trained(tmp_path, preset, *settings):
     """(test metrics, those of the simple methods)."""
     config = APP.config(preset, settings)
-    app: App = APP.judging(config)
+    app: App = APP.with_score_for(config)
     data, report = train_and_test(app, tmp_path, preset, *settings)
     return report.metrics, APP.baselines(config, data)
 

@@ -34,7 +34,7 @@ def made(store, *settings, preset="default"):
     APP.prepare(config, store)
     data = APP.data(config, store)
     torch.manual_seed(0)
-    return APP.judging(config), config, data, APP.model(config, data.facts)
+    return APP.with_score_for(config), config, data, APP.model(config, data.facts)
 
 
 @pytest.mark.parametrize("settings", [[f"train.task={t}"] for t in TASKS] + [[f"model.order={o}"] for o in ORDERS])

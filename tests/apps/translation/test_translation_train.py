@@ -135,8 +135,8 @@ def test_lines_from_standard_input(monkeypatch):
 
 
 def test_the_score_goes_by_the_data():
-    assert APP.judging(PRESETS["default"]).score.name == "exact_match"
-    assert APP.judging(PRESETS["multi30k"]).score.name == "bleu"
+    assert APP.with_score_for(PRESETS["default"]).score.name == "exact_match"
+    assert APP.with_score_for(PRESETS["multi30k"]).score.name == "bleu"
 
 
 @pytest.mark.parametrize(

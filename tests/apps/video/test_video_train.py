@@ -24,7 +24,7 @@ def made(tmp_path_factory):
         APP.prepare(config, store)
         data = APP.data(config, store)
         torch.manual_seed(0)
-        found[task] = (APP.judging(config), config, data, APP.model(config, data.facts).eval())
+        found[task] = (APP.with_score_for(config), config, data, APP.model(config, data.facts).eval())
     return found
 
 
@@ -84,7 +84,7 @@ def test_what_is_foreseen_is_a_picture(raised, wanted):
             return frames.new_full((len(frames) - 1 + horizon, *frames.shape[1:]), raised), None
 
     frames = torch.rand(5, 1, 1, 4, 4)
-    assert torch.equal(train.foresee(Overdone(), frames), torch.full((3, 1, 1, 4, 4), wanted))
+    assert torch.equal(train.predict_frames(Overdone(), frames), torch.full((3, 1, 1, 4, 4), wanted))
 
 
 @torch.no_grad()
@@ -93,7 +93,7 @@ def test_nothing_of_the_future_is_seen(made):
     batch = next(iter(data.test))
     changed = batch.frames.clone()
     changed[3:] = 0
-    assert torch.equal(train.foresee(model, batch.frames), train.foresee(model, changed))
+    assert torch.equal(train.predict_frames(model, batch.frames), train.predict_frames(model, changed))
 
 
 def test_baselines_are_measured_on_the_same_frames(made):
@@ -167,7 +167,7 @@ def test_settings_that_do_not_fit_are_one_line(made):
 
 def test_predicting_frames_resumes_exactly(tmp_path):
     config = APP.config("smoke", ["data.clips=40", *FRAMES, "train.batch=70"])
-    subject = Subject(replace(APP, name="video").judging(config), config, Store(tmp_path / "data"), tmp_path)
+    subject = Subject(replace(APP, name="video").with_score_for(config), config, Store(tmp_path / "data"), tmp_path)
     subject.app.prepare(config, subject.store)
     resume_is_exact(subject)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.unroll.comparison.made import logged
-from unroll.comparison.eligibility import Left
+from unroll.comparison.eligibility import Excluded
 from unroll.comparison.groups import compare, corrected
 from unroll.comparison.tables import plain
 from unroll.errors import UserError
@@ -226,7 +226,7 @@ def test_where_nothing_is_known_of_the_spread_the_number_is_in_units_of_it(store
 
 def test_failed_trainings_are_counted_with_their_group(store) -> None:
     runs, files = store
-    left = [Left(logged(90, cell="elman", status="FAILED"), "ended as FAILED")]
+    left = [Excluded(logged(90, cell="elman", status="FAILED"), "ended as FAILED")]
     found = compare("speech", runs, "test/wer", "min", files, left=left)
     assert {group.name: group.lost for group in found.groups} == {"gru": 0, "lstm": 0, "elman": 1}
     assert found.left == left
@@ -235,10 +235,10 @@ def test_failed_trainings_are_counted_with_their_group(store) -> None:
 def test_a_training_that_came_to_nan_is_counted_as_lost_and_one_that_does_not_fit_is_not(store) -> None:
     runs, files = store
     left = [
-        Left(logged(90, float("nan"), cell="elman"), "test/wer is nan"),
-        Left(logged(91, float("inf"), cell="elman"), "test/wer is inf"),
-        Left(logged(92, 0.3, cell="lstm"), "other data"),
-        Left(logged(93, cell="lstm"), "has no test/wer"),
+        Excluded(logged(90, float("nan"), cell="elman"), "test/wer is nan"),
+        Excluded(logged(91, float("inf"), cell="elman"), "test/wer is inf"),
+        Excluded(logged(92, 0.3, cell="lstm"), "other data"),
+        Excluded(logged(93, cell="lstm"), "has no test/wer"),
     ]
     found = compare("speech", runs, "test/wer", "min", files, left=left)
     assert {group.name: group.lost for group in found.groups} == {"gru": 0, "lstm": 0, "elman": 2}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unroll.comparison.made import logged
 from unroll.comparison import charts
-from unroll.comparison.eligibility import Left
+from unroll.comparison.eligibility import Excluded
 from unroll.comparison.groups import Comparison, compare, corrected
 from unroll.comparison.page import page
 from unroll.comparison.tables import exact, plain, table, title
@@ -29,7 +29,7 @@ def found(cells: int = 3, seeds: int = 3, mode="min", **metrics) -> Comparison:
         for cell in range(cells)
         for seed in range(seeds)
     ]
-    left = [Left(logged(99, status="FAILED", cell="c0"), "ended as FAILED")]
+    left = [Excluded(logged(99, status="FAILED", cell="c0"), "ended as FAILED")]
     one = compare("speech", runs, "test/wer", mode, {}, by=["model.cell"], baseline="c0", left=left)
     return corrected([one])[0]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unroll.app import Mean
-from unroll.comparison.per_example_scores import evidence
+from unroll.comparison.per_example_scores import per_example_scores
 from unroll.tracking.example_table import write_records
 
 EXAMPLES = 60
@@ -40,7 +40,7 @@ def column(rows, name):
 def test_a_ratio_of_sums_has_scores_of_its_value(records) -> None:
     rows, files = records()
     values = column(rows, "score").sum(1) / column(rows, "words").sum(1)
-    found = evidence("wer", values.tolist(), files, WER)
+    found = per_example_scores("wer", values.tolist(), files, WER)
     assert found.how == f"seeds and {EXAMPLES} examples: sum(score) / sum(words)" and found.paired and not found.share
     assert found.scores.shape == (3, EXAMPLES) and found.scores.mean(1) == pytest.approx(values)
     assert found.shares == pytest.approx(column(rows, "words")[0] / column(rows, "words")[0].sum())
@@ -49,14 +49,14 @@ def test_a_ratio_of_sums_has_scores_of_its_value(records) -> None:
 def test_a_mean_of_a_column_even_of_yes_and_no(records) -> None:
     rows, files = records()
     values = column(rows, "right").mean(1)
-    found = evidence("accuracy", values.tolist(), files, RIGHT)
+    found = per_example_scores("accuracy", values.tolist(), files, RIGHT)
     assert "mean(right)" in found.how and found.share and found.scores.mean(1) == pytest.approx(values)
 
 
 def test_what_nobody_calls_a_mean_is_compared_by_whole_runs(records) -> None:
     rows, files = records()
     values = column(rows, "right").mean(1).tolist()  # which it is: nothing is guessed
-    found = evidence("accuracy", values, files, None)
+    found = per_example_scores("accuracy", values, files, None)
     assert not found.paired and found.scores[:, 0].tolist() == values
     assert found.how.startswith("seeds only: accuracy is no mean over examples, or these runs are older than")
 
@@ -65,7 +65,7 @@ def test_what_is_said_must_hold_in_every_run(records) -> None:
     rows, files = records(6)
     values = column(rows, "right").mean(1)
     values[5] += 0.01
-    found = evidence("accuracy", values.tolist(), files, RIGHT)
+    found = per_example_scores("accuracy", values.tolist(), files, RIGHT)
     assert not found.paired and found.share
     assert found.how == "seeds only: not in every run do the records give accuracy as mean(right)"
 
@@ -84,13 +84,13 @@ def test_records_that_do_not_go_together(records, change, said: str) -> None:
     rows, files = records()
     values = column(rows, "right").mean(1).tolist()
     _, files = records(run1=change)
-    assert said in evidence("accuracy", values, files, RIGHT).how
+    assert said in per_example_scores("accuracy", values, files, RIGHT).how
 
 
 def test_missing_records_are_said(records) -> None:
     rows, files = records()
     values = column(rows, "right").mean(1).tolist()
-    found = evidence("accuracy", values, [files[0], None, files[2]], RIGHT)
+    found = per_example_scores("accuracy", values, [files[0], None, files[2]], RIGHT)
     assert found.how == "seeds only: not every run has records of this split"
 
 
@@ -101,7 +101,7 @@ def grouped(rows, of=lambda number: f"speaker {number % 5}"):
 def test_examples_of_a_group_are_one_unit(records) -> None:
     rows, files = records(run0=grouped, run1=grouped, run2=grouped)
     values = column(rows, "score").sum(1) / column(rows, "words").sum(1)
-    found = evidence("wer", values.tolist(), files, WER)
+    found = per_example_scores("wer", values.tolist(), files, WER)
     assert found.how == f"seeds and 5 groups of examples ({EXAMPLES} in all): sum(score) / sum(words)"
     assert found.scores.shape == (3, 5) and found.scores.mean(1) == pytest.approx(values)
     words = column(rows, "words")[0]
@@ -111,7 +111,7 @@ def test_examples_of_a_group_are_one_unit(records) -> None:
 def test_runs_from_before_there_were_groups_have_those_of_the_others(records) -> None:
     rows, files = records(run1=grouped)
     values = column(rows, "right").mean(1).tolist()
-    assert "5 groups of examples" in evidence("accuracy", values, files, RIGHT).how
+    assert "5 groups of examples" in per_example_scores("accuracy", values, files, RIGHT).how
 
 
 def test_an_example_without_a_group_is_one_of_its_own(records) -> None:
@@ -120,7 +120,7 @@ def test_an_example_without_a_group_is_one_of_its_own(records) -> None:
 
     rows, files = records(run0=some, run1=some, run2=some)
     values = column(rows, "right").mean(1).tolist()
-    assert "41 groups of examples" in evidence("accuracy", values, files, RIGHT).how
+    assert "41 groups of examples" in per_example_scores("accuracy", values, files, RIGHT).how
 
 
 def test_a_single_group_says_so(records) -> None:
@@ -128,6 +128,6 @@ def test_a_single_group_says_so(records) -> None:
         return grouped(rows, lambda _: "speaker")
 
     rows, files = records(run0=one, run1=one, run2=one)
-    found = evidence("accuracy", column(rows, "right").mean(1).tolist(), files, RIGHT)
+    found = per_example_scores("accuracy", column(rows, "right").mean(1).tolist(), files, RIGHT)
     assert found.scores.shape == (3, EXAMPLES)
     assert "60 examples of a single group (what holds for it need not hold for others)" in found.how

@@ -21,14 +21,14 @@ from unroll.diagnosis.in_training import gradient_probe, verdict
 from unroll.diagnosis.probe import probe
 from unroll.diagnosis.remedies import Remedy, remedies
 from unroll.diagnosis.remedy_trials import Outcome, Tried, attempt, interval, recommended
-from unroll.diagnosis.verdict import Finding, judge
+from unroll.diagnosis.verdict import Finding, classify
 from unroll.errors import UsageError, UserError
 from unroll.recurrence import Recurrent
 
 
 def finding(kind: Any) -> Finding:
     torch.manual_seed(0)
-    found = judge(probe(APP, elman("tanh", 0.5), quiet("tanh"))[0])
+    found = classify(probe(APP, elman("tanh", 0.5), quiet("tanh"))[0])
     return Finding(**{**vars(found), "kind": kind})
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from tests.unroll.diagnosis.patients import APP, STREAM, D, K, Net, elman, quiet
 from unroll.app import Step
 from unroll.diagnosis.probe import Need, need, probe
-from unroll.diagnosis.verdict import Finding, as_json, judge, worst
+from unroll.diagnosis.verdict import Finding, as_json, classify, worst
 from unroll.errors import UserError
 from unroll.recurrence import Recurrent
 from unroll.recurrence.recording import Call
@@ -33,7 +33,7 @@ HEALTHY: list[dict[str, Any]] = [
 
 def verdict(net: nn.Module, batch: Any, app: Any = APP, **options: Any) -> Finding:
     [seen] = probe(app, net, batch, rows=2, targets=2, shares=False)
-    return judge(seen, **options)
+    return classify(seen, **options)
 
 
 @pytest.mark.parametrize(("radius", "kind"), [(0.5, "vanishing"), (1.5, "exploding")])
@@ -102,7 +102,7 @@ def test_a_dependency_of_sixty_steps_in_windows_of_twenty(seed: int) -> None:
     net, pairs = trained(Net("lstm", D, 16, init="chrono:60"), stream(seed, lag=60))
     needs = need(STREAM, net, pairs[-4:], [1, 2, 4, 8])
     [seen] = probe(STREAM, net, *pairs[-1], rows=4, targets=4)
-    found = judge(seen, needs["rnn"])
+    found = classify(seen, needs["rnn"])
     assert found.kind == "truncated"
     assert "the window of 20 steps cuts off a gradient that would reach further" in found.because
 
@@ -112,9 +112,9 @@ def test_a_window_that_is_long_enough_is_not_blamed() -> None:
     net, pairs = trained(Net("gru", D, 16, init="chrono:60"), stream(0, lag=1, count=250))
     needs = need(STREAM, net, pairs[-4:], [1, 2, 4, 8])
     [seen] = probe(STREAM, net, *pairs[-1], rows=4, targets=4)
-    assert judge(seen).kind == "truncated", "without knowing what the loss needs, the window is suspect"
+    assert classify(seen).kind == "truncated", "without knowing what the loss needs, the window is suspect"
     assert 1 <= needs["rnn"].steps <= 4
-    assert judge(seen, needs["rnn"]).kind == "healthy"
+    assert classify(seen, needs["rnn"]).kind == "healthy"
 
 
 def test_need_is_the_lag_that_the_task_has() -> None:
@@ -160,7 +160,7 @@ def test_what_cannot_be_probed_is_one_line() -> None:
     class Plain(nn.Linear):
         rnn = None
 
-    with pytest.raises(UserError, match=r"toy: Plain holds no core\.recurrence\.Recurrent to look at"):
+    with pytest.raises(UserError, match=r"toy: Plain holds no unroll\.recurrence\.Recurrent to look at"):
         probe(APP, Plain(2, 2), quiet("tanh"))
     x, y = quiet("tanh")
     with pytest.raises(UserError, match="the loss of the probed batch is nan"):
@@ -173,7 +173,7 @@ def test_what_cannot_be_probed_is_one_line() -> None:
         model.rnn(batch[0])
         return Step(model.out.weight.sum(), 1)
 
-    with pytest.raises(UserError, match=r"the loss depends on no core\.recurrence\.Recurrent"):
+    with pytest.raises(UserError, match=r"the loss depends on no unroll\.recurrence\.Recurrent"):
         probe(replace(APP, step=step), Unread("gru", D, 4), quiet("tanh"))
 
 

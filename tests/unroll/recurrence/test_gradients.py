@@ -248,7 +248,7 @@ def test_a_loss_that_does_not_read_the_network() -> None:
 
 
 def test_a_model_without_recurrence() -> None:
-    with pytest.raises(ValueError, match=r"Linear holds no core\.recurrence\.Recurrent"), record(nn.Linear(2, 2)):
+    with pytest.raises(ValueError, match=r"Linear holds no unroll\.recurrence\.Recurrent"), record(nn.Linear(2, 2)):
         pass
 
 
@@ -256,7 +256,7 @@ def test_recording_leaves_the_network_as_it_was() -> None:
     model, (x, y) = Model("lstm", D, H, learn_initial=True), batch()
     before = {name: p.clone() for name, p in model.named_parameters()}
     look(model, x, y)
-    assert model.rnn.watch is None and all(p.grad is None for p in model.parameters())
+    assert model.rnn.observer is None and all(p.grad is None for p in model.parameters())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert all(isinstance(p, nn.Parameter) for p in model.rnn.cells[0]._parameters.values())
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from unroll.recurrence import Recurrent, limited_context
+from unroll.recurrence import Recurrent
 from unroll.recurrence import reference_gated as gated
 from unroll.recurrence.decay import Decay
 from unroll.recurrence.gates import NAMES, activations
 from unroll.recurrence.gradients import CellGradients, gradients
-from unroll.recurrence.limited_context import forgetting
+from unroll.recurrence.limited_context import limited_context
 from unroll.recurrence.lyapunov import growth, spectral_norms, t975
 from unroll.recurrence.recording import longest, record
 from unroll.recurrence.reference import BPTT, Network
@@ -219,9 +219,9 @@ def test_forgetting_is_starting_anew_before_every_step(bidirectional: bool) -> N
     state = None if bidirectional else network(torch.randn(3, 4, D, dtype=torch.float64))[1]
     with torch.no_grad():
         full, _ = network(x, state, lengths=lengths)
-        with forgetting(network, 20):
+        with limited_context(network, 20):
             torch.testing.assert_close(network(x, state, lengths=lengths)[0], full)
-        with forgetting(network, 2):
+        with limited_context(network, 2):
             short, last = network(x, state, lengths=lengths)
         for b in range(4):
             for t in range(int(lengths[b])):
@@ -239,9 +239,9 @@ def test_windows_are_run_in_any_number_at_a_time_and_padding_is_not_read(
     memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, x, lengths = Recurrent("gru", D, 5).double(), torch.randn(9, 3, D).double(), torch.tensor([9, 4, 0])
-    with torch.no_grad(), forgetting(network, memory):
+    with torch.no_grad(), limited_context(network, memory):
         at_once, _ = network(x, lengths=lengths)
-        monkeypatch.setattr(limited_context, "CHUNK", 1)
+        monkeypatch.setattr("unroll.recurrence.limited_context.CHUNK", 1)
         one_by_one, _ = network(x, lengths=lengths)
     torch.testing.assert_close(one_by_one, at_once)
     assert not at_once[4:, 1].any() and not at_once[:, 2].any()
@@ -252,7 +252,7 @@ def test_forgetting_respects_resets() -> None:
     network, x = Recurrent("gru", D, 5), torch.randn(9, 2, D)
     reset = torch.zeros(9, 2, dtype=torch.bool)
     reset[4, 0] = True
-    with torch.no_grad(), forgetting(network, 6):
+    with torch.no_grad(), limited_context(network, 6):
         output, _ = network(x, reset=reset)
         torch.testing.assert_close(output[8, 0], network(x[4:, :1])[0][-1, 0])
 
@@ -262,7 +262,7 @@ def test_a_mixed_state_is_that_of_the_next_row() -> None:
     network, x = Recurrent("lstm", D, 5, 2).double(), torch.randn(9, 3, D, dtype=torch.float64)
     state = network(torch.randn(3, 3, D, dtype=torch.float64))[1]
     with torch.no_grad():
-        with forgetting(network, 2, mixed=True):
+        with limited_context(network, 2, mixed=True):
             output, _ = network(x, state)
         _, other = network(x[:4, 2:], tuple(s[:, 2:] for s in state))
         torch.testing.assert_close(output[6, 1], network(x[4:7, 1:2], other)[0][-1, 0])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unroll.recurrence import Recurrent, state
 from unroll.recurrence.conformance import Trial, agree
 from unroll.recurrence.kernels import torch_kernels
-from unroll.recurrence.row_mask import Span
+from unroll.recurrence.row_mask import RowMask
 
 
 @pytest.fixture
@@ -177,9 +177,9 @@ def test_an_infinite_state_is_a_state(network: Recurrent) -> None:
 
 
 def test_flipping_twice_changes_nothing() -> None:
-    span = Span.of(X, torch.tensor([3, 5]), None)
-    assert torch.equal(span.flip(span.flip(X)), X)
-    assert torch.equal(span.flip(X)[:3, 0], X[:3, 0].flip(0))
+    row_mask = RowMask.of(X, torch.tensor([3, 5]), None)
+    assert torch.equal(row_mask.flip(row_mask.flip(X)), X)
+    assert torch.equal(row_mask.flip(X)[:3, 0], X[:3, 0].flip(0))
 
 
 def test_agree_finds_a_difference(network: Recurrent) -> None:

@@ -9,7 +9,7 @@ import pytest
 from unroll import tracking
 from unroll.app import Score
 from unroll.errors import UserError
-from unroll.search.sweep import STARTUP, Space, Watcher, best, study
+from unroll.search.sweep import STARTUP, Space, TrialPruner, best, study
 from unroll.training.progress import Position, Pruned
 
 
@@ -55,9 +55,9 @@ def test_a_trial_that_is_worse_than_half_is_ended_and_a_better_one_is_not(mode: 
         trial = found.ask()
         trial.report(0.5, 1)
         found.tell(trial, 0.5)
-    Watcher(found.ask(), score).evaluated(epoch(1), {"val/wer": good}, best=True)
+    TrialPruner(found.ask(), score).evaluated(epoch(1), {"val/wer": good}, best=True)
     with pytest.raises(Pruned, match="epoch 1"):
-        Watcher(found.ask(), score).evaluated(epoch(1), {"val/wer": bad}, best=False)
+        TrialPruner(found.ask(), score).evaluated(epoch(1), {"val/wer": bad}, best=False)
 
 
 def test_the_study_lives_beside_the_runs_and_is_gone_on_with(client: Any) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from tests.unroll.training.test_loop import Log, same, train
 from unroll.app import Score
 from unroll.interrupt import Interrupted
-from unroll.training.averaging import NTASGD, averaged, judge, keep_mean
+from unroll.training.averaging import NTASGD, averaged, keep_mean, observe_score
 
 BETTER = Score("loss", "min").better
 SETTINGS = ("optimizer.name=ntasgd", "optimizer.lr=0.05", "train.epochs=12")
@@ -30,7 +30,7 @@ def test_begins_when_a_score_is_worse_than_the_best_before_the_last_few():
     _, optimizer = make(patience=2)
     begun = []
     for score in (5.0, 4.0, 4.5, 4.2, 4.1, 3.0):
-        optimizer.judge(score, BETTER)
+        optimizer.observe_score(score, BETTER)
         begun.append(optimizer.param_groups[0]["averaged_steps"] is not None)
     # When the fifth comes, the best of those at least two before it is 4.0.
     assert begun == [False, False, False, False, True, True]
@@ -40,7 +40,7 @@ def test_the_mean_is_over_the_weights_since_then_and_only_lent():
     weight, optimizer = make(patience=1)
     move(weight, optimizer, 10.0)
     for score in (1.0, 2.0, 3.0):
-        judge(optimizer, score, BETTER)
+        observe_score(optimizer, score, BETTER)
     for by in (1.0, 1.0, 4.0):
         move(weight, optimizer, by)  # 11, 12, 16
     with averaged(optimizer):
@@ -51,7 +51,7 @@ def test_the_mean_is_over_the_weights_since_then_and_only_lent():
 def test_other_optimizers_are_left_alone():
     weight = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
-    judge(optimizer, 1.0, BETTER)
+    observe_score(optimizer, 1.0, BETTER)
     with averaged(optimizer):
         assert weight.item() == 1.0
 
@@ -104,7 +104,7 @@ def test_a_parameter_may_get_its_first_gradient_late():
 )
 def test_resumed_run_gives_the_same_bits(tmp_path: Any, monkeypatch: Any, settings: tuple[str, ...]) -> None:
     # Averages from early on, so that the stop falls into that stretch.
-    monkeypatch.setattr(NTASGD, "judge", _begin)
+    monkeypatch.setattr(NTASGD, "observe_score", _begin)
     fitted, model, log = train(tmp_path / "whole", settings)
     with pytest.raises(Interrupted):
         train(tmp_path / "stopped", settings, log=Log(stop_at=40))

@@ -33,7 +33,7 @@ def judged(folder: Path, evaluations: Sequence[tuple[float, float]], app: Any = 
     for epoch, (score, loss) in enumerate(evaluations, start=1):
         with torch.no_grad():
             model.weight.fill_(loss)
-        gains.append(best.judge(model.train(), score, epoch))
+        gains.append(best.update(model.train(), score, epoch))
         assert model.training and model.weight.item() == pytest.approx(loss, nan_ok=True)
     return best, gains
 

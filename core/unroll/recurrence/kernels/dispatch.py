@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from unroll.recurrence.cell import Cell, State, loop, masked
-from unroll.recurrence.context import DERIVED, Watcher, autocasts, watcher
+from unroll.recurrence.context import DERIVED, Interceptor, autocasts, interceptor
 from unroll.recurrence.kernels import torch_kernels
 from unroll.recurrence.kernels.cpu import cpu_kernel, native
 from unroll.recurrence.kernels.triton import triton_kernel, triton_steps
 from unroll.recurrence.kernels.workspace import WORKSPACE
-from unroll.recurrence.row_mask import Span
+from unroll.recurrence.row_mask import RowMask
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
 MOST_ROWS = 8192
@@ -35,7 +35,14 @@ Way = Callable[[Cell, Tensor, State, dict[str, Any], Tensor | None], tuple[Tenso
 
 
 def run(
-    cell: Cell, x: Tensor, state: State, fresh: State, span: Span, *, backend: str = "auto", mask: Tensor | None = None
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    fresh: State,
+    row_mask: RowMask,
+    *,
+    backend: str = "auto",
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, State, str]:
     """All steps of one cell.
 
@@ -44,7 +51,7 @@ def run(
         x: [T, B, D, *extent], zeros past each row's end.
         state: before the first step.
         fresh: the state of a row that is reset.
-        span: lengths and resets.
+        row_mask: lengths and resets.
         backend: one of BACKENDS.
         mask: [B, H], multiplied onto the hidden state on its way into the recurrent product.
 
@@ -54,10 +61,10 @@ def run(
     Raises:
         ValueError: the backend that was asked for cannot serve this cell or these tensors; says why.
     """
-    where: dict[str, Any] = {"lengths": span.lengths, "reset": span.reset, "fresh": fresh}
+    where: dict[str, Any] = {"lengths": row_mask.lengths, "reset": row_mask.reset, "fresh": fresh}
     way: Way | str = ""
     told: cpu_kernel.Told | None = None
-    who = watcher()
+    who = interceptor()
     # Where grad mode is switched on within inference mode, torch's operations are not followed either. Who watches
     # sees to that for itself, and a compiler cannot even ask.
     followed = nullcontext() if who is not None or not torch.is_inference_mode_enabled() else torch.no_grad()
@@ -83,13 +90,13 @@ def apart(output: Tensor, name: str) -> Tensor:
     return output if name == "eager" else output.clone()
 
 
-def hindrance(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
+def unsupported_reason(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
     """Why a backend cannot serve; None where it can."""
-    way = _way(name, cell, x, mask, watcher())
+    way = _way(name, cell, x, mask, interceptor())
     return way if isinstance(way, str) else None
 
 
-def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None, who: Watcher | None) -> Way | str:
+def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None, who: Interceptor | None) -> Way | str:
     """How a backend runs the cell, or why it cannot."""
     if who is not None and who in _AVOIDS.get(name, ()):
         return f"the {name} kernels are out of the sight of {who.value}"
@@ -131,7 +138,12 @@ def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
 
 
 _KERNELS = {"fused": _fused, "triton": _triton}
-_AVOIDS = {"fused": tuple(Watcher), "triton": tuple(Watcher), "torch": DERIVED, "scan": (*DERIVED, Watcher.TRACER)}
+_AVOIDS = {
+    "fused": tuple(Interceptor),
+    "triton": tuple(Interceptor),
+    "torch": DERIVED,
+    "scan": (*DERIVED, Interceptor.TRACER),
+}
 
 
 def _not_generated(cell: Cell, which: str) -> str | None:

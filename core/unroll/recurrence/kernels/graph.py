@@ -17,7 +17,9 @@ CONST, SCALAR = 0, -1
 
 LEAVES = frozenset({"u", "state", "param", "mask", "const", "d_output", "d_state"})
 WHOLE_ROW = frozenset({"dot", "tdot", "sum"})
-DEAR = frozenset({"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logsigmoid", "softplus", "sqrt", "div", "relu"})
+EXPENSIVE = frozenset(
+    {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logsigmoid", "softplus", "sqrt", "div", "relu"}
+)
 """Pointwise functions whose values are kept for the backward step rather than computed again."""
 
 

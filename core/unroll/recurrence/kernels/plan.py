@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from unroll.recurrence.kernels.graph import DEAR, LEAVES, Derivatives, Node, differentiate, reachable
+from unroll.recurrence.kernels.graph import EXPENSIVE, LEAVES, Derivatives, Node, differentiate, reachable
 from unroll.recurrence.kernels.schedule import Packed, Place, Steps, levels_of, whole_lines
-from unroll.recurrence.kernels.trace import Traced
+from unroll.recurrence.kernels.trace import StepGraph
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class Program:
     steps: dict[str, Steps]
 
 
-def program(traced: Traced) -> Program:
+def program(traced: StepGraph) -> Program:
     """Everything that is needed to run and to differentiate a traced step."""
     return _Planner(traced).program()
 
 
 class _Planner:
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: StepGraph) -> None:
         self.traced, self.graph = traced, traced.graph
         self.aliased = traced.output == traced.states[0]
         self.params: dict[Node, int] = {}
@@ -185,7 +185,7 @@ class _Planner:
             if node in known or node in kept or node.op in LEAVES:
                 return
             again = all(arg in known for arg in node.args)  # as tanh(c): cheaper to compute twice than to write down
-            if (node.op in DEAR and not again) or node.op in ("part", "sum"):
+            if (node.op in EXPENSIVE and not again) or node.op in ("part", "sum"):
                 kept[node] = None
                 return
             for arg in node.args:

@@ -22,7 +22,7 @@ from unroll.recurrence.kernels.reads import Reads
 
 
 @dataclass(frozen=True)
-class Traced:
+class StepGraph:
     """A step as a graph.
 
     Attributes:
@@ -44,7 +44,7 @@ class Traced:
     widths: tuple[int, ...]
 
 
-def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads | None = None) -> Traced:
+def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads | None = None) -> StepGraph:
     """Runs `cell.step` on symbols.
 
     Args:
@@ -81,7 +81,7 @@ def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads 
         raise CannotFuse("step returns rows of another width than it says")
     states = tuple(tensor.segments for tensor in after)
     width = given.outputs if inputs is None else inputs
-    return Traced(maker.graph, cell.hidden_size, width, inputs is None, output.segments, states, widths)
+    return StepGraph(maker.graph, cell.hidden_size, width, inputs is None, output.segments, states, widths)
 
 
 def projected_width(cell: Cell) -> int:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tests.unroll.recurrence.kernels.test_graph import value
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.kernels.graph import ByDesign, CannotFuse, Node
-from unroll.recurrence.kernels.trace import Traced, projected_width, shadow, trace
+from unroll.recurrence.kernels.trace import StepGraph, projected_width, shadow, trace
 from unroll.recurrence.registry import make_cell
 
 H = 4
@@ -68,7 +68,7 @@ STEPS: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
-def computed(traced: Traced, cell: Any, u: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+def computed(traced: StepGraph, cell: Any, u: Tensor, state: tuple[Tensor, ...]) -> Tensor:
     """The graph's output by torch."""
     given: dict[Node, Tensor] = {}
     sources = {"u": (u,), "state": state}

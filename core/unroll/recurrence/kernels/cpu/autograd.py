@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unroll.recurrence.cell import Cell, where
-from unroll.recurrence.context import watched
+from unroll.recurrence.context import intercepted
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.linear import Side, outer, pack, product, projected
 from unroll.recurrence.kernels.cpu.native import Call, address
@@ -120,7 +120,7 @@ class Fused(torch.autograd.Function):
         everything = ctx.saved_tensors
         count = len(run.kernel.program.states) + 4
         tensors, kept = ctx.given.all(everything[:-count]), everything[-count:]
-        if torch.is_grad_enabled() or watched((d_out, *d_after)):
+        if torch.is_grad_enabled() or intercepted((d_out, *d_after)):
             ctx.given.check()
             return (None, *twice(run, tensors, [d_out, *d_after]))
         if run.kernel.program.over_kept:

@@ -31,7 +31,7 @@ from unroll.recurrence.kernels.layout import Layout
 from unroll.recurrence.kernels.plan import program
 from unroll.recurrence.kernels.reads import Guard, Reads
 from unroll.recurrence.kernels.schedule import whole_lines
-from unroll.recurrence.kernels.trace import Traced, projected_width, shadow, trace
+from unroll.recurrence.kernels.trace import StepGraph, projected_width, shadow, trace
 from unroll.recurrence.kernels.workspace import WORKSPACE
 
 
@@ -83,7 +83,7 @@ class Kernel:
         return WORKSPACE.empty(size * ((1 + threads) if shared else 2 * threads)), size
 
 
-def _traced(cell: Cell, masked: bool, reads: Reads) -> Traced:
+def _traced(cell: Cell, masked: bool, reads: Reads) -> StepGraph:
     """With `project`, where that can be traced as well."""
     try:
         return trace(cell, None, masked=masked, reads=reads)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from unroll.recurrence.cell import Cell
-from unroll.recurrence.context import watched
+from unroll.recurrence.context import intercepted
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.native import address
 from unroll.recurrence.kernels.schedule import Packed
@@ -37,7 +37,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, halved: boo
         halved: operands are rounded to bfloat16; sums stay float32.
     """
     rows = x.numel() // max(1, x.shape[-1])
-    if rows * weight.numel() < SMALL or not serves(x, weight) or watched((x, weight)):
+    if rows * weight.numel() < SMALL or not serves(x, weight) or intercepted((x, weight)):
         return F.linear(x, weight, bias)
     result: Tensor = _Linear.apply(x, weight, bias, halved)  # type: ignore[no-untyped-call]  # torch: no types
     return result
@@ -128,7 +128,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
         differentiable = torch.is_grad_enabled()
-        if differentiable or watched((gradient,)):
+        if differentiable or intercepted((gradient,)):
             inputs = [tensor for tensor in (x, weight, bias) if tensor is not None and tensor.requires_grad]
             with torch.enable_grad():
                 again = F.linear(x, weight, bias)

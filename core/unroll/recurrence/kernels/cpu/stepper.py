@@ -75,13 +75,13 @@ class Stepper:
         """Starts anew from the initial state, or from one that the network (or `state`) returned."""
         given = self.network.initial(self.batch) if state is None else state
         self.network._check_state(given, self.x.unsqueeze(0))
-        for layer, part in zip(self._layers, self.network._parted(given), strict=True):
+        for layer, part in zip(self._layers, self.network.unstack_states(given), strict=True):
             layer.set(part)
 
     @property
     def state(self) -> Any:
         """The state after the last step, as the network returns it; a copy."""
-        return self.network._joined([layer.state for layer in self._layers])
+        return self.network.stack_states([layer.state for layer in self._layers])
 
     @property
     def bytes(self) -> int:

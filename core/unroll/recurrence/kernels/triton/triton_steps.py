@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unroll.recurrence.context import watched
+from unroll.recurrence.context import intercepted
 from unroll.recurrence.kernels.cpu.autograd import INPUTS, Run, add_vectors, twice
 from unroll.recurrence.kernels.layout import Layout, final_state
 from unroll.recurrence.kernels.plan import Program, WeightGradient
@@ -52,7 +52,7 @@ class _Triton(torch.autograd.Function):
         names = ("u", *_kept(len(d_after)))
         everything = ctx.saved_tensors
         tensors, buffers = everything[: -len(names)], dict(zip(names, everything[-len(names) :], strict=True))
-        if torch.is_grad_enabled() or watched((d_out, *d_after)):
+        if torch.is_grad_enabled() or intercepted((d_out, *d_after)):
             with torch.enable_grad():
                 u = run.project()
             d_u, _, _, *others = twice(run, [u, None, None, *tensors], [d_out, *d_after])
