@@ -196,4 +196,6 @@ def test_drawn_captions_follow_the_seed_and_the_model():
     torch.testing.assert_close(share, wanted / wanted.sum(), atol=0.03, rtol=0)
     ended = (drawn == END).int().cumsum(0)
     assert ((drawn == IGNORE) == ((ended >= 1) & (drawn != END))).all() and len(drawn) <= 7
+    alone = [model.draw(seen, 1, Sampling(), torch.Generator().manual_seed(seed)) for seed in range(9)]
+    assert all((one != IGNORE).all() for one in alone), "drawn on after the end"
     assert math.isclose(float((drawn == END).any(0).float().mean()), float((ended[-1] > 0).float().mean()))

@@ -49,6 +49,12 @@ def test_sampled_ranks_are_flattering_and_repeatable():
     assert ranked(SCORES, TARGETS).sampled.sum() == 0
 
 
+def test_drawn_items_of_the_same_score_stand_before_the_wanted_one():
+    """A model that scores all alike has the worst rank: eleven of ten drawn, less those that are the wanted one."""
+    even = ranked(torch.zeros_like(SCORES), TARGETS, sampled=10).sampled
+    assert even.max() == 11 and even.double().mean() > 9
+
+
 def test_metrics_by_hand():
     """The last place that counts is place k itself."""
     ranks = torch.tensor([1, 3, 7, 8])
