@@ -1,5 +1,6 @@
 """For all tests: nothing of the user's is touched, and hypothesis behaves the same everywhere."""
 
+import itertools
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,9 @@ TOGETHER = (
     "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/unroll/test_scaffold.py", "tests/docs/test_site.py",
 )  # fmt: skip
 """files whose tests share what is dear to make, or go on from each other: they run in one process, in their order"""
+PLACE = pytest.StashKey[int]()
+"""of a test among all, as they are collected"""
+COLLECTED = itertools.count()
 
 
 def pytest_configure() -> None:
@@ -47,6 +51,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return file if file in TOGETHER else nodeid
 
     return Together(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.stash[PLACE] = next(COLLECTED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Those of a file in TOGETHER run in their order, whatever has shuffled the others (pytest-randomly)."""
+    items = session.items
+    for file in TOGETHER:
+        places = [place for place, item in enumerate(items) if item.nodeid.partition("::")[0] == file]
+        in_order = sorted((items[place] for place in places), key=lambda item: item.stash[PLACE])
+        for place, item in zip(places, in_order, strict=True):
+            items[place] = item
 
 
 @pytest.fixture(autouse=True)
