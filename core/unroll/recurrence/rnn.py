@@ -184,40 +184,39 @@ class Recurrent(nn.Module):
         before = fresh if state is None else self.unstack_states(state)
         below = x = self._dropped_input(row_mask.clear(x))
         after: list[State] = []
+        made_anew = self.directions == 2 or row_mask.alive is not None or (self.residual and self.layers > 1)
+        given = not made_anew and torch.is_grad_enabled() and interceptor() is None
         for layer in range(self.layers):
-            inputs = self._layer_input(layer, below, x)
+            inputs, writable = self._layer_input(layer, below, x), given and layer == self.layers - 1
             outputs = []
             for index in range(layer * self.directions, (layer + 1) * self.directions):
                 output, last = self._run(
-                    index, inputs, before[index], fresh[index], row_mask=row_mask, stepwise=stepwise
+                    index, inputs, before[index], fresh[index], row_mask=row_mask, stepwise=stepwise, writable=writable
                 )
                 outputs.append(output)
                 after.append(last)
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
             below = output + below if self.residual and layer else output
-        made_anew = self.directions == 2 or row_mask.alive is not None or (self.residual and self.layers > 1)
-        if not made_anew and below.requires_grad and torch.is_grad_enabled() and interceptor() is None:
-            below = dispatch.apart(below, self.ran)
         joined = self.stack_states(after)
         if self.observer is not None:
             self.observer.ended(below, joined)
         return below, joined
 
     def _run(
-        self, index: int, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool
+        self, index: int, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool, writable: bool
     ) -> tuple[Tensor, State]:
         """One cell over the sequence in its own direction; the output comes back in the order of time."""
         cell = self._cell(index)
         if index % self.directions:
             output, state = self._unroll(
-                cell, row_mask.flip(x), state, fresh, row_mask=row_mask.backward(), stepwise=stepwise
+                cell, row_mask.flip(x), state, fresh, row_mask=row_mask.backward(), stepwise=stepwise, writable=writable
             )
             return row_mask.flip(row_mask.clear(output)), state
-        output, state = self._unroll(cell, x, state, fresh, row_mask=row_mask, stepwise=stepwise)
+        output, state = self._unroll(cell, x, state, fresh, row_mask=row_mask, stepwise=stepwise, writable=writable)
         return row_mask.clear(output), state
 
     def _unroll(
-        self, cell: Cell, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool
+        self, cell: Cell, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool, writable: bool
     ) -> tuple[Tensor, State]:
         """A single step, and what is watched or zoned out, goes through the loop; all else by `backend`."""
         where: dict[str, Any] = {"lengths": row_mask.lengths, "reset": row_mask.reset, "fresh": fresh}
@@ -230,7 +229,9 @@ class Recurrent(nn.Module):
         if stepwise or watched is not None or any(self.zoneout):
             self.ran = "eager"
             return loop(watched or step, cell.project(x), state, **where)
-        output, state, self.ran = dispatch.run(cell, x, state, fresh, row_mask, backend=self.backend, mask=mask)
+        output, state, self.ran = dispatch.run(
+            cell, x, state, fresh, row_mask, backend=self.backend, mask=mask, writable=writable
+        )
         return output, state
 
     def _step_of(self, cell: Cell, mask: Tensor | None) -> Step:

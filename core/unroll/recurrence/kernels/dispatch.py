@@ -24,7 +24,6 @@ from unroll.recurrence.context import DERIVED, Interceptor, autocasts, intercept
 from unroll.recurrence.kernels import torch_kernels
 from unroll.recurrence.kernels.cpu import cpu_kernel, native
 from unroll.recurrence.kernels.triton import triton_kernel, triton_steps
-from unroll.recurrence.kernels.workspace import WORKSPACE
 from unroll.recurrence.row_mask import RowMask
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
@@ -43,6 +42,7 @@ def run(
     *,
     backend: str = "auto",
     mask: Tensor | None = None,
+    writable: bool = False,
 ) -> tuple[Tensor, State, str]:
     """All steps of one cell.
 
@@ -54,6 +54,7 @@ def run(
         row_mask: lengths and resets.
         backend: one of BACKENDS.
         mask: [B, H], multiplied onto the hidden state on its way into the recurrent product.
+        writable: whether the caller may write into the output; the backward step of most backends reads its own again.
 
     Returns:
         output [T, B, H, *extent], the state, and the name of the backend that was used.
@@ -77,17 +78,13 @@ def run(
         if not isinstance(way, str):
             if told is not None and name == "eager":
                 cpu_kernel.tell(cell, told)
+            if name == "fused":  # which sees to it without a copy
+                where["writable"] = writable
             with followed:
                 output, after = way(cell, x, state, where, mask)
-            return output, after, name
+            copied = writable and output.requires_grad and name not in ("fused", "eager")
+            return output.clone() if copied else output, after, name
     raise ValueError(f"backend={backend!r} cannot run {type(cell).__name__} here: {way}")
-
-
-def apart(output: Tensor, name: str) -> Tensor:
-    """What a backend gave, for a caller who may write into it: the backward step of most reads its output again."""
-    if name == "fused":
-        return WORKSPACE.copy(output)
-    return output if name == "eager" else output.clone()
 
 
 def unsupported_reason(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:

@@ -44,10 +44,6 @@ class Workspace:
             # The tensor is laid on it under the lock: from here on the buffer is seen to be held.
             return made.set_(base.untyped_storage(), 0, shape, _strides(shape))
 
-    def copy(self, tensor: Tensor) -> Tensor:
-        """A copy on a buffer of its own, differentiable as any copy of torch's."""
-        return self.empty(*tensor.shape, dtype=tensor.dtype).copy_(tensor)
-
     def _taken(self, size: int, like: Tensor) -> Tensor | None:
         """A free buffer of about this size, the last used one first: its pages are likeliest in the cache."""
         kind = like.dtype, like.is_inference()

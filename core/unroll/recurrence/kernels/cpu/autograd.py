@@ -39,6 +39,8 @@ class Run:
 
     Attributes:
         cell: as it was when it was called.
+        keep: whether a backward pass may follow.
+        writable: whether the caller may write into the output, which that pass reads.
         project: makes u anew, differentiably, for a kernel that keeps none.
     """
 
@@ -47,6 +49,7 @@ class Run:
     layout: Layout
     mask: Tensor | None
     keep: bool
+    writable: bool
     project: Callable[[], Tensor]
 
     def parted(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
@@ -89,7 +92,7 @@ class Fused(torch.autograd.Function):
         (x, matrix, bias), rest = contiguous[:INPUTS], contiguous[INPUTS:]
         state, fresh, weights = run.parted(cast("list[Tensor]", rest))
         u = _projected(run, x, matrix, bias)
-        batch, total = len(state[0]), len(u)
+        batch, total = state[0].shape[0], u.shape[0]
         call, holds = run.call(batch, weights, made.forward)
         rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(state))]
         held = [_held(first, 2 * batch if ring else total) for first, ring in zip(state, rings, strict=True)]
@@ -106,9 +109,10 @@ class Fused(torch.autograd.Function):
         (run.kernel.forward_keep if run.keep else run.kernel.forward_bare)(ctypes.byref(call))
         del holds
         if run.keep:
-            ctx.run, ctx.spent = run, False
             ctx.given = _Given(tensors, _read_again(run, tensors))
             ctx.save_for_backward(*ctx.given.saved(tensors), u if made.needs_u else kept, kept, saved, *held, out)
+            out = _alias(out) if run.writable else out
+            ctx.run, ctx.spent, ctx.writes = run, False, _Writes(out) if run.writable else None
         final = (
             final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True)
         )
@@ -123,11 +127,10 @@ class Fused(torch.autograd.Function):
         if torch.is_grad_enabled() or intercepted((d_out, *d_after)):
             ctx.given.check()
             return (None, *twice(run, tensors, [d_out, *d_after]))
-        if run.kernel.program.over_kept:
-            if ctx.spent:
-                ctx.given.check()
-                return (None, *_once_more(run, tensors, [d_out, *d_after]))
-            ctx.spent = True
+        if ctx.spent or (ctx.writes is not None and ctx.writes.seen()):
+            ctx.given.check()
+            return (None, *_once_more(run, tensors, [d_out, *d_after]))
+        ctx.spent = run.kernel.program.over_kept
         return (
             None,
             *_Backward(run, tensors, kept, ctx.needs_input_grad[1 : 1 + INPUTS]).gradients(native.rows(d_out), d_after),
@@ -183,10 +186,34 @@ def _version(tensor: Tensor | None) -> int:
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
+def _alias(tensor: Tensor) -> Tensor:
+    """The same float32 memory as a tensor of its own: no view, and each counts only what is written into itself."""
+    return torch.empty(0, device="cpu").set_(
+        tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
+    )
+
+
+_NOTHING = torch.empty(0, device="cpu")
+
+
+class _Writes:
+    """Whether anybody has written into a tensor, or a view of it, since; holds none of its memory."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.counter = tensor.detach()  # the version is shared; the memory is let go
+        self.counter.data = _NOTHING
+        self.before = self.counter._version
+
+    def seen(self) -> bool:
+        """As torch counts them, for its own check of saved tensors."""
+        return self.counter._version != self.before
+
+
 def _held(first: Tensor, rows: int) -> Tensor:
     """Room for all states of a kind, the one before the first step in front."""
-    held = WORKSPACE.empty(len(first) + rows, first.shape[1])
-    held[: len(first)] = first
+    batch, width = first.shape
+    held = WORKSPACE.empty(batch + rows, width)
+    held[:batch] = first
     return held
 
 
@@ -215,11 +242,11 @@ class _Backward:
         self.x, self.matrix, self.bias = contiguous[:INPUTS]
         self.state, self.fresh, self.weights = run.parted(cast("list[Tensor]", contiguous[INPUTS:]))
         self.u, self.kept, self.saved, *self.held, self.out = kept
-        self.after = [tensor[len(first) :] for tensor, first in zip(self.held, self.state, strict=True)]
+        self.after = [tensor[first.shape[0] :] for tensor, first in zip(self.held, self.state, strict=True)]
 
     def gradients(self, d_out: Tensor, d_after: Sequence[Tensor]) -> list[Tensor | None]:
         """By everything that `Fused.forward` was given."""
-        run, made, batch, total = self.run, self.made, len(self.state[0]), len(d_out)
+        run, made, batch, total = self.run, self.made, self.state[0].shape[0], d_out.shape[0]
         call, holds = run.call(batch, self.weights, made.backward)
         d_u = self.kept if made.over_kept else run.units(total, made.inputs)
         d_state = [native.rows(gradient).clone() for gradient in d_after]
@@ -315,15 +342,19 @@ def add_vectors(program: Program, d_weights: dict[str, Tensor], d_param: Tensor)
     """The sums of what each thread (or block) has added up, onto the gradients of the vectors."""
     at = 0
     for name, offset, width in program.d_params:
-        d_weights[name].view(-1)[offset : offset + width] += d_param[:, at : at + width].sum(0)
+        d_weights[name].view(-1)[offset : offset + width].add_(d_param[:, at : at + width].sum(0))
         at += width
 
 
 def _once_more(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
-    """A second backward pass through a graph that was retained: the first one has overwritten what was kept."""
+    """A backward pass when what was kept is lost, from a second forward one.
+
+    The first pass through a graph that is retained overwrites it, and a caller who writes into the output: both are
+    rarer than a copy for everybody would be dear.
+    """
     leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in tensors]
     with torch.enable_grad():
-        outputs = Fused.apply(replace(run, keep=True), *leaves)  # type: ignore[no-untyped-call]  # torch: no types
+        outputs = Fused.apply(replace(run, keep=True, writable=False), *leaves)  # type: ignore[no-untyped-call]  # torch: no types
     return _by(outputs, leaves, gradients)
 
 

@@ -29,7 +29,7 @@ from unroll.recurrence.kernels.cpu.linear import FastLinear, deferred
 from unroll.recurrence.kernels.graph import ByDesign, CannotFuse
 from unroll.recurrence.kernels.layout import Layout
 from unroll.recurrence.kernels.plan import program
-from unroll.recurrence.kernels.reads import Guard, Reads
+from unroll.recurrence.kernels.reads import Guard, Reads, settled
 from unroll.recurrence.kernels.schedule import whole_lines
 from unroll.recurrence.kernels.trace import StepGraph, projected_width, shadow, trace
 from unroll.recurrence.kernels.workspace import WORKSPACE
@@ -70,6 +70,20 @@ class Kernel:
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))
         self.stacks: dict[Any, Any] = {}
+        self.named: tuple[str, str | None] | None = None
+
+    def inputs(self, cell: Cell, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x, matrix and bias of the product in `project`; of our own cells by name after the first call."""
+        if self.named is not None:
+            matrix, bias = (None if name is None else cell._parameters[name] for name in self.named)
+            assert matrix is not None
+            return x, matrix, bias
+        found = deferred(cell, x)
+        names = {id(weight): name for name, weight in cell._parameters.items() if weight is not None}
+        matrix_name, bias_name = names.get(id(found.weight)), names.get(id(found.bias))
+        if found.input is x and matrix_name is not None and (bias_name is not None or found.bias is None):
+            self.named = (matrix_name, bias_name) if settled(type(cell).project.__module__) else None
+        return found
 
     def apply(self, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
@@ -180,6 +194,7 @@ def run(
     reset: Tensor | None = None,
     fresh: State | None = None,
     mask: Tensor | None = None,
+    writable: bool = False,
 ) -> tuple[Tensor, State]:
     """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
 
@@ -192,7 +207,7 @@ def run(
         )  # still differentiable
     if lengths is None:
         layout = Layout.full(steps, batch, None if reset is None else reset.flatten())
-        output, after = advance(cell, kernel, x, state, layout, fresh=fresh, mask=mask)
+        output, after = advance(cell, kernel, x, state, layout, fresh=fresh, mask=mask, writable=writable)
         return output.view(steps, batch, -1), after
     order = lengths.argsort(descending=True, stable=True)
     time, row = (torch.arange(steps, device="cpu").unsqueeze(1) < lengths[order]).nonzero(as_tuple=True)
@@ -217,6 +232,7 @@ def advance(
     *,
     fresh: State | None = None,
     mask: Tensor | None = None,
+    writable: bool = False,
 ) -> tuple[Tensor, State]:
     """All steps of a packed batch.
 
@@ -228,18 +244,19 @@ def advance(
         layout: which rows stand where.
         fresh: the state of a row that is reset; given whenever the layout has resets.
         mask: [B, H], multiplied onto the hidden state on its way into the products.
+        writable: whether the caller may write into the output.
 
     Returns:
         output [N, O] and the state of each row after its own last step.
     """
 
-    inputs = deferred(cell, x) if kernel.direct else (_projected(kernel, cell, x), None, None)
+    inputs = kernel.inputs(cell, x) if kernel.direct else (_projected(kernel, cell, x), None, None)
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [*inputs, *states, *(parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     # What a second backward pass computes anew is of the cell as it was now, whatever stands in it by then.
     then = shadow(cell, lambda _, weight: weight, also=_buffers_apart) if keep else cell
-    run = Run(then, kernel, layout, mask, keep, partial(_projected, kernel, then, x))
+    run = Run(then, kernel, layout, mask, keep, writable, partial(_projected, kernel, then, x))
     output, *after = kernel.apply(run, *tensors)
     return output, tuple(after)
 
