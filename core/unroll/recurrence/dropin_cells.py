@@ -1,7 +1,8 @@
 """LSTMCell, GRUCell and RNNCell with torch.nn's constructor, shapes and parameter names: one step of one layer.
 
-They are torch.nn's classes. In a plain call on the CPU in float32 without gradients our kernels compute the step, to
-the last digits as torch does and faster; in every other call torch's function does (see `unroll.recurrence.one_step`).
+They are torch.nn's classes. In a plain call on the CPU in float32 our kernels compute the step, to the last digits as
+torch does and faster; in every other call, and with gradients for an RNN, torch's function does (see
+`unroll.recurrence.one_step`).
 """
 
 from __future__ import annotations

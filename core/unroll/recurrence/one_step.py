@@ -1,8 +1,8 @@
 """One time step of a plain call, for whoever calls one after another: `Recurrent.step`, torch.nn's modules with T = 1.
 
-Without gradients it is one call of C (kernels.step). With them, and for the cells that torch knows, it is torch's own
-function of a single cell: what autograd does with its dozen small operations costs less than to enter and to leave a
-function of ours. Each function here returns None for a call that it does not serve, before anything has been done.
+Without gradients it is one call of C (kernels.step). With them it is a second one for the cells that torch knows
+(kernels.step_gradients), but for a bare RNN cell and for torch.nn's layers torch's own function of a single cell. Each
+function here returns None for a call that it does not serve, before anything has been done.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from unroll.recurrence.kernels.cpu.compiled import CannotCompile
 from unroll.recurrence.kernels.cpu.cpu_kernel import kernel_of
 from unroll.recurrence.kernels.cpu.step import Single
 from unroll.recurrence.kernels.graph import CannotFuse
+from unroll.recurrence.kernels.step_gradients import Again, followed
 
 _VF: Any = torch._VF
 FUNCTIONS = {
@@ -36,7 +37,7 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """the weights of a cell in torch.nn's order"""
 LIGHT = 1 << 18
 """multiplications of a step below which torch's function of an RNN, with one operation besides its products, is over
-before a call of ours has begun"""
+before a call of ours has begun; the same goes for its gradients at any size"""
 
 
 def wanted(*tensors: Tensor) -> bool:
@@ -51,8 +52,8 @@ def of_cell(cell: nn.RNNCellBase, mode: str, input: Tensor, hx: Any) -> Any:
     if weights is None or not _rows(input, given, 1 + (mode == "LSTM")) or interceptor() is not None:
         return None
     rows, size = input.shape[0], cell.hidden_size
-    light = mode.startswith("RNN") and rows * size * (size + cell.input_size) < LIGHT
-    if light or wanted(input, *given, *weights):
+    trained = wanted(input, *given, *weights)
+    if mode.startswith("RNN") and (trained or rows * size * (size + cell.input_size) < LIGHT):
         return _function(mode, input, given, weights)
     single = _standard(mode, cell.input_size, size, 1, len(weights) == 4)
     if (
@@ -61,8 +62,11 @@ def of_cell(cell: nn.RNNCellBase, mode: str, input: Tensor, hx: Any) -> Any:
         or not _serves(single, input, given, weights)
     ):
         return None
-    after: Any = single.run(input, given, weights, output=False)
-    return tuple(after[1]) if mode == "LSTM" else after[1][0]
+    if trained:
+        after: Any = followed(single, _alone(mode), input, given, weights, output=False)
+    else:
+        after = single.run(input, given, weights, output=False)[1]  # type: ignore[index]
+    return tuple(after) if mode == "LSTM" else after[0]
 
 
 def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
@@ -121,11 +125,33 @@ def _followed(
     network: Any, single: Single, x: Tensor, given: tuple[Tensor, ...], weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """With gradients, for cells that torch knows."""
-    if not single.mode or any(map(single.holds_nan, given)):
+    found = followed(single, _again(single.mode), x, given, weights) if single.mode else None
+    if found is None:
         return None
-    _ran(network, "torch")
-    output, after = _functions(single.mode, x, given, weights)
-    return output, tuple(after)
+    _ran(network, "fused")
+    return found[0], found[1:]
+
+
+@functools.cache
+def _again(mode: str) -> Again:
+    """A step in torch's operations."""
+
+    def again(x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        output, after = _functions(mode, x, given, weights)
+        return output, *after
+
+    return again
+
+
+@functools.cache
+def _alone(mode: str) -> Again:
+    """The states after a step of one cell in torch's operations."""
+
+    def again(x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        after = _function(mode, x, given, weights)
+        return after if mode == "LSTM" else (after,)
+
+    return again
 
 
 def _trained(module: nn.Module) -> bool:

@@ -175,25 +175,6 @@ def test_wrong_arguments_are_named_as_ever(x: Tensor, state: Any, message: str) 
             network.step(x, state)
 
 
-@pytest.mark.parametrize(
-    ("cell", "options"), [("lstm", {}), ("gru", {}), ("elman", {}), ("elman", {"f": "relu"})], ids=str
-)
-@pytest.mark.parametrize("bias", [True, False])
-def test_gradients_through_steps_are_the_loop_s(cell: str, options: dict[str, Any], bias: bool) -> None:
-    found = []
-    for network in pair(cell, bias=bias, **options):
-        torch.manual_seed(2)
-        x, state, total = torch.randn(3, 4, 5, requires_grad=True), None, torch.tensor(0.0)
-        for x_t in x:
-            output, state = network.step(x_t, state)
-            total = total + (output * torch.arange(37).sin()).sum()
-        total = total + sum(tensor.square().sum() for tensor in state)
-        found.append(torch.autograd.grad(total, [x, *network.parameters()]))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    assert network.ran == "eager"
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
 @pytest.mark.parametrize("followed", [True, False])
 def test_what_is_returned_may_be_written_over(cell: str, followed: bool) -> None:

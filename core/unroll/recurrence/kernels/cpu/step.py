@@ -1,4 +1,4 @@
-"""One time step through a stack of cells in one call of C: for streams and decoders, without gradients.
+"""One time step through a stack of cells in one call of C, for streams and decoders; the gradients in another.
 
 A sequence packs its weights once and reads them T times. A single step reads each weight once, so here they are
 multiplied where they stand, and every call looks up where that is: nothing of them is kept, so nothing can go stale,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -48,16 +48,24 @@ class _Matrix(ctypes.Structure):
     _fields_ = [("start", _pointer), ("apart", _long), ("pack", _pointer), ("product", _pointer)]
 
 
+class _Parts(ctypes.Structure):
+    """`Parts` of step.c."""
+
+    _fields_ = [("count", _long), ("place", _long * PARAMS), ("offset", _long * PARAMS), ("apart", _long * PARAMS)]
+
+
 class _Layer(ctypes.Structure):
     """`Layer` of step.c."""
 
     _fields_ = [
-        ("call", Call), ("forward", _pointer), ("width", _long), ("inputs", _long), ("outputs", _long),
+        ("call", Call), ("forward", _pointer), ("keep", _pointer), ("backward", _pointer),
+        ("width", _long), ("inputs", _long), ("outputs", _long),
         ("aliased", _long), ("states", _long), ("sizes", _long * STATES), ("matrix", _long), ("bias", _long * 2),
         ("pack", _pointer), ("product", _pointer),
         ("params", _long), ("param", _long * PARAMS), ("param_offset", _long * PARAMS),
-        ("products", _long), ("packed", _long * PARAMS), ("packed_offset", _long * PARAMS), ("apart", _long * PARAMS),
-        ("matrices", _Matrix * PARAMS),
+        ("packed", _Parts), ("back", _Parts), ("matrices", _Matrix * PARAMS),
+        ("u", _pointer), ("spare", _pointer),
+        ("over_u", _long), ("saved", _long), ("gradients", _long), ("vectors", _long),
     ]  # fmt: skip
 
 
@@ -74,6 +82,8 @@ class Single:
         names: (layer, name) of each weight, in the order in which `run` takes them; torch.nn's where it knows the cell.
         shapes: theirs.
         work: multiplications for a row.
+        room: floats for a row that `run` keeps for `back`.
+        gradients: floats for a row that `back` works on.
 
     Raises:
         CannotFuse, CannotCompile: why it cannot be.
@@ -97,6 +107,11 @@ class Single:
         self.shapes = [parameter(cells[layer], name).shape for layer, name in self.names]
         self.width, self.work = cells[0].input_size, sum(shape.numel() for shape in self.shapes)
         self._table = struct.Struct(f"{2 + 2 * len(self.states) + len(self.names)}N")
+        self._wanted = struct.Struct(f"{1 + 4 * len(kernels)}N")
+        programs = [kernel.program for kernel in kernels]
+        self.room = sum(made.inputs * made.over_u + made.saved + sum(made.states) for made in programs)
+        below = sum(cell.input_size for cell in cells[1:])
+        self.gradients = below + sum(made.inputs + sum(made.products) for made in programs)
         self._frames: dict[tuple[int, int], list[_Frame]] = {}
 
     def weights_of(self, cells: Collection[Cell]) -> list[Tensor]:
@@ -133,32 +148,73 @@ class Single:
         *,
         output: bool = True,
         checked: bool = False,
+        kept: Tensor | None = None,
     ) -> tuple[Tensor | None, list[Tensor]] | None:
         """What `takes` has accepted -> the output [B, O] and the states after.
 
         Args:
             output: False: none is wanted beside the hidden state that it is a copy of.
             checked: the result is None if a state holds NaN.
+            kept: what `back` needs is written there; see `room`.
         """
-        batch = x.shape[0]
-        threads = native.threads() if batch * self.work >= LEAST else 1
         x, given = x.contiguous(), [state.contiguous() for state in given]
         # As x and the states are: on the CPU and in float32, whatever torch's defaults are here.
-        out = x.new_empty((batch, self.outputs)) if output else None
+        out = x.new_empty((x.shape[0], self.outputs)) if output else None
         after = [torch.empty_like(state) for state in given]
-        frames = self._frames_of(batch, threads)
-        frame = frames.pop() if frames else _Frame(self, batch, threads)  # two threads never share one
+        frame = self._frame(x.shape[0])
         at = [tensor.data_ptr() for tensor in (*given, *after, *weights)]
         self._table.pack_into(frame.table, 0, x.data_ptr(), 0 if out is None else out.data_ptr(), *at)
-        refused = self.library.step(frame.start, len(self.kernels), frame.table, checked)
-        frames.append(frame)
+        to = None if kept is None else kept.data_ptr()
+        refused = self.library.step(frame.start, len(self.kernels), frame.table, checked, to)
+        frame.home.append(frame)
         return None if refused else (out, after)
 
-    def _frames_of(self, batch: int, threads: int) -> list[_Frame]:
-        """Those that no call is using now."""
-        if (batch, threads) not in self._frames and len(self._frames) >= SIZES:
-            self._frames.pop(next(iter(self._frames)), None)
-        return self._frames.setdefault((batch, threads), [])
+    def back(
+        self,
+        x: Tensor,
+        d_output: Tensor | None,
+        given: Sequence[Tensor],
+        d_states: Sequence[Tensor | None],
+        weights: Sequence[Tensor],
+        kept: Tensor,
+        into: Sequence[Tensor | None],
+        by_states: bool,
+    ) -> None:
+        """The gradients of a step of torch.nn's cells, of which `run` has kept what is needed.
+
+        Args:
+            x, given, weights: what `run` was given.
+            d_output: [B, O], contiguous; None: zero.
+            d_states: gradients of the states after the step, contiguous, which become those of the states before it;
+                None: zero, and those before the step are lost.
+            kept: what `run` has written there.
+            into: where the gradients by x and the weights are written; None: they are not wanted.
+            by_states: whether those of the states before the step are wanted.
+        """
+        x, given = x.contiguous(), [state.contiguous() for state in given]
+        frame = self._frame(x.shape[0])
+        if frame.work is None:
+            frame.work = frame._room((x.shape[0], self.gradients))
+        tensors = (x, d_output, *given, *d_states, *weights)
+        self._table.pack_into(frame.table, 0, *_addresses(tensors))
+        at = _addresses(into)
+        if len(weights) == 2 * len(self.kernels):  # without biases
+            at = [at[0], *(one for layer in range(1, len(at), 2) for one in (*at[layer : layer + 2], 0, 0))]
+        wanted = self._wanted.pack(*at)
+        self.library.back(
+            frame.start, len(self.kernels), frame.table, kept.data_ptr(), frame.work.data_ptr(), wanted, by_states
+        )
+        frame.home.append(frame)
+
+    def _frame(self, batch: int) -> _Frame:
+        """One that no call is using now: two threads never share one."""
+        threads = native.threads() if batch * self.work >= LEAST else 1
+        frames = self._frames.get((batch, threads))
+        if frames is None:
+            if len(self._frames) >= SIZES:
+                self._frames.pop(next(iter(self._frames)), None)
+            frames = self._frames.setdefault((batch, threads), [])
+        return frames.pop() if frames else _Frame(self, batch, threads, frames)
 
     def holds_nan(self, tensor: Tensor) -> bool:
         """Of a float32 tensor on the CPU."""
@@ -169,7 +225,9 @@ class Single:
 class _Frame:
     """What a call writes to: the layers as C sees them, the table of addresses, and scratch."""
 
-    def __init__(self, single: Single, batch: int, threads: int) -> None:
+    def __init__(self, single: Single, batch: int, threads: int, home: list[_Frame]) -> None:
+        self.home = home
+        self.work: Tensor | None = None
         self.layers = (_Layer * len(single.kernels))()
         self.start = ctypes.addressof(self.layers)
         self.table = ctypes.create_string_buffer(single._table.size)
@@ -186,27 +244,44 @@ class _Frame:
             layer.sizes[:states] = made.states
             layer.matrix = places[index, matrix]
             layer.bias[:] = [*(places[index, bias] for bias in biases), -1, -1][:2]
-            layer.forward = ctypes.cast(kernel.forward_bare, _pointer)
-            layer.pack, layer.product = (ctypes.cast(f, _pointer) for f in (kernel.base.pack, kernel.base.product))
-            layer.params, layer.products = len(made.params), len(made.forward)
+            layer.forward, layer.keep, layer.backward, layer.pack, layer.product = (
+                ctypes.cast(function, _pointer)
+                for function in (
+                    kernel.forward_bare, kernel.forward_keep, kernel.backward, kernel.base.pack, kernel.base.product
+                )
+            )  # fmt: skip
+            layer.params = len(made.params)
             for k, (name, offset, _) in enumerate(made.params):
                 layer.param[k], layer.param_offset[k] = places[index, name], offset
-            for k, part in enumerate(made.forward):
-                apart = shapes[index, part.param][1]
-                layer.packed[k], layer.apart[k] = places[index, part.param], apart
-                layer.packed_offset[k] = part.row * apart + part.column
+            for parts, packed in ((layer.packed, made.forward), (layer.back, made.backward)):
+                parts.count = len(packed)
+                for k, part in enumerate(packed):
+                    parts.place[k], parts.apart[k] = places[index, part.param], shapes[index, part.param][1]
+                    parts.offset[k] = part.row * parts.apart[k] + part.column
+            layer.over_u, layer.saved, layer.gradients = made.over_u, made.saved, sum(made.products)
+            layer.vectors = sum(width for _, _, width in made.d_params)
             layer.call = self._call(kernel, layer.width, batch, threads)
+            layer.u, layer.spare = layer.call.u, self._room((batch, made.outputs + sum(made.states))).data_ptr()
+
+    def _room(self, shape: tuple[int, int]) -> Tensor:
+        """Held as long as the frame is."""
+        self.held.append(torch.empty(shape, dtype=torch.float32, device="cpu"))
+        return self.held[-1]
 
     def _call(self, kernel: Kernel, width: int, batch: int, threads: int) -> Call:
         made = kernel.program
-        size = whole_lines(max(batch * made.scratch, PANEL * max(made.depth, width)) + 64)
-        wanted = ((1 + threads, size), (batch, made.inputs), (batch, made.outputs))
-        scratch, u, out = (torch.empty(shape, dtype=torch.float32, device="cpu") for shape in wanted)
-        self.held += [scratch, u, out]
+        size = whole_lines(max(batch * made.scratch, PANEL * max(made.depth, made.inputs, width)) + 64)
+        vectors = sum(width for _, _, width in made.d_params)
+        wanted = ((1 + threads, size), (batch, made.inputs), (batch, made.outputs), (threads, vectors))
+        scratch, u, out, d_param = map(self._room, wanted)
         call = Call(1, batch, threads, threads > 1, ctypes.addressof(self.count), ctypes.addressof(self.offset))
-        call.u, call.out = u.data_ptr(), out.data_ptr()
+        call.u, call.out, call.d_param = u.data_ptr(), out.data_ptr(), d_param.data_ptr()
         call.scratch, call.scratch_size = scratch.data_ptr(), size
         return call
+
+
+def _addresses(tensors: Iterable[Tensor | None]) -> list[int]:
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 class _Named:
@@ -241,8 +316,10 @@ def _input_side(cell: Cell) -> list[str]:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    library = load((HERE / "step.c").read_text(), "step", "holds_nan")
-    library.step.argtypes = [_pointer, _long, _pointer, ctypes.c_int]
+    library = load((HERE / "step.c").read_text(), "step", "back", "holds_nan")
+    library.step.argtypes = [_pointer, _long, _pointer, ctypes.c_int, _pointer]
+    library.back.argtypes = [_pointer, _long, _pointer, _pointer, _pointer, _pointer, ctypes.c_int]
+    library.back.restype = None
     library.holds_nan.argtypes = [_pointer, _long]
     library.step.restype = library.holds_nan.restype = ctypes.c_int
     return library

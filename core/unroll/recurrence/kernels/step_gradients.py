@@ -1,0 +1,104 @@
+"""One time step of torch.nn's cells as one function of autograd, forward and backward a call of C each.
+
+torch's own function of a cell is a dozen small operations, each with a node of its own in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unroll.recurrence.context import watched
+from unroll.recurrence.kernels.cpu.step import Single
+
+Outputs = tuple[Tensor, ...]
+Again = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], Outputs]
+
+
+def followed(
+    single: Single, again: Again, x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor], *, output: bool = True
+) -> Outputs | None:
+    """The output [B, O] and the states after the step, differentiably; None: a state holds NaN.
+
+    Args:
+        single: of cells that torch knows: it has a `mode`.
+        again: the same in torch's operations, which can be differentiated more than once.
+        x, given, weights: what `Single.takes` has accepted.
+        output: False: the states alone, and whether they hold NaN is not asked.
+    """
+    try:
+        return _Step.apply(single, again, output, x, *given, *weights)  # type: ignore[no-untyped-call,no-any-return]
+    except _Refused:
+        return None
+
+
+class _Refused(Exception):  # noqa: N818
+    """A state holds NaN."""
+
+
+class _Step(torch.autograd.Function):
+    """forward(single, again, output, x, *states, *weights) -> the output [B, O], if it is wanted, and the states."""
+
+    @staticmethod
+    def forward(ctx: Any, single: Single, again: Again, output: bool, x: Tensor, *tensors: Tensor) -> Outputs:
+        count = len(single.states)
+        kept = x.new_empty(x.shape[0] * single.room)
+        found = single.run(x, tensors[:count], tensors[count:], output=output, checked=output, kept=kept)
+        if found is None:
+            raise _Refused
+        ctx.single, ctx.again, ctx.output = single, again, output
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(kept, x, *tensors)
+        after = tuple(found[1])
+        return after if found[0] is None else (found[0], *after)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        kept, x, *tensors = ctx.saved_tensors
+        single: Single = ctx.single
+        count = len(single.states)
+        given, weights = tensors[:count], tensors[count:]
+        if torch.is_grad_enabled() or watched(gradients):
+            return (None, None, None, *_by_torch(ctx.again, x, given, weights, gradients))
+        by_x, wanted = ctx.needs_input_grad[3], ctx.needs_input_grad[4:]
+        by_states = any(wanted[:count])
+        d_output = gradients[0] if ctx.output else None
+        d_output = None if d_output is None else d_output.contiguous()
+        d_states = [
+            (torch.zeros_like(state) if by_states else None)
+            if gradient is None
+            else gradient.clone(memory_format=torch.contiguous_format)  # it is written over
+            for state, gradient in zip(given, gradients[-count:], strict=True)
+        ]
+        into = [torch.empty_like(x) if by_x else None]
+        into += [torch.empty_like(weight) if one else None for weight, one in zip(weights, wanted[count:], strict=True)]
+        single.back(x, d_output, given, d_states, weights, kept, into, by_states)
+        return (None, None, None, into[0], *(d_states if by_states else [None] * count), *into[1:])
+
+
+def _by_torch(
+    again: Again,
+    x: Tensor,
+    given: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """The gradients in torch's operations: to be differentiated again, and for watchers."""
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # What is given twice must be told apart.
+        inputs = [tensor.view_as(tensor) for tensor in (x, *given, *weights)]
+        outputs = again(inputs[0], inputs[1 : 1 + len(given)], inputs[1 + len(given) :])
+        there = [gradient is not None for gradient in gradients]
+        wanted = [tensor.requires_grad for tensor in inputs]
+        found = iter(
+            torch.autograd.grad(
+                list(compress(outputs, there)), list(compress(inputs, wanted)), list(compress(gradients, there)),
+                create_graph=differentiable, allow_unused=True,
+            )
+        )  # fmt: skip
+    return [next(found) if one else None for one in wanted]
