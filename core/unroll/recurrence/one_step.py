@@ -1,7 +1,7 @@
 """One time step of a plain call, for whoever calls one after another: `Recurrent.step`, torch.nn's modules with T = 1.
 
 Without gradients it is one call of C (kernels.step). With them it is a second one for the cells that torch knows
-(kernels.step_gradients), but for a bare RNN cell and for torch.nn's layers torch's own function of a single cell. Each
+(kernels.cpu.step_gradients), but for a bare RNN cell and torch.nn's layers torch's own function of one cell. Each
 function here returns None for a call that it does not serve, before anything has been done.
 """
 
@@ -25,8 +25,8 @@ from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.compiled import CannotCompile
 from unroll.recurrence.kernels.cpu.cpu_kernel import kernel_of
 from unroll.recurrence.kernels.cpu.step import Single
+from unroll.recurrence.kernels.cpu.step_gradients import Again, followed
 from unroll.recurrence.kernels.graph import CannotFuse
-from unroll.recurrence.kernels.step_gradients import Again, followed
 
 _VF: Any = torch._VF
 FUNCTIONS = {
