@@ -23,7 +23,7 @@ from unroll.config import flat
 from unroll.console import duration, say, show_table
 from unroll.errors import UsageError, UserError, did_you_mean
 from unroll.places import runs_folder
-from unroll.tracking.run import Curve, Logged
+from unroll.tracking import Curve, Logged
 
 SHOWN = 20
 """runs that are left out are listed up to here"""

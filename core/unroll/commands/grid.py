@@ -30,8 +30,8 @@ from unroll.errors import UserError
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
 from unroll.search.grid import GridPoint, expand
+from unroll.tracking import Logged
 from unroll.tracking.code import code_digest
-from unroll.tracking.run import Logged
 from unroll.training import budget
 
 SOURCES = str(Path(unroll.__file__).parents[1])

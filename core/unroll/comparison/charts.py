@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from unroll.comparison.eligibility import COSTS
 from unroll.comparison.groups import Comparison, Group
 from unroll.diagnosis.pictures import COLOURS, MARKERS, STYLES
-from unroll.tracking.run import Curve, Logged
+from unroll.tracking import Curve, Logged
 
 BETTER, WORSE, UNCLEAR, BASE = "#A6D3EA", "#F5C99B", "#EEEEEE", "#FFFFFF"
 POINTS = 60

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from unroll.tracking.run import RESUMED, Logged, made_by
+from unroll.tracking import RESUMED, Logged, made_by
 
 SHOWN = 4
 """values that are named"""

@@ -13,7 +13,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from unroll.app import Mean
-from unroll.tracking.run import PRUNED, Curve, Logged
+from unroll.tracking import PRUNED, Curve, Logged
 from unroll.training.evaluation import parts
 
 Mode = Literal["min", "max"]

@@ -29,7 +29,7 @@ from unroll.comparison.eligibility import (
 from unroll.comparison.per_example_scores import PerExampleScores, per_example_scores
 from unroll.comparison.statistics import Difference, Needed, Spread, difference, holm, needed, seeds_needed
 from unroll.errors import UserError, did_you_mean
-from unroll.tracking.run import Logged
+from unroll.tracking import Logged
 
 SINGLE = 3
 """notes on groups of one seed at most"""

@@ -7,7 +7,7 @@ from unroll.comparison.groups import Comparison
 from unroll.comparison.tables import explained, table, title
 from unroll.drawing.page import Page
 from unroll.drawing.style import as_written
-from unroll.tracking.run import Curve
+from unroll.tracking import Curve
 
 Curves = Mapping[str, tuple[str, Mapping[str, Curve], Mapping[str, Curve]]]
 """application -> (metric of its learning curves, run id -> its curve, run id -> seconds by the same steps)"""

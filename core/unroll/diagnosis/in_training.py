@@ -13,7 +13,7 @@ from unroll.diagnosis.probe import NetworkProbe, probe, scalars
 from unroll.diagnosis.verdict import classify, worst
 from unroll.drawing.style import as_written, noted
 from unroll.errors import Notice, UserError
-from unroll.tracking.run import Run
+from unroll.tracking import Run
 from unroll.training.progress import Explain, Probe
 
 

@@ -1,23 +1,16 @@
-"""MLflow: the store, runs written and read, saved models, the registry, tables of examples."""
+"""MLflow: the store, runs written and read, saved models, the registry, tables of examples.
 
-from unroll.tracking.run import (
-    PRUNED,
-    SWEEP,
-    Curve,
-    Logged,
-    Run,
-    curves,
-    find,
-    made_by,
-    publish,
-    records,
-    runs,
-    start,
-)
+The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another.
+"""
+
+from unroll.tracking.names import PRUNED, RESUMED, SWEEP
+from unroll.tracking.query import Curve, Logged, curves, find, made_by, records, runs
+from unroll.tracking.run import Run, publish, start
 from unroll.tracking.store import connect, experiment, store_errors, uri, where
 
 __all__ = [
     "PRUNED",
+    "RESUMED",
     "SWEEP",
     "Curve",
     "Logged",

@@ -8,9 +8,10 @@ from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from unroll import tracking
 from unroll.errors import UserError
 from unroll.tracking import saved
+from unroll.tracking.query import Logged, find
+from unroll.tracking.store import store_errors
 
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """what MLflow calls a model that the registry does not have"""
@@ -22,17 +23,17 @@ def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
     Raises:
         UserError: there is no such run or model, or the run ended without one.
     """
-    with tracking.store_errors():
+    with store_errors():
         if reference.startswith("models:/"):
             return _registered(app, reference)
-    run = tracking.find(client, app, reference, lambda run: run.status == "FINISHED")
-    with tracking.store_errors():
+    run = find(client, app, reference, lambda run: run.status == "FINISHED")
+    with store_errors():
         return _downloaded(f"models:/{model_id(client, run)}")
 
 
-def model_id(client: MlflowClient, run: tracking.Logged) -> str:
+def model_id(client: MlflowClient, run: Logged) -> str:
     """MLflow's id of the model that a run ended with. Raises UserError when there is none."""
-    with tracking.store_errors():
+    with store_errors():
         ready = [model for model in _models(client, run.id) if model.status == LoggedModelStatus.READY]
     if not ready:
         raise UserError(f"run {run.id[:8]} is {run.status} and holds no model; --resume it, or name another")
@@ -41,7 +42,7 @@ def model_id(client: MlflowClient, run: tracking.Logged) -> str:
 
 def drop_unfinished(client: MlflowClient, run: str) -> None:
     """Delete the models of a run that was killed while they were written: it is about to write another."""
-    with tracking.store_errors():
+    with store_errors():
         for model in _models(client, run):
             if model.status != LoggedModelStatus.READY:
                 client.delete_logged_model(model.model_id)
@@ -58,10 +59,10 @@ def _models(client: MlflowClient, run: str) -> Iterator[LoggedModel]:
             return
 
 
-def register(client: MlflowClient, name: str, run: tracking.Logged) -> str:
+def register(client: MlflowClient, name: str, run: Logged) -> str:
     """Put a run's model into the registry under `name`; the number of its version there."""
     model = model_id(client, run)
-    with tracking.store_errors():
+    with store_errors():
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
         return str(client.create_model_version(name, f"models:/{model}", run.id, model_id=model).version)

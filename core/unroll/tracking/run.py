@@ -1,65 +1,42 @@
-"""Runs in MLflow: one experiment per application, and the truth about how each run ended.
+"""A run in MLflow while it is written: one experiment per application, and the truth about how each run ended.
 
-The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another. Metrics go out in batches, never one call a
-step; matrices and pictures are artifacts. Nothing is pickled: a model is safetensors and JSON behind a pyfunc.
+Metrics go out in batches, never one call a step; matrices and pictures are artifacts. Nothing is pickled: a model is
+safetensors and JSON behind a pyfunc.
 """
 
 import json
-import math
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param, ViewType
-from mlflow.entities import Run as MlflowRun
+from mlflow.entities import Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.uri import is_local_uri
 
 from unroll.app import App, Report
 from unroll.config import Config, flat
 from unroll.data.files import disk_full
 from unroll.drawing.style import pngs
-from unroll.errors import UserError
 from unroll.tracking.code import code_digest, commit, device, machine
 from unroll.tracking.example_table import write_records
-from unroll.tracking.store import LOCK_SECONDS as LOCK_SECONDS
-from unroll.tracking.store import active_experiment, no_garbage_collection, restoring
-from unroll.tracking.store import connect as connect
-from unroll.tracking.store import experiment as experiment
-from unroll.tracking.store import store_errors as store_errors
-from unroll.tracking.store import uri as uri
-from unroll.tracking.store import where as where
+from unroll.tracking.names import PRUNED, RESUMED, local_folder, stored
+from unroll.tracking.store import experiment, store_errors
 from unroll.training.progress import Position
 
 _MONITOR: Any = SystemMetricsMonitor
-_as_path: Any = local_file_uri_to_path
-_is_local: Any = is_local_uri
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 1000  # MLflow takes no more in one call
-PAGE = 500
-"""runs that are asked for at once"""
-MOST_POINTS = 10_000_000
-"""of all curves together"""
-PRUNED = "unroll.pruned"
-"""tag of a run that a search ended early: why"""
 THEN = ", then "
-RESUMED = "code.resumed"
-"""tag of a run that went on with other code than it began with: the digests of that, with spaces between"""
-SWEEP = "unroll.sweep"
-"""tag of a run that is no training, but the parent of some"""
 
 
 def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Mapping[str, str] | None = None) -> str:
@@ -98,7 +75,7 @@ class Run:
             self._now, self._began = max(time.time(), stored.info.start_time / 1000), time.monotonic()
             # What a resumed run does again it has logged already.
             self._known = {key: _last_step(client, id, key) for key in stored.data.metrics}
-        self._artifacts = _local(stored.info.artifact_uri)
+        self._artifacts = local_folder(stored.info.artifact_uri)
         # The monitor's constructor and methods carry no types.
         self._monitor: Any = _MONITOR(id, resume_logging=True) if system_metrics else None
         if self._monitor:
@@ -119,7 +96,7 @@ class Run:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Buffer metrics; they reach the store within seconds, in one call for many."""
         now = self._clock()
-        named = ((_stored(name), float(value)) for name, value in metrics.items())
+        named = ((stored(name), float(value)) for name, value in metrics.items())
         self._buffer += [Metric(k, v, now, step) for k, v in named if step > self._known.get(k, -1)]
         if len(self._buffer) >= FLUSH_METRICS or time.monotonic() - self._sent > FLUSH_SECONDS:
             self._send()
@@ -141,7 +118,7 @@ class Run:
             writing.result()
 
     def _write(self, metrics: Sequence[Metric]) -> None:
-        with store_errors(), no_garbage_collection():
+        with store_errors():
             for first in range(0, len(metrics), FLUSH_METRICS):
                 self.client.log_batch(self.id, metrics=metrics[first : first + FLUSH_METRICS])
 
@@ -229,143 +206,6 @@ def publish(client: MlflowClient, topic: str, file: Path, tags: Mapping[str, str
         client.log_artifact(id, str(file))
         client.set_terminated(id, "FINISHED")
     return id
-
-
-@dataclass(frozen=True)
-class Logged:
-    """A run as it stands in the store."""
-
-    id: str
-    name: str
-    status: str
-    started: float
-    """seconds since 1970"""
-    seconds: float | None
-    """from start to end; None while it is under way"""
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    artifacts: str = ""
-    """where its files are, as a URI"""
-
-
-def runs(client: MlflowClient, app: str) -> list[Logged]:
-    """The trainings of an application, newest first; none when it never ran."""
-    with store_errors(), no_garbage_collection():
-        own = active_experiment(client, app)
-        if own is None:
-            return []
-        found: list[MlflowRun] = []
-        token: str | None = ""
-        while token is not None:
-            page = client.search_runs(
-                [own.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
-            )
-            found += page
-            token = page.token or None
-    return [_logged(run) for run in found if SWEEP not in run.data.tags]
-
-
-def made_by(run: Logged) -> set[str]:
-    """Digests of the code that a run was trained by: the one that it began with, and others that it went on with."""
-    return {run.tags.get("code.digest", ""), *run.tags.get(RESUMED, "").split()}
-
-
-def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
-    """The records of a run's evaluation of `split` as a local file; None where it has none."""
-    name, place = f"records/{split}.parquet", _local(run.artifacts)
-    if place:
-        return place / name if (place / name).is_file() else None
-    with store_errors():
-        if name not in [item.path for item in client.list_artifacts(run.id, "records")]:
-            return None
-        return Path(client.download_artifacts(run.id, name))
-
-
-def _local(uri: str) -> Path | None:
-    """The folder that a URI means, or a path, of which MLflow reads some as URIs; None on another machine."""
-    return Path(_as_path(uri)) if _is_local(uri) else None
-
-
-Curve = dict[int, float]
-"""step -> value"""
-
-
-def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[str, Curve]:
-    """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
-    ids = [run.id for run in runs if metric in run.metrics]
-    found: dict[str, Curve] = {id: {} for id in ids}
-    bulk: Any = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
-    with store_errors(), no_garbage_collection():
-        if bulk is None:
-            return {id: {p.step: p.value for p in client.get_metric_history(id, _stored(metric))} for id in ids}
-        for first in range(0, len(ids), PAGE):
-            for one in bulk(ids[first : first + PAGE], _stored(metric), MOST_POINTS):
-                found[one.run_id][one.step] = one.value
-    return found
-
-
-def find(
-    client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool], checkpoints: Path | None = None
-) -> Logged:
-    """The run named by `latest`, an id, or the beginning of one.
-
-    Args:
-        app: name of the application.
-        reference: what the user typed.
-        latest: which runs count for `latest`.
-        checkpoints: the folder that these have their checkpoints in, where that is asked for.
-
-    Raises:
-        UserError: there is none, or more than one. Says where it was looked for, and how one that was deleted comes
-            back.
-    """
-    candidates = runs(client, app)
-    if reference == "latest":
-        fitting = [run for run in candidates if latest(run)][:1]
-    else:
-        fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
-    if len(fitting) != 1:
-        known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
-        what = "more than one run begins so" if fitting else _missing(client, app, reference)
-        place = f"{where()}, checkpoints in {checkpoints.absolute()}" if checkpoints else where()
-        raise UserError(f"run {reference}: {what}, of {app} in {place}; newest runs: {known}")
-    return fitting[0]
-
-
-def _missing(client: MlflowClient, app: str, reference: str) -> str:
-    """Why a run is not there: somebody may have deleted it."""
-    with store_errors():
-        own = active_experiment(client, app)
-        gone = client.search_runs([own.experiment_id], run_view_type=ViewType.DELETED_ONLY) if own else []
-    for run in gone:
-        if run.info.run_id.startswith(reference) or run.info.run_name == reference:
-            return f"was deleted; {restoring('run', run.info.run_id)}"
-    return "no such run"
-
-
-def _logged(run: MlflowRun) -> Logged:
-    info, data = run.info, run.data
-    seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
-    return Logged(
-        info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
-        dict(data.params), {_spoken(name): _as_logged(value) for name, value in data.metrics.items()}, dict(data.tags),
-        info.artifact_uri,
-    )  # fmt: skip
-
-
-def _stored(metric: str) -> str:
-    """MLflow's names have no "@": recall@20 is stored as recall:20."""
-    return metric.replace("@", ":")
-
-
-def _spoken(metric: str) -> str:
-    return metric.replace(":", "@")
-
-
-def _as_logged(value: float) -> float:
-    """MLflow's databases hold the largest numbers that there are in place of infinity."""
-    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
 
 def _tags(app: App, digest: str) -> dict[str, str]:

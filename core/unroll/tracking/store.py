@@ -1,7 +1,6 @@
 """The tracking store: which it is, that it can be reached, and what is said where it cannot."""
 
 import errno
-import gc
 import logging
 import os
 import re
@@ -31,19 +30,6 @@ LOCK_SECONDS = 300
 DELETED = re.compile(r"The (run|experiment) (\S+) must be in the 'active' state")
 NO_WRITING = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
-for noisy in ("mlflow", "alembic"):
-    logging.getLogger(noisy).setLevel(logging.ERROR)
-# It logs each error of the database with its traceback, and raises it as well.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-# Its ten retries take two minutes to say that a database is not there; these take three seconds.
-db_utils.MAX_RETRY_COUNT = 5
-
-
-@event.listens_for(Engine, "before_cursor_execute", retval=True)
-def _patience(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-    """MLflow waits for twenty seconds while others write to the same SQLite file. Fifty others take longer."""
-    return statement.replace("busy_timeout = 20000", f"busy_timeout = {1000 * LOCK_SECONDS}"), parameters
-
 
 @contextmanager
 def store_errors() -> Iterator[None]:
@@ -70,12 +56,48 @@ def store_errors() -> Iterator[None]:
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking store. Raises UserError when it cannot be reached."""
+    """A client of the tracking store. From then on MLflow is silent, and waits for others who write to the same file.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    # It logs each error of the database with its traceback, and raises it as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # MLflow's own seven retries take minutes to say that a server is not there.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     mlflow.set_tracking_uri(store_uri())
-    with store_errors():
-        return MlflowClient()
+    with store_errors(), _few_retries():
+        client = MlflowClient()
+        for engine in _engines(client):
+            if not event.contains(engine, "before_cursor_execute", _wait_longer):
+                event.listen(engine, "before_cursor_execute", _wait_longer, retval=True)
+        return client
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    """MLflow's ten attempts take two minutes to say that a database is not there; these take three seconds."""
+    before, db_utils.MAX_RETRY_COUNT = db_utils.MAX_RETRY_COUNT, 5
+    try:
+        yield
+    finally:
+        db_utils.MAX_RETRY_COUNT = before
+
+
+def _engines(client: MlflowClient) -> Iterator[Engine]:
+    """That of the runs and that of the registered models, where the store is a database. A server keeps its own."""
+    untyped: Any = client
+    for store in (untyped._tracking_client.store, untyped._get_registry_client().store):
+        engine: Engine | None = getattr(store, "engine", None)
+        if engine is not None:
+            yield engine
+
+
+def _wait_longer(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """MLflow waits for twenty seconds while others write to the same SQLite file. Fifty others take longer."""
+    return statement.replace("busy_timeout = 20000", f"busy_timeout = {1000 * LOCK_SECONDS}"), parameters
 
 
 def uri() -> str:
@@ -130,15 +152,3 @@ def _artifact_location(name: str) -> str | None:
     if not is_database(uri()) or unquote(str(folder)) == str(folder):
         return None
     return f"{folder.as_uri()}/{quote(name, safe='')}"
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Around very many rows: each is an object, and looking for cycles among them takes much of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()

@@ -1,6 +1,6 @@
 """Runs as they stand in a store, made without one."""
 
-from unroll.tracking.run import Logged
+from unroll.tracking import Logged
 
 
 def logged(number: int, value: float | None = None, metric: str = "test/wer", **more) -> Logged:

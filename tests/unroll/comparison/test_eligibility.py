@@ -16,7 +16,7 @@ from unroll.comparison.eligibility import (
     usable,
     within,
 )
-from unroll.tracking.run import Logged
+from unroll.tracking import Logged
 from unroll.training.evaluation import signature
 
 

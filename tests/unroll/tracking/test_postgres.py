@@ -19,6 +19,7 @@ from unroll import tracking
 from unroll.app import Mean, Report, Score
 from unroll.comparison.groups import compare
 from unroll.search.sweep import study
+from unroll.tracking.store import _engines
 from unroll.training.progress import Position
 
 
@@ -102,5 +103,5 @@ def test_everything_that_a_training_and_a_comparison_need(
     studies[0].ask().suggest_float("optimizer.lr", 0, 1)
     assert len(studies[1].trials) == 1
     # Connections that wait in a pool would be told of as leaks when the test ends.
-    for engine in (client._tracking_client.store.engine, *(one._storage._backend.engine for one in studies)):
+    for engine in (*_engines(client), *(one._storage._backend.engine for one in studies)):
         engine.dispose()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
-from sqlalchemy import text
 
 from tests.unroll.training.toy import APP
 from unroll import tracking
@@ -210,11 +209,6 @@ def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, mo
     assert tracking.made_by(logged()) == {first, "b", "c"}
     assert tags["device"] == "cpu, then cuda: NVIDIA H200" and ", then " not in tags["machine"]
     run.finish("KILLED")
-
-
-def test_others_who_write_to_the_same_store_are_waited_for(client: Any) -> None:
-    with client._tracking_client.store.ManagedSessionMaker() as session:
-        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 1000 * store.LOCK_SECONDS
 
 
 def test_saved_weights_may_be_read_by_who_may_read_their_description(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Which tracking store is meant and where it is, in folders of any name; what was deleted, and how it comes back."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.db import utils as db_utils
 from mlflow.tracking import MlflowClient
+from sqlalchemy import create_engine, text
 
 from tests.unroll.tracking.test_run import at, begin
 from tests.unroll.training.toy import APP
@@ -13,7 +17,7 @@ from unroll import places, tracking
 from unroll.app import Report
 from unroll.commands.train import train_one
 from unroll.errors import UserError
-from unroll.tracking import model_registry, saved
+from unroll.tracking import model_registry, saved, store
 
 ODD = ["C# 50%41", "a?b=c&d", "100%", "%41%2F", "語 é", "file:x", "a b"]
 
@@ -121,3 +125,25 @@ def test_from_a_folder_below_the_line_says_where_it_looked(
     with pytest.raises(UserError) as caught:
         train_one("toy", resume="latest")
     assert str(caught.value) == f"{said}, checkpoints in {below}/elsewhere; newest runs: none; train one first"
+
+
+def test_others_who_write_to_the_same_store_are_waited_for(client: Any) -> None:
+    tracking.connect()  # a second time, of the same engine
+    for of in (client._tracking_client, client._get_registry_client()):
+        with of.store.ManagedSessionMaker() as session:
+            assert session.execute(text("PRAGMA busy_timeout")).scalar() == 1000 * store.LOCK_SECONDS
+
+
+def test_nobody_elses_database_is_touched(client: Any) -> None:
+    engine = create_engine("sqlite://")
+    with engine.connect() as theirs:
+        theirs.execute(text("PRAGMA busy_timeout = 20000"))
+        assert theirs.execute(text("PRAGMA busy_timeout")).scalar() == 20000
+    engine.dispose()
+    assert db_utils.MAX_RETRY_COUNT == 10
+
+
+def test_importing_it_changes_nothing_of_mlflow() -> None:
+    code = "import logging, unroll.tracking; print(logging.getLogger('mlflow.store.db.utils').level)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

@@ -1,0 +1,143 @@
+"""Runs as they stand in the store: all of an application, one by its name, their curves and records."""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run as MlflowRun
+from mlflow.entities import ViewType
+from mlflow.tracking import MlflowClient
+
+from unroll.errors import UserError
+from unroll.tracking.names import RESUMED, SWEEP, local_folder, spoken, stored
+from unroll.tracking.store import active_experiment, restoring, store_errors, where
+
+PAGE = 500
+"""runs that are asked for at once"""
+MOST_POINTS = 10_000_000
+"""of all curves together"""
+
+Curve = dict[int, float]
+"""step -> value"""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A run as it stands in the store."""
+
+    id: str
+    name: str
+    status: str
+    started: float
+    """seconds since 1970"""
+    seconds: float | None
+    """from start to end; None while it is under way"""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    artifacts: str = ""
+    """where its files are, as a URI"""
+
+
+def runs(client: MlflowClient, app: str) -> list[Logged]:
+    """The trainings of an application, newest first; none when it never ran."""
+    with store_errors():
+        own = active_experiment(client, app)
+        if own is None:
+            return []
+        found: list[MlflowRun] = []
+        token: str | None = ""
+        while token is not None:
+            page = client.search_runs(
+                [own.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
+            )
+            found += page
+            token = page.token or None
+    return [_logged(run) for run in found if SWEEP not in run.data.tags]
+
+
+def made_by(run: Logged) -> set[str]:
+    """Digests of the code that a run was trained by: the one that it began with, and others that it went on with."""
+    return {run.tags.get("code.digest", ""), *run.tags.get(RESUMED, "").split()}
+
+
+def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
+    """The records of a run's evaluation of `split` as a local file; None where it has none."""
+    name, place = f"records/{split}.parquet", local_folder(run.artifacts)
+    if place:
+        return place / name if (place / name).is_file() else None
+    with store_errors():
+        if name not in [item.path for item in client.list_artifacts(run.id, "records")]:
+            return None
+        return Path(client.download_artifacts(run.id, name))
+
+
+def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[str, Curve]:
+    """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
+    ids = [run.id for run in runs if metric in run.metrics]
+    found: dict[str, Curve] = {id: {} for id in ids}
+    bulk: Any = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
+    with store_errors():
+        if bulk is None:
+            return {id: {p.step: p.value for p in client.get_metric_history(id, stored(metric))} for id in ids}
+        for first in range(0, len(ids), PAGE):
+            for one in bulk(ids[first : first + PAGE], stored(metric), MOST_POINTS):
+                found[one.run_id][one.step] = one.value
+    return found
+
+
+def find(
+    client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool], checkpoints: Path | None = None
+) -> Logged:
+    """The run named by `latest`, an id, or the beginning of one.
+
+    Args:
+        app: name of the application.
+        reference: what the user typed.
+        latest: which runs count for `latest`.
+        checkpoints: the folder that these have their checkpoints in, where that is asked for.
+
+    Raises:
+        UserError: there is none, or more than one. Says where it was looked for, and how one that was deleted comes
+            back.
+    """
+    candidates = runs(client, app)
+    if reference == "latest":
+        fitting = [run for run in candidates if latest(run)][:1]
+    else:
+        fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
+    if len(fitting) != 1:
+        known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
+        what = "more than one run begins so" if fitting else _missing(client, app, reference)
+        place = f"{where()}, checkpoints in {checkpoints.absolute()}" if checkpoints else where()
+        raise UserError(f"run {reference}: {what}, of {app} in {place}; newest runs: {known}")
+    return fitting[0]
+
+
+def _missing(client: MlflowClient, app: str, reference: str) -> str:
+    """Why a run is not there: somebody may have deleted it."""
+    with store_errors():
+        own = active_experiment(client, app)
+        gone = client.search_runs([own.experiment_id], run_view_type=ViewType.DELETED_ONLY) if own else []
+    for run in gone:
+        if run.info.run_id.startswith(reference) or run.info.run_name == reference:
+            return f"was deleted; {restoring('run', run.info.run_id)}"
+    return "no such run"
+
+
+def _logged(run: MlflowRun) -> Logged:
+    info, data = run.info, run.data
+    seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
+    return Logged(
+        info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
+        dict(data.params), {spoken(name): _as_logged(value) for name, value in data.metrics.items()}, dict(data.tags),
+        info.artifact_uri,
+    )  # fmt: skip
+
+
+def _as_logged(value: float) -> float:
+    """MLflow's databases hold the largest numbers that there are in place of infinity."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
