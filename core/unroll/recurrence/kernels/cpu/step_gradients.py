@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unroll.recurrence.context import watched
+from unroll.recurrence.context import intercepted
 from unroll.recurrence.kernels.cpu.step import Single
 
 Outputs = tuple[Tensor, ...]
@@ -62,7 +62,7 @@ class _Step(torch.autograd.Function):
         single: Single = ctx.single
         count = len(single.states)
         given, weights = tensors[:count], tensors[count:]
-        if torch.is_grad_enabled() or watched(gradients):
+        if torch.is_grad_enabled() or intercepted(gradients):
             return (None, None, None, *_by_torch(ctx.again, x, given, weights, gradients))
         by_x, wanted = ctx.needs_input_grad[3], ctx.needs_input_grad[4:]
         by_states = any(wanted[:count])
@@ -87,7 +87,7 @@ def _by_torch(
     weights: Sequence[Tensor],
     gradients: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """The gradients in torch's operations: to be differentiated again, and for watchers."""
+    """The gradients in torch's operations: to be differentiated again, and for interceptors."""
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         # What is given twice must be told apart.
