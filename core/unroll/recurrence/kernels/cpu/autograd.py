@@ -187,13 +187,13 @@ def _version(tensor: Tensor | None) -> int:
 
 
 def _alias(tensor: Tensor) -> Tensor:
-    """The same float32 memory as a tensor of its own: no view, and each counts only what is written into itself."""
-    return torch.empty(0, device="cpu").set_(
+    """The same memory as a tensor of its own: no view, and each counts only what is written into itself."""
+    return torch.empty(0, dtype=tensor.dtype, device="cpu").set_(
         tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
     )
 
 
-_NOTHING = torch.empty(0, device="cpu")
+_NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 class _Writes:
