@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unroll.app import App, Data, Score
+from unroll.data import images
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
 from unroll.sequence.tokens import Tokeniser
@@ -105,6 +106,7 @@ APP: App[CaptioningConfig, Captioner, Batch] = App(
     predict=train.predict,
     score=Score("facts_true", "max"),
     score_of=score,
+    values=images.VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.png"))),
     unit="captions",
     figures=figures,

@@ -1,7 +1,6 @@
 """The trainer: loss on a batch, metrics on a split, captions of what the user gives."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,11 +77,11 @@ def evaluate(model: Captioner, batches: Iterable[Batch]) -> Report:
     return Report(metrics, records, f"{SIGNATURE}|{model.decoding}", means)
 
 
-def predict(model: Captioner, inputs: Sequence[Any]) -> list[Any]:
+def predict(model: Captioner, inputs: Sequence[images.Given]) -> list[Any]:
     """The caption of each picture; with decode.n_best above one, its captions.
 
     Args:
-        inputs: paths of pictures of any kind that Pillow reads.
+        inputs: paths of pictures of any kind that Pillow reads, or pictures in memory.
 
     Raises:
         UserError: a file that is missing or no picture, by its name.
@@ -91,7 +90,8 @@ def predict(model: Captioner, inputs: Sequence[Any]) -> list[Any]:
     captions = []
     for start in range(0, len(inputs), AT_ONCE):
         read = [
-            images.pixels(images.load(Path(name)), (model.side, model.side)) for name in inputs[start : start + AT_ONCE]
+            images.pixels(images.taken(given, name=f"input {number}"), (model.side, model.side))
+            for number, given in enumerate(inputs[start : start + AT_ONCE], start=start + 1)
         ]
         captions += model.write(torch.stack([torch.tensor(picture) for picture in read]).to(device))
     return captions if model.decoding.n_best > 1 else [best for [best] in captions]

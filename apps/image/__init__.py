@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from unroll.app import App, Data, Score
+from unroll.data import images
 from unroll.data.store import Store
 from unroll.errors import UserError, did_you_mean
 from unroll.recurrence import CELLS
@@ -105,6 +106,7 @@ APP: App[ImageConfig, Network, Batch] = App(
     predict=predict,
     score=SCORES["classify"],
     score_of=lambda config: SCORES[config.train.task],
+    values=images.VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.png"))),
     unit="pictures",
     figures=figures,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,38 +26,45 @@ SIDE = 256
 
 
 @torch.no_grad()
-def predict(model: Network, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+def predict(model: Network, inputs: Sequence[images.Given]) -> list[dict[str, Any]]:
     """The class and the probability of each class; or the name of the file with the completed or denoised picture.
 
     Args:
-        inputs: names of files that Pillow reads; to complete, also "new" or "new:9".
+        inputs: files that Pillow reads, or pictures in memory; to complete, also "new" or "new:9".
 
     Raises:
         UserError: a file that is no picture, or a folder that cannot be written to.
     """
-    names = [str(given) for given in inputs]
+    names = [
+        str(given) if isinstance(given, str | Path) else f"input-{number}"
+        for number, given in enumerate(inputs, start=1)
+    ]
+    asked = list(zip(inputs, names, _stems(names), strict=True))
     match model:
         case Classifier():
-            return [_class(model, name) for name in names]
+            return [_class(model, given, name) for given, name, _ in asked]
         case PixelRNN():
-            return [_completed(model, name, stem) for name, stem in zip(names, _stems(names), strict=True)]
+            return [_completed(model, *one) for one in asked]
         case Denoiser():
-            return [_denoised(model, name, stem) for name, stem in zip(names, _stems(names), strict=True)]
+            return [_denoised(model, *one) for one in asked]
         case _:
             raise TypeError(f"{type(model).__name__} is no network of this application")
 
 
-def read(model: Network, path: Path) -> Tensor:
-    """A picture as the model's own were: its size, channels and grey levels, [1, H, W, C] uint8."""
+def read(model: Network, given: images.Given, name: str = "") -> Tensor:
+    """A picture as the model's own were: its size, channels and grey levels, [1, H, W, C] uint8.
+
+    Errors in one from memory are about `name`.
+    """
     shape = model.shape
-    mode: Literal["L", "RGB"] = "RGB" if shape.channels == 3 else "L"
-    pixels = images.pixels(images.load(path, mode), (shape.height, shape.width))
+    mode: images.Mode = "RGB" if shape.channels == 3 else "L"
+    pixels = images.pixels(images.taken(given, mode, name), (shape.height, shape.width))
     levels = quantised(pixels, 256, shape.levels).reshape(1, *shape.extents)
     return torch.from_numpy(shape.levels - 1 - levels if model.asked.invert else levels.copy()).to(_device(model))
 
 
-def _class(model: Classifier, name: str) -> dict[str, Any]:
-    chances = model(read(model, Path(name)))[0].softmax(0)
+def _class(model: Classifier, given: images.Given, name: str) -> dict[str, Any]:
+    chances = model(read(model, given, name))[0].softmax(0)
     ranked = sorted(zip(model.classes, chances.tolist(), strict=True), key=lambda pair: -pair[1])
     return {
         "picture": name,
@@ -78,7 +85,7 @@ def _stems(names: Sequence[str]) -> list[str]:
     return stems
 
 
-def _completed(model: PixelRNN, name: str, stem: str) -> dict[str, Any]:
+def _completed(model: PixelRNN, given: images.Given, name: str, stem: str) -> dict[str, Any]:
     # Its own generator for each input: what is drawn does not depend on the other inputs.
     own = torch.Generator(_device(model)).manual_seed(model.asked.seed)
     kind, _, count = name.partition(":")
@@ -88,14 +95,14 @@ def _completed(model: PixelRNN, name: str, stem: str) -> dict[str, Any]:
         bits = model.bits(drawn).mean().item()
         path = _write(model, _sheet(drawn), f"new-{model.asked.seed}.png")
         return {"new": len(drawn), "written": path, "bits_per_pixel": round(bits, 4)}
-    given, keep = read(model, Path(name)), kept_rows(model)
-    drawn = model.complete(given, keep, own, model.asked.temperature)
+    whole, keep = read(model, given, name), kept_rows(model)
+    drawn = model.complete(whole, keep, own, model.asked.temperature)
     path = _write(model, drawn[0], f"{stem}.completed.png")
     return {"picture": name, "rows_kept": keep, "written": path}
 
 
-def _denoised(model: Denoiser, name: str, stem: str) -> dict[str, Any]:
-    clean = model(model.scaled(read(model, Path(name)))).clamp(0, 1)[0]
+def _denoised(model: Denoiser, given: images.Given, name: str, stem: str) -> dict[str, Any]:
+    clean = model(model.scaled(read(model, given, name))).clamp(0, 1)[0]
     levels = (clean * (model.shape.levels - 1)).round()
     return {"picture": name, "written": _write(model, levels, f"{stem}.denoised.png")}
 

@@ -13,6 +13,7 @@ from .catalogue import Catalogue
 from .config import PRESETS, RecommendConfig
 from .data import Batch
 from .figures import figures
+from .inputs import VALUES
 from .model import Decoding, Recommender
 from .objective import Objective
 from .sources import Source, builtin, movielens, table
@@ -81,6 +82,7 @@ APP: App[RecommendConfig, Recommender, Batch] = App(
     evaluate=train.evaluate,
     predict=predict.predict,
     score=Score("recall@20", "max"),
+    values=VALUES,
     examples=("50,181,58", "7,12,200,41"),
     unit="clicks",
     figures=figures,

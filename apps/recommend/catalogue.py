@@ -4,7 +4,7 @@ import base64
 import csv
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.errors import Notice, UserError
+
+from .inputs import Items
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Catalogue:
         """The number of the item of this name or title; None when there is none."""
         return self._numbers.get(text, self._numbers.get(text.casefold()))
 
-    def parse(self, history: str | Sequence[str | int]) -> list[int]:
+    def parse(self, history: str | Items) -> list[int]:
         """Numbers of the items in a history: a list, or one text of names or titles divided by commas.
 
         Titles may hold commas themselves, quoted or not. Unknown items are named in a `Notice` and passed over.

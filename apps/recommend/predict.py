@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .inputs import Input, Session
 from .model import Recommender
 
 EXPLAINED = 50
@@ -14,7 +15,7 @@ EXPLAINED = 50
 REASONS = 3
 
 
-def predict(model: Recommender, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+def predict(model: Recommender, inputs: Sequence[Input]) -> list[dict[str, Any]]:
     """Recommendations for each history.
 
     Args:
@@ -28,8 +29,8 @@ def predict(model: Recommender, inputs: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def _recommended(model: Recommender, given: Any) -> dict[str, Any]:
-    named = given if isinstance(given, dict) else {"history": given}
+def _recommended(model: Recommender, given: Input) -> dict[str, Any]:
+    named: Session = given if isinstance(given, dict) else {"history": given}
     clicks = model.catalogue.parse(named["history"])
     whole, without = _log_probabilities(model, clicks)
     best = whole.topk(min(model.decoding.k, len(whole))).indices.tolist()

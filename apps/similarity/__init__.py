@@ -9,6 +9,7 @@ from unroll.sequence.tokens import Tokeniser
 from . import baselines, data, train
 from .config import PRESETS, SimilarityConfig
 from .data import Batch
+from .inputs import VALUES
 from .model import Siamese, build
 from .sources import Source, builtin, own, published
 
@@ -74,6 +75,7 @@ APP: App[SimilarityConfig, Siamese, Batch] = App(
     evaluate=train.evaluate,
     predict=train.predict,
     score=Score("pearson", "max"),
+    values=VALUES,
     examples=(
         "the small red cube is left of the large blue ball | there is a big blue ball right of the tiny red cube",
         "the small red cube is left of the large blue ball | the small blue cube is left of the large red ball",

@@ -10,6 +10,7 @@ from unroll.app import Mean, Report, Step
 from unroll.errors import UserError
 
 from .data import UNLABELLED, Batch
+from .inputs import Input
 from .metrics import measure
 from .model import Siamese
 from .search import Index
@@ -75,11 +76,11 @@ def _named(model: Siamese, u: Tensor, v: Tensor) -> list[str]:
     return [ENTAILMENT[number] for number in model.entailment(u, v).argmax(1).tolist()]
 
 
-def predict(model: Siamese, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+def predict(model: Siamese, inputs: Sequence[Input]) -> list[dict[str, Any]]:
     """Scores of pairs; with predict.rank, the sentences nearest to the first input among all others.
 
     Args:
-        inputs: pairs, each as one text `first | second` (or with a tab between), or as two texts in a tuple.
+        inputs: pairs, each as one text `first | second` (or with a tab between), or as two texts in a tuple or list.
 
     Raises:
         UserError: an input that is no pair, an empty sentence, or nothing to rank.
@@ -98,7 +99,7 @@ def predict(model: Siamese, inputs: Sequence[Any]) -> list[dict[str, Any]]:
     return [output | {"entailment": name} for output, name in zip(outputs, named, strict=True)] if named else outputs
 
 
-def _pair(given: Any, number: int) -> tuple[str, str]:
+def _pair(given: Input, number: int) -> tuple[str, str]:
     parts = given.split("\t" if "\t" in given else "|") if isinstance(given, str) else list(given)
     if len(parts) != 2:
         raise UserError(f"input {number}: {given!r} is no pair; write: first sentence | second sentence")

@@ -14,6 +14,7 @@ from .config import PRESETS, SpeechConfig
 from .data import Batch
 from .features import LogMel
 from .figures import figures
+from .inputs import VALUES
 from .model import Recogniser
 from .sources import Source, builtin, folder, fsdd
 
@@ -82,6 +83,7 @@ APP: App[SpeechConfig, Recogniser, Batch] = App(
     evaluate=train.evaluate,
     predict=train.predict,
     score=Score("wer", "min"),
+    values=VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.flac"))),
     unit="seconds of audio",
     figures=figures,

@@ -1,12 +1,15 @@
 """Reading of recordings: any format and sample rate that libsndfile and soxr know, to one channel at one rate."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
+from typing_extensions import TypeIs
 
+from unroll.data import numbers
 from unroll.data.containers import lacking
 from unroll.errors import UserError
 
@@ -17,7 +20,15 @@ ENOUGH = 0.95
 RATES = (1_000, 400_000)
 """sample rates that a recording may declare, in Hz"""
 
+CHANNELS = 64
+"""of samples in memory; more are taken for samples that lie across"""
+LOUDEST = 100.0
+"""times full scale: larger floating-point samples are taken for integers that were not divided by it"""
+
 Samples = NDArray[np.float32]
+Recording = tuple[NDArray[Any] | list[Any], float] | list[Any]
+"""in memory, a pair: samples [N] or [N, channels], floating-point ones with full scale 1, or integers; and samples per
+second"""
 
 
 def read(path: Path, rate: int) -> Samples:
@@ -26,13 +37,51 @@ def read(path: Path, rate: int) -> Samples:
     Raises:
         UserError: names the file and the cause: missing, empty, no audio, truncated, too long, NaN or infinity in it.
     """
-    samples, declared = _decode(path)
+    return _resampled(str(path), *_decode(path), rate)
+
+
+def is_recording(value: object) -> TypeIs[Recording]:
+    """Whether a value is a recording in memory, by its types and shapes."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    samples, rate = numbers.array(value[0]), numbers.array([value[1]])
+    return samples is not None and samples.ndim in (1, 2) and rate is not None and rate.shape == (1,)
+
+
+def taken(given: str | Path | Recording, rate: int, name: str = "recording") -> Samples:
+    """The recording as `read` gives it, from its file or from memory, where it is called `name`.
+
+    Raises:
+        UserError: as `read`; samples that lie across, or are far beyond full scale.
+    """
+    if isinstance(given, str | Path):
+        return read(Path(given), rate)
+    samples, declared = np.asarray(given[0]), given[1]
+    _check_declared(name, len(samples), declared)
+    if samples.ndim == 2 and not 1 <= samples.shape[1] <= CHANNELS:
+        raise UserError(f"{name}: has {samples.shape[1]:,} channels; write samples as [N, channels]")
+    scaled = _scaled(samples)
+    if scaled.size and np.abs(scaled).max() > LOUDEST:
+        raise UserError(f"{name}: has samples of {np.abs(scaled).max():.4g}; full scale is 1: divide by it")
+    return _resampled(name, scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32), declared, rate)
+
+
+def _scaled(samples: NDArray[Any]) -> Samples:
+    """Integers of any width to full scale 1, as WAV files hold them: of 8 bits without a sign, around their middle."""
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32)
+    limits = np.iinfo(samples.dtype)
+    half = (int(limits.max) - int(limits.min) + 1) / 2
+    return ((samples - (half if limits.min == 0 else 0.0)) / half).astype(np.float32)
+
+
+def _resampled(name: str, samples: Samples, declared: float, rate: int) -> Samples:
     if not len(samples):
-        raise UserError(f"{path}: holds no samples (zero-length audio)")
+        raise UserError(f"{name}: holds no samples (zero-length audio)")
     bad = ~np.isfinite(samples)
     if bad.any():
         second = int(bad.argmax()) / declared
-        raise UserError(f"{path}: holds {bad.sum():,} samples that are NaN or infinite, the first at {second:.3f} s")
+        raise UserError(f"{name}: holds {bad.sum():,} samples that are NaN or infinite, the first at {second:.3f} s")
     return resample(samples, declared, rate)
 
 
@@ -50,7 +99,7 @@ def _decode(path: Path) -> tuple[Samples, int]:
         if cut := lacking(path):
             raise UserError(f"{path}: {cut}; copy it again")
         with soundfile.SoundFile(path) as file:
-            _check_declared(path, file.frames, file.samplerate)
+            _check_declared(str(path), file.frames, file.samplerate)
             samples = file.read(dtype="float32", always_2d=True)
             if len(samples) < ENOUGH * file.frames and _counts_samples(path):
                 number = f"{len(samples):,} of the {file.frames:,} samples that it declares"
@@ -75,9 +124,9 @@ def _counts_samples(path: Path) -> bool:
     return b"Xing" in head or b"Info" in head
 
 
-def _check_declared(path: Path, frames: int, rate: int) -> None:
-    """By the header alone, so that a false or enormous one costs neither time nor memory."""
-    if not RATES[0] <= rate <= RATES[1]:
+def _check_declared(path: str, frames: int, rate: float) -> None:
+    """By what is declared alone, so that a false or enormous number costs neither time nor memory."""
+    if not RATES[0] <= rate <= RATES[1]:  # NaN is neither
         raise UserError(f"{path}: declares {rate:,} samples per second; {RATES[0]:,} to {RATES[1]:,} can be read")
     if frames > LONGEST * rate:
         raise UserError(f"{path}: lasts {frames / rate:,.0f} s by its header; cut it into pieces of {LONGEST:.0f} s")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from unroll.sequence.text import Units
 from . import audio
 from .data import Batch
 from .features import HOP
+from .inputs import Input
 from .model import Recogniser
 
 UNITS: tuple[Units, Units] = ("words", "characters")
@@ -61,18 +61,18 @@ def report(references: list[str], predictions: list[str], rows: list[dict[str, A
     return Report(rates, records, f"wer|case:kept|decode:{decoding}|jiwer:{version('jiwer')}", MEANS)
 
 
-def predict(model: Recogniser, inputs: Sequence[str | Path]) -> list[str]:
-    """The transcript of each audio file, of any format and sample rate that libsndfile and soxr know.
+def predict(model: Recogniser, inputs: Sequence[Input]) -> list[str]:
+    """The transcript of each audio file, of any format and sample rate that libsndfile and soxr know; or of samples.
 
     Raises:
-        UserError: names the first file that cannot be read, and why.
+        UserError: names the first file or input that cannot be read, and why.
     """
-    return [_transcribe(model, Path(path)) for path in inputs]
+    return [_transcribe(model, given, f"input {number}") for number, given in enumerate(inputs, start=1)]
 
 
 @torch.no_grad()
-def _transcribe(model: Recogniser, path: Path) -> str:
-    frames = model.features(audio.read(path, model.features.rate))
+def _transcribe(model: Recogniser, given: Input, name: str) -> str:
+    frames = model.features(audio.taken(given, model.features.rate, name))
     features = torch.from_numpy(frames)[:, None].to(model.mean.device)
     log_probs, lengths, _ = model(features, torch.tensor([len(frames)], device=features.device))
     return model.decode(log_probs, lengths)[0]

@@ -50,12 +50,12 @@ def _record(row: dict[str, Any], prediction: str, score: float) -> dict[str, Any
     }  # fmt: skip
 
 
-def predict(model: Model, inputs: Sequence[Any]) -> list[Any]:
+def predict(model: Model, inputs: Sequence[str]) -> list[Any]:
     """One translation per sentence, in their order; an empty one stays empty.
 
     Where several are asked for (decode.n_best), a list of them, each with its score.
     """
-    found = translate(model, [str(sentence) for sentence in inputs])
+    found = translate(model, list(inputs))
     if model.decoding.n_best == 1:
         return [texts[0][0] if texts else "" for texts in found]
     return [[{"text": words, "score": round(score, 3)} for words, score in texts] for texts in found]

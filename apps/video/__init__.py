@@ -13,6 +13,7 @@ from . import baselines, data, train
 from .config import PRESETS, VideoConfig
 from .data import Batch
 from .figures import figures
+from .inputs import VALUES
 from .model import Classifier, Forecaster
 from .sources import Source, builtin, folder, moving_mnist
 
@@ -97,6 +98,7 @@ APP: App[VideoConfig, Classifier | Forecaster, Batch] = App(
     evaluate=train.evaluate,
     predict=train.predict,
     score=Score("accuracy", "max"),
+    values=VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*/"))),
     unit="frames",
     figures=figures,

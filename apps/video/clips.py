@@ -18,6 +18,7 @@ from unroll.data import folders, images
 from unroll.data.containers import lacking
 from unroll.errors import UserError
 
+from .inputs import Input
 from .sources import Frames
 
 VIDEOS = frozenset(
@@ -52,26 +53,52 @@ def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; check the path")
-    frames = _folder(path, channels, every) if path.is_dir() else _video(path, every)
+    frames = _folder(path, _mode(channels), every) if path.is_dir() else _video(path, every)
+    return _stacked(str(path), frames, size, channels)
+
+
+def taken(given: Input, size: int, channels: int, every: int = 1, name: str = "clip") -> Frames:
+    """The clip as `read` gives it, from its file or folder, or from memory, where it is called `name`.
+
+    Raises:
+        UserError: as `read`; an empty text.
+    """
+    if isinstance(given, str | Path):
+        if not str(given).strip():
+            raise UserError(f"{name}: is empty; name a video file, or a folder of numbered frames")
+        return read(Path(given), size, channels, every)
+    named = ((f"{name}, frame {number}", given[number]) for number in range(0, len(given), every))
+    frames = ((where, images.taken(frame, _mode(channels), where)) for where, frame in named)
+    return _stacked(name, _of_one_size(frames), size, channels)
+
+
+def _stacked(name: str, frames: Iterable[Image.Image], size: int, channels: int) -> Frames:
     kept: list[NDArray[np.uint8]] = []
     for frame in frames:
         if len(kept) == LONGEST:
-            raise UserError(f"{path}: has more than {LONGEST:,} frames; cut it into clips, or raise data.every")
-        values = images.pixels(frame.convert("L" if channels == 1 else "RGB"), (size, size))
+            raise UserError(f"{name}: has more than {LONGEST:,} frames; cut it into clips, or raise data.every")
+        values = images.pixels(frame.convert(_mode(channels)), (size, size))
         kept.append(values[None] if channels == 1 else values.transpose(2, 0, 1))
     if not kept:
-        raise UserError(f"{path}: holds no frames")
+        raise UserError(f"{name}: holds no frames")
     return np.stack(kept)
 
 
-def _folder(path: Path, channels: int, every: int) -> Iterator[Image.Image]:
+def _mode(channels: int) -> images.Mode:
+    return "L" if channels == 1 else "RGB"
+
+
+def _folder(path: Path, mode: images.Mode, every: int) -> Iterator[Image.Image]:
+    return _of_one_size((str(file), images.load(file, mode)) for file in _numbered(path)[::every])
+
+
+def _of_one_size(frames: Iterable[tuple[str, Image.Image]]) -> Iterator[Image.Image]:
     first: Image.Image | None = None
-    for file in _numbered(path)[::every]:
-        frame = images.load(file, "L" if channels == 1 else "RGB")
+    for name, frame in frames:
         first = first or frame
         if frame.size != first.size:
             sizes = " instead of ".join(f"{one.width} x {one.height}" for one in (frame, first))
-            raise UserError(f"{file}: has {sizes} pixels, unlike the frames before it; give all of a clip one size")
+            raise UserError(f"{name}: has {sizes} pixels, unlike the frames before it; give all of a clip one size")
         yield frame
 
 

@@ -15,6 +15,7 @@ from unroll.sequence.pooling import last
 
 from . import clips, metrics
 from .data import Batch, as_values
+from .inputs import Input
 from .model import Classifier, Forecaster, watch
 
 Network = Classifier | Forecaster
@@ -114,30 +115,34 @@ def totals(parts: Sequence[Errors]) -> dict[str, float]:
     return means | {f"{name}@{h}": float(v) for name, values in steps.items() for h, v in enumerate(values, start=1)}
 
 
-def predict(model: Network, inputs: Sequence[str | Path]) -> list[Any]:
-    """Of each clip (a video file or a folder of numbered frames) its class and how sure that is; or what comes next.
+def predict(model: Network, inputs: Sequence[Input]) -> list[Any]:
+    """Of each clip its class and how sure that is; or what comes next.
 
+    A clip is a video file, a folder of numbered frames, or frames in memory.
     The next frames are written, behind those that they follow from, as an animated GIF into the current folder; the
     output names it.
 
     Raises:
         UserError: names the first clip that cannot be read, and why, or that has too few frames.
     """
-    return [_continued(model, path) if isinstance(model, Forecaster) else _answer(model, path) for path in inputs]
+    named = [(given, f"input-{number}") for number, given in enumerate(inputs, start=1)]
+    if isinstance(model, Forecaster):
+        return [_continued(model, *one) for one in named]
+    return [_answer(model, *one) for one in named]
 
 
-def _answer(model: Classifier, path: str | Path) -> dict[str, Any]:
-    *_, answer = watch(model, _frames(model, path))
+def _answer(model: Classifier, given: Input, name: str) -> dict[str, Any]:
+    *_, answer = watch(model, _frames(model, given, name))
     sure, number = answer.max(-1)
     return {"class": model.classes[number], "probability": round(float(sure), 4)}
 
 
-def stream(model: Network, path: str | Path) -> Iterator[str]:
+def stream(model: Network, given: Input) -> Iterator[str]:
     """A line whenever the answer changes while the clip is watched frame by frame; or what `predict` gives."""
     if isinstance(model, Forecaster):
-        yield _continued(model, path)
+        yield _continued(model, given, "clip")
         return
-    frames = _frames(model, path)
+    frames = _frames(model, given, "clip")
     before = None
     for number, answer in enumerate(watch(model, frames), start=1):
         sure, now = answer.max(-1)
@@ -146,20 +151,19 @@ def stream(model: Network, path: str | Path) -> Iterator[str]:
         before = int(now)
 
 
-def _frames(model: Network, path: str | Path) -> Tensor:
+def _frames(model: Network, given: Input, name: str) -> Tensor:
     """[T, C, Y, X], on the model's device."""
-    if not str(path).strip():
-        raise UserError("an input is empty; name a video file, or a folder of numbered frames")
-    frames = torch.from_numpy(clips.read(Path(path), model.size, model.channels, model.every))
+    frames = torch.from_numpy(clips.taken(given, model.size, model.channels, model.every, name))
     return as_values(frames).to(next(model.parameters()).device)
 
 
-def _continued(model: Forecaster, path: str | Path) -> str:
-    frames = _frames(model, path)
+def _continued(model: Forecaster, given: Input, name: str) -> str:
+    frames = _frames(model, given, name)
+    path = Path(given if isinstance(given, str | Path) else name)
     if len(frames) < model.context:
         raise UserError(f"{path}: has {len(frames)} frames; the model needs {model.context} to go on from")
     seen = frames[-model.context :]
-    file = Path(f"{Path(path).resolve().stem}.next.gif")
+    file = Path(f"{path.resolve().stem}.next.gif")
     with writing(file):
         _write_gif(file, seen, predict_frames(model, seen[:, None])[:, 0])
     return f"{file}: {model.context} frames seen, then {model.horizon} predicted (framed)"

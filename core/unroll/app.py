@@ -19,6 +19,8 @@ from typing_extensions import TypeVar  # typing's own has a default only from Py
 from unroll.config import Config
 from unroll.errors import UserError, did_you_mean
 from unroll.machine import lacking
+from unroll.values import Value
+from unroll.values import check as check_values
 
 if TYPE_CHECKING:  # the command line lists applications without waiting for torch
     from matplotlib.figure import Figure
@@ -141,10 +143,12 @@ class App(Generic[ConfigT, ModelT, BatchT]):
     evaluate: "Callable[[ModelT, Iterable[BatchT]], Report]"
     """(model, batches of one split) -> metrics and records; free-running, in eval mode, without gradients"""
     predict: "Callable[[ModelT, Sequence[Any]], list[Any]]"
-    """(model, inputs as typed on a command line) -> one output per input"""
+    """(model, inputs: text as typed on a command line, and `values`) -> one output per input"""
     score: Score
     examples: tuple[Any, ...]
     """a few inputs for `predict` to try"""
+    values: tuple[Value, ...] = ()
+    """kinds of Python values that `predict` takes beside text: paths, arrays, pictures, lists"""
     unit: str = "examples"
     """what `Step.size` counts, in the plural: "tokens", "seconds of audio" """
     figures: "Callable[[ModelT, Iterable[BatchT], Report], dict[str, Figure]] | None" = None
@@ -186,6 +190,11 @@ class App(Generic[ConfigT, ModelT, BatchT]):
         except ValueError as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{self.name}: no model can be built from these settings: {reason}") from error
+
+    def outputs(self, model: ModelT, inputs: Sequence[Any]) -> list[Any]:
+        """`predict`, for inputs of any kind. Raises UserError for one that is neither text nor one of `values`."""
+        check_values(self.name, self.values, inputs)
+        return self.predict(model, inputs)
 
     def with_score_for(self, config: ConfigT) -> Self:
         """This application with the score that runs of `config` are judged by."""

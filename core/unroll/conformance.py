@@ -218,6 +218,31 @@ def predict_works_on_the_examples(subject: Subject) -> None:
     json.dumps(outputs)
 
 
+def predict_takes_the_values_that_it_names(subject: Subject) -> None:
+    """An example as a Python value gives what it gives as text; anything else is refused in a line that names them."""
+    app, model = subject.app, subject.model(subject.data()).eval()
+    texts = [example for example in app.examples if isinstance(example, str)]
+    with torch.inference_mode():
+        wanted = app.outputs(model, texts)
+        for value in app.values:
+            made = [value.of(text) for text in texts]
+            assert all(value.fits(one) for one in made), f"{value.about}: `of` makes what does not fit"
+            got = app.outputs(model, made)
+            json.dumps(got)
+            assert list(map(_unnamed, texts, wanted, got)) == [None] * len(texts), value.about
+    message = _refusal(lambda: app.outputs(model, [object()]))
+    assert message is not None and "\n" not in message, message
+    assert all(value.about in message for value in app.values), message
+
+
+def _unnamed(text: str, wanted: Any, got: Any) -> Any:
+    """None for equal outputs, apart from where they repeat their input's name; else both."""
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        own = [key for key, value in wanted.items() if value != text]
+        wanted, got = ({key: one.get(key) for key in own} for one in (wanted, got))
+    return None if wanted == got else (wanted, got)
+
+
 def loss_falls(subject: Subject) -> None:
     """Training on smoke lowers the training loss."""
     _, _, losses = _train(subject, "falls", 0)
@@ -257,6 +282,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     evaluation_ignores_the_batch_size,
     errors_are_one_line,
     predict_works_on_the_examples,
+    predict_takes_the_values_that_it_names,
     loss_falls,
     resume_is_exact,
 )

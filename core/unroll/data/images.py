@@ -12,8 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from typing_extensions import TypeIs
 
+from unroll.data import numbers
 from unroll.errors import UserError
+from unroll.values import Value, is_path
 
 LARGEST = 50_000_000
 """pixels that a picture may declare; a small file that unpacks into more is taken for a decompression bomb"""
@@ -27,9 +30,15 @@ SUFFIXES = frozenset(
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """what Pillow may take a file for, whatever it is called: its reader of EPS starts another program, Ghostscript"""
 Size = tuple[int, int]
+Mode = Literal["L", "RGB"]
+Picture = Image.Image | NDArray[Any] | list[Any]
+"""in memory: Pillow's, or an array (or lists) [H, W] or [H, W, C] of 1 (grey), 3 (RGB) or 4 channels (with alpha);
+integers from 0 to 255, floating-point numbers from 0 to 1"""
+Given = str | Path | Picture
+"""a picture by its file, or itself"""
 
 
-def load(path: Path, mode: Literal["L", "RGB"] = "RGB") -> Image.Image:
+def load(path: Path, mode: Mode = "RGB") -> Image.Image:
     """The picture in a file: upright by its EXIF flag, the first frame of an animation, alpha laid over white.
 
     16-bit, 32-bit and floating-point grey is scaled to 8 bits, never cut off: 16-bit values by 257, floating-point ones
@@ -57,6 +66,52 @@ def load(path: Path, mode: Literal["L", "RGB"] = "RGB") -> Image.Image:
             raise UserError(f"{path}: {_cause(path, error)}") from error
 
 
+def is_picture(value: object) -> TypeIs[Picture]:
+    """Whether a value is a picture in memory, by its type and shape."""
+    if isinstance(value, Image.Image):
+        return True
+    values = numbers.array(value)
+    return values is not None and {2: 1, 3: values.shape[-1]}.get(values.ndim) in (1, 3, 4)
+
+
+def taken(given: Given, mode: Mode = "RGB", name: str = "picture") -> Image.Image:
+    """A picture as `load` gives it, from its file or from memory, where it is called `name`.
+
+    Raises:
+        UserError: as `load`; values that are not those of a picture.
+    """
+    if isinstance(given, str | Path):
+        return load(Path(given), mode)
+    image = given if isinstance(given, Image.Image) else Image.fromarray(_bytes(np.asarray(given), name))
+    try:
+        return _converted(_upright(image), mode)
+    except Exception as error:  # Pillow reads a file that it has opened only now
+        raise UserError(f"{name}: cannot be read ({' '.join(str(error).split())})") from error
+
+
+def _bytes(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """The array as 8-bit values, [H, W] where it is grey."""
+    if not values.size:
+        raise UserError(f"{name}: has no pixels {list(values.shape)}")
+    full = 255 if values.dtype.kind in "ui" else 1
+    if not (values.min() >= 0 and values.max() <= full):  # NaN is neither
+        kind = "integers" if full == 255 else "fractions"
+        raise UserError(f"{name}: its {kind} lie between {values.min()} and {values.max()}, not between 0 and {full}")
+    levels = np.round(values.astype(np.float64) * (255 / full)).astype(np.uint8)
+    return levels[..., 0] if levels.ndim == 3 and levels.shape[-1] == 1 else levels
+
+
+VALUES = (
+    Value[Path]("the path of a picture", is_path, Path),
+    Value[Picture](
+        "a picture: Pillow's, or an array [H, W] or [H, W, 1, 3 or 4] of integers to 255 or fractions to 1",
+        is_picture,
+        lambda name: load(Path(name)),
+    ),
+)
+"""of an application that takes pictures: see `unroll.app.App.values`"""
+
+
 def pixels(image: Image.Image, size: Size | None = None) -> NDArray[np.uint8]:
     """The values of a picture in mode L, [height, width], or RGB, [height, width, 3].
 
@@ -70,7 +125,7 @@ def pixels(image: Image.Image, size: Size | None = None) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _load(path: Path, mode: Literal["L", "RGB"]) -> Image.Image:
+def _load(path: Path, mode: Mode) -> Image.Image:
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > LARGEST:
             raise _too_large(path, f"{image.width:,} x {image.height:,}")
@@ -85,7 +140,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _converted(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+def _converted(image: Image.Image, mode: Mode) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # Pillow's own conversion of these cuts off at 255
         return Image.fromarray(_eight_bits(np.asarray(image))).convert(mode)
     if image.has_transparency_data:

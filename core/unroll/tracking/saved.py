@@ -54,9 +54,9 @@ class Saved:
     model: nn.Module
 
     def predict(self, inputs: Sequence[Any]) -> list[Any]:
-        """One output per input, without gradients."""
+        """One output per input, without gradients. Raises UserError for an input that the application cannot take."""
         with torch.inference_mode():
-            return self.app.predict(self.model, inputs)
+            return self.app.outputs(self.model, inputs)
 
 
 def save(folder: Path, app: App, config: Config, facts: dict[str, Any], digest: str, model: nn.Module) -> None:
