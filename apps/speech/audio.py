@@ -58,6 +58,8 @@ def taken(given: str | Path | Recording, rate: int, name: str = "recording") -> 
         return read(Path(given), rate)
     samples, declared = np.asarray(given[0]), given[1]
     _check_declared(name, len(samples), declared)
+    if samples.dtype.kind in "iu" and samples.dtype.itemsize > 4:  # as lists of JSON come; nobody records such
+        raise UserError(f"{name}: has integers of 64 bits, whose full scale nobody knows; give int16, or full scale 1")
     if samples.ndim == 2 and not 1 <= samples.shape[1] <= CHANNELS:
         raise UserError(f"{name}: has {samples.shape[1]:,} channels; write samples as [N, channels]")
     scaled = _scaled(samples)

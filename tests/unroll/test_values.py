@@ -37,14 +37,16 @@ def test_an_array_is_one_input() -> None:
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_one_line(given: Any, shown: str) -> None:
-    with pytest.raises(UserError, match=f"^input 2: {shown} is nothing that toy takes; it takes text; or the path") as e:
+    with pytest.raises(
+        UserError, match=f"^input 2: {shown} is nothing that toy takes; it takes text; or the path"
+    ) as e:
         values.check("toy", (PATHS,), ["fine", given])
     assert "\n" not in str(e.value) and len(str(e.value)) < 200
 
 
 def test_text_and_what_is_named_pass() -> None:
     values.check("toy", (PATHS,), ["text", Path("file")])
-    with pytest.raises(UserError, match="it takes text$"):
+    with pytest.raises(UserError, match=r"it takes text$"):
         values.check("toy", (), [Path("file")])
 
 

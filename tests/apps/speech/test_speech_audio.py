@@ -104,3 +104,47 @@ def test_too_long_by_its_header_is_refused_before_it_is_decoded(tmp_path, monkey
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(UserError, match=r"long.wav: lasts 601 s by its header; cut it into pieces of 600 s"):
         audio.read(path, 8000)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32", "uint8"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_in_memory_are_those_of_the_file(tmp_path, dtype, channels):
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, np.stack([SECOND] * channels, 1), 16000, subtype="PCM_U8" if dtype == "uint8" else "FLOAT")
+    samples, rate = soundfile.read(path, dtype="float32")
+    if dtype.startswith("int"):
+        samples = np.round(samples * 2.0 ** (15 if dtype == "int16" else 31)).astype(dtype)
+    if dtype == "uint8":
+        samples = np.round(samples * 128 + 128).astype(np.uint8)
+    given = (samples.astype(dtype), rate)
+    assert audio.is_recording(given)
+    assert audio.taken(given, 8000) == pytest.approx(audio.read(path, 8000), abs=1e-4)
+
+
+def test_samples_in_lists_are_those_of_the_array():
+    given = [SECOND.tolist(), 16000]
+    assert audio.is_recording(given)
+    assert audio.taken(given, 8000) == pytest.approx(audio.taken((SECOND, 16000), 8000))
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "said"),
+    [
+        (np.zeros(0), 16000, "holds no samples"),
+        (np.zeros((2, 16000)), 16000, r"16,000 channels; write samples as \[N, channels\]"),
+        ([3, -2, 1], 16000, "integers of 64 bits, whose full scale nobody knows"),
+        (SECOND * 32768, 16000, "full scale is 1: divide by it"),
+        (np.array([0.0, np.nan]), 16000, "1 samples that are NaN or infinite, the first at 0.000 s"),
+        (SECOND, 0, "declares 0 samples per second"),
+        (SECOND, np.nan, "declares nan samples per second"),
+        (np.broadcast_to(np.float32(0), 10_000_000), 16000, "lasts 625 s"),
+    ],
+)
+def test_samples_that_cannot_be_are_one_line(samples, rate, said):
+    with pytest.raises(UserError, match=f"^input 3: .*{said}"):
+        audio.taken((samples, rate), 8000, "input 3")
+
+
+@pytest.mark.parametrize("given", [SECOND, (SECOND,), (16000, SECOND), (SECOND, "16000"), ("a.wav", 16000), ()])
+def test_what_is_no_recording(given):
+    assert not audio.is_recording(given)

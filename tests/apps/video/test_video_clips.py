@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from unroll.apps.video import clips
+from unroll.apps.video.inputs import is_clip
 from unroll.data import images
 from unroll.errors import UserError
 
@@ -250,3 +251,29 @@ def test_without_pyav_there_is_a_line_and_folders_work(tmp_path, square, video, 
     with pytest.raises(UserError, match=r"clip.mp4: reading video files needs PyAV; .*unroll\[video\]"):
         clips.read(path, 16, 1)
     assert clips.read(folder, 16, 1).shape == (8, 1, 16, 16)
+
+
+def test_frames_in_memory_are_those_of_the_folder(tmp_path, square, pictures):
+    frames = square()
+    wanted = clips.read(pictures(tmp_path / "clip", frames), 16, 1, every=2)
+    for given in (frames, list(frames), tuple(map(Image.fromarray, frames)), frames / 255.0):
+        assert is_clip(given)
+        assert np.array_equal(clips.taken(given, 16, 1, every=2), wanted)
+    assert np.array_equal(clips.taken(frames[..., 0], 32, 1)[:, 0], frames[..., 0])
+
+
+def test_frames_that_cannot_be_are_one_line(square):
+    odd = [*square(), np.zeros((4, 4, 3), np.uint8)]
+    with pytest.raises(UserError, match="input 2, frame 8: has 4 x 4 instead of 32 x 32 pixels"):
+        clips.taken(odd, 16, 1, name="input 2")
+    with pytest.raises(UserError, match=r"input 2, frame 0: its fractions lie between 0\.0 and 30\.0"):
+        clips.taken(np.linspace(0, 30, 64).reshape(1, 8, 8), 16, 1, name="input 2")
+    with pytest.raises(UserError, match="input 2: holds no frames"):
+        clips.taken(np.zeros((0, 8, 8)), 16, 1, name="input 2")
+    with pytest.raises(UserError, match="input 2: is empty; name a video file"):
+        clips.taken(" ", 16, 1, name="input 2")
+
+
+@pytest.mark.parametrize("given", [[], [3], np.zeros((8, 8)), np.zeros((1, 8, 8, 2)), np.zeros((1, 1, 8, 8, 3))])
+def test_what_is_no_clip(given):
+    assert not is_clip(given)

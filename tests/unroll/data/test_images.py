@@ -6,6 +6,7 @@ import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,3 +235,53 @@ def test_the_kinds_that_people_have_are_read_by_any_name(tmp_path: Path, kind: s
     path = tmp_path / "a.dat"
     Image.new("RGB", (32, 32), (200, 30, 30)).save(path, format=kind)
     assert abs(int(images.pixels(images.load(path))[16, 16, 0]) - 200) < 8
+
+
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        GREY, GREY[..., None], GREY.astype(np.int64), GREY.tolist(), GREY / 255.0, Image.fromarray(GREY),
+        np.stack([GREY] * 3, -1), np.dstack([*[GREY] * 3, np.full_like(GREY, 255)]),
+    ],
+    ids=["uint8", "one channel", "int64", "lists", "fractions", "Pillow", "RGB", "RGBA"],
+)  # fmt: skip
+def test_a_picture_in_memory_is_that_of_the_file(given: Any, tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "grey.png")
+    assert images.is_picture(given)
+    for mode in ("L", "RGB"):
+        wanted = images.pixels(images.load(tmp_path / "grey.png", mode))
+        assert np.abs(images.pixels(images.taken(given, mode)).astype(int) - wanted).max() <= 1
+    assert np.array_equal(images.pixels(images.taken(tmp_path / "grey.png", "L")), GREY)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (GREY.astype(int) * 3, "its integers lie between 0 and 756, not between 0 and 255"),
+        (GREY / 10, "its fractions lie between 0.0 and 25.2, not between 0 and 1"),
+        (np.full((2, 2), np.nan), "its fractions lie between nan and nan"),
+        (-GREY.astype(int), "its integers lie between -252 and 0"),
+        (np.zeros((0, 4)), r"has no pixels \[0, 4\]"),
+    ],
+)
+def test_values_that_no_picture_has_are_one_line(given: Any, said: str) -> None:
+    with pytest.raises(UserError, match=f"^input 1: {said}"):
+        images.taken(given, name="input 1")
+
+
+def test_a_picture_that_was_opened_and_not_yet_read_is_one_line_when_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with Image.open(path) as opened, pytest.raises(UserError, match="input 1: cannot be read"):
+        images.taken(opened, name="input 1")
+
+
+@pytest.mark.parametrize(
+    "given", [b"", np.zeros(4), np.zeros((3, 8, 8)), np.zeros((2, 2), complex), [[1, 2], [3]], "x"]
+)
+def test_what_is_no_picture(given: Any) -> None:
+    assert not images.is_picture(given)
