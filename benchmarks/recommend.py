@@ -145,7 +145,7 @@ def _plain(folder: Path, items: Any, offsets: Any, counts: Any, steps: int) -> C
 
 
 def _session_parallel(items: Any, offsets: Any) -> Iterator[Any]:
-    """The published scheme: each row goes on with the next session when its own has ended."""
+    """The published scheme: each row continues with the next session when its own has ended."""
     order = cycle(range(len(offsets) - 1))
     current = np.array([next(order) for _ in range(ROWS)])
     place = offsets[current].copy()

@@ -130,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help=f"sections, a,b,c of {', '.join(SECTIONS)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
-    parser.add_argument("--threads", type=int, default=0, help="of everybody (default: as many as torch takes)")
+    parser.add_argument("--threads", type=int, default=0, help="for every implementation (default: torch's own number)")
     parser.add_argument("--seconds", type=float, default=0.0, help="for the rounds of each case (default: 4)")
     parser.add_argument("--clock", default="wall", help="wall, or processor: for one thread on a machine that is busy")
     parser.add_argument("--out", default=OUT, help=f"folder to write to (default: {OUT})")

@@ -5,7 +5,7 @@
 One real `invoke train`, with epochs without end, is watched from outside and ended with Ctrl-C when the time is over.
 Its data, checkpoints and tracking store are folders in `--out`; so are samples.jsonl (one line every half minute,
 written at once), soak.json (what it comes to) and soak.png. `--only-sum-up` makes the latter two from the samples of a
-soak that is still going on.
+soak that is still running.
 
 The C library keeps what was freed for later, a few percent now and then, and that is none of the training's doing: so
 it is told to give everything back at once, by MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_. `--as-it-is` leaves
@@ -78,7 +78,7 @@ def places(out: Path) -> dict[str, str]:
 def watch(
     command: Sequence[str], out: Path, minutes: float, every: float, environment: Mapping[str, str]
 ) -> Iterator[Sample]:
-    """Run the command for so long, with a sample every so many seconds; then Ctrl-C."""
+    """Run the command for `seconds`, sampling at intervals; then Ctrl-C."""
     began = time.monotonic()
     with (out / "training.log").open("wb") as log:
         training = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)

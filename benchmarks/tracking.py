@@ -3,8 +3,8 @@
     python -m benchmarks.tracking
     python -m benchmarks.tracking --runs 1000 --examples 500 --steps 2000
 
-Prints the seconds of `compare` over a store of so many finished runs with records, and the share of a core that logging
-every step of a training of 20 steps a second takes.
+Prints the seconds of `compare` over a store of that many finished runs with records, and the share of a core that
+logging every step of a training of 20 steps a second takes.
 """
 
 import argparse

@@ -89,7 +89,7 @@ def test_the_list_names_every_task_with_a_line(invoke: Callable[..., Done]) -> N
         ("train --app speech --set model.cel=gru", 1, "--set model.cel: unknown key; did you mean model.cell"),
         ("train --app speech --set train.epochs=x", 1, "train.epochs: Input should be a valid integer"),
         ("train --app speech --set train.epochs", 1, "write it as key=value"),
-        ("train --app speech --resume x --set train.epochs=2", 2, "--resume goes on with"),
+        ("train --app speech --resume x --set train.epochs=2", 2, "--resume uses the run's own"),
         ("prepare --app speech --set data.source=nowhere", 1, "data.source: Input should be"),
         ("evaluate --app speech,speech", 2, "this task takes one application"),
         ("evaluate --app speech --split tests", 1, "--split tests: no such split; known: train, val, test"),
@@ -172,7 +172,7 @@ def test_stopped_and_resumed_in_the_same_run(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert err.strip() == "error: interrupted"
-    [command] = [line for line in out.splitlines() if line.startswith("stopped; go on with: ")]
+    [command] = [line for line in out.splitlines() if line.startswith("stopped; resume with: ")]
     id = command.rsplit(" ", 1)[1]
 
     from mlflow.tracking import MlflowClient

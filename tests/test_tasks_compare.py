@@ -160,7 +160,7 @@ def test_an_interrupted_grid_goes_on_where_it_was(
     out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT and err.strip() == "error: interrupted"
     assert "[1/3] recommend train.seed=0: test/recall@20" in out
-    assert "stopping; the same command goes on from here" in out
+    assert "stopping; the same command resumes from here" in out
     [first] = _runs(at_work, 0)
     assert first.info.status == "FINISHED" and at_work.get_run(second).info.status == "KILLED"
     assert _runs(at_work, 2) == []
@@ -251,7 +251,7 @@ def test_a_sweep_that_is_stopped_goes_on_and_ends_what_is_hopeless(
     monkeypatch.setattr(sweep.TrialPruner, "evaluated", stopping)
     stopped = invoke(*text, "--trials", "5")
     assert stopped.code == 128 + signal.SIGINT and stopped.error == "error: interrupted"
-    assert "1 of 5 trials are done; the same command goes on from here" in stopped.out
+    assert "1 of 5 trials are done; the same command resumes from here" in stopped.out
     assert _parent(at_work).info.status == "KILLED"
 
     done = invoke(*text, "--trials", "5")

@@ -85,7 +85,7 @@ class CaptioningTrain(TrainConfig):
     batch: int = Field(32, ge=1)
     """pictures in a batch"""
     captions: int = Field(1, ge=1)
-    """captions of each picture in a batch, drawn anew in every epoch"""
+    """captions of each picture in a batch, redrawn in every epoch"""
     coverage: float = Field(0.0, ge=0)
     """weight of the doubly stochastic term: every place should be looked at once"""
     forget: float = Field(0.0, ge=0, le=1)

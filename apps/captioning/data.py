@@ -123,7 +123,7 @@ def batches(
 
     Args:
         size: pictures of a batch.
-        captions: of each picture in a batch; drawn anew in every epoch where it has more.
+        captions: of each picture in a batch; redrawn in every epoch where it has more.
         seed: of the order, and of the drawing.
         annotations: of a frozen encoder, in place of the pictures.
     """
@@ -147,7 +147,7 @@ def training_captions(folder: Path) -> Iterator[Sequence[str]]:
 
 
 class _Order(EpochSampler[list[Key]]):
-    """Batches of so many pictures in a random order; the last may be smaller."""
+    """Batches of that many pictures in random order; the last may be smaller."""
 
     def __init__(self, pictures: int, size: int, seed: int, *, shuffle: bool) -> None:
         super().__init__(seed)

@@ -16,7 +16,7 @@ from .sources import Split
 SIDE = 48
 """pixels"""
 FINE = 4
-"""drawn so many times larger, then averaged"""
+"""supersampling: drawn this many times larger, then averaged"""
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = {
     "red": (214, 39, 40), "orange": (255, 140, 20), "yellow": (240, 220, 30),

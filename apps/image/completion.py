@@ -63,7 +63,7 @@ class PixelRNN(Network):
     def complete(
         self, pixels: Tensor, keep: int, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """Pictures [B, H, W, 1] whose rows from number `keep` on are drawn anew, pixel by pixel."""
+        """Pictures [B, H, W, 1] whose rows from number `keep` on are redrawn, pixel by pixel."""
         sampling, values, state = Sampling(temperature=temperature), self.scaled(pixels[..., 0]), None
         levels = pixels.clone()
         for row in range(pixels.shape[1]):

@@ -75,7 +75,7 @@ class ImageTrain(TrainConfig):
     batch: int = Field(64, ge=1)
     """pictures in a batch"""
     distort: Annotated[float, Only("train.task=classify")] = Field(0.15, ge=0, lt=1)
-    """classify: pictures are moved, turned, stretched and slanted by up to this share, anew in every step"""
+    """classify: pictures are moved, turned, stretched and slanted by up to this share, differently in every step"""
     noise: Annotated[float, Only("train.task=denoise")] = Field(0.3, gt=0)
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
 

@@ -1,4 +1,4 @@
-"""What a trained network makes of the user's own pictures."""
+"""Predictions of a trained network on the user's pictures."""
 
 from collections import Counter
 from collections.abc import Sequence

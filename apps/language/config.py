@@ -109,7 +109,7 @@ class GenerateConfig(Section):
     temperature: float | None = Field(None, gt=0)
     """below 1 safer, above 1 wilder; unset: 0.8"""
     top_k: int = Field(0, ge=0)
-    """only the so many most probable tokens; 0: all"""
+    """top-k: only the k most probable tokens; 0: all"""
     top_p: float = Field(1.0, gt=0, le=1)
     """only the most probable tokens that together have this probability"""
     min_p: float = Field(0.0, ge=0, lt=1)
@@ -119,11 +119,11 @@ class GenerateConfig(Section):
     stop: tuple[str, ...] = ()
     """texts at which to stop; they are not written"""
     beam: int = Field(0, ge=0)
-    """the most probable text among so many kept at each step, instead of drawing; 0: draw"""
+    """beam search of this width instead of sampling; 0: sample"""
     length_penalty: float = Field(0.0, ge=0)
     """beam: exponent of the length that scores are divided by"""
     block_repeats: int = Field(0, ge=0)
-    """beam: no sequence of so many tokens is written twice; 0: anything goes"""
+    """beam: no n-gram of this length is repeated; 0: no limit"""
     seed: Annotated[int, Only("generate.beam=0")] = Field(0, ge=0)
     """of the drawing"""
 

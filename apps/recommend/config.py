@@ -125,7 +125,7 @@ class DecodeConfig(Section):
     exclude_seen: bool = False
     """leave out what the session has clicked already, in evaluations too"""
     sampled: int = Field(0, ge=0)
-    """evaluate also among so many random items; such figures cannot be compared with others, and are named so"""
+    """also rank among this many random items; such figures are not comparable with full ranking, and named so"""
 
 
 class RecommendConfig(Config):

@@ -23,7 +23,7 @@ class Decoding:
     exclude_seen: bool = False
     """leave out what the session has clicked already"""
     sampled: int = 0
-    """evaluation: also rank among so many random items; 0: only among all"""
+    """evaluation: also rank among this many random items; 0: full ranking only"""
 
 
 class Recommender(nn.Module):

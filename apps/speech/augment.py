@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 WAVES = 4
-"""a channel is coloured by so many cosines over the bands, the first of which is its level"""
+"""a channel is coloured by this many cosines over the bands, the first of which is its level"""
 
 
 class Augment(nn.Module):
-    """Other speakers, other microphones, and masks, drawn anew for each utterance in each step.
+    """Other speakers, other microphones, and masks, redrawn for each utterance in each step.
 
     Args:
         warp: the mel axis is stretched by up to this share, either way, as by a longer or shorter vocal tract (Jaitly

@@ -80,7 +80,7 @@ class SpeechOptimizer(OptimizerConfig):
 
 
 class AugmentConfig(Section):
-    """Changes to the frames in training, drawn anew in every step."""
+    """Changes to the frames in training, redrawn in every step."""
 
     warp: float = Field(0.12, ge=0, lt=1)
     """the mel axis is stretched by up to this share: other speakers"""

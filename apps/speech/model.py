@@ -15,7 +15,7 @@ from .features import LogMel
 
 
 def reduced(frames: int, stack: int) -> int:
-    """Steps of the network for so many frames; the last may be partly empty."""
+    """Number of network steps for this many frames; the last may be partly empty."""
     return -(-frames // stack)
 
 

@@ -110,13 +110,13 @@ class DecodeConfig(Section):
     n_best: int = Field(1, ge=1)
     """translations given for each sentence"""
     no_repeat: Annotated[int, Only("decode.sample=false")] = Field(0, ge=0)
-    """no so many tokens in a row may occur twice in a translation; 0: any may"""
+    """no n-gram of this length may occur twice in a translation; 0: no limit"""
     sample: bool = False
     """draw translations, instead of searching for the best"""
     temperature: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0)
     """sample: p^(1/temperature)"""
     top_k: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
-    """sample: only the so many most probable tokens; 0: all"""
+    """sample: top-k: only the k most probable tokens; 0: all"""
     top_p: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0, le=1)
     """sample: only the most probable tokens that together have this probability"""
     seed: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)

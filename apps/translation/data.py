@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     targets: Tensor
     """the translation, then the line end, [T, B]; NOTHING beyond"""
     greedy: bool
-    """whether evaluation follows the best token only, as it does while training goes on"""
+    """whether evaluation follows the best token only, as it does during training"""
     records: list[dict[str, Any]]
     """of each pair: id, source, target"""
 

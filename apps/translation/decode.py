@@ -34,7 +34,7 @@ class Decoding:
     n_best: int = 1
     """translations given for each sentence, at most `beam`"""
     no_repeat: int = 0
-    """no so many tokens in a row may occur twice in a translation; 0: any may"""
+    """no n-gram of this length may occur twice in a translation; 0: no limit"""
     sampling: Sampling | None = None
     """draw translations, instead of searching for the best"""
     seed: int = 0

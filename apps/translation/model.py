@@ -158,7 +158,7 @@ class Translator(nn.Module):
         if self.feeding:
             embedded = torch.cat((embedded, state.joined[0]), 1)
         hidden, recurrent = self.decoder.step(embedded, state.recurrent)
-        # The texts of a sentence are so many queries of it: [R / B, B, H].
+        # Each text of a sentence is a query of its own: [R / B, B, H].
         rows = memory.inside.shape[1]
         covered = _apart(state.covered[0], rows) if self.coverage else None
         context, weights = self.attention(_apart(hidden, rows), memory, covered)

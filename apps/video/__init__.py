@@ -61,7 +61,7 @@ def score(config: VideoConfig) -> Score:
 def compare(config: VideoConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Simple methods on the test split."""
     if config.train.task == "predict_frames":
-        return baselines.foreseeing(data, config.data.context)
+        return baselines.predicting_frames(data, config.data.context)
     return baselines.naming(data)
 
 

@@ -38,7 +38,7 @@ def _middles(dataset: Any) -> tuple[Any, list[int]]:
     return frames.numpy() / 255, [label for *_, label in clips]
 
 
-def foreseeing(data: Data[Batch], context: int) -> dict[str, dict[str, float]]:
+def predicting_frames(data: Data[Batch], context: int) -> dict[str, dict[str, float]]:
     """The errors on test of `copy_last` and `linear_motion`."""
     return {name: totals(measured(method, data.test, context)) for name, method in METHODS.items()}
 
@@ -56,7 +56,7 @@ def copy_last(frames: Tensor, horizon: int) -> Tensor:
 
 
 def linear_motion(frames: Tensor, horizon: int) -> Tensor:
-    """What moves goes on as it did; what rests stays.
+    """What moves continues as it did; what rests stays.
 
     The displacement from frame to frame is where the cross-correlation of successive changes has its peak, to a
     fraction of a pixel: in the change from one frame to the next, what rests is gone. The mean over the frames seen is

@@ -45,7 +45,7 @@ def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
         path: of the file or folder.
         size: of the square frames, in pixels.
         channels: 1 for grey, 3 for colour.
-        every: of so many frames one is kept.
+        every: keep one frame in this many.
 
     Raises:
         UserError: names the file and the cause: missing, not a video, without pictures, truncated, too long, too large;

@@ -23,11 +23,11 @@ class VideoData(DataConfig):
     seed: int = Field(0, ge=0)
     """builtin: of everything that is drawn in making the clips"""
     size: int = Field(24, ge=8, le=512)
-    """frames are cut to a square and brought to so many pixels a side"""
+    """frames are cropped to a square and scaled to this many pixels a side"""
     colour: bool = False
     """folder: keep three channels"""
     every: int = Field(1, ge=1)
-    """folder: of so many frames one is kept"""
+    """folder: keep one frame in this many"""
     context: Annotated[int, Only("train.task=predict_frames")] = Field(5, ge=2)
     """predict_frames: frames that are seen"""
     horizon: Annotated[int, Only("train.task=predict_frames")] = Field(10, ge=1)
@@ -46,7 +46,7 @@ class VideoModel(ModelConfig):
     dropout: Annotated[float, Only("train.task=classify")] = Field(0.2, ge=0, lt=1)
     """classify: share of features dropped"""
     patch: Annotated[int, Only("train.task=predict_frames")] = Field(2, ge=1)
-    """predict_frames: so many by so many pixels are one place of the hidden maps; divides data.size"""
+    """predict_frames: patch size: this many by this many pixels are one place of the hidden maps; divides data.size"""
     reach: Annotated[int, Only("train.task=predict_frames")] = Field(2, ge=1)
     """predict_frames: pixels that a thing may move from frame to frame"""
 
@@ -55,7 +55,7 @@ class VideoTrain(TrainConfig):
     """How long, how exactly, from which seed."""
 
     task: Literal["classify", "predict_frames"] = "classify"
-    """name what happens in a clip, or go on with it"""
+    """name what happens in a clip, or continue it"""
     epochs: int = Field(11, ge=0)
     """passes over the training split; 0: as many as train.minutes has time for"""
     batch: int = Field(480, ge=1)

@@ -1,4 +1,4 @@
-"""Two networks over frames: one names what happens in a clip, one goes on with it.
+"""Two networks over frames: one names what happens in a clip, one continues it.
 
 Frames are [T, B, C, Y, X], values from 0 to 1, C one channel (grey) or three.
 """
@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         channels, size, width: of `FrameEncoder`.
         cell, hidden, layers: of `unroll.recurrence.Recurrent`.
         dropout: share of features dropped before each recurrent layer and before the output.
-        every: of so many frames of a video one is read.
+        every: read one frame of a video in this many.
     """
 
     def __init__(
@@ -93,22 +93,22 @@ def watch(model: Classifier, frames: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 class Forecaster(nn.Module):
-    """The next frames: a convolutional recurrent network reads the past, then goes on with its own predictions.
+    """The next frames: a convolutional recurrent network reads the past, then continues with its own predictions.
 
     An encoder-forecaster (Shi et al. 2015, "Convolutional LSTM network"), both parts with the same weights. At each
     step it reads the last two frames, which show what moves where. It does not draw a frame from nothing: each pixel is
-    a weighted mean of the last frame's pixels around it, with weights chosen anew for each pixel (Jia et al. 2016,
+    a weighted mean of the last frame's pixels around it, with weights chosen for each pixel (Jia et al. 2016,
     "Dynamic filter networks"), plus a change. So what moves stays sharp, and what rests costs nothing.
 
     Args:
         channels, size: of the frames.
         context: frames of the past that it is trained on.
-        horizon: how many it foresees.
+        horizon: how many it predicts.
         cell: a convolutional one: convlstm or convgru.
         hidden, layers: of `unroll.recurrence.Recurrent`.
-        patch: so many by so many pixels are one place of the maps; divides size.
+        patch: size in pixels of what is one place of the maps; divides size.
         reach: pixels that a thing may move from frame to frame.
-        every: of so many frames of a video one is read.
+        every: read one frame of a video in this many.
     """
 
     def __init__(

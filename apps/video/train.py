@@ -29,7 +29,7 @@ def step(model: Network, batch: Batch, state: Any = None) -> Step:
     """Cross-entropy of classes, or squared error of predicted frames. Nothing is carried: clips are whole."""
     if isinstance(model, Forecaster):
         # The more frames are seen, the sooner is it learnt what moves where; the fewer, the better to live with its own
-        # predictions. In training their number is drawn anew for each batch.
+        # predictions. In training their number is redrawn for each batch.
         seen = int(torch.randint(model.context, len(batch.frames), ())) if model.training else model.context
         predicted, _ = model(batch.frames[:seen], len(batch.frames) - seen)
         loss = nn.functional.mse_loss(predicted, batch.frames[1:])
@@ -161,7 +161,7 @@ def _continued(model: Forecaster, given: Input, name: str) -> str:
     frames = _frames(model, given, name)
     path = Path(given if isinstance(given, str | Path) else name)
     if len(frames) < model.context:
-        raise UserError(f"{path}: has {len(frames)} frames; the model needs {model.context} to go on from")
+        raise UserError(f"{path}: has {len(frames)} frames; the model needs {model.context} to continue from")
     seen = frames[-model.context :]
     file = Path(f"{path.resolve().stem}.next.gif")
     with writing(file):

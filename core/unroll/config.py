@@ -60,7 +60,7 @@ class TrainConfig(Section):
     epochs: int = Field(10, ge=0)
     """passes over the training split; 0: as many as train.minutes has time for"""
     minutes: float = Field(0.0, ge=0)
-    """stop and evaluate after so many minutes of training; 0: no limit"""
+    """stop and evaluate after this many minutes of training; 0: no limit"""
     evaluate_every: int = Field(1, ge=1)
     """epochs from one evaluation on the validation split to the next; the last one is always evaluated"""
     seed: int = Field(0, ge=0)
@@ -70,15 +70,15 @@ class TrainConfig(Section):
     accumulate: int = Field(1, ge=1)
     """batches whose gradients are added up before one optimiser step"""
     patience: int = Field(0, ge=0)
-    """stop after so many evaluations without a better score; 0: never"""
+    """patience: stop after this many evaluations without a better score; 0: never"""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """a checkpoint inside an epoch is written this often"""
     probe_every: int = Field(0, ge=0)
-    """look through the gradient microscope every so many optimiser steps; 0: never (see docs/diagnose.md)"""
+    """probe the gradient every this many optimiser steps; 0: never (see docs/diagnose.md)"""
     spike: float = Field(0.0, ge=0)
-    """skip a step whose loss is more than so many times the median of the last 100; 0: never"""
+    """skip a step whose loss is more than this many times the median of the last 100; 0: never"""
     bad_steps: int = Field(5, ge=1)
-    """stop after so many steps in a row that were skipped because loss or gradient is not finite, or for a spike"""
+    """stop after this many consecutive steps skipped because loss or gradient is not finite, or for a spike"""
     device: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """where to train"""
 

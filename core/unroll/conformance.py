@@ -80,8 +80,8 @@ def prepare_is_idempotent(subject: Subject) -> None:
 
 
 def prepare_is_deterministic(subject: Subject) -> None:
-    """Prepared anew in another place, the data have the same digest."""
-    place = subject.folder / "prepared-anew"
+    """Prepared again in another place, the data have the same digest."""
+    place = subject.folder / "prepared-again"
     assert not place.exists(), "this check needs a place where nothing was prepared"
     store = Store(place)
     subject.app.prepare(subject.config, store)

@@ -25,7 +25,7 @@ class UsageError(UserError):
 
 
 class Notice(UserWarning):
-    """Something that the user should be told while the work goes on; the tasks print it as `note: ...`."""
+    """Something that the user should be told while the work continues; the tasks print it as `note: ...`."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

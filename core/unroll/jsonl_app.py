@@ -29,7 +29,7 @@ from unroll.sequence.batching import loader
 Record = dict[str, Any]
 SPLITS = ("train", "val", "test")
 FEWEST = 10
-"""records of the user's own that give every split at least one"""
+"""the user's own records, which give every split at least one"""
 PATIENCE = 1000
 """draws without a new record after which there are no more"""
 

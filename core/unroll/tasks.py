@@ -26,7 +26,7 @@ HELP = {
     "json": "end with one line of JSON for programs",
     "debug": "show the traceback of an error",
 }
-SEVERAL = HELP["run"] + "; several make an ensemble, where the application has such"
+SEVERAL = HELP["run"] + "; several form an ensemble, if the application supports it"
 
 
 def _help(*names: str, **more: str) -> dict[str, str]:
@@ -64,7 +64,7 @@ def _flags(option: Argument) -> list[str]:
 @task(
     positional=[],
     iterable=["set_"],
-    help=_help("apps", "preset", "set", force="make it anew: a damaged set is replaced"),
+    help=_help("apps", "preset", "set", force="rebuild it: a damaged set is replaced"),
 )
 def prepare(
     _: Context, app: Given = None, preset: Given = None, set_: Several = None, force: bool = False,
@@ -88,8 +88,9 @@ def prepare(
     positional=[], iterable=["set_"],
     help=_help(
         "apps", "preset", set=f"{HELP['set']}; several values as key=a,b,c",
-        resume="go on with a run that was stopped: latest, or a run id",
-        seeds="train so many times, from train.seed on", jobs="trainings of a grid that run side by side (default: 1)",
+        resume="resume a run that was stopped: latest, or a run id",
+        seeds="number of runs, with seeds from train.seed upwards",
+        jobs="trainings of a grid that run side by side (default: 1)",
     ),
 )  # fmt: skip
 def train(
@@ -142,7 +143,7 @@ def evaluate(
     positional=[],
     iterable=["set_", "run", "prompt", "history"],
     help=_help(
-        "app", "set", run=SEVERAL, file="inputs from a file; -: from standard input", prompt="a text to go on from",
+        "app", "set", run=SEVERAL, file="inputs from a file; -: from standard input", prompt="a text to continue",
         history="items seen: 50,181,258", score="a file to score piece by piece: a table and pictures",
     ),
 )  # fmt: skip
@@ -243,7 +244,7 @@ def results(
     help=_help(
         "app", "preset", "set", search="key=low..high, key=low..high:log or key=a,b,c; may be repeated",
         trials="how many the study shall have in all (default: 20)",
-        study="its name; a study of that name is gone on with",
+        study="its name; a study of that name is resumed",
     ),
 )  # fmt: skip
 def sweep(
@@ -322,7 +323,7 @@ def diagnose(
 
 @task(positional=[], help=_help())
 def doctor(_: Context, json: bool = False, debug: bool = False) -> None:
-    """Is all well here? Torch, threads, gradients of every cell, fast paths, disk, data, tracking store.
+    """Check this installation: torch, threads, gradients of every cell, fast paths, disk, data, tracking store.
 
     invoke doctor
     """
@@ -425,7 +426,7 @@ def test(c: Context, slow: bool = False, k: str = "") -> None:
     positional=[],
     help=_help(
         only="training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
-        quick="tiny sizes: does it run?", threads="of everybody (default: as many as torch takes)",
+        quick="tiny sizes: does it run?", threads="for every implementation (default: torch's own number)",
         seconds="for the rounds of each case (default: 4)", clock="wall, or processor (one thread, busy machine)",
         out="folder to write to (default: benchmarks/results)",
     ),

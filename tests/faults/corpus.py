@@ -120,7 +120,7 @@ USAGE = [
     Fault("train --app speech,lingo", r"--app lingo: no such application"),
     Fault("predict --app speech,language", "takes one application", code=2),
     Fault("evaluate --app speech --split tests", r"--split tests: no such split; known: train, val, test"),
-    Fault("train --app speech --resume latest --set model.hidden=3", "--resume goes on with", code=2),
+    Fault("train --app speech --resume latest --set model.hidden=3", "--resume uses the run's own", code=2),
     Fault("new-app", "--name is missing", code=2),
     Fault("new-app --name x --kind classifier", r"--kind classifier: .*did you mean classify"),
     Fault("new-app --name speech --kind tag", "there is an application of that name already"),
@@ -238,7 +238,7 @@ def texts() -> Iterator[Fault]:
         csv, "no column item or .*; its columns: userId, timestamp", holding("userId,timestamp\n1,2\n", "none.csv")
     )
     packed = gzip.compress(b"session,item,time\n1,2,3\n", mtime=0) + BOMB
-    yield Fault(csv, "bomb.csv.gz: is packed 200 times over", holding(packed, "bomb.csv.gz"))
+    yield Fault(csv, "bomb.csv.gz: expands more than 200 times when unpacked", holding(packed, "bomb.csv.gz"))
     tsv = "prepare --app translation --set data.source=tsv --set data.path={path}"
     yield Fault(tsv, "tab|column", holding("no tab here\n" * 20, "one.tsv"))
     yield Fault(tsv, "row 1 has 3 values for 2 columns", holding("a\tb\tc\n" * 20, "three.tsv"))
@@ -247,7 +247,7 @@ def texts() -> Iterator[Fault]:
     objects = '{"translation": {"en": "a", "fr": "b"}}\n'
     yield Fault(tsv.replace("tsv", "jsonl"), "en to de was asked for", holding(objects * 20, "french.jsonl"))
     yield Fault(tsv, "cut off|damaged|truncated|gzip|ended", holding(GZIP_CUT, "cut.tsv.gz"))
-    yield Fault(tsv, "bomb.tsv.gz: is packed 200 times over", holding(BOMB, "bomb.tsv.gz"))
+    yield Fault(tsv, "bomb.tsv.gz: expands more than 200 times when unpacked", holding(BOMB, "bomb.tsv.gz"))
     yield Fault(tsv, r"one\.tsv: has 1 different source sentences", holding("a\tb\n" * 20, "one.tsv"))
     two = "prepare --app translation --set data.source=parallel"
     two += " --set data.path={path}/a.txt --set data.target_path={path}/b.txt"

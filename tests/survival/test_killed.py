@@ -57,7 +57,7 @@ def test_resumed_it_ends_with_the_same_bits(
     said = (folder / "output.txt").read_text()
     assert code == CODES[number], said
     if number != signal.SIGKILL:
-        assert said.endswith("error: interrupted\n") and "go on with: invoke train" in said
+        assert said.endswith("error: interrupted\n") and "resume with: invoke train" in said
     if "FINISHED" not in statuses(folder).values():  # it may have been killed on its way out
         begun = list(folder.glob("runs/*/run.json"))
         again = f"train --app {app} --resume latest" if begun else command(app)

@@ -65,7 +65,7 @@ def wikitext2(store: Store) -> Source:
                 yield from io.TextIOWrapper(member, encoding="utf-8", newline="\n")
         except (zipfile.BadZipFile, KeyError) as error:
             raise UserError(
-                f"{path}: has no {MEMBERS[split]} ({error}); remove it, so that it is fetched anew"
+                f"{path}: has no {MEMBERS[split]} ({error}); remove it, so that it is fetched again"
             ) from None
 
     def documents(split: Split) -> Documents:

@@ -86,7 +86,7 @@ class _Parquet:
         size = self.path.stat().st_size
         try:
             if (rows := pq.read_metadata(self.path).num_rows) > max(MOST_RATIO * size, MOST_RATIO_FROM):
-                raise UserError(f"{self.path}: claims {rows:,} rows in {size:,} bytes, as no honest file does")
+                raise UserError(f"{self.path}: claims {rows:,} rows in {size:,} bytes, which cannot be true")
             table = pq.read_table(self.path, columns=[self.columns[place] for place in places.values()])
         except (OSError, pa.ArrowInvalid) as error:
             raise _unreadable(self.path, error) from None

@@ -41,7 +41,7 @@ def source(store: Store, rate: int, *, held_out: str = "", join: int = 1, seed: 
     Args:
         held_out: "": the publisher's split (takes 0-4 of each digit and speaker are the test set). A speaker's name:
             that speaker is the test set. Takes 5-9 (0-4) of the other recordings are the val set.
-        join: more than one: strings of so many recordings of one speaker, in random order. Each recording of the val
+        join: more than one: strings of this many recordings of one speaker, in random order. Each recording of the val
             and test set occurs once.
         seed: of the order in the strings.
 

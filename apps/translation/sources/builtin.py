@@ -45,7 +45,7 @@ STYLES = ("full", "long", "medium")
 SHARES: dict[Split, float] = {"train": 1.0, "val": 0.025, "test": 0.05}
 """sentences of each split, relative to train"""
 TRIES = 200
-"""draws per sentence wanted before it is said that there are not so many"""
+"""draws per wanted sentence before giving up: there are not that many"""
 
 
 class Fact(NamedTuple):
@@ -106,7 +106,7 @@ def _read(locales: tuple[Locale, Locale], sentences: int, seed: int) -> Iterator
             missing[split] -= 1
         if not any(missing.values()):
             return
-    raise UserError(f"data.sentences={sentences}: there are not so many different ones; ask for fewer")
+    raise UserError(f"data.sentences={sentences}: there are not that many different ones; ask for fewer")
 
 
 class Inventory:

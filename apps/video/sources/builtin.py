@@ -134,7 +134,7 @@ def _crossing(times: NDArray[np.int64], size: int, random: Generator) -> list[Ar
 
 
 def _bouncing(times: NDArray[np.int64], size: int, random: Generator, turns: int = 0) -> Array:
-    """A straight path folded at the borders; with `turns`, at least so many reflections well inside the clip."""
+    """A straight path folded at the borders; with `turns`, at least that many reflections well inside the clip."""
     span = size - 2 * MARGIN
     while True:
         start = random.uniform(0, span, 2)

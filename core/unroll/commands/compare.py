@@ -1,4 +1,7 @@
-"""`invoke compare`: which is better, and is it true? Groups of runs with intervals, tests and costs."""
+"""`invoke compare`: which is better, and is the difference significant?
+
+Groups of runs with intervals, tests and costs.
+"""
 
 import csv
 import sys

@@ -55,7 +55,7 @@ def doctor() -> dict[str, Any]:
 
 
 def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """A check that breaks is a finding, and the others go on."""
+    """A check that breaks is a finding, and the others continue."""
     name = check.__name__.strip("_").replace("_", " ")
     try:
         yield from check()
@@ -172,7 +172,7 @@ def _verified(name: str, files: Sequence[tuple[Path, str]]) -> Finding:
         if time.monotonic() - began > BUDGET:
             return Finding(name, "note", f"{read:,} of {len(files):,} files have their checksums; no time for the rest")
         if sha256(path) != digest:
-            return Finding(name, "FAILED", f"{path}: its checksum is not the one in {SUMS}; copy it anew")
+            return Finding(name, "FAILED", f"{path}: its checksum is not the one in {SUMS}; copy it again")
         read += 1
     return Finding(name, "ok", f"{read:,} files have their checksums")
 

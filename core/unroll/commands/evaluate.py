@@ -57,7 +57,7 @@ def predict(
 
     Args:
         name: application.
-        references: runs or registered models; several make an ensemble, where the application has such.
+        references: runs or registered models; several form an ensemble, if the application supports it.
         inputs: as typed.
         file: further inputs, read as the application reads them: one per line, unless it knows better; "-": stdin.
         settings: `key=value` changes that leave the weights as they are.
@@ -76,7 +76,7 @@ def predict(
 
 
 def score(name: str, references: Sequence[str], file: str, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """How well a model foresees each piece of a file: a table and pictures, beside each other in the current folder.
+    """How well a model predicts each piece of a file: a table and pictures, beside each other in the current folder.
 
     Raises:
         UserError: the application has no such scores, the file cannot be read, or the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""`invoke train` for a grid: what is finished is skipped, what was stopped goes on, one failure ends nothing else.
+"""`invoke train` for a grid: what is finished is skipped, what was stopped is resumed, one failure ends nothing else.
 
 Each training is a process of its own, so that a crash, a leak or a signal stays where it is.
 """
@@ -222,7 +222,7 @@ class _Jobs:
             future.cancel()
         for process in list(self.processes):
             process.send_signal(number)
-        say("stopping; the same command goes on from here")
+        say("stopping; the same command resumes from here")
 
     def _tell(self, count: int, planned: Planned, result: dict[str, Any]) -> None:
         where = f"[{count}/{len(self.planned)}] {planned.cell.label}"

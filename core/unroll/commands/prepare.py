@@ -12,7 +12,7 @@ from unroll.data.store import Store
 def prepare(
     names: Sequence[str], preset: str | None = None, settings: Sequence[str] = (), force: bool = False
 ) -> dict[str, Any]:
-    """Prepare the data of each application; with `force`, anew, even when they are there."""
+    """Prepare the data of each application; with `force`, again, even when they are there."""
     results = []
     for name in names:
         app = apps.load(name)

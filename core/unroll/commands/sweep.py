@@ -34,7 +34,7 @@ def sweep(
     trials: int = 20,
     study_name: str = "sweep",
 ) -> dict[str, Any]:
-    """Try settings until the study of that name has `trials` of them: the same command goes on with one that was
+    """Try settings until the study of that name has `trials` of them: the same command resumes one that was
     stopped, and a larger number makes one longer.
 
     Args:
@@ -68,7 +68,7 @@ def sweep(
         with tracking.store_errors():
             client.set_terminated(parent, "KILLED" if stopped else "FAILED")
         if stopped:
-            say(f"{_tried(found)} of {trials} trials are done; the same command goes on from here")
+            say(f"{_tried(found)} of {trials} trials are done; the same command resumes from here")
         raise
     return _outcome(client, found, app, parent)
 

@@ -1,4 +1,4 @@
-"""`invoke train`: prepare, train, evaluate, track; or go on with a run that was stopped."""
+"""`invoke train`: prepare, train, evaluate, track; or resume a run that was stopped."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def train(
     if seeds < 0 or jobs < 1:
         raise UsageError("--seeds wants a number from 1 on, and so does --jobs")
     if resume and (preset or settings or seeds):
-        raise UsageError("--resume goes on with the run's own configuration; leave --preset, --set and --seeds out")
+        raise UsageError("--resume uses the run's own configuration; leave --preset, --set and --seeds out")
     if resume and len(names) > 1:
         raise UsageError(f"--resume {resume}: a run is of one application")
     if len(names) == 1 and not seeds and not any(len(values(setting)) > 1 for setting in settings):
@@ -98,7 +98,7 @@ def train_one(
     if digest and data.digest != digest:
         raise UserError(
             f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
-            f"was {digest[:12]}); train anew"
+            f"was {digest[:12]}); train a new run"
         )
     config = given if resume else budget.planned(app, preset or "default", settings, given, data)
     for line in budget.told(given, config, data):
@@ -237,7 +237,7 @@ def _outcome(app: App, client: MlflowClient, id: str) -> Iterator[tracking.Run]:
         yield run
     except (Interrupted, KeyboardInterrupt):
         run.finish("KILLED")
-        say(f"stopped; go on with: invoke train --app {app.name} --resume {id[:8]}")
+        say(f"stopped; resume with: invoke train --app {app.name} --resume {id[:8]}")
         raise
     except Pruned as reason:
         run.pruned(str(reason))

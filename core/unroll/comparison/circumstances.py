@@ -40,7 +40,7 @@ def _code(runs: Sequence[Logged]) -> list[str]:
         notes.append(f"these runs were made by {len(codes)} versions of the code")
     resumed = sum(RESUMED in run.tags for run in runs)
     if resumed:
-        notes.append(f"{resumed} of {len(runs)} runs went on with other code than they had begun with")
+        notes.append(f"{resumed} of {len(runs)} runs were resumed with other code than they had begun with")
     dirty = sum(run.tags.get("git.dirty") == "True" for run in runs)
     if dirty and (dirty < len(runs) or len(codes) > 1):
         notes.append(f"{dirty} of {len(runs)} runs had changes that were not committed: their commit is not their code")

@@ -1,8 +1,8 @@
 """What the records of an evaluation say about a metric: a score per example, wherever the metric is a mean of such.
 
-Whoever computed the metric said how, in `Report.means`: sum(errors) / sum(words), sum(bits) / sum(characters). What has
-no such entry (BLEU, a correlation, perplexity) can be compared by whole runs only. Examples of one "group" (a speaker,
-a user, a document) are no independent draws: they count together.
+The evaluation that computed the metric says how, in `Report.means`: sum(errors) / sum(words), sum(bits) /
+sum(characters). A metric without such an entry (BLEU, a correlation, perplexity) can be compared by whole runs only.
+Examples of one "group" (a speaker, a user, a document) are not independent draws: they count together.
 """
 
 import math

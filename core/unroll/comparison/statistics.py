@@ -1,4 +1,4 @@
-"""Is the difference between two groups of runs true? A test and an interval over examples and seeds at once.
+"""Is the difference between two groups of runs significant? A test and an interval over examples and seeds at once.
 
 The scores of a group are y[s, i], seed s on unit i, the same units for everyone. A unit is a test example, or all
 examples of one speaker, user or document (`units`), which are no independent draws. Two things are drawn at random, and

@@ -1,4 +1,4 @@
-"""One URL into one file, through pooch's HTTP downloader, going on from what an earlier attempt left behind."""
+"""One URL into one file, through pooch's HTTP downloader, resuming what an earlier attempt left behind."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class UnavailableError(Exception):
 
 
 def download(url: str, part: Path, progress: Callable[[int], None]) -> None:
-    """Fetch `url` into `part`, keeping the bytes that are already there when the server can go on from them.
+    """Fetch `url` into `part`, keeping the bytes that are already there when the server can continue from them.
 
     A cut connection is taken up again as long as each attempt brings something. `progress` is called with the number
     of bytes of each piece.
@@ -54,7 +54,7 @@ def download(url: str, part: Path, progress: Callable[[int], None]) -> None:
 
 
 class _Part:
-    """The half-downloaded file as pooch's downloader sees it: appended to, or begun anew if the server says so."""
+    """The half-downloaded file as pooch's downloader sees it: appended to, or restarted if the server says so."""
 
     def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
         self.path = path

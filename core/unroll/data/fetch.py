@@ -60,7 +60,7 @@ def fetch_all(files: Iterable[RemoteFile], cache: Path, *, label: str) -> list[P
 
     Raises:
         UserError: the first file that cannot be had, why each place failed, and what to do; a full disk; a cache folder
-            that cannot be written. What was downloaded so far stays, and the next call goes on from there.
+            that cannot be written. What was downloaded so far stays, and the next call continues from there.
     """
     files = list(files)
     verified = Verified(cache)

@@ -167,7 +167,7 @@ def gunzip(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
             while piece := content.read(1 << 20):
                 total += len(piece)
                 if total > most:
-                    text = f"is packed {MOST_RATIO} times over, as no honest file is; unpack it yourself if it is yours"
+                    text = f"expands more than {MOST_RATIO} times when unpacked; unpack it yourself if you trust it"
                     raise UserError(f"{path}: {text}")
                 yield piece
     except (OSError, EOFError, zlib.error) as error:

@@ -1,4 +1,6 @@
-"""A mapped file that is cut off, or whose disk fails, while it is read: one line instead of a death without a word.
+"""A mapped file that is cut off, or whose disk fails, while it is read.
+
+Report SIGBUS in one line instead of dying silently.
 
 The kernel answers the reading of a page that is no longer there with SIGBUS, which ends the process. Python's own
 handlers cannot help: they run after the instruction that failed, and that one would fail for ever. So the handler is
@@ -51,7 +53,7 @@ def _explain(_: int) -> None:
     name = next(iter(shrunken()), None)
     what = f"{name}: was cut off" if name else "a file was cut off, or its disk failed,"
     command = "invoke prepare --app " + (_application(name) if name else "NAME")
-    line = f"error: {what} while it was read; run: {command} --force, and go on with a training by --resume latest\n"
+    line = f"error: {what} while it was read; run: {command} --force, and resume a training with --resume latest\n"
     os.write(2, line.encode(errors="surrogateescape"))
     os._exit(1)
 

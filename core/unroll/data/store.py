@@ -48,7 +48,7 @@ class Store:
     def __init__(self, root: Path | None = None, *, force: bool = False) -> None:
         """`root` defaults to the environment variable UNROLL_DATA, then to `./data`. It is created on first use.
 
-        With `force`, every `prepare` through this object makes its set anew.
+        With `force`, every `prepare` through this object rebuilds its set.
         """
         self.root = root or Path(os.environ.get("UNROLL_DATA") or "data")
         self.force = force
@@ -73,7 +73,7 @@ class Store:
 
         `write` fills the empty folder that it is given; only when it returns does the set appear in the store. Two
         processes that prepare the same set do it once: the second waits and takes what the first has made. With `force`
-        the set is made anew; the old one is replaced when the new one is complete.
+        the set is rebuilt; the old one is replaced when the new one is complete.
 
         Args:
             name: the application's, or APP.PART where it keeps several sets.

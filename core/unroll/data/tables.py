@@ -1,4 +1,4 @@
-"""Tables of the user's own, as strings under named columns: CSV, TSV and JSON Lines, packed or not.
+"""The user's tables, as strings under named columns: CSV, TSV and JSON Lines, packed or not.
 
 How a file is written is found from the file, and whatever is doubtful is an error with its row: a value too many or
 too few, a quotation mark that would swallow rows, a column that is not there. Each application names the columns that

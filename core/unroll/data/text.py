@@ -37,7 +37,7 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file or of standard input, unpacked when it is gzip, whatever its name.
 
     Raises:
-        UserError: it cannot be read, is damaged, or is packed as no honest file is.
+        UserError: it cannot be read, is damaged, or expands implausibly when unpacked.
     """
     if path == STANDARD_INPUT and sys.stdin is None:
         raise UserError("standard input: is closed; name a file")

@@ -82,7 +82,7 @@ def recommended(tried: Sequence[Tried]) -> Tried | None:
 def attempt(
     app: App, config: Config, load: Callable[[Config], Data], remedy: Remedy | None, *, steps: int, seeds: Sequence[int]
 ) -> Tried:
-    """Train anew for so many steps, once for each seed. The data order is that of the seed, whatever the remedy.
+    """Train from scratch for that many steps, once per seed. The data order is that of the seed, whatever the remedy.
 
     Args:
         app: the application.

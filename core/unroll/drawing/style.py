@@ -1,4 +1,4 @@
-"""How every picture is drawn: text as it is written, and without it the work goes on.
+"""How every picture is drawn: text as it is written, and without it the work continues.
 
 Names of classes, words, captions and runs are the user's. Matplotlib reads whatever stands between two dollar signs as
 mathematics: "$10_-_$20" then raises, and "$5 to $9" loses its dollars. Within `as_written` nothing is read that way.
@@ -28,7 +28,7 @@ def as_written() -> Iterator[None]:
 
 @contextmanager
 def noted(what: str) -> Iterator[None]:
-    """Around what a run can do without: an error in it is one note, and the work goes on."""
+    """Around what a run can do without: an error in it is one note, and the work continues."""
     try:
         yield
     except Exception as error:

@@ -100,7 +100,7 @@ class Cell(nn.Module):
             lengths: [B], on the CPU; a row's returned state is that at its own last step, `state` for length 0.
             reset: bool [T, B]; where true, the row's state is replaced by its row of `fresh` before that step.
                 Never true past the end of a row.
-            fresh: the state of a row that starts anew; given whenever `reset` is.
+            fresh: the state of a row that is reset; given whenever `reset` is.
 
         Returns:
             output [T, B, H, *extent] (what stands past a row's end does not matter, but must be finite) and the state.

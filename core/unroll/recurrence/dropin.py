@@ -2,7 +2,7 @@
 
 They are torch.nn's classes, so whatever asks isinstance(module, torch.nn.LSTM), loads a state_dict, deep-copies, packs,
 moves or prints one finds what it expects. What they add are `lengths` and `reset`, with the meaning that they have in
-`Recurrent`: no packing, zero-length rows allowed, and rows that start anew in the middle of a sequence.
+`Recurrent`: no packing, zero-length rows allowed, and rows that are reset in the middle of a sequence.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class _LengthsAndResets(nn.RNNBase):
         return frames[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: all but the frames, which are made anew where they are needed."""
+        """What is copied and pickled: all but the frames, which are rebuilt where they are needed."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # torch: no types
         state.pop("_frames", None)
         return state

@@ -49,7 +49,7 @@ class CellGradients:
         rows: [R], the row of the batch of each error.
         lengths: [R], steps of that row.
         at: [R], the step t of each error in the cell's own order.
-        since: [R], the smallest k that this error can feel: 0, or the step at which the row started anew.
+        since: [R], the smallest k that this error can feel: 0, or the step at which the row was reset.
         norms: state name -> [T + 1, R]: ||de_t/dS_k|| at index k. Zero for k > t, except below a layer that reads the
             other way.
         shares: "W", "U" -> [T + 1, R]: the term (t, k) of the double sum projected on the whole sum, over the
@@ -209,7 +209,7 @@ def _spread(count: int, many: int) -> list[int]:
 
 
 def _since(call: Call, direction: int, rows: Tensor, at: Tensor) -> Tensor:
-    """[R], the last step before which the row started anew, up to step `at`; 0 for none."""
+    """[R], the last step before which the row was reset, up to step `at`; 0 for none."""
     reset = call.resets(direction)
     if reset is None:
         return torch.zeros_like(at)

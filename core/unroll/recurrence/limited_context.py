@@ -99,7 +99,7 @@ class _Windows:
         return states.apply(_alternate, last, first)
 
     def _window(self, row: Tensor, first: Tensor, after: Tensor) -> tuple[Tensor, Any]:
-        """The network over the inputs first <= t < after of the given rows, anew where first is not 0."""
+        """The network over the inputs first <= t < after of the given rows, from a fresh state where first is not 0."""
         time = first + torch.arange(int((after - first).max()))[:, None]
         time = torch.minimum(time, (self.lengths[row] - 1).clamp(min=0))
         given = None

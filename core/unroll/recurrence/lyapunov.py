@@ -27,8 +27,8 @@ SKIPPED = 1 / 3
 class Growth:
     """The factor by which a gradient grows in one step back in time: below 1 it vanishes, above 1 it explodes.
 
-    A step in which it is lost altogether, as where all relu units are dead, does not count; it starts anew there. Where
-    it is lost in every step, all three are 0.
+    A step in which it is lost altogether, as where all relu units are dead, does not count; it is restarted there.
+    Where it is lost in every step, all three are 0.
 
     Attributes:
         factor: exp of the mean logarithm.

@@ -7,7 +7,7 @@ Four tasks in which the answer depends on an input exactly `lag` steps before it
     parity      whether an odd number of three marked bits is set; the first, the middle and the last step
     flip-flop   a bit is written, others pass by that are to be ignored, then it is read (Liu et al. 2023)
 
-Every cell starts anew at each lag and gets the same number of steps on the same data.
+Every cell is trained from scratch at each lag and gets the same number of steps on the same data.
 """
 
 from __future__ import annotations

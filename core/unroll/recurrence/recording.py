@@ -61,7 +61,7 @@ class Call:
         return torch.full((self.batch,), self.steps) if lengths is None else lengths
 
     def resets(self, direction: int = 0) -> Tensor | None:
-        """bool [T, B], rows that start anew before a step, in the order of the direction; None where none does."""
+        """bool [T, B], rows that are reset before a step, in the order of the direction; None where none does."""
         if all(row_mask.reset is None for row_mask in self.row_masks):
             return None
         row_masks = [row_mask.backward() if direction else row_mask for row_mask in self.row_masks]
@@ -89,7 +89,7 @@ class Call:
 class Recorder:
     """A `StepObserver` that keeps the calls of one network.
 
-    A call whose given state is part of the graph goes on with the call before it: decoding step by step, chunk by
+    A call whose given state is part of the graph continues the call before it: decoding step by step, chunk by
     chunk. Any other begins a sequence of its own.
     """
 

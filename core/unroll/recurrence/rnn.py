@@ -124,7 +124,7 @@ class Recurrent(nn.Module):
             lengths: whole numbers [B], 0 to T: steps of each row. A sequence, or a tensor, best on the CPU: on a GPU
                 it is waited for.
             reset: bool [T, B]: rows whose state becomes the initial state before that step (a document or a session
-                begins). In the backward direction the row starts anew on the other side of the same boundary.
+                begins). In the backward direction the row is reset on the other side of the same boundary.
 
         Returns:
             output [T, B, H x directions, *extent], or with batch_first [B, T, ...], exactly zero past a row's end, and

@@ -17,7 +17,7 @@ class RowMask:
     Attributes:
         lengths: [B] on the CPU, or None where every row fills all T steps.
         alive: bool [T, B] on the batch's device, true up to each row's end; None as `lengths` is.
-        reset: bool [T, B], true where a row starts anew before that step; never true past its end.
+        reset: bool [T, B], true where a row is reset before that step; never true past its end.
     """
 
     lengths: Tensor | None = None

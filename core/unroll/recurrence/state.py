@@ -84,7 +84,7 @@ def reorder(state: Any, parents: Tensor) -> Any:
 
 
 def reset(state: Any, mask: Tensor, initial: Any = None) -> Any:
-    """Rows where the bool mask [B] is true start anew: from `initial` (a state of as many rows), or from zeros."""
+    """Rows where the bool mask [B] is true are reset: to `initial` (a state of as many rows), or from zeros."""
     if initial is None:
         return apply(lambda old: old.masked_fill(_rows(mask, old), 0), state)
     return apply(lambda old, new: torch.where(_rows(mask, old), new.to(old.dtype), old), state, initial)

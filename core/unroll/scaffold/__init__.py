@@ -30,7 +30,7 @@ class Kind:
     epochs: int
     batch: int
     record: str
-    """one line of the user's own data"""
+    """one line of the user's data"""
 
 
 KINDS = {
@@ -42,7 +42,7 @@ KINDS = {
         "a tag for each word of a sentence", "words", "lstm", 5, 300, '{"tagged": "the/DET light/NOUN falls/VERB"}'
     ),
     "generate": Kind(
-        "lines of text, and how they go on", "characters", "lstm", 8, 1500, '{"text": "the baker forgets."}'
+        "lines of text, and how they continue", "characters", "lstm", 8, 1500, '{"text": "the baker forgets."}'
     ),
     "translate": Kind(
         "numbers in digits to numbers in words", "words", "gru", 20, 600, '{"source": "17", "target": "seventeen"}'

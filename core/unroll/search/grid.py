@@ -58,7 +58,7 @@ def expand(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> li
         app: application.
         preset: name.
         settings: `key=value` or `key=value,value,...`.
-        seeds: so many, from the configuration's own on; 0: just that one.
+        seeds: how many, from the configuration's own upwards; 0: just that one.
 
     Raises:
         UserError: a setting is wrong, an empty value, or seeds are given in both ways.

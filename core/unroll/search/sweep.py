@@ -73,7 +73,7 @@ class TrialPruner:
         """Observer: nothing to see yet."""
 
     def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
-        """Observer: raises Pruned where going on is not worth it."""
+        """Observer: raises Pruned where continuing is not worth it."""
         self.trial.report(metrics[f"val/{self.score.name}"], at.epoch)
         if self.trial.should_prune():
             raise Pruned(f"epoch {at.epoch}: worse than half of the trials")
@@ -83,7 +83,7 @@ class TrialPruner:
 
 
 def study(uri: str, name: str, score: Score, seed: int = 0) -> optuna.Study:
-    """The study of that name, new or to be gone on with, in the database that also holds the runs.
+    """The study of that name, new or to be resumed, in the database that also holds the runs.
 
     Args:
         uri: of the database.

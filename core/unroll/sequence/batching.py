@@ -21,7 +21,7 @@ BATCHES_PER_BUCKET = 4
 class BucketSampler(EpochSampler[list[int]]):
     """Batches of similar lengths, each of at most `budget` steps with its padding (longest length times rows).
 
-    The sequences, sorted by length, are cut into buckets; every epoch deals each bucket into batches anew and shuffles
+    The sequences, sorted by length, are cut into buckets; every epoch redeals each bucket into batches and shuffles
     the batches. So the number of batches is the same in every epoch, and the order is a function of (seed, epoch).
     A sequence longer than the budget is a batch of its own.
 

@@ -35,7 +35,7 @@ class Sampling:
     temperature: float = 1.0
     """p^(1/temperature); above 0"""
     top_k: int = 0
-    """only the so many most probable tokens; 0: all"""
+    """top-k: only the k most probable tokens; 0: all"""
     top_p: float = 1.0
     """only the most probable tokens that together have this probability (Holtzman et al. 2020)"""
     min_p: float = 0.0

@@ -1,4 +1,4 @@
-"""What every order of training data needs: to be a function of (seed, epoch), and to go on in mid-epoch exactly."""
+"""What every order of training data needs: to be a function of (seed, epoch), and to resume in mid-epoch exactly."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator

@@ -69,7 +69,7 @@ def open_tokens(path: Path, words: int) -> Tokens:
 class WindowSampler(Sampler[list[tuple[int, int]]]):
     """(start, end) of each window of an epoch, in order: the state is carried, so nothing is shuffled.
 
-    With `randomised`, the windows' sizes are drawn anew in each epoch, from N(steps, 5) in 19 of 20 cases and from
+    With `randomised`, the windows' sizes are redrawn in each epoch, from N(steps, 5) in 19 of 20 cases and from
     N(steps / 2, 5) else, at least five (Merity, Keskar and Socher 2017, section 5): so every place of the stream comes
     to stand at a window's edge sometimes. They are then stretched a little to fill the rows exactly, so that all epochs
     have the same number of batches; they are a function of (seed, epoch).

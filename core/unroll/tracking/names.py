@@ -13,7 +13,7 @@ _is_local: Any = is_local_uri
 PRUNED = "unroll.pruned"
 """tag of a run that a search ended early: why"""
 RESUMED = "code.resumed"
-"""tag of a run that went on with other code than it began with: the digests of that, with spaces between"""
+"""tag of a run that was resumed with other code than it began with: the digests of that, with spaces between"""
 SWEEP = "unroll.sweep"
 """tag of a run that is no training, but the parent of some"""
 

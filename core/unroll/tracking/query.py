@@ -16,7 +16,7 @@ from unroll.tracking.names import RESUMED, SWEEP, local_folder, spoken, stored
 from unroll.tracking.store import active_experiment, restoring, store_errors, where
 
 PAGE = 500
-"""runs that are asked for at once"""
+"""page size: runs per request"""
 MOST_POINTS = 10_000_000
 """of all curves together"""
 
@@ -60,7 +60,7 @@ def runs(client: MlflowClient, app: str) -> list[Logged]:
 
 
 def made_by(run: Logged) -> set[str]:
-    """Digests of the code that a run was trained by: the one that it began with, and others that it went on with."""
+    """Digests of the code that trained a run: the one that it began with, and any that it was resumed with."""
     return {run.tags.get("code.digest", ""), *run.tags.get(RESUMED, "").split()}
 
 

@@ -164,7 +164,7 @@ class Run:
         self.finish("KILLED")
 
     def resumed(self, app: App, config: Config) -> bool:
-        """Tags say with what else the run went on: code, device, machine. Whether the code is another one."""
+        """Tags say with what else the run was resumed: code, device, machine. Whether the code is another one."""
         with store_errors():
             tags = self.client.get_run(self.id).data.tags
         now = _circumstances(app, config)

@@ -12,7 +12,7 @@ class NTASGD(SGD):
     """Non-monotonically triggered averaged SGD (Merity, Keskar and Socher 2017, algorithm 1).
 
     Plain SGD until an evaluation is worse than the best one of those that lie more than `patience` back; from then on
-    the mean of all weights is kept beside them. The mean is what is evaluated and saved; training goes on from the
+    the mean of all weights is kept beside them. The mean is what is evaluated and saved; training continues from the
     weights themselves. All of this is in the state dict, so that it survives a restart.
 
     Args:

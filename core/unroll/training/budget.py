@@ -1,6 +1,6 @@
 """How long a training lasts where nobody has said so. The one place for all applications.
 
-- Whoever sets train.minutes and no epochs gets the minutes.
+- If train.minutes is set and train.epochs is not, training lasts that many minutes.
 - The presets' epochs are those of the data that they were made for. On the user's own (data.path), of which there may
   be 25 or 25,000, a training takes STEPS optimiser steps, or PASSES passes over the data where that is more, and the
   epochs follow from the size of the data. Learning-rate schedules are shares of all steps and follow by themselves. A

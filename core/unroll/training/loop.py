@@ -59,7 +59,7 @@ def fit(
         model: fresh from `app.model`; seeded by the caller.
         folder: where checkpoints are kept.
         observers: told of every step, evaluation and checkpoint.
-        resume: go on from the newest checkpoint in `folder`; from the beginning if none was written yet.
+        resume: resume from the newest checkpoint in `folder`; from the beginning if none was written yet.
         probe: called every `train.probe_every` optimiser steps with the model, the batch, the state that it was given
             and the step; its numbers go to the observers with those of the step. It changes nothing.
         explain: says what is wrong with the model where the training is stopped for its bad steps.
@@ -103,7 +103,7 @@ class _Adapter(pl.LightningModule):
     def training_step(self, batch: Any, index: int) -> Tensor:
         self.given = self.carried
         self.last = step = self.app.step(self.model, batch, self.carried)
-        # The state of a step that went wrong would spoil the next ones: they go on from the last sound one.
+        # The state of a step that went wrong would spoil the next ones: they continue from the last sound one.
         if self.health.look(step.loss):
             self.carried = detach(step.state)
         return step.loss
@@ -219,8 +219,8 @@ class _LoopCallback(pl.Callback):
     # What the hooks are made of.
 
     def evaluate_if_due(self, trainer: pl.Trainer) -> None:
-        """Evaluate once after every so many finished epochs and after the last one, also when the run was stopped
-        between an epoch and its evaluation.
+        """Evaluate once after every `evaluate_every` finished epochs and after the last one, also when the run was
+        stopped between an epoch and its evaluation.
         """
         epoch = _epochs_done(trainer)
         if self.evaluated_epochs >= epoch:

@@ -26,7 +26,7 @@ class Position:
 
 
 class Observer(Protocol):
-    """Whoever wants to know: the tracking, the progress line."""
+    """Receives the progress of a training: the tracking, the progress line."""
 
     def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
         """After each optimiser step. `size`: amount of data in `App.unit`."""
@@ -46,7 +46,7 @@ Explain = Callable[[nn.Module, Any, Any], str]
 
 
 class Pruned(Exception):  # noqa: N818  (it is no error)
-    """Raised by an observer: this training is not worth going on with."""
+    """Raised by an observer: this training is not worth continuing."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The training on the terminal, as it goes on."""
+"""The progress of a training in the terminal."""
 
 import time
 from collections.abc import Mapping

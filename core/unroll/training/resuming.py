@@ -13,7 +13,7 @@ from unroll.training.progress import Pruned
 def resumable(checkpoints: Checkpoints) -> Path | None:
     """The checkpoint to resume from, said where it is not the last one; None where none was written yet."""
     if not checkpoints.exist():
-        text = f"{checkpoints.folder}: stopped before its first checkpoint; the training begins anew"
+        text = f"{checkpoints.folder}: stopped before its first checkpoint; the training starts over"
         warnings.warn(text, Notice, stacklevel=3)
         return None
     path, _, warning = checkpoints.newest("state_dict", "loops", "callbacks", "optimizer_states", "health")

@@ -17,7 +17,7 @@ def test_motions_are_named(tmp_path):
 def test_frames_are_foreseen_twice_as_well_as_by_copying(tmp_path):
     config = APP.config("frames")
     data, report = train_and_test(APP.with_score_for(config), tmp_path, "frames")
-    simple = baselines.foreseeing(data, config.data.context)
+    simple = baselines.predicting_frames(data, config.data.context)
     assert report.metrics["mse"] < 0.5 * simple["copy last"]["mse"]
     assert report.metrics["mse"] < 0.6 * simple["linear motion"]["mse"]
     for step in range(1, config.data.horizon + 1):

@@ -52,7 +52,7 @@ def runs(**tags: list[str | None]):
             {"code_digest": ["a", "a"], "code_resumed": ["b", None]},
             [
                 "these runs were made by 2 versions of the code",
-                "1 of 2 runs went on with other code than they had begun with",
+                "1 of 2 runs were resumed with other code than they had begun with",
             ],
         ),
     ],

@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
 
 
 def test_stopped_before_the_first_checkpoint_it_begins_anew(undisturbed: Any, tmp_path: Path) -> None:
-    with pytest.warns(Notice, match=r"stopped before its first checkpoint; the training begins anew"):
+    with pytest.warns(Notice, match=r"stopped before its first checkpoint; the training starts over"):
         _, model, log = train(tmp_path, resume=True)
     assert log.losses == undisturbed[2].losses and same(model, undisturbed[1])
 

@@ -6,7 +6,7 @@
     scan    parallel in time, for linear recurrences
     eager   one call of `step` per time step: any cell, any device, any derivative
 
-"auto" takes the first that can. Whoever forces one that cannot gets the reason.
+"auto" takes the first that can. Forcing a backend that cannot run raises an error that says why.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Layout:
         counts: int64 [T], how many rows reach step t. Rows are sorted by falling length.
         offsets: int64 [T], where the rows of step t begin.
         last: int64 [B], where each row's last step stands; None where all rows have T steps.
-        reset: uint8 [N] or None: the row starts anew before this step.
+        reset: uint8 [N] or None: the row is reset before this step.
     """
 
     counts: Tensor

@@ -1,6 +1,6 @@
 """torch's own fused kernels (oneDNN on the CPU, cuDNN on the GPU) for the cells that they compute exactly.
 
-One call runs one layer in one direction. Where a row ends or starts anew the sequence is cut, and the next call goes on
+One call runs one layer in one direction. Where a row ends or is reset the sequence is cut, and the next call continues
 with the rows that are left: no step of padding is computed, and on the CPU that is about twice as fast as torch's own
 packed form even if every row has another length. What these kernels cannot do is left to the loop over `step`.
 """

@@ -41,7 +41,7 @@ class Run:
         cell: as it was when it was called.
         keep: whether a backward pass may follow.
         writable: whether the caller may write into the output, which that pass reads.
-        project: makes u anew, differentiably, for a kernel that keeps none.
+        project: recomputes u, differentiably, for a kernel that keeps none.
     """
 
     cell: Cell

@@ -1,7 +1,7 @@
 """C becomes a library: compiled at its first use, kept on the disk, and believed only if it is what was written there.
 
 What is loaded runs as code, so the folder and each file in it must be this user's own, and the SHA-256 that was written
-beside a library must be its own: a file that a crash or a full disk has cut short is made anew.
+beside a library must be its own: a file that a crash or a full disk has cut short is compiled again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _intact(path: Path) -> bool:
         return False
     for file in (path, digest):
         if (why := _not_ours(file.lstat())) is not None or not stat.S_ISREG(file.lstat().st_mode):
-            raise CannotCompile(f"{file} {why or 'is no file'}: it is not run; delete it, and it is made anew")
+            raise CannotCompile(f"{file} {why or 'is no file'}: it is not run; delete it, and it is compiled again")
     return digest.read_bytes().strip() == _sha256(path)
 
 

@@ -137,7 +137,7 @@ _lock = threading.Lock()
 def kernel_of(cell: Cell, masked: bool = False, kind: Callable[[Cell, bool, Reads], Any] = Kernel) -> Any:
     """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second.
 
-    `kind` makes it: Kernel, or what offers the same `program`, `names`, `narrow`, `direct` and `apply`. It is made anew
+    `kind` makes it: Kernel, or what offers the same `program`, `names`, `narrow`, `direct` and `apply`. It is rebuilt
     after a change of anything that the step reads.
     """
     known = kernels(cell).setdefault((kind, masked, type(cell)), [])
@@ -254,7 +254,7 @@ def advance(
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [*inputs, *states, *(parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    # What a second backward pass computes anew is of the cell as it was now, whatever stands in it by then.
+    # What a second backward pass recomputes is of the cell as it was now, whatever stands in it by then.
     then = shadow(cell, lambda _, weight: weight, also=_buffers_apart) if keep else cell
     run = Run(then, kernel, layout, mask, keep, writable, partial(_projected, kernel, then, x))
     output, *after = kernel.apply(run, *tensors)

@@ -494,7 +494,7 @@ static void pack_side(const Side *side, long begin, long deep, long column, long
   }
 }
 
-/* The rows of c that are worked off at a time, where so many strips are left. */
+/* The rows of c that are worked off at a time, where that many strips are left. */
 #ifdef TALL
 #define MOST_ROWS (2 * TALL)
 static long strip_rows(long left) { return !tiles ? ROWS : left * ROWS >= 2 * TALL ? 2 * TALL : TALL; }

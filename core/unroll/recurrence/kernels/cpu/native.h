@@ -196,7 +196,7 @@ typedef void product_fn(const void *const *a, long rows, const void *packed, lon
 typedef struct {
   long steps, batch, threads, shared;  /* shared: all threads work on the same rows, and on parts of each product */
   const long *count, *offset;          /* [T] */
-  const unsigned char *reset;          /* [N] or NULL: the row starts anew before the step */
+  const unsigned char *reset;          /* [N] or NULL: the row is reset before the step */
   const unit *u;                       /* [N, P] */
   float *out, *saved;                  /* [N, O]; [N, S] for backward */
   unit *kept;                          /* [N, P] (u itself where it may be lost) for backward */

@@ -45,7 +45,7 @@ class Side(ctypes.Structure):
 HALVED, FROM_NARROW, TO_NARROW = 1, 2, 4
 """what the matrices of a large product are made of"""
 DEEP = 32
-"""a rounded row is padded to a multiple of so many numbers, at most"""
+"""a rounded row is padded to a multiple of at most this many numbers"""
 
 
 @overload

@@ -72,7 +72,7 @@ class Stepper:
         return self.output
 
     def reset(self, state: Any = None) -> None:
-        """Starts anew from the initial state, or from one that the network (or `state`) returned."""
+        """Restarts from the initial state, or from one that the network (or `state`) returned."""
         given = self.network.initial(self.batch) if state is None else state
         self.network._check_state(given, self.x.unsqueeze(0))
         for layer, part in zip(self._layers, self.network.unstack_states(given), strict=True):

@@ -4,7 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DEEP 32 /* numbers of a row of a tile: the depth of a product is padded to so many with zeros */
+#define DEEP 32 /* numbers of a row of a tile: the depth of a product is zero-padded to a multiple of this */
 #define TALL 16 /* rows of a tile */
 
 /* The system gives room for the unit's registers to processes that ask; where it refuses, AVX-512 does the work. */

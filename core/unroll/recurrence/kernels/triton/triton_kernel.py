@@ -163,7 +163,7 @@ class Generated:
                 self.launch(part, numbers["rows"], buffers, numbers)
 
     def launch(self, launch: Launch, rows: int, buffers: Buffers, numbers: dict[str, int], **constants: Any) -> None:
-        """Calls a function for so many rows."""
+        """Calls a function for that many rows."""
         given = [buffers.get(name) for name in launch.buffers]
         counts = [numbers[name] for name in launch.numbers]
         grid = (-(-rows // launch.rows), launch.across)

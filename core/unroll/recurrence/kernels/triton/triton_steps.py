@@ -187,7 +187,7 @@ class _Sequence:
         return numbers
 
     def mask(self, t: int) -> Tensor:
-        """bool [rows, 1]: which rows start anew before a step."""
+        """bool [rows, 1]: which rows are reset before a step."""
         assert self.run.layout.reset is not None
         return self.run.layout.reset[self.offsets[t] : self.offsets[t] + self.counts[t]].bool().unsqueeze(1)
 
@@ -231,7 +231,7 @@ class _Sequence:
 
 
 def _steps_anew(layout: Layout) -> frozenset[int]:
-    """The steps before which some row starts anew."""
+    """The steps before which some row is reset."""
     if layout.reset is None:
         return frozenset()
     time = torch.repeat_interleave(torch.arange(len(layout.counts)), layout.counts)
