@@ -26,7 +26,7 @@ from mlflow.tracking import MlflowClient
 from unroll import app as apps
 from unroll import tracking
 from unroll.app import Mean
-from unroll.commands.compare import Question, ask
+from unroll.comparison.question import Question, ask
 from unroll.config import flat
 from unroll.training.progress import Position
 

@@ -199,7 +199,8 @@ def compare(
 
     def command() -> dict[str, Any]:
         names = chosen(app)
-        from unroll.commands.compare import Question, compare
+        from unroll.commands.compare import compare
+        from unroll.comparison.question import Question
 
         keys = tuple(key.strip() for keys in by or [] for key in keys.split(","))
         return compare(

@@ -5,8 +5,7 @@ Groups of runs with intervals, tests and costs.
 
 import csv
 import sys
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,47 +16,16 @@ from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
 from unroll.commands import note
-from unroll.comparison.eligibility import BUDGET, Excluded, Mode, comparable, middle_size, of_equal_size, usable, within
-from unroll.comparison.groups import Comparison, corrected
-from unroll.comparison.groups import compare as compare_groups
+from unroll.comparison.groups import Comparison
 from unroll.comparison.page import page
+from unroll.comparison.question import Question, ask_all, judged_by
 from unroll.comparison.tables import exact, explained, plain, table, title
-from unroll.config import flat
-from unroll.console import duration, say, show_table
-from unroll.errors import UsageError, UserError, did_you_mean
+from unroll.console import say, show_table
 from unroll.places import runs_folder
-from unroll.tracking import Curve, Logged
+from unroll.tracking import Curve
 
 SHOWN = 20
 """runs that are left out are listed up to here"""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the user wants to know.
-
-    Attributes:
-        metric: split/name, or a name for that on the test split; None: the score there.
-        by: keys to group by; none: those that differ.
-        baseline: value of the group to compare with.
-        where: key=value conditions on the runs.
-        equal: "parameters" or "seconds" for runs of equal cost.
-        confounded: whether groups may differ in their budgets (epochs, minutes, precision) as well.
-    """
-
-    metric: str | None = None
-    by: tuple[str, ...] = ()
-    baseline: str | None = None
-    where: tuple[str, ...] = ()
-    equal: str | None = None
-    confounded: bool = False
-
-    @property
-    def budget(self) -> tuple[str, ...]:
-        """Keys that must not differ between the groups; at equal seconds, no run is given more than another."""
-        if self.confounded:
-            return ()
-        return ("train.precision",) if self.equal == "seconds" else BUDGET
 
 
 def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, html: bool = False) -> dict[str, Any]:
@@ -72,8 +40,6 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
     Raises:
         UserError: an unknown metric, key or value; nothing comparable is left of groups that were asked for.
     """
-    if question.equal not in (None, "parameters", "seconds"):
-        raise UsageError(f"--equal {question.equal}: write parameters or seconds")
     client = tracking.connect()
     found = ask_all(client, names, question)
     if as_csv:
@@ -89,119 +55,6 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
         result["report"] = str(_publish(client, found, question))
         print(f"report: {result['report']}", file=sys.stderr if as_csv else sys.stdout)
     return result
-
-
-def ask_all(
-    client: MlflowClient, names: Sequence[str], question: Question, only: Container[str] | None = None
-) -> list[Comparison]:
-    """The comparisons of several applications, corrected together. One that has no answer does not hide the others.
-
-    Raises:
-        UserError: as `ask`, where none has an answer.
-    """
-    found = []
-    for number, name in enumerate(names, start=1):
-        try:
-            found.append(ask(client, apps.load(name), question, only))
-        except UserError as error:
-            if isinstance(error, UsageError) or (number == len(names) and not found):
-                raise
-            note(f"{name} is left out: {error}")
-    return corrected(found)
-
-
-def ask(client: MlflowClient, app: App, question: Question, only: Container[str] | None = None) -> Comparison:
-    """The comparison of one application's runs, or of those with these ids."""
-    runs = [run for run in tracking.runs(client, app.name) if only is None or run.id in only]
-    runs = _where(runs, question.where)
-    score, modes = _scores(app, runs)
-    metric = question.metric or f"{'val' if question.equal == 'seconds' else 'test'}/{score}"
-    known = {name for run in runs for name in run.metrics}
-    if metric not in known and f"test/{metric}" in known:
-        metric = f"test/{metric}"
-    if runs and question.metric and metric not in known:
-        raise UserError(f"--metric {metric}: no run of {app.name} has it; {did_you_mean(metric, known)}")
-    split, _, name = metric.partition("/")
-    good, left = usable(runs, metric)
-    chosen, refused = comparable(good, split)
-    _check(app, question.by, good, chosen, refused)
-    asked = _Asked(client, app, question, metric, modes.get(name))
-    whole = asked.about(chosen, [*left, *refused])
-    if whole.baseline is None or question.equal is None:
-        return whole
-    if question.equal == "parameters":
-        near, far = of_equal_size(chosen, middle_size(whole.baseline.runs))
-        return asked.about(near, [*left, *refused, *far])
-    return _within(asked, chosen, [*left, *refused])
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A question about one application, with what follows from its runs."""
-
-    client: MlflowClient
-    app: App
-    question: Question
-    metric: str
-    mode: Mode | None
-
-    def about(self, runs: Sequence[Logged], left: Sequence[Excluded], records: bool = True) -> Comparison:
-        """The answer for these runs; with their records where these are about the same metric."""
-        split = self.metric.partition("/")[0]
-        files = {run.id: tracking.records(self.client, run, split) for run in runs if records}
-        usual = {key: str(value) for key, value in flat(self.app.presets["default"]).items()}
-        return compare_groups(
-            self.app.name, runs, self.metric, self.mode, files, by=self.question.by, baseline=self.question.baseline,
-            usual=usual, left=left, equal=self.question.budget,
-        )  # fmt: skip
-
-
-def _within(asked: _Asked, runs: Sequence[Logged], left: Sequence[Excluded]) -> Comparison:
-    if asked.mode is None or not asked.metric.startswith("val/"):
-        raise UsageError(f"--equal seconds: is about the validation score by time, not about {asked.metric}")
-    scores, times = (tracking.curves(asked.client, runs, name) for name in (asked.metric, "seconds"))
-    limit, reached, late = within(runs, asked.metric, asked.mode, scores, times)
-    found = asked.about(reached, [*left, *late], records=False)
-    found.notes.append(f"best {asked.metric} within {duration(limit)}, the time of the shortest training")
-    return found
-
-
-def _where(runs: Sequence[Logged], conditions: Iterable[str]) -> list[Logged]:
-    known = {key for run in runs for key in run.params}
-    for condition in conditions:
-        key, equals, value = condition.partition("=")
-        if not equals:
-            raise UsageError(f"--where {condition}: write it as key=value, for example --where data.source=builtin")
-        if runs and key not in known:
-            raise UserError(f"--where {key}: no run has this key; {did_you_mean(key, known)}")
-        values = {run.params.get(key, "") for run in runs}
-        if runs and value not in values:
-            raise UserError(f"--where {condition}: no run has this value; {did_you_mean(value, values)}")
-        runs = [run for run in runs if run.params.get(key) == value]
-    return list(runs)
-
-
-def _scores(app: App, runs: Sequence[Logged]) -> tuple[str, dict[str, Mode]]:
-    """(the score that the newest run is judged by; the better direction of each score of these runs)."""
-    modes: dict[str, Mode] = {app.score.name: app.score.mode}
-    judged = [(run.tags["score"], run.tags["score.mode"]) for run in runs if "score.mode" in run.tags]
-    modes |= {name: "min" if mode == "min" else "max" for name, mode in judged}
-    return (judged[0][0] if judged else app.score.name), modes
-
-
-def _check(
-    app: App, by: Sequence[str], good: Sequence[Logged], left: Sequence[Logged], refused: list[Excluded]
-) -> None:
-    """Groups that were asked for and are not comparable at all are an error, not an empty table."""
-
-    def groups(runs: Sequence[Logged]) -> set[tuple[str, ...]]:
-        return {tuple(run.params.get(key, "") for key in by) for run in runs}
-
-    if len(groups(good)) > 1 and len(groups(left)) < 2:
-        raise UserError(
-            f"{app.name}: runs that differ in {', '.join(by)} cannot be compared: run {refused[0].run.id[:8]}: "
-            f"{refused[0].why}; evaluate them in the same way, or choose with --where KEY=VALUE"
-        )
 
 
 def _show(found: Comparison, question: Question) -> None:
@@ -233,7 +86,7 @@ def _publish(client: MlflowClient, found: Sequence[Comparison], question: Questi
 
 def _curves(client: MlflowClient, app: App, found: Comparison) -> tuple[str, dict[str, Curve], dict[str, Curve]]:
     runs = [run for group in found.groups for run in group.runs]
-    metric = f"val/{_scores(app, runs)[0]}"
+    metric = f"val/{judged_by(app, runs)[0]}"
     return metric, tracking.curves(client, runs, metric), tracking.curves(client, runs, "seconds")
 
 

@@ -13,10 +13,10 @@ import torch
 from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
-from unroll.commands.compare import Question, ask_all
 from unroll.commands.grid import train_grid
 from unroll.comparison import charts
 from unroll.comparison.groups import Comparison
+from unroll.comparison.question import Question, ask_all
 from unroll.comparison.tables import table, title
 from unroll.config import Config
 from unroll.console import duration, number, say
