@@ -7,20 +7,17 @@ arguments). Three kinds need a whole row: "dot" (a recurrent product), "tdot" (i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from unroll.recurrence.kernels.operations import OPERATIONS, Value
 
 CONST, SCALAR = 0, -1
 """Widths that are no vector: one number for all rows, and one number per row."""
 
 LEAVES = frozenset({"u", "state", "param", "mask", "const", "d_output", "d_state"})
 WHOLE_ROW = frozenset({"dot", "tdot", "sum"})
-EXPENSIVE = frozenset(
-    {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "logsigmoid", "softplus", "sqrt", "div", "relu"}
-)
-"""Pointwise functions whose values are kept for the backward step rather than computed again."""
 
 
 class CannotFuse(Exception):  # noqa: N818
@@ -83,8 +80,9 @@ class Graph:
 
     def _folded(self, op: str, args: tuple[Node, ...]) -> Node | None:
         values = [arg.data if arg.op == "const" else None for arg in args]
-        if op in _ARITHMETIC and all(isinstance(value, float) for value in values):
-            return self.const(_ARITHMETIC[op](*values))
+        fold = OPERATIONS[op].fold
+        if fold is not None and all(isinstance(value, float) for value in values):
+            return self.const(fold(*values))
         if op == "neg" and args[0].op == "neg":
             return args[0].args[0]
         if op in ("add", "sub", "mul", "div"):
@@ -105,15 +103,6 @@ class Graph:
         if values[0] == neutral and op in ("add", "mul"):
             return b
         return None
-
-
-_ARITHMETIC: Mapping[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b if b else math.copysign(math.inf, a) if a else math.nan,
-    "neg": lambda a: -a,
-}
 
 
 def broadcast(widths: Sequence[int]) -> int:
@@ -204,51 +193,38 @@ def _product(
 
 
 def _covering(graph: Graph, dot: Node, parts: Sequence[Node], adjoint: dict[Node, Node]) -> Iterator[Node]:
-    """The gradient segments in the order of the product's rows; a part that nothing depends on has gradient zero."""
+    """The gradient segments in the order of the product's rows.
+
+    Raises:
+        CannotFuse: nothing depends on some of them.
+    """
     end = 0
     for part in parts:
         if part.data != end:
-            raise ValueError(f"units {end} to {part.data} of a recurrent product have no gradient")
+            raise CannotFuse(f"units {end} to {part.data} of a recurrent product are not used")
         yield adjoint[part]
         end += part.width
     if parts and end != dot.width:
-        raise ValueError(f"units {end} to {dot.width} of a recurrent product have no gradient")
+        raise CannotFuse(f"units {end} to {dot.width} of a recurrent product are not used")
+
+
+@dataclass(frozen=True)
+class _Term(Value):
+    """A node in the formula of a derivative."""
+
+    graph: Graph
+    node: Node
+
+    def number(self, value: float) -> _Term:
+        return _Term(self.graph, self.graph.const(value))
+
+    def apply(self, operation: str, *others: Value) -> _Term:
+        nodes = [other.node for other in others if isinstance(other, _Term)]
+        return _Term(self.graph, self.graph.point(operation, self.node, *nodes))
 
 
 def _rule(graph: Graph, node: Node, gradient: Node) -> list[Node]:
     """The gradients by a pointwise node's arguments."""
-    p = graph.point
-    one = graph.const(1)
-    a = node.args[0]
-    match node.op:
-        case "add":
-            return [gradient, gradient]
-        case "sub":
-            return [gradient, p("neg", gradient)]
-        case "mul":
-            return [p("mul", gradient, node.args[1]), p("mul", gradient, a)]
-        case "div":
-            by = p("div", gradient, node.args[1])
-            return [by, p("neg", p("mul", by, node))]
-        case "neg":
-            return [p("neg", gradient)]
-        case "maximum":
-            b = node.args[1]
-            return [p("mul", gradient, p("ahead", a, b)), p("mul", gradient, p("ahead", b, a))]
-        case "select":
-            return [graph.const(0), p("mul", gradient, a), p("mul", gradient, p("sub", one, a))]
-        case "ge" | "gt" | "ahead":
-            return [graph.const(0), graph.const(0)]
-    slopes = {
-        "sigmoid": lambda: p("mul", node, p("sub", one, node)),
-        "tanh": lambda: p("sub", one, p("mul", node, node)),
-        "relu": lambda: p("gt", node, graph.const(0)),
-        "exp": lambda: node,
-        "expm1": lambda: p("add", node, one),
-        "log": lambda: p("div", one, a),
-        "log1p": lambda: p("div", one, p("add", one, a)),
-        "logsigmoid": lambda: p("sigmoid", p("neg", a)),
-        "softplus": lambda: p("sigmoid", a),
-        "sqrt": lambda: p("div", graph.const(0.5), node),
-    }
-    return [p("mul", gradient, slopes[node.op]())]
+    terms = (_Term(graph, one) for one in (gradient, node, *node.args))
+    found = OPERATIONS[node.op].derivative(*terms)
+    return [one.node if isinstance(one, _Term) else graph.const(one) for one in found]

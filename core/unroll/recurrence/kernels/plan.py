@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from unroll.recurrence.kernels.graph import EXPENSIVE, LEAVES, Derivatives, Node, differentiate, reachable
+from unroll.recurrence.kernels.graph import LEAVES, Derivatives, Node, differentiate, reachable
+from unroll.recurrence.kernels.operations import OPERATIONS, Cost
 from unroll.recurrence.kernels.schedule import Packed, Place, Steps, levels_of, whole_lines
 from unroll.recurrence.kernels.trace import StepGraph
 
@@ -185,7 +186,7 @@ class _Planner:
             if node in known or node in kept or node.op in LEAVES:
                 return
             again = all(arg in known for arg in node.args)  # as tanh(c): cheaper to compute twice than to write down
-            if (node.op in EXPENSIVE and not again) or node.op in ("part", "sum"):
+            if node.op in ("part", "sum") or (OPERATIONS[node.op].cost is Cost.EXPENSIVE and not again):
                 kept[node] = None
                 return
             for arg in node.args:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.kernels.graph import SCALAR, ByDesign, CannotFuse, Graph, Node, broadcast
+from unroll.recurrence.kernels.operations import OPERATIONS
 from unroll.recurrence.kernels.reads import Reads
 
 
@@ -365,28 +366,9 @@ def _clamp(x: Any, min: Any = None, max: Any = None) -> Symbol:
     return result
 
 
-_RULES: dict[Any, Callable[..., Any]] = {}
-for _op, _functions in {
-    "add": (torch.add, torch.Tensor.add, torch.Tensor.__add__),
-    "sub": (torch.sub, torch.Tensor.sub, torch.Tensor.__sub__),
-    "mul": (torch.mul, torch.Tensor.mul, torch.Tensor.__mul__),
-    "div": (torch.div, torch.Tensor.div, torch.Tensor.__truediv__),
-    "neg": (torch.neg, torch.Tensor.neg, torch.Tensor.__neg__),
-    "sigmoid": (torch.sigmoid, torch.Tensor.sigmoid, F.sigmoid),
-    "tanh": (torch.tanh, torch.Tensor.tanh, F.tanh),
-    "relu": (torch.relu, torch.Tensor.relu, F.relu),
-    "exp": (torch.exp, torch.Tensor.exp),
-    "expm1": (torch.expm1, torch.Tensor.expm1),
-    "log": (torch.log, torch.Tensor.log),
-    "log1p": (torch.log1p, torch.Tensor.log1p),
-    "sqrt": (torch.sqrt, torch.Tensor.sqrt),
-    "logsigmoid": (F.logsigmoid,),
-    "softplus": (F.softplus,),
-    "maximum": (torch.maximum, torch.Tensor.maximum),
-    "ge": (torch.ge, torch.Tensor.ge, torch.Tensor.__ge__),
-    "gt": (torch.gt, torch.Tensor.gt, torch.Tensor.__gt__),
-}.items():
-    _RULES.update(dict.fromkeys(_functions, _pointwise(_op)))
+_RULES: dict[Any, Callable[..., Any]] = {
+    function: _pointwise(name) for name, operation in OPERATIONS.items() for function in operation.torch
+}
 _RULES.update(
     {
         torch.rsub: lambda a, b: _RULES[torch.sub](b, a),
@@ -396,7 +378,6 @@ _RULES.update(
         torch.square: lambda x: _RULES[torch.mul](x, x),
         torch.Tensor.square: lambda x: _RULES[torch.mul](x, x),
         torch.addcmul: lambda base, a, b: _RULES[torch.add](base, _RULES[torch.mul](a, b)),
-        torch.where: _pointwise("select"),
         torch.clamp: _clamp,
         torch.Tensor.clamp: _clamp,
         torch.cat: _cat,

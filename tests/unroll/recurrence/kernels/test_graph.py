@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unroll.recurrence.kernels.graph import CONST, SCALAR, Graph, Node, broadcast, differentiate, reachable
+from unroll.recurrence.kernels.graph import CONST, SCALAR, CannotFuse, Graph, Node, broadcast, differentiate, reachable
 
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     **{
@@ -189,11 +189,11 @@ def test_a_product_with_rows_of_a_matrix_and_its_parts() -> None:
 
 
 @pytest.mark.parametrize(("parts", "missing"), [([4], "0 to 4"), ([0], "4 to 8")])
-def test_a_product_of_which_a_part_has_no_gradient_is_told(parts: list[int], missing: str) -> None:
+def test_a_product_of_which_a_part_is_not_used_is_refused(parts: list[int], missing: str) -> None:
     graph = Graph()
     dot = graph.make("dot", graph.leaf("u", 0, 0, 4), data=("w", 0, 8), width=8)
     roots: list[tuple[Node, Any]] = [(graph.part(dot, at, 4), graph.leaf("d_output", 0, at, 4)) for at in parts]
-    with pytest.raises(ValueError, match=f"units {missing} of a recurrent product have no gradient"):
+    with pytest.raises(CannotFuse, match=f"units {missing} of a recurrent product are not used"):
         differentiate(graph, roots)
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node, reachable
+from unroll.recurrence.kernels.operations import OPERATIONS, Cost, c_functions, expression
 from unroll.recurrence.kernels.plan import Program
 from unroll.recurrence.kernels.schedule import Phase, Place, Steps
 
@@ -17,7 +18,7 @@ from unroll.recurrence.kernels.schedule import Phase, Place, Steps
 def source(program: Program, narrow: bool = False) -> str:
     """C that defines forward_keep, forward_bare and backward; `narrow`: what stands at the input side is bfloat16."""
     lines = ["#define NARROW"] if narrow else []
-    lines += [_HEAD, f"#define INPUTS {program.inputs}", f"#define OUTPUTS {program.outputs}"]
+    lines += [_HEAD + c_functions(), f"#define INPUTS {program.inputs}", f"#define OUTPUTS {program.outputs}"]
     lines += [f"#define SAVED {program.saved}", f"#define SCRATCH {program.scratch}"]
     lines += [f"#define STATE{k} {width}" for k, width in enumerate(program.states)]
     lines += [f"#define PRODUCT{k} {rows}" for k, rows in enumerate(program.products)]
@@ -49,8 +50,7 @@ def _product(steps: Steps, node: Node) -> Iterator[str]:
         )
 
 
-CHEAP = frozenset({"add", "sub", "mul", "neg"})
-LOADS, OPERATIONS = 2, 3
+MAX_LOADS, MAX_OPERATIONS = 2, 3
 """what may be computed again, at most"""
 
 
@@ -63,12 +63,16 @@ def _again(steps: Steps) -> dict[Node, tuple[int, int]]:
         return result  # a forward step may write over what it has read
     whole = {arg for node in steps.levels if node.op in WHOLE_ROW for arg in node.args}
     for node in steps.levels:
-        if node.op in CHEAP and node not in whole and not steps.leaf(node):
+        if _cheap(node) and node not in whole and not steps.leaf(node):
             costs = [_cost(steps, arg, result) for arg in set(node.args)]
             loads, operations = sum(loads for loads, _ in costs), 1 + sum(operations for _, operations in costs)
-            if loads <= LOADS and operations <= OPERATIONS:
+            if loads <= MAX_LOADS and operations <= MAX_OPERATIONS:
                 result[node] = loads, operations
     return result
+
+
+def _cheap(node: Node) -> bool:
+    return node.op in OPERATIONS and OPERATIONS[node.op].cost is Cost.CHEAP
 
 
 def _cost(steps: Steps, node: Node, again: Mapping[Node, tuple[int, int]]) -> tuple[int, int]:
@@ -79,7 +83,7 @@ def _cost(steps: Steps, node: Node, again: Mapping[Node, tuple[int, int]]) -> tu
         lasting = place.buffer == "saved" or place.buffer.startswith("after")
     if lasting:
         return int(node.width > 0), 0
-    return again.get(node, (LOADS + 1, 0))
+    return again.get(node, (MAX_LOADS + 1, 0))
 
 
 def _rows(steps: Steps, phase: Phase, again: Mapping[Node, tuple[int, int]]) -> Iterator[str]:
@@ -180,14 +184,6 @@ class _Text:
             old = f"load{suffix}({at}{count}) + " if added else ""
             lines.append(f"store{_kind(node, place)}{suffix}({at}, {old}{name}{count});")
         return lines
-
-
-def expression(op: str, args: Sequence[str]) -> str:
-    """A pointwise function of expressions, in C and in Triton alike."""
-    signs = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-    if op in signs:
-        return f"{args[0]} {signs[op]} {args[1]}"
-    return f"-{args[0]}" if op == "neg" else f"v_{op}({', '.join(args)})"
 
 
 def _number(value: float) -> str:

@@ -147,20 +147,10 @@ static inline vec v_log(vec x) {
   return pick(x >= all(0.f), y, all(NAN));
 }
 
-static inline vec v_relu(vec x) { return at_least(x, 0.f); }
-static inline vec v_expm1(vec x) { return v_tanh(all(.5f) * x) * (v_exp(x) + all(1.f)); }
 static inline vec v_log1p(vec x) { /* Kahan: log(u) x / (u - 1) with u = 1 + x rounded */
   vec u = all(1.f) + x, d = u - all(1.f);
   return pick(d == all(0.f), x, v_log(u) * x / pick(d == all(0.f), all(1.f), d));
 }
-static inline vec v_maximum(vec a, vec b) { return pick((a > b) | (a != a), a, b); }
-static inline vec v_softplus(vec x) { return v_relu(x) + v_log1p(v_exp(pick(x > all(0.f), -x, x))); }
-static inline vec v_logsigmoid(vec x) { return -v_softplus(-x); }
-static inline vec v_gt(vec a, vec b) { return pick(a > b, all(1.f), all(0.f)); }
-static inline vec v_ge(vec a, vec b) { return pick(a >= b, all(1.f), all(0.f)); }
-/* The share of a maximum's gradient that is a's: torch halves it where both are equal. */
-static inline vec v_ahead(vec a, vec b) { return pick(a > b, all(1.f), pick(a == b, all(.5f), all(0.f))); }
-static inline vec v_select(vec c, vec a, vec b) { return pick(c != all(0.f), a, b); }
 
 #ifdef NARROW
 typedef half unit;

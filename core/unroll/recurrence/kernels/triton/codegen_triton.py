@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unroll.recurrence.kernels.cpu.codegen_c import expression
 from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node
+from unroll.recurrence.kernels.operations import expression, triton_functions
 from unroll.recurrence.kernels.plan import Program
 from unroll.recurrence.kernels.schedule import Phase, Place, Steps
 
@@ -109,16 +109,13 @@ def direct(steps: Steps) -> dict[Node, Place]:
     return found
 
 
-HEAD = """\
+HEAD = f"""\
 # Made by core/unroll/recurrence/kernels/triton/codegen_triton.py.
 import triton
 import triton.language as tl
 
-from unroll.recurrence.kernels.triton.functions import (
-    v_ahead, v_exp, v_expm1, v_ge, v_gt, v_log, v_log1p, v_logsigmoid, v_maximum, v_relu, v_select, v_sigmoid,
-    v_softplus, v_sqrt, v_tanh,
-)
-"""
+from unroll.recurrence.kernels.triton.functions import v_log1p, v_tanh
+{triton_functions()}"""
 
 
 class Values:

@@ -1,4 +1,4 @@
-"""The pointwise functions of native.h for Triton. Importing this needs triton, so only generated kernels do it.
+"""The operations that are more than an expression, for Triton. Importing this needs triton, so only kernels do it.
 
 Triton's own tanh, expm1 and log1p are NVIDIA's library functions, which its interpreter does not know; these are not.
 """
@@ -7,30 +7,6 @@ Triton's own tanh, expm1 and log1p are NVIDIA's library functions, which its int
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def v_exp(x):
-    """e^x."""
-    return tl.exp(x)
-
-
-@triton.jit
-def v_log(x):
-    """Natural logarithm."""
-    return tl.log(x)
-
-
-@triton.jit
-def v_sqrt(x):
-    """Square root."""
-    return tl.sqrt(x)
-
-
-@triton.jit
-def v_sigmoid(x):
-    """1 / (1 + e^-x)."""
-    return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
@@ -59,62 +35,8 @@ def v_tanh(x):
 
 
 @triton.jit
-def v_relu(x):
-    """max(x, 0); NaN stays NaN."""
-    return tl.where(x < 0.0, 0.0, x)
-
-
-@triton.jit
-def v_expm1(x):
-    """e^x - 1 without its cancellation near 0."""
-    return v_tanh(0.5 * x) * (tl.exp(x) + 1.0)
-
-
-@triton.jit
 def v_log1p(x):
     """log(1 + x) without its rounding near 0 (Kahan): log(u) x / (u - 1) with u = 1 + x rounded."""
     u = 1.0 + x
     d = u - 1.0
     return tl.where(d == 0.0, x, tl.log(u) * x / tl.where(d == 0.0, 1.0, d))
-
-
-@triton.jit
-def v_softplus(x):
-    """log(1 + e^x)."""
-    return v_relu(x) + v_log1p(tl.exp(-tl.abs(x)))
-
-
-@triton.jit
-def v_logsigmoid(x):
-    """log of the sigmoid."""
-    return -v_softplus(-x)
-
-
-@triton.jit
-def v_maximum(a, b):
-    """The larger one; NaN where either is."""
-    return tl.where((a > b) | (a != a), a, b)
-
-
-@triton.jit
-def v_gt(a, b):
-    """1 where a > b, else 0."""
-    return tl.where(a > b, 1.0, 0.0)
-
-
-@triton.jit
-def v_ge(a, b):
-    """1 where a >= b, else 0."""
-    return tl.where(a >= b, 1.0, 0.0)
-
-
-@triton.jit
-def v_ahead(a, b):
-    """The share of a maximum's gradient that is a's: torch halves it where both are equal."""
-    return tl.where(a > b, 1.0, tl.where(a == b, 0.5, 0.0))
-
-
-@triton.jit
-def v_select(c, a, b):
-    """a where c is true, else b."""
-    return tl.where(c != 0.0, a, b)

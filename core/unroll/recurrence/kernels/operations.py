@@ -1,0 +1,221 @@
+"""The pointwise operations: all that the kernels know of each one stands here, in one entry.
+
+To add an operation, add an entry. Only one that is not an expression of those that are there already needs a function
+of its own, `v_NAME`, in `cpu/native.h` (a polynomial, say) and in `triton/functions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import copysign, inf, nan
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Cost(Enum):
+    """What to compute a value again costs, compared with reading it from memory."""
+
+    CHEAP = "less: a later phase of the same step computes it again"
+    MODERATE = "about the same: the backward step computes it again, phases do not"
+    EXPENSIVE = "more: the backward step is given the value"
+
+
+class Value:
+    """A value in the formula of a derivative, with the operators of arithmetic; `Graph` says what they make."""
+
+    def number(self, value: float) -> Value:
+        """A constant."""
+        raise NotImplementedError
+
+    def apply(self, operation: str, *others: Value) -> Value:
+        """An operation of the table, of this value and others."""
+        raise NotImplementedError
+
+    def _value(self, other: Value | float) -> Value:
+        return other if isinstance(other, Value) else self.number(other)
+
+    def __neg__(self) -> Value:
+        return self.apply("neg")
+
+    def __add__(self, other: Value | float) -> Value:
+        return self.apply("add", self._value(other))
+
+    def __radd__(self, other: float) -> Value:
+        return self.number(other) + self
+
+    def __rsub__(self, other: float) -> Value:
+        return self.number(other).apply("sub", self)
+
+    def __mul__(self, other: Value) -> Value:
+        return self.apply("mul", other)
+
+    def __truediv__(self, other: Value) -> Value:
+        return self.apply("div", other)
+
+    def __rtruediv__(self, other: float) -> Value:
+        return self.number(other) / self
+
+    def greater(self, other: Value | float) -> Value:
+        """1 where this is greater, else 0."""
+        return self.apply("gt", self._value(other))
+
+    def ahead(self, other: Value) -> Value:
+        """1 where this is greater, 1/2 where both are equal, else 0."""
+        return self.apply("ahead", other)
+
+    def sigmoid(self) -> Value:
+        """1 / (1 + e^-x)."""
+        return self.apply("sigmoid")
+
+
+Derivative = Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One pointwise operation.
+
+    Attributes:
+        name: in the graph, and after `v_` in C and in Triton.
+        arguments: the names of its arguments in `c` and `triton`, a letter each.
+        torch: the functions that are recorded as this operation.
+        derivative: (gradient by the result, result, *arguments) -> the gradient by each argument.
+        cost: of computing it again.
+        sign: the operator that it is in C and in Triton alike; else it is a function there.
+        c: the expression that this function returns, in the terms of native.h; "": native.h has the function.
+        triton: the same in Triton; "": triton/functions.py has the function.
+        fold: its value for numbers, where constants may be folded.
+    """
+
+    name: str
+    arguments: str
+    torch: tuple[Callable[..., Any], ...]
+    derivative: Derivative
+    cost: Cost
+    sign: str = ""
+    c: str = ""
+    triton: str = ""
+    fold: Callable[..., float] | None = None
+
+
+def _divide(a: float, b: float) -> float:
+    return a / b if b else copysign(inf, a) if a else nan
+
+
+_TABLE = (
+    Operation(
+        "add", "ab", (torch.add, Tensor.add, Tensor.__add__), lambda d, y, a, b: (d, d),
+        Cost.CHEAP, sign="+", fold=lambda a, b: a + b,
+    ),
+    Operation(
+        "sub", "ab", (torch.sub, Tensor.sub, Tensor.__sub__), lambda d, y, a, b: (d, -d),
+        Cost.CHEAP, sign="-", fold=lambda a, b: a - b,
+    ),
+    Operation(
+        "mul", "ab", (torch.mul, Tensor.mul, Tensor.__mul__), lambda d, y, a, b: (d * b, d * a),
+        Cost.CHEAP, sign="*", fold=lambda a, b: a * b,
+    ),
+    Operation(
+        "div", "ab", (torch.div, Tensor.div, Tensor.__truediv__), lambda d, y, a, b: (d / b, -(d / b * y)),
+        Cost.EXPENSIVE, sign="/", fold=_divide,
+    ),
+    Operation(
+        "neg", "x", (torch.neg, Tensor.neg, Tensor.__neg__), lambda d, y, x: (-d,),
+        Cost.CHEAP, sign="-", fold=lambda x: -x,
+    ),
+    Operation(
+        "exp", "x", (torch.exp, Tensor.exp), lambda d, y, x: (d * y,),
+        Cost.EXPENSIVE, triton="tl.exp(x)",
+    ),
+    Operation(
+        "log", "x", (torch.log, Tensor.log), lambda d, y, x: (d * (1 / x),),
+        Cost.EXPENSIVE, triton="tl.log(x)",
+    ),
+    Operation(
+        "sqrt", "x", (torch.sqrt, Tensor.sqrt), lambda d, y, x: (d * (0.5 / y),),
+        Cost.EXPENSIVE, triton="tl.sqrt(x)",
+    ),
+    Operation(
+        "sigmoid", "x", (torch.sigmoid, Tensor.sigmoid, F.sigmoid), lambda d, y, x: (d * (y * (1 - y)),),
+        Cost.EXPENSIVE, triton="1.0 / (1.0 + tl.exp(-x))",
+    ),
+    Operation(
+        "tanh", "x", (torch.tanh, Tensor.tanh, F.tanh), lambda d, y, x: (d * (1 - y * y),),
+        Cost.EXPENSIVE,
+    ),
+    Operation(  # NaN stays NaN
+        "relu", "x", (torch.relu, Tensor.relu, F.relu), lambda d, y, x: (d * y.greater(0),),
+        Cost.EXPENSIVE, c="at_least(x, 0.f)", triton="tl.where(x < 0.0, 0.0, x)",
+    ),
+    Operation(  # without the cancellation of e^x - 1 near 0
+        "expm1", "x", (torch.expm1, Tensor.expm1), lambda d, y, x: (d * (y + 1),),
+        Cost.EXPENSIVE, c="v_tanh(all(.5f) * x) * (v_exp(x) + all(1.f))",
+        triton="v_tanh(0.5 * x) * (tl.exp(x) + 1.0)",
+    ),
+    Operation(
+        "log1p", "x", (torch.log1p, Tensor.log1p), lambda d, y, x: (d * (1 / (1 + x)),),
+        Cost.EXPENSIVE,
+    ),
+    Operation(
+        "softplus", "x", (F.softplus,), lambda d, y, x: (d * x.sigmoid(),),
+        Cost.EXPENSIVE, c="v_relu(x) + v_log1p(v_exp(pick(x > all(0.f), -x, x)))",
+        triton="v_relu(x) + v_log1p(tl.exp(-tl.abs(x)))",
+    ),
+    Operation(
+        "logsigmoid", "x", (F.logsigmoid,), lambda d, y, x: (d * (-x).sigmoid(),),
+        Cost.EXPENSIVE, c="-v_softplus(-x)", triton="-v_softplus(-x)",
+    ),
+    Operation(  # NaN where either is
+        "maximum", "ab", (torch.maximum, Tensor.maximum), lambda d, y, a, b: (d * a.ahead(b), d * b.ahead(a)),
+        Cost.MODERATE, c="pick((a > b) | (a != a), a, b)", triton="tl.where((a > b) | (a != a), a, b)",
+    ),
+    Operation(
+        "gt", "ab", (torch.gt, Tensor.gt, Tensor.__gt__), lambda d, y, a, b: (0, 0),
+        Cost.MODERATE, c="pick(a > b, all(1.f), all(0.f))", triton="tl.where(a > b, 1.0, 0.0)",
+    ),
+    Operation(
+        "ge", "ab", (torch.ge, Tensor.ge, Tensor.__ge__), lambda d, y, a, b: (0, 0),
+        Cost.MODERATE, c="pick(a >= b, all(1.f), all(0.f))", triton="tl.where(a >= b, 1.0, 0.0)",
+    ),
+    Operation(  # the share of a maximum's gradient that is a's: torch halves it where both are equal
+        "ahead", "ab", (), lambda d, y, a, b: (0, 0),
+        Cost.MODERATE, c="pick(a > b, all(1.f), pick(a == b, all(.5f), all(0.f)))",
+        triton="tl.where(a > b, 1.0, tl.where(a == b, 0.5, 0.0))",
+    ),
+    Operation(
+        "select", "cab", (torch.where,), lambda d, y, c, a, b: (0, d * c, d * (1 - c)),
+        Cost.MODERATE, c="pick(c != all(0.f), a, b)", triton="tl.where(c != 0.0, a, b)",
+    ),
+)  # fmt: skip
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}
+"""by name; those that are made of others come after them"""
+
+
+def expression(name: str, arguments: Sequence[str]) -> str:
+    """An operation on expressions, in C and in Triton alike."""
+    sign = OPERATIONS[name].sign
+    if sign:
+        return f" {sign} ".join(arguments) if len(arguments) > 1 else f"{sign}{arguments[0]}"
+    return f"v_{name}({', '.join(arguments)})"
+
+
+def c_functions() -> str:
+    """The functions in C that native.h does not have."""
+    made = (operation for operation in _TABLE if operation.c)
+    return "".join(
+        f"static inline vec v_{one.name}({', '.join(f'vec {name}' for name in one.arguments)}) {{ return {one.c}; }}\n"
+        for one in made
+    )
+
+
+def triton_functions() -> str:
+    """The functions in Triton that triton/functions.py does not have."""
+    made = (operation for operation in _TABLE if operation.triton)
+    return "".join(
+        f"\n\n@triton.jit\ndef v_{one.name}({', '.join(one.arguments)}):\n    return {one.triton}\n" for one in made
+    )
