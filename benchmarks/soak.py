@@ -70,7 +70,7 @@ def sample(process: psutil.Process, out: Path, began: float) -> Sample:
 def places(out: Path) -> dict[str, str]:
     """The environment of a training that has everything in a folder."""
     return {
-        "UNROLL_DATA": str(out / "data"), "UNROLL_RUNS": str(out / "runs"),
+        "UNROLL_HOME": str(out), "UNROLL_DATA": str(out / "data"), "UNROLL_RUNS": str(out / "runs"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{out.resolve() / 'mlflow.db'}",
     }  # fmt: skip
 

@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["UNROLL_HOME"] = folder
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         os.chdir(folder)
         client = tracking.connect()

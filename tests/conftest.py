@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 TOGETHER = (
-    "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/unroll/test_scaffold.py", "tests/docs/test_site.py",
+    "tests/test_package.py", "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/unroll/test_scaffold.py",
+    "tests/docs/test_site.py",
 )  # fmt: skip
 """files whose tests share what is dear to make, or go on from each other: they run in one process, in their order"""
 PLACE = pytest.StashKey[int]()
@@ -71,6 +72,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data, checkpoints and tracking store of a test are its own."""
+    monkeypatch.setenv("UNROLL_HOME", ".")  # the current folder, which many tests choose for themselves
     monkeypatch.setenv("UNROLL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("UNROLL_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")

@@ -18,6 +18,7 @@ from typing_extensions import TypeVar  # typing's own has a default only from Py
 
 from unroll.config import Config
 from unroll.errors import UserError, did_you_mean
+from unroll.extras import missing
 from unroll.machine import lacking
 from unroll.values import Value
 from unroll.values import check as check_values
@@ -222,7 +223,8 @@ def load(name: str) -> App:
     except ImportError as error:
         if lacking(error):
             raise
-        raise UserError(f"--app {name}: cannot be imported: {error}; install what it needs, or see --debug") from error
+        why = missing(error) or f"{error}; install what it needs, or see --debug"
+        raise UserError(f"--app {name}: cannot be imported: {why}") from error
     if not isinstance(app, App):
         raise UserError(f"--app {name}: its APP is not an unroll.app.App but {type(app).__name__}")
     return replace(app, name=name)

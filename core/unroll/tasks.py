@@ -6,6 +6,7 @@ the tasks, so that a listing, a help text or a typo is answered at once.
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
@@ -409,8 +410,9 @@ def ui(_: Context, port: int = 5000) -> None:
 @task
 def docs(c: Context) -> None:
     """Build the documentation into site/; it needs no network, neither to build nor to read."""
-    # The theme announces its successor on every build.
-    c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
+    with c.cd(_checkout("docs")):
+        # The theme announces its successor on every build.
+        c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
     print("open site/index.html")
 
 
@@ -419,8 +421,9 @@ def test(c: Context, slow: bool = False, k: str = "") -> None:
     """Run the tests; after `--`, options for pytest."""
     chosen = ["-m", "slow"] if slow else ["-n", str(os.cpu_count())]
     words = ["python", "-m", "pytest", *chosen, *(["-k", k] if k else []), *_after_double_dash()]
-    # One thread each: two test processes with two threads each would fight over two cores.
-    c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
+    with c.cd(_checkout("test")):
+        # One thread each: two test processes with two threads each would fight over two cores.
+        c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
 
 
 @task(
@@ -442,7 +445,10 @@ def bench(
     """
     from unroll.commands import run
 
+    top = _checkout("bench")
+
     def command() -> dict[str, Any]:
+        sys.path.insert(0, top)  # the benchmarks are part of the checkout, and not of the package
         from benchmarks.recurrence import bench
 
         return bench(only, quick=quick, threads=threads, seconds=seconds, clock=clock, out=out)
@@ -453,13 +459,27 @@ def bench(
 @task(help={"audit": "also ask for known vulnerabilities of the pinned versions, by pip-audit"})
 def lint(c: Context, audit: bool = False) -> None:
     """Style, types and import contracts: what continuous integration runs."""
-    for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
-        c.run(command, pty=sys.stdout.isatty(), echo=True)
+    top = _checkout("lint")
+    with c.cd(top):
+        for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
+            c.run(command, pty=sys.stdout.isatty(), echo=True)
     if audit:
         from unroll.commands import run
         from unroll.commands.audit import audit as ask
 
-        run(ask)
+        run(lambda: ask(Path(top) / "constraints.txt"))
+
+
+def _checkout(task: str) -> str:
+    """The checkout that the current folder is in. Where it is in none, one line says that the task needs it."""
+    from unroll.places import checkout, inside_checkout
+
+    if root := inside_checkout():
+        return str(root)
+    own = checkout()
+    where = f"run it in {own}" if own else "clone the repository and run it there"
+    print(f"error: {task}: works on a checkout of Unroll, and this folder is in none; {where}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _after_double_dash() -> list[str]:

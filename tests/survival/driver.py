@@ -146,7 +146,7 @@ LINKING = ("_create_logged_model", "log_outputs", "log_model_artifacts", "finali
 def places(folder: Path, data: Path) -> dict[str, str]:
     """The environment of a training that has everything in `folder`, but for its data."""
     return {
-        "UNROLL_DATA": str(data), "UNROLL_RUNS": str(folder / "runs"),
+        "UNROLL_HOME": str(folder), "UNROLL_DATA": str(data), "UNROLL_RUNS": str(folder / "runs"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
     }  # fmt: skip
 

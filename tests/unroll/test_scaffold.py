@@ -1,15 +1,14 @@
 """What `invoke new-app` and `new-cell` write works as it is: linted, installed, trained, held to the contract."""
 
-import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.installing import Environment, build, environment, everything
 from unroll import app as apps
 from unroll import scaffold
 from unroll.conformance import check_app
@@ -72,8 +71,7 @@ def test_all_that_is_written_is_typed(tmp_path: Path) -> None:
 def test_in_a_checkout_an_application_is_one_new_folder_and_its_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    monkeypatch.setattr(scaffold, "checkout", lambda: tmp_path)
     files = {str(file.relative_to(tmp_path)) for file in scaffold.new_app("weather", "tag")}
     code = {f"apps/weather/{part}.py" for part in ("__init__", "config", "data", "model", "train")}
     assert files == {*code, "apps/weather/README.md", "tests/apps/weather/test_weather.py"}
@@ -82,8 +80,7 @@ def test_in_a_checkout_an_application_is_one_new_folder_and_its_tests(
 
 
 def test_a_new_cell_is_found_by_its_name_and_keeps_every_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    monkeypatch.setattr(scaffold, "checkout", lambda: tmp_path)
     code, test = scaffold.new_cell("leaky_fresh")
     monkeypatch.setattr("unroll.recurrence.contributed.__path__", [str(code.parent)])
     assert "leaky_fresh" in CELLS
@@ -112,7 +109,7 @@ def test_what_cannot_be_is_one_line(name: str, kind: str, message: str, tmp_path
 
 
 def test_an_installed_unroll_asks_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
+    monkeypatch.setattr(scaffold, "checkout", lambda: None)
     with pytest.raises(UserError, match="--path is missing"):
         scaffold.new_cell("leaky_fresh")
     with pytest.raises(UserError, match="there is a cell of that name already"):
@@ -120,50 +117,21 @@ def test_an_installed_unroll_asks_for_a_folder(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel of this checkout; its python."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A fresh environment with the wheel of this checkout."""
     folder = tmp_path_factory.mktemp("fresh")
-    venv.create(folder / "env", with_pip=True)
-    python = folder / "env" / "bin" / "python"
-    # The dependencies, gigabytes of them, are those of the environment that runs this test.
-    [packages] = (folder / "env" / "lib").glob("python*/site-packages")
-    (packages / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
-    pip(python, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT))
-    [wheel] = folder.glob("*.whl")
-    pip(python, "install", "--no-deps", str(wheel))
-    return python
+    made = environment(folder / "env", everything())
+    made.pip("install", "--no-deps", str(build("wheel", ROOT, folder)))
+    return made
 
 
-def pip(python: Path, *words: str) -> None:
-    done = subprocess.run([python, "-m", "pip", "-q", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def unroll(python: Path, folder: Path, *words: str) -> dict[str, Any]:
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("UNROLL", "MLFLOW", "PYTHONPATH"))}
-    command = [python.parent / "unroll", *words, "--json"]
-    done = subprocess.run(
-        command, cwd=folder, env=env | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
-def test_a_wheel_runs_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    where = [installed, "-c", "import unroll; print(unroll.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert str(installed.parent.parent) in found
-    assert unroll(installed, tmp_path, "train", "--app", "speech", "--preset", "smoke")["status"] == "FINISHED"
-
-
-def test_a_package_of_ones_own_in_a_fresh_environment(installed: Path, tmp_path: Path) -> None:
+def test_a_package_of_ones_own_in_a_fresh_environment(installed: Environment, tmp_path: Path) -> None:
     """Outside the repository: made, installed by pip, trained, evaluated, compared and diagnosed."""
-    unroll(installed, tmp_path, "new-app", "--name", "stranger", "--kind", "classify", "--path", "stranger")
-    pip(installed, "install", "--no-deps", "--no-build-isolation", "-e", str(tmp_path / "stranger"))
+    installed.result(tmp_path, "new-app", "--name", "stranger", "--kind", "classify", "--path", "stranger")
+    installed.pip("install", "--no-deps", "--no-build-isolation", "-e", str(tmp_path / "stranger"))
 
     def invoke(task: str, *words: str) -> dict[str, Any]:
-        return unroll(installed, tmp_path, task, "--app", "stranger", *words)
+        return installed.result(tmp_path, task, "--app", "stranger", *words)
 
     trained = invoke("train", "--preset", "smoke")
     assert invoke("evaluate")["metrics"] == trained["metrics"]

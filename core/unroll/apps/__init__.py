@@ -4,10 +4,9 @@ In a checkout they lie at the top of the repository, in a wheel here: either way
 place, never from the current folder.
 """
 
-from pathlib import Path
+from unroll.places import checkout
 
 __all__: list[str] = []
 
-_checkout = Path(__file__).parents[3]
-if Path(__file__).parents[2].name == "core" and (_checkout / "pyproject.toml").is_file():
-    __path__ = [str(_checkout / "apps")]
+if _root := checkout():
+    __path__ = [str(_root / "apps")]

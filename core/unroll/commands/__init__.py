@@ -16,6 +16,7 @@ from unroll import app as apps
 from unroll import machine
 from unroll.data.mapped import bus_errors_explained
 from unroll.errors import Notice, UsageError, UserError, one_line
+from unroll.extras import missing
 from unroll.interrupt import Interrupted
 
 __all__ = ["chosen", "note", "one", "required", "run"]
@@ -66,7 +67,7 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return "interrupted", 128 + getattr(error, "number", signal.SIGINT)
     if isinstance(error, UserError):
         return str(error), error.exit_code
-    if line := machine.explained(error):
+    if line := machine.explained(error) or missing(error):
         return line, 1
     reason = " ".join(str(error).split()) or "no message"
     return f"internal error: {type(error).__name__}: {reason}; run again with --debug for the traceback", 1

@@ -10,10 +10,8 @@ from typing import Any
 from unroll.console import say
 from unroll.errors import UserError
 
-PINS = Path("constraints.txt")
 
-
-def audit(pins: Path = PINS) -> dict[str, Any]:
+def audit(pins: Path) -> dict[str, Any]:
     """Print a line for each known vulnerability, or one that says why nobody could be asked.
 
     Returns:
@@ -26,7 +24,7 @@ def audit(pins: Path = PINS) -> dict[str, Any]:
     if program is None:
         raise UserError("--audit: pip-audit is not installed; run: pip install pip-audit")
     if not pins.exists():
-        raise UserError(f"{pins.absolute()}: there is no such file; run it in the checkout")
+        raise UserError(f"{pins}: there is no such file")
     options = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json")
     done = subprocess.run([program, "-r", str(pins), *options], capture_output=True, text=True, check=False)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from unroll import app as apps
-from unroll import tracking
+from unroll import places, tracking
 from unroll.console import say, show_table
 from unroll.data.files import read_json, sha256
 from unroll.data.store import MANIFEST, Prepared, Store
@@ -135,6 +135,10 @@ def _applications() -> Iterator[Finding]:
         yield Finding("applications", "ok", ", ".join(apps.names()))
 
 
+def _place() -> Iterator[Finding]:
+    yield Finding("kept", "ok", f"{places.told()} (UNROLL_HOME names another place)")
+
+
 def _disk() -> Iterator[Finding]:
     for name, folder in (("data", Store().root), ("runs", runs_folder())):
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -207,5 +211,5 @@ def _tracking_store() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _machine, _kernels, _cells, _applications, _disk, _mirror, _prepared_data, _tracking_store,
+    _machine, _kernels, _cells, _applications, _place, _disk, _mirror, _prepared_data, _tracking_store,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from torch import nn
 
 from unroll import app as apps
-from unroll import tracking
+from unroll import places, tracking
 from unroll.app import App, Data, Report
 from unroll.commands.loading import prepared
 from unroll.config import Config
@@ -186,6 +186,7 @@ def _tell(app: App, run: tracking.Run, fitted: Fitted, report: Report, baselines
     show_predictions(report.records[:3])
     say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")
     say(f"      invoke compare --app {app.name}      invoke ui")
+    say(f"kept: {places.told()}")
     if text := warning(app.score, report.metrics, baselines):
         say(f"note: {text}")
 

@@ -27,6 +27,7 @@ from pooch import file_hash
 from unroll.data.fetch import RemoteFile, fetch, fetch_all
 from unroll.data.files import JSON, disk_full, locked, read_json, sync_folder, write_json, writing
 from unroll.errors import UserError
+from unroll.places import data_folder
 
 MANIFEST = "manifest.json"
 
@@ -46,11 +47,11 @@ class Store:
     """A folder of downloads and prepared sets. Any number of processes may use it at the same time."""
 
     def __init__(self, root: Path | None = None, *, force: bool = False) -> None:
-        """`root` defaults to the environment variable UNROLL_DATA, then to `./data`. It is created on first use.
+        """`root` defaults to `unroll.places.data_folder()`. It is created on first use.
 
         With `force`, every `prepare` through this object rebuilds its set.
         """
-        self.root = root or Path(os.environ.get("UNROLL_DATA") or "data")
+        self.root = root or data_folder()
         self.force = force
 
     @property

@@ -10,12 +10,11 @@ from string import Template
 from unroll import app as apps
 from unroll.data.files import atomic_write, writing
 from unroll.errors import UserError, did_you_mean
+from unroll.places import checkout
 
 __all__ = ["KINDS", "Kind", "new_app", "new_cell"]
 
 TEMPLATES = Path(__file__).parent / "templates"
-ROOT = Path(__file__).parents[3]
-"""the checkout (for an installed wheel, a folder without a pyproject.toml)"""
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def new_app(name: str, kind: str, path: Path | None = None) -> list[Path]:
     package = f"unroll_{name}"
     fields = {"name": name, "Name": _camel(name), "kind": kind, "package": package, **asdict(KINDS[kind])}
     if path is None:
-        _check_checkout()
-        code, tests, root = ROOT / "apps" / name, ROOT / "tests" / "apps" / name, ROOT / "apps" / name
+        top = _checkout()
+        code, tests, root = top / "apps" / name, top / "tests" / "apps" / name, top / "apps" / name
         fields["module"] = f"unroll.apps.{name}"
     else:
         code, tests, root = path / package, path / "tests", path
@@ -104,10 +103,10 @@ def new_cell(name: str, path: Path | None = None) -> list[Path]:
     fields = {"name": name, "Name": _camel(name), "package": package}
     common = TEMPLATES / "cell"
     if path is None:
-        _check_checkout()
+        top = _checkout()
         files = {
-            ROOT / "core" / "unroll" / "recurrence" / "contributed" / f"{name}.py": common / "cell.py.txt",
-            ROOT / "tests" / "unroll" / "recurrence" / f"test_cell_{name}.py": common / "test_cell.txt",
+            top / "core" / "unroll" / "recurrence" / "contributed" / f"{name}.py": common / "cell.py.txt",
+            top / "tests" / "unroll" / "recurrence" / f"test_cell_{name}.py": common / "test_cell.txt",
         }
     else:
         files = {
@@ -123,11 +122,10 @@ def _check_name(option: str, name: str) -> None:
         raise UserError(f"{option} {name}: write it in lower-case letters, digits and underscores, a letter first")
 
 
-def _check_checkout() -> None:
-    if not (ROOT / "pyproject.toml").exists():
-        raise UserError(
-            "--path is missing: Unroll is installed, not checked out; name a folder for a package of its own"
-        )
+def _checkout() -> Path:
+    if root := checkout():
+        return root
+    raise UserError("--path is missing: Unroll is installed, not checked out; name a folder for a package of its own")
 
 
 def _camel(name: str) -> str:

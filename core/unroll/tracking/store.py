@@ -20,10 +20,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from unroll.data.files import DISK_FULL, write_error
+from unroll.data.files import DISK_FULL, write_error, writing
 from unroll.errors import UserError
 from unroll.machine import lacking
-from unroll.places import STORE, is_database, shown, store_uri
+from unroll.places import STORE, artifacts_folder, home, is_database, shown, store_uri
 
 LOCKED = "another process is writing to it: run again when it is done, or keep runs in PostgreSQL (docs/compare.md)"
 LOCK_SECONDS = 300
@@ -67,6 +67,9 @@ def connect() -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # MLflow's own seven retries take minutes to say that a server is not there.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    if not os.environ.get(STORE):
+        with writing(home()):
+            home().mkdir(parents=True, exist_ok=True)  # SQLite makes a file, and no folder
     mlflow.set_tracking_uri(store_uri())
     with store_errors(), _few_retries():
         client = MlflowClient()
@@ -145,10 +148,12 @@ def restoring(kind: str, id: str) -> str:
 
 
 def _artifact_location(name: str) -> str | None:
-    """None: MLflow's own choice. Where it takes this folder's path for a URL (`50%41`), and would write its files
-    elsewhere: the same place as a URL.
+    """None: MLflow's own choice, a server's or `mlruns` in the current folder. Where that is not the place, or where
+    MLflow takes its path for a URL (`50%41`) and would write to another: the place as a URL.
     """
-    folder = Path("mlruns").absolute()
-    if not is_database(uri()) or unquote(str(folder)) == str(folder):
+    if not is_database(uri()):
+        return None
+    folder = artifacts_folder().absolute()
+    if folder == Path("mlruns").absolute() and unquote(str(folder)) == str(folder):
         return None
     return f"{folder.as_uri()}/{quote(name, safe='')}"
