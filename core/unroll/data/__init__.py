@@ -1,4 +1,73 @@
 """Published files (`fetch`), prepared sets (`store`), how files are written and read (`files`); the user's own text
 (`text`) and tables (`tables`)."""
 
-__all__: list[str] = []  # its modules are imported by name
+from typing import TYPE_CHECKING
+
+from unroll.lazy import lazily
+
+if TYPE_CHECKING:
+    from unroll.data.fetch import RemoteFile, fetch_all
+    from unroll.data.files import (
+        atomic_file,
+        atomic_write,
+        read_arrays,
+        read_json,
+        read_jsonl,
+        sha256,
+        write_arrays,
+        write_json,
+        write_jsonl,
+        writing,
+    )
+    from unroll.data.folders import SPLITS, Labelled, Split
+    from unroll.data.store import Prepared, Store
+    from unroll.data.tables import Row, Table, read_table
+    from unroll.data.text import read_lines, read_text
+
+__all__ = [
+    "SPLITS",
+    "Labelled",
+    "Prepared",
+    "RemoteFile",
+    "Row",
+    "Split",
+    "Store",
+    "Table",
+    "atomic_file",
+    "atomic_write",
+    "fetch_all",
+    "read_arrays",
+    "read_json",
+    "read_jsonl",
+    "read_lines",
+    "read_table",
+    "read_text",
+    "sha256",
+    "write_arrays",
+    "write_json",
+    "write_jsonl",
+    "writing",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "fetch": ("RemoteFile", "fetch_all"),
+        "files": (
+            "atomic_file",
+            "atomic_write",
+            "read_arrays",
+            "read_json",
+            "read_jsonl",
+            "sha256",
+            "write_arrays",
+            "write_json",
+            "write_jsonl",
+            "writing",
+        ),
+        "folders": ("SPLITS", "Labelled", "Split"),
+        "store": ("Prepared", "Store"),
+        "tables": ("Row", "Table", "read_table"),
+        "text": ("read_lines", "read_text"),
+    },
+)

@@ -1,3 +1,25 @@
 """The gradient through time of a trained or a fresh model: probes, verdict, remedies and their trials."""
 
-__all__: list[str] = []  # its modules are imported by name
+from typing import TYPE_CHECKING
+
+from unroll.lazy import lazily
+
+if TYPE_CHECKING:
+    from unroll.diagnosis.examination import Diagnosis, diagnose
+    from unroll.diagnosis.probe import Need, NetworkProbe
+    from unroll.diagnosis.remedies import Remedy
+    from unroll.diagnosis.remedy_trials import Outcome, attempt
+    from unroll.diagnosis.verdict import Finding, classify
+
+__all__ = ["Diagnosis", "Finding", "Need", "NetworkProbe", "Outcome", "Remedy", "attempt", "classify", "diagnose"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "examination": ("Diagnosis", "diagnose"),
+        "probe": ("Need", "NetworkProbe"),
+        "remedies": ("Remedy",),
+        "remedy_trials": ("Outcome", "attempt"),
+        "verdict": ("Finding", "classify"),
+    },
+)

@@ -1,4 +1,4 @@
-"""The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of core."""
+"""The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of ours."""
 
 from torch import serialization
 from torch.nn import ModuleList, ParameterDict

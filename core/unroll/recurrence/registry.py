@@ -69,6 +69,7 @@ BUILTIN: Mapping[str, type[Cell]] = {
 }
 """the cells that are of this library"""
 CELLS = Cells(BUILTIN)
+"""all cells by name: ours, contributed ones, and those of installed packages"""
 
 
 def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **options: Any) -> Cell:

@@ -50,6 +50,7 @@ KINDS = {
         "the next item of a session of clicks", "clicks", "gru", 8, 400, '{"items": ["tea-3", "tea-5", "books-1"]}'
     ),
 }  # fmt: skip
+"""the kinds by name"""
 
 
 def new_app(name: str, kind: str, path: Path | None = None) -> list[Path]:

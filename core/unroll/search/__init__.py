@@ -1,3 +1,19 @@
 """Searching settings: the points of a grid, and sweeps with Optuna."""
 
-__all__: list[str] = []  # its modules are imported by name
+from typing import TYPE_CHECKING
+
+from unroll.lazy import lazily
+
+if TYPE_CHECKING:
+    from unroll.search.grid import GridPoint, expand, values
+    from unroll.search.sweep import Space, TrialPruner, best, study
+
+__all__ = ["GridPoint", "Space", "TrialPruner", "best", "expand", "study", "values"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "grid": ("GridPoint", "expand", "values"),
+        "sweep": ("Space", "TrialPruner", "best", "study"),
+    },
+)

@@ -1,3 +1,88 @@
 """What many applications share about sequences: batching, symbols, CTC, error rates."""
 
-__all__: list[str] = []  # its modules are imported by name
+from typing import TYPE_CHECKING
+
+from unroll.lazy import lazily
+
+if TYPE_CHECKING:
+    from unroll.sequence.attention import Attention, Memory
+    from unroll.sequence.batching import BucketSampler, loader, pad
+    from unroll.sequence.ctc import Lexicon
+    from unroll.sequence.decoding import Hypothesis, Sampling, beam_search, no_repeats, restrict, sample, until_stop
+    from unroll.sequence.losses import (
+        AdaptiveSoftmax,
+        MixtureOfSoftmaxes,
+        Softmax,
+        linear_cross_entropy,
+        linear_surprisal,
+    )
+    from unroll.sequence.metrics import Errors, corpus_errors
+    from unroll.sequence.pooling import Pooling
+    from unroll.sequence.ranking import Ranking, rank
+    from unroll.sequence.resumable_sampler import EpochSampler, dataset_of, resumable
+    from unroll.sequence.sampling import PopularitySampler
+    from unroll.sequence.sessions import SessionParallel
+    from unroll.sequence.stream import TokenWriter, Window, open_tokens, stream_loader
+    from unroll.sequence.text import Vocabulary
+    from unroll.sequence.tokens import Tokeniser
+    from unroll.sequence.vectors import Vectors, read_vectors
+
+__all__ = [
+    "AdaptiveSoftmax",
+    "Attention",
+    "BucketSampler",
+    "EpochSampler",
+    "Errors",
+    "Hypothesis",
+    "Lexicon",
+    "Memory",
+    "MixtureOfSoftmaxes",
+    "Pooling",
+    "PopularitySampler",
+    "Ranking",
+    "Sampling",
+    "SessionParallel",
+    "Softmax",
+    "TokenWriter",
+    "Tokeniser",
+    "Vectors",
+    "Vocabulary",
+    "Window",
+    "beam_search",
+    "corpus_errors",
+    "dataset_of",
+    "linear_cross_entropy",
+    "linear_surprisal",
+    "loader",
+    "no_repeats",
+    "open_tokens",
+    "pad",
+    "rank",
+    "read_vectors",
+    "restrict",
+    "resumable",
+    "sample",
+    "stream_loader",
+    "until_stop",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "attention": ("Attention", "Memory"),
+        "batching": ("BucketSampler", "loader", "pad"),
+        "ctc": ("Lexicon",),
+        "decoding": ("Hypothesis", "Sampling", "beam_search", "no_repeats", "restrict", "sample", "until_stop"),
+        "losses": ("AdaptiveSoftmax", "MixtureOfSoftmaxes", "Softmax", "linear_cross_entropy", "linear_surprisal"),
+        "metrics": ("Errors", "corpus_errors"),
+        "pooling": ("Pooling",),
+        "ranking": ("Ranking", "rank"),
+        "resumable_sampler": ("EpochSampler", "dataset_of", "resumable"),
+        "sampling": ("PopularitySampler",),
+        "sessions": ("SessionParallel",),
+        "stream": ("TokenWriter", "Window", "open_tokens", "stream_loader"),
+        "text": ("Vocabulary",),
+        "tokens": ("Tokeniser",),
+        "vectors": ("Vectors", "read_vectors"),
+    },
+)
