@@ -109,7 +109,7 @@ class Cell(nn.Module):
 
     def initial(self, batch: int, extent: tuple[int, ...] = ()) -> State:
         """The state before the first step: zeros [batch, *shape, *extent] in the parameters' dtype and device."""
-        like = next(self.parameters())
+        like = any_weight(self)
         return tuple(like.new_zeros(batch, *shape, *extent) for shape in self.state_shapes.values())
 
     def reset_parameters(self) -> None:
@@ -166,6 +166,13 @@ def steps(
         # A row past its end is frozen rather than run on: its state could grow without bound and poison the gradient.
         state = after if lengths is None else where(t < lengths, after, state)
         yield output, state
+
+
+def any_weight(cell: Cell) -> Tensor:
+    """A parameter of the cell, for its dtype and device; asked in every call, where a walk over modules is dear."""
+    own = (weight for weight in cell._parameters.values() if weight is not None)
+    weight = next(own, None)
+    return next(cell.parameters()) if weight is None else weight
 
 
 def loop(

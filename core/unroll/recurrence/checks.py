@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unroll.recurrence.cell import Cell
+from unroll.recurrence.cell import Cell, any_weight
 from unroll.recurrence.context import autocasts, interceptor
 
 
@@ -22,7 +22,7 @@ def check_input(x: Any, cell: Cell, name: str = "x", batch_first: bool = False) 
         raise ValueError(f"{name} must be {wanted} with D = {cell.input_size}, got {list(x.shape)}")
     if x.shape[1 if batch_first else 0] == 0:
         raise ValueError(f"{name} must be {wanted} with T of at least 1, got {list(x.shape)}")
-    check_kind(name, x, next(cell.parameters()))
+    check_kind(name, x, any_weight(cell))
 
 
 def check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:

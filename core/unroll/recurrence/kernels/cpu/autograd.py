@@ -111,7 +111,7 @@ class Fused(torch.autograd.Function):
         if run.keep:
             ctx.given = _Given(tensors, _read_again(run, tensors))
             ctx.save_for_backward(*ctx.given.saved(tensors), u if made.needs_u else kept, kept, saved, *held, out)
-            out = _alias(out) if run.writable else out
+            out = out.data if run.writable else out  # no view, and its writes are counted apart from what is kept
             ctx.run, ctx.spent, ctx.writes = run, False, _Writes(out) if run.writable else None
         final = (
             final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True)
@@ -184,13 +184,6 @@ class _Given:
 def _version(tensor: Tensor | None) -> int:
     """How often it was written into; a tensor of inference mode does not count."""
     return 0 if tensor is None or tensor.is_inference() else tensor._version
-
-
-def _alias(tensor: Tensor) -> Tensor:
-    """The same memory as a tensor of its own: no view, and each counts only what is written into itself."""
-    return torch.empty(0, dtype=tensor.dtype, device="cpu").set_(
-        tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
-    )
 
 
 _NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")
