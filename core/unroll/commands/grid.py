@@ -15,14 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 import unroll
 from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
+from unroll.commands.job import UNFINISHED, JobFolder
 from unroll.commands.loading import prepared
-from unroll.commands.train import UNFINISHED
 from unroll.config import flat
 from unroll.console import duration, number, say
 from unroll.data.files import writing
@@ -67,7 +65,9 @@ def train_grid(
     _announce(planned)
     results = _Jobs(planned, jobs).run()
     failed = [result for result in results if result["status"] not in ("FINISHED", "RUNNING")]
-    _sum_up(results, failed, names)
+    skipped = sum(bool(result.get("skipped")) for result in results)
+    say(f"{len(results) - skipped - len(failed)} trained, {skipped} skipped, {len(failed)} failed")
+    say(f"next: invoke compare --app {','.join(names)}")
     return {"runs": results, "exit_code": int(bool(failed))}
 
 
@@ -103,10 +103,11 @@ def _plan(cell: GridPoint, runs: Sequence[Logged]) -> Planned:
         if run.status == "FINISHED":
             return Planned(cell, "finished", run)
     for run in same:
-        if run.status == "RUNNING" and _locked(runs_folder() / run.id):
+        folder = JobFolder(run.id)
+        if run.status == "RUNNING" and folder.locked:
             return Planned(cell, "under way", run)
         # One that failed by itself would fail again where it stopped.
-        if run.status in ("RUNNING", "KILLED") and _resumable(runs_folder() / run.id):
+        if run.status in ("RUNNING", "KILLED") and folder.resumable:
             return Planned(cell, "stopped", run)
     return Planned(cell, "new")
 
@@ -131,31 +132,10 @@ def _ahead(name: str, preset: str, settings: tuple[str, ...], config: str) -> tu
     return data.digest, {key: str(chosen[key]) for key in budget.CHOSEN}
 
 
-def _locked(folder: Path) -> bool:
-    if not folder.exists():
-        return False
-    lock = FileLock(folder / "lock", blocking=False)
-    try:
-        with lock:
-            return False
-    except Timeout:
-        return True
-
-
-def _resumable(folder: Path) -> bool:
-    return (folder / "run.json").exists()
-
-
 def _announce(planned: Sequence[Planned]) -> None:
     counts = {state: sum(one.state == state for one in planned) for state in ("finished", "under way", "stopped")}
     there = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     say(f"{len(planned)} trainings" + (f"; already there: {there}" if there else ""))
-
-
-def _sum_up(results: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    skipped = sum(bool(result.get("skipped")) for result in results)
-    say(f"{len(results) - skipped - len(failed)} trained, {skipped} skipped, {len(failed)} failed")
-    say(f"next: invoke compare --app {','.join(names)}")
 
 
 @dataclass

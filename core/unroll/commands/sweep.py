@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
-from unroll.commands.train import train_one
+from unroll.commands.training import train_one
 from unroll.console import say, show_table
 from unroll.errors import UsageError, UserError
 from unroll.interrupt import Interrupted

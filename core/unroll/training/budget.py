@@ -35,6 +35,7 @@ def planned(app: App, preset: str, settings: Iterable[str], config: Config, data
         data: its splits.
     """
     given = {setting.partition("=")[0].strip() for setting in settings}
+    each = steps_an_epoch(config, data)
     if "train.epochs" in given:
         return config
     if "train.minutes" in given and config.train.minutes:
@@ -42,7 +43,7 @@ def planned(app: App, preset: str, settings: Iterable[str], config: Config, data
     usual = app.presets["default"].train.epochs
     if config.data.path is None or config.train.minutes or app.presets[preset].train.epochs != usual:
         return config
-    epochs = max(math.ceil(STEPS / steps_an_epoch(config, data)), min(usual, PASSES))
+    epochs = max(math.ceil(STEPS / each), min(usual, PASSES))
     every = [] if "train.evaluate_every" in given else [f"train.evaluate_every={math.ceil(epochs / EVALUATIONS)}"]
     return config.override([f"train.epochs={epochs}", *every])
 

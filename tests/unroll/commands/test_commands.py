@@ -9,9 +9,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.unroll.training.toy import APP
 from unroll import tracking
+from unroll.commands import job, run
 from unroll.commands import ruler as module
-from unroll.commands import run
-from unroll.commands import train as training
 from unroll.recurrence.memory_tasks import Measured
 from unroll.training.progress import Pruned
 
@@ -45,6 +44,6 @@ def test_a_run_tells_how_it_ended(
     made = tracking.Run
     monkeypatch.setattr(tracking, "Run", lambda client, id: made(client, id, system_metrics=False))
     id = client.create_run(client.create_experiment("toy")).info.run_id
-    with pytest.raises(type(error)), training._outcome(APP, client, id):
+    with pytest.raises(type(error)), job.outcome(APP, client, id):
         raise error
     assert client.get_run(id).info.status == status

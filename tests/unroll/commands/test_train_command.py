@@ -15,7 +15,7 @@ from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
 from unroll.commands.evaluate import evaluate
-from unroll.commands.train import train_one
+from unroll.commands.training import train_one
 from unroll.errors import Notice, UserError
 from unroll.tracking import model_registry, saved
 from unroll.tracking import run as run_module
@@ -53,7 +53,7 @@ def test_a_picture_that_fails_loses_no_model(use: Use, client: MlflowClient) -> 
     use(figures=figures)
     done = train_one("toy", settings=["train.epochs=1"])
     assert tracking.runs(client, "toy")[0].status == "FINISHED"
-    assert saved.load(model_registry.model_folder(client, "toy", done["run"])).predict([1]) == [1]
+    assert saved.load(model_registry.model_folder(client, "toy", done["run"])).predict(["one"]) == ["one"]
     assert [one.path for one in client.list_artifacts(done["run"], "figures")] == ["figures/prices.png"]
 
 

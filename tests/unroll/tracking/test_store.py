@@ -15,7 +15,7 @@ from tests.unroll.tracking.test_run import at, begin
 from tests.unroll.training.toy import APP
 from unroll import places, tracking
 from unroll.app import Report
-from unroll.commands.train import train_one
+from unroll.commands.training import train_one
 from unroll.errors import UserError
 from unroll.tracking import model_registry, saved, store
 
