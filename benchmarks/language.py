@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unroll.apps.language.generate import Generation, stream
+from unroll.apps.language.generate import stream
 from unroll.apps.language.model import LanguageModel
+from unroll.apps.language.options import Generation
 from unroll.recurrence.state import detach
 from unroll.sequence.tokens import Tokeniser
 

@@ -11,10 +11,9 @@ from unroll.sequence.stream import Window
 from unroll.sequence.tokens import Tokeniser
 
 from . import data, generate, surprisal, train
-from .adapt import Adaptation
 from .config import PRESETS, LanguageConfig
-from .generate import Generation
 from .model import LanguageModel
+from .options import Adaptation, Generation
 from .sources import Source, builtin, files, published
 
 __all__ = ["APP"]

@@ -1,8 +1,7 @@
 """Ways to read a text: with the trained weights alone, with a cache of what was read, or learning while reading."""
 
 import copy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,19 +9,8 @@ from torch import Tensor
 from unroll.recurrence.state import detach
 from unroll.sequence.stream import Window
 
-if TYPE_CHECKING:
-    from .model import LanguageModel
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """What is reported beside the plain figure; see `unroll.apps.language.config.EvaluateConfig`."""
-
-    cache: int = 0
-    cache_weight: float = 0.1
-    cache_flatness: float = 1.0
-    dynamic: float = 0.0
-    dynamic_decay: float = 0.002
+from .model import LanguageModel
+from .options import Adaptation
 
 
 class Reader(Protocol):
@@ -35,7 +23,7 @@ class Reader(Protocol):
         """-log p of each target of the window [T, 1] given all before it, in nats, [T] float64."""
 
 
-def readers(model: "LanguageModel", how: Adaptation) -> list[Reader]:
+def readers(model: LanguageModel, how: Adaptation) -> list[Reader]:
     """The ways that are asked for, besides the plain one."""
     found: list[Reader] = []
     if how.cache:
@@ -50,7 +38,7 @@ class Plain:
 
     name = ""
 
-    def __init__(self, model: "LanguageModel") -> None:
+    def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self.state: Any = None
 
@@ -75,7 +63,7 @@ class Cached:
 
     name = "cache"
 
-    def __init__(self, model: "LanguageModel", size: int, weight: float, flatness: float) -> None:
+    def __init__(self, model: LanguageModel, size: int, weight: float, flatness: float) -> None:
         self.model, self.size, self.weight, self.flatness = model, size, weight, flatness
         self.state: Any = None
         self.keys = torch.zeros(0, model.recurrent.output_size)
@@ -123,7 +111,7 @@ class Dynamic:
     CLIP = 1.0
     """largest norm of the gradient"""
 
-    def __init__(self, model: "LanguageModel", rate: float, decay: float) -> None:
+    def __init__(self, model: LanguageModel, rate: float, decay: float) -> None:
         self.model, self.rate, self.decay = copy.deepcopy(model).eval(), rate, decay
         self.state: Any = None
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]

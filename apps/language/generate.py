@@ -2,19 +2,17 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unroll.errors import Notice, UserError
-from unroll.sequence.decoding import Sampling, beam_search, no_repeats, sample, until_stop
+from unroll.sequence.decoding import beam_search, no_repeats, sample, until_stop
 from unroll.sequence.tokens import Tokeniser
 
-if TYPE_CHECKING:
-    from .model import LanguageModel
+from .model import LanguageModel
 
 LONGEST_PROMPT = 100_000
 """characters"""
@@ -22,25 +20,12 @@ CHUNK = 1000
 """tokens of a prompt that are read at a time"""
 
 
-@dataclass(frozen=True)
-class Generation:
-    """How text is written; see `unroll.apps.language.config.GenerateConfig`."""
-
-    length: int = 400
-    sampling: Sampling = field(default_factory=Sampling)
-    stop: tuple[str, ...] = ()
-    beam: int = 0
-    length_penalty: float = 0.0
-    block_repeats: int = 0
-    seed: int = 0
-
-
-def predict(model: "LanguageModel", inputs: Sequence[str]) -> list[str]:
+def predict(model: LanguageModel, inputs: Sequence[str]) -> list[str]:
     """Each prompt with its continuation."""
     return ["".join(stream(model, prompt)) for prompt in inputs]
 
 
-def stream(model: "LanguageModel", prompt: str) -> Iterator[str]:
+def stream(model: LanguageModel, prompt: str) -> Iterator[str]:
     """The prompt, and then its continuation piece by piece, each at the same cost.
 
     Raises:
@@ -55,7 +40,7 @@ def stream(model: "LanguageModel", prompt: str) -> Iterator[str]:
         yield from until_stop(model.tokeniser.stream(tokens, fresh=fresh), model.generation.stop)
 
 
-def write(model: "LanguageModel", last: Sequence[int], state: Any, length: int) -> str:
+def write(model: LanguageModel, last: Sequence[int], state: Any, length: int) -> str:
     """A continuation of `length` tokens after the token `last`, `state` being that before it."""
     return "".join(model.tokeniser.stream(_tokens(model, last, state, length), fresh=True))
 
@@ -74,7 +59,7 @@ def _encoded(tokeniser: Tokeniser, prompt: str) -> list[int]:
     return [tokeniser.first, *tokeniser.encode(prompt)]
 
 
-def _read(model: "LanguageModel", numbers: Sequence[int]) -> Any:
+def _read(model: LanguageModel, numbers: Sequence[int]) -> Any:
     """The state after these tokens."""
     state = None
     device = model.embedding.weight.device
@@ -83,7 +68,7 @@ def _read(model: "LanguageModel", numbers: Sequence[int]) -> Any:
     return state
 
 
-def _tokens(model: "LanguageModel", numbers: Sequence[int], state: Any, length: int) -> Iterator[int]:
+def _tokens(model: LanguageModel, numbers: Sequence[int], state: Any, length: int) -> Iterator[int]:
     """The continuation of `numbers`, the last of which the state has not seen."""
     how = model.generation
     last = torch.tensor([numbers[-1]], device=model.embedding.weight.device)
@@ -101,7 +86,7 @@ def _tokens(model: "LanguageModel", numbers: Sequence[int], state: Any, length: 
     return (int(token) for token in islice(drawn, length))
 
 
-def _known(model: "LanguageModel") -> Any:
+def _known(model: LanguageModel) -> Any:
     """The model's step; among characters `<unk>` is no text and is never written."""
     unknown = model.tokeniser.unknown if model.tokeniser.units == "characters" else None
     if unknown is None:

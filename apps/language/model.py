@@ -11,8 +11,7 @@ from unroll.recurrence.dropout import mask_like
 from unroll.sequence.losses import AdaptiveSoftmax, MixtureOfSoftmaxes, Softmax
 from unroll.sequence.tokens import Tokeniser
 
-from .adapt import Adaptation
-from .generate import Generation
+from .options import Adaptation, Generation
 
 
 class LanguageModel(nn.Module):

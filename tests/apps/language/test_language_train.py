@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tests.apps.language.conftest import TEXT, configured
 from tests.unroll.training.test_loop import same
 from unroll.apps.language import APP, baselines, batches, model
-from unroll.apps.language.adapt import Adaptation, Cached, Dynamic, Plain
+from unroll.apps.language.adapt import Cached, Dynamic, Plain
+from unroll.apps.language.options import Adaptation
 from unroll.apps.language.surprisal import scores
 from unroll.apps.language.train import evaluate, step
 from unroll.data.store import Store
