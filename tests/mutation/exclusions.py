@@ -34,6 +34,7 @@ EXCLUSIONS = (
     Exclusion(
         r"apps/\w+/figures\.py|core/unroll/diagnosis/pictures\.py",
         "what a picture looks like",
+        function="(?!_relative|_share_from|looked|_by_place|_frequent|_title|_fits|scores|_pair|completions).*",
     ),
     Exclusion(
         r"core/unroll/comparison/charts\.py",
@@ -45,7 +46,10 @@ EXCLUSIONS = (
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "^ +continue$"),
     Exclusion(r"apps/\w+/(config|__init__)\.py", f"a default is {CHOICE}", kind="constant|flag"),
     Exclusion(
-        r"apps/\w+/model\.py", f"a default is {CHOICE}", r"^    (    )?\w+: (int|float)( \| None)? = ", "constant"
+        r"apps/\w+/model\.py",
+        f"a default is {CHOICE}",
+        r"^    (    )?\w+: (int|float|bool)( \| None)? = ",
+        "constant|flag",
     ),
     Exclusion(r"core/unroll/errors\.py", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
     Exclusion(r".*", "what a picture looks like", r"^\s*(axes|below|above|figure)\.\w+\("),
@@ -78,6 +82,12 @@ EXCLUSIONS = (
         "rows beyond the last are thrown away",
         r"s \* ROWS \+ i < m \? from",
         "constant",
+    ),
+    Exclusion(
+        rf"{KERNELS}cpu/cpu_kernel\.py",
+        "rows of one length may come in any order: a row alone is that row in a batch",
+        r"argsort\(descending=True, stable=True\)",
+        "flag",
     ),
     Exclusion(rf"{KERNELS}cpu/step\.py", f"frames that are used again: {SPEED}", r"frames\.append\(frame\)"),
     Exclusion(rf"{KERNELS}cpu/step\.py", f"one thread shares with nobody: {SPEED}", r"threads > 1", "comparison"),

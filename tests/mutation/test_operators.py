@@ -122,15 +122,19 @@ def test_a_fault_is_noticed_by_the_test_that_reaches_it(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from tests.mutation.run import Area, Map, draw, judge
+from tests.mutation.warm import verdict
 root = Path({str(tmp_path)!r}) / "tree"
 known = Map(root, root.parent, root.parent)
 known.build(["tests/test_a.py"], False)
 [mutant] = draw(root, Area(("core",), ("tests",), 1.0), 5, 0).chosen
 left = (root / "core/a.py").read_text().count("<=")
 print(*known.tests_for(mutant), judge(root, mutant, known), left, sep="; ")
+print(verdict(root, ["tests/test_a.py::test_that_is_gone"], 20, root.parent))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "tests/test_a.py::test_less; tests/test_a.py::test_less; 0"
+    *_, found, of_nothing = done.stdout.splitlines()
+    assert found == "tests/test_a.py::test_less; tests/test_a.py::test_less; 0"
+    assert of_nothing == "None", "where no test is run, nothing was noticed"
 
 
 def test_the_map_gives_the_nearest_tests_first(tmp_path: Path) -> None:

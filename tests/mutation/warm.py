@@ -121,7 +121,8 @@ def verdict(root: Path, tests: Sequence[str], limit: float, folder: Path) -> str
     if not isinstance(result, list):
         return result
     code, failed = result
-    return None if code == 0 else failed or f"pytest ended with {code}"
+    unnoticed = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)  # the latter looked at nothing
+    return None if code in unnoticed else failed or f"pytest ended with {code}"
 
 
 def run_pytest(root: Path, files: Sequence[str], plugins: Sequence[object], *more: str) -> int:

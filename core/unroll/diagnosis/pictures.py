@@ -12,6 +12,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
+from torch import Tensor
 
 from unroll.diagnosis.probe import Need, NetworkProbe
 from unroll.recurrence.decay import LEFT
@@ -22,6 +24,7 @@ from unroll.recurrence.memory_tasks import Measured
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+Array = NDArray[Any]
 FLOOR, CEILING = 1e-6, 1e3
 """between which relative gradients are drawn"""
 
@@ -41,11 +44,9 @@ def gradient(probe: NetworkProbe, title: str = "") -> Figure:
 
 def _heat_map(figure: Figure, axes: Axes, cell: CellGradients) -> None:
     name, _ = cell.longest()
-    times, matrix = cell.matrix(name)
-    now = matrix[torch.arange(len(times)), times]
-    relative = (matrix / now[:, None]).clamp(FLOOR, CEILING).log10().numpy()
+    times, relative = _relative(cell, name)
     mesh = axes.pcolormesh(
-        np.arange(matrix.shape[1] + 1) - 0.5, np.arange(len(times) + 1) - 0.5, relative,
+        np.arange(relative.shape[1] + 1) - 0.5, np.arange(len(times) + 1) - 0.5, relative,
         cmap="cividis", vmin=np.log10(FLOOR), vmax=max(0.0, float(np.nanmax(relative))),
     )  # fmt: skip
     axes.set_facecolor("0.93")
@@ -58,6 +59,13 @@ def _heat_map(figure: Figure, axes: Axes, cell: CellGradients) -> None:
     axes.set_title(f"{cell.cell}, {cell.name}: {name} state", fontsize=10)
     bar = figure.colorbar(mesh, ax=axes)
     bar.set_label("log₁₀ (‖∂eₜ/∂Sₖ‖ / ‖∂eₜ/∂Sₜ‖)")
+
+
+def _relative(cell: CellGradients, state: str) -> tuple[Tensor, Array]:
+    """The steps t [N], and the log10 of ||de_t/dS_k|| / ||de_t/dS_t|| [N, T + 1]."""
+    times, matrix = cell.matrix(state)
+    now = matrix[torch.arange(len(times)), times]
+    return times, (matrix / now[:, None]).clamp(FLOOR, CEILING).log10().numpy()
 
 
 def _decays(axes: Axes, probe: NetworkProbe) -> None:
@@ -91,7 +99,7 @@ def shares(probe: NetworkProbe) -> Figure:
     index, last = 0, 4
     for cell in probe.cells:
         for weight in cell.shares:
-            from_lag = cell.share_by_lag(weight).flip(0).cumsum(0).flip(0).numpy()
+            from_lag = _share_from(cell, weight)
             label = f"{cell.name}: ∂E/∂{weight}"
             axes.plot(from_lag, STYLES[index % len(STYLES)], color=COLOURS[index % len(COLOURS)], label=label)
             index, last = index + 1, max(last, *np.flatnonzero(np.abs(from_lag) > 0.002))
@@ -100,6 +108,11 @@ def shares(probe: NetworkProbe) -> Figure:
     axes.set_title("where the gradient of the weights comes from", fontsize=10)
     axes.legend(fontsize=8)
     return figure
+
+
+def _share_from(cell: CellGradients, weight: str) -> Array:
+    """[T + 1]: the share of the weight's gradient that comes from lags of 0, 1, ..., T and more."""
+    return np.asarray(cell.share_by_lag(weight).flip(0).cumsum(0).flip(0))
 
 
 def needs(found: Mapping[str, Need]) -> Figure:

@@ -74,6 +74,17 @@ def test_all_words_at_once_are_the_words_one_by_one(look, feedback):
         assert told.looked is None
 
 
+@pytest.mark.parametrize(("look", "feedback"), [*KINDS, (None, True)])
+def test_the_next_input_holds_what_was_looked_at_only_where_something_is(look, feedback):
+    """Without attention there is no context that could be fed back."""
+    model, seen = decoder(look, feedback), None
+    assert model.recurrent.input_size == 8 + FEATURES * bool(look and feedback)
+    places = annotations()
+    seen = model.annotated(places)
+    told = model(captions(3, 3, 3), seen, END)
+    assert told.hidden.isfinite().all() and len(told.hidden) == 9
+
+
 @pytest.mark.parametrize(("look", "feedback"), KINDS)
 def test_pictures_whose_captions_are_over_cost_nothing_and_change_nothing(look, feedback):
     model, places = decoder(look, feedback), annotations()

@@ -123,6 +123,15 @@ def test_an_example_without_a_group_is_one_of_its_own(records) -> None:
     assert "41 groups of examples" in per_example_scores("accuracy", values, files, RIGHT).how
 
 
+def test_groups_of_one_example_each_are_examples(records) -> None:
+    def each(rows):
+        return grouped(rows, lambda number: f"speaker {number}")
+
+    rows, files = records(run0=each, run1=each, run2=each)
+    found = per_example_scores("accuracy", column(rows, "right").mean(1).tolist(), files, RIGHT)
+    assert found.how == f"seeds and {EXAMPLES} examples: mean(right)"
+
+
 def test_a_single_group_says_so(records) -> None:
     def one(rows):
         return grouped(rows, lambda _: "speaker")

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import re
+from collections import Counter
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from tests.unroll.diagnosis.patients import APP, Net, data, elman, quiet
 from unroll import app as apps
 from unroll.commands import diagnose as command
 from unroll.commands.ruler import ruler
-from unroll.diagnosis.examination import diagnose, stream
+from unroll.diagnosis.examination import advice, diagnose, page, stream
 from unroll.diagnosis.in_training import gradient_probe, verdict
 from unroll.diagnosis.probe import probe
 from unroll.diagnosis.remedies import Remedy, remedies
@@ -90,16 +92,17 @@ def test_intervals_over_seeds() -> None:
 
 
 class Page(HTMLParser):
-    """What a page would fetch, and its words."""
+    """What a page would fetch, its tags, headings and number of tables."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.sources: list[str] = []
-        self.tags: set[str] = set()
+        self.tags: Counter[str] = Counter()
+        self.headings = re.findall("<h2>(.*?)</h2>", text)
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.add(tag)
+        self.tags[tag] += 1
         self.sources += [value for key, value in attrs if key in ("src", "href")]
 
 
@@ -120,9 +123,9 @@ def test_a_fresh_model_is_diagnosed_and_cured(place: Path) -> None:
     assert first == "as it is" and len(others) == 3
     json.dumps(result)
     text = Path(result["report"]).read_text(encoding="utf-8")
-    page = Page(text)
-    assert "script" not in page.tags and len(page.sources) >= 4
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources), "opens without a network"
+    shown = Page(text)
+    assert "script" not in shown.tags and len(shown.sources) >= 4
+    assert all(source.startswith("data:image/png;base64,") for source in shown.sources), "opens without a network"
     assert result["advice"].split(":")[0] in text
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     assert client.get_experiment_by_name("toy") is None, "no candidate for `latest`"
@@ -156,6 +159,28 @@ def test_a_trained_model_has_its_need_measured() -> None:
     assert diagnose(APP, config, model, pairs).needs == {}
     found = diagnose(APP, config, model, pairs, pairs)
     assert found.needs["rnn"].lags == (0, 1, 2, 4, 8, 16) and found.finding.need == found.needs["rnn"].steps
+
+
+def test_the_page_holds_every_picture_and_table_that_was_found() -> None:
+    torch.manual_seed(0)
+    config, model = APP.config(), elman("tanh", 0.5, hidden=8)
+    pairs = stream(APP, model, list(data(config).val))
+    found = diagnose(APP, config, model, pairs, pairs)
+    found.remedies = [Remedy("gates", "they keep more", ("model.cell=lstm",))]
+    found.tried = [Tried(None, outcomes(1.0, 1.1)), Tried(found.remedies[0], outcomes(0.1, 0.2))]
+    text = str(page(found, "of a toy"))
+    shown = Page(text)
+    assert shown.headings == [
+        "rnn: how far back the gradient reaches", "How much memory the loss makes use of",
+        "What may help, best first", "What was tried",
+    ]  # fmt: skip
+    alternatives = [unescape(one) for one in re.findall('alt="(.*?)"', text)]
+    assert [one.split(" of rnn")[0] for one in alternatives] == [
+        "heat map and decay curves of the gradient through time", "share of the weights' gradient by lag",
+        "gates and activations", "spectral norms of the state's Jacobian", "loss by length of memory",
+        "held-out loss of each remedy with its interval",
+    ]  # fmt: skip
+    assert shown.tags["table"] == 3 and f"<p>{escape(advice(found.tried))}</p>" in text
 
 
 def test_watching_a_training_logs_a_picture_and_numbers_or_says_once_that_it_cannot() -> None:

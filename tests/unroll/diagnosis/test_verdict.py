@@ -138,6 +138,7 @@ def test_need_is_the_lag_that_the_task_has() -> None:
 def test_need_in_numbers() -> None:
     assert Need((0, 1, 2, 4), (2.0, 1.5, 1.01, 1.0), 1.0).steps == 2
     assert Need((0, 1, 2), (1.005, 1.0, 1.0), 1.0).steps == 0, "memory is worth half a per cent: it is not used"
+    assert Need((0, 1, 2), (101.0, 100.0, 100.0), 100.0).steps == 1, "one per cent is not less than one"
     assert Need((0, 1, 2), (3.0, 2.0, 1.9), 1.0).steps == 2, "no memory that was tried is enough"
 
 

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import unroll
 from unroll.recurrence import Recurrent, from_torch, state
+from unroll.recurrence.kernels.cpu import cpu_kernel, native
 
 KINDS = ["LSTM", "GRU", "RNN"]
 VARIANTS: list[dict[str, Any]] = [
@@ -100,6 +101,21 @@ def test_state_dicts_both_ways(kind: str, options: dict[str, Any]) -> None:
     back.load_state_dict(torch.load(file, weights_only=True))
     x = batch(options)
     same(flat(*theirs(x)), flat(*back(x)))
+
+
+@pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
+@every
+def test_a_state_keeps_the_kernels(kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ours = pair(kind, options, torch.float32)
+    x = batch(options, dtype=torch.float32)
+    after = ours(x)[1]
+    calls: list[int] = []
+    apply = cpu_kernel.Kernel.apply
+    monkeypatch.setattr(cpu_kernel.Kernel, "apply", lambda *args: calls.append(1) or apply(*args))
+    ours(x)
+    without = len(calls)
+    ours(x, after)
+    assert len(calls) == 2 * without > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -52,6 +52,11 @@ def test_reach_ends_at_the_first_lag_that_is_not_solved() -> None:
     assert replace(measured, solved=(0.5, 1.0, 1.0)).reach == 0
 
 
+def test_no_lag_is_tried_beyond_one_that_is_not_solved() -> None:
+    measured = measure("elman", "copy", lags=(2, 4, 8), steps=1, hidden=4)
+    assert measured.lags == (2,) and len(measured.solved) == 1 and measured.reach == 0
+
+
 def test_a_cell_with_memory_measures_longer_than_one_without() -> None:
     budget = {"lags": (2, 4, 8), "steps": 150, "hidden": 16, "rows": 32}
     assert measure("gru", "flip-flop", **budget).reach >= 4

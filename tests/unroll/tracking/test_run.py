@@ -1,9 +1,12 @@
 """Runs in MLflow: batched, complete, not doubled by a resume, and truthful about their end."""
 
+import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,6 +14,7 @@ from matplotlib.figure import Figure
 from tests.unroll.training.toy import APP
 from unroll import tracking
 from unroll.app import Report
+from unroll.data import files
 from unroll.errors import UserError
 from unroll.tracking import model_registry, saved, store
 from unroll.tracking import run as run_module
@@ -219,3 +223,18 @@ def test_saved_weights_may_be_read_by_who_may_read_their_description(tmp_path: P
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}
     assert modes == {saved.DESCRIPTION: 0o640, saved.WEIGHTS: 0o640}
+
+
+@pytest.mark.parametrize("full", ["artifacts", "temporary"])
+def test_of_the_two_disks_that_files_are_written_to_the_full_one_is_named(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, full: str
+) -> None:
+    run = begin(client)
+    disks = {"artifacts": tmp_path / "mlruns", "temporary": Path(tempfile.gettempdir())}
+    monkeypatch.setattr(files, "_space", lambda path: 0 if disks[full] in (path, *path.parents) else 9)
+    monkeypatch.setattr(
+        client, "log_artifacts", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere"))
+    )
+    with pytest.raises(UserError) as raised:
+        run.figures({"one": Figure()})
+    assert str(raised.value).startswith(f"{disks[full]}") and "the disk is full" in str(raised.value)

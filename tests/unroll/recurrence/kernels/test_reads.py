@@ -124,6 +124,19 @@ def by_the_global(x: Tensor) -> Tensor:
     return RATE * x
 
 
+def pair_of_functions() -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    def first(x: Tensor) -> Tensor:
+        return pair_of_functions()[1](x)  # by the time that this is followed, the code of `first` has been seen
+
+    def second(x: Tensor) -> Tensor:
+        return RATE * x
+
+    return first, second
+
+
+FIRST, _ = pair_of_functions()
+
+
 CHANGES: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any], None]]] = {
     "number": (lambda cell, u: cell.scale * u, lambda cell: setattr(cell, "scale", 0.9)),
     "zero": (
@@ -151,6 +164,7 @@ CHANGES: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any], None]]
     "mode": (lambda cell, u: u * (0.5 if cell.training else 0.25), lambda cell: cell.eval()),
     "global": (lambda cell, u: RATE * u, set_global),
     "global of a function that is called": calls_a_function(),
+    "global of a function beside one that was seen": (lambda cell, u: FIRST(u), set_global),
     "enclosing variable": enclosing(),
 }
 
