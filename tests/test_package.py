@@ -97,7 +97,7 @@ def test_from_a_project_with_folders_of_our_names(installed: Environment, other_
 def test_what_works_on_a_checkout_says_so_elsewhere(task: str, installed: Environment, tmp_path: Path) -> None:
     done = installed.unroll(tmp_path, task)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"error: {task}: works on a checkout of Unroll, and this folder is in none; ")
+    assert done.stderr.startswith(f"error: {task}: needs a checkout of Unroll, and this folder is not inside one; ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 def prepare(config: CaptioningConfig, store: Store) -> None:
-    """Pictures and captions of the configured source, in the store; a second time it does nothing."""
+    """Prepare the pictures and captions of the configured source in the store; do nothing if they are there."""
     _annotations(config, store, _prepared(config, store, _source(config)))
 
 

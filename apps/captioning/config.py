@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -11,7 +11,7 @@ from unroll.reads import Only, Reads, patterns
 from .model import Method
 
 RAMP = 12
-"""epochs over which scheduled sampling rises where a training ends by the clock and has no number of them"""
+"""epochs over which scheduled sampling ramps up if only a time limit is set and the number of epochs is unknown"""
 
 
 class CaptioningData(DataConfig):
@@ -41,95 +41,95 @@ class CaptioningData(DataConfig):
         ),
     }
     source: Literal["builtin", "flickr8k", "flickr30k", "coco", "folder"] = "builtin"
-    """builtin: rendered scenes; flickr8k, flickr30k, coco: their own annotation files (see path); folder: your own"""
+    """builtin: rendered scenes; flickr8k, flickr30k, coco: published annotation files (see path); folder: your own"""
     images: Path | None = None
-    """flickr8k, flickr30k, coco: folder with the pictures; default: data.path"""
+    """flickr8k, flickr30k, coco: folder of the pictures (default: data.path)"""
     pictures: int = Field(8000, ge=10)
-    """builtin: scenes to train on; val and test are a twentieth and an eighth of it, at most 200 and 500"""
+    """builtin: number of training scenes; val and test have a twentieth and an eighth as many, at most 200 and 500"""
     seed: int = Field(0, ge=0)
-    """builtin: of everything that is drawn in making the scenes"""
+    """builtin: random seed of the scenes"""
     side: int = Field(48, ge=16, le=1024)
-    """pixels of the square that pictures are fitted into"""
+    """side, in pixels, of the square that pictures are fitted into"""
     vocabulary: int = Field(10000, ge=3)
-    """words known at most, the most frequent of the training captions"""
+    """maximum vocabulary size: the most frequent words of the training captions"""
 
 
 class CaptioningModel(ModelConfig):
     """The network."""
 
     embedding: int = Field(64, ge=1)
-    """features of a word"""
+    """size of a word embedding"""
     attention: Literal["additive", "dot", "general", "multihead", "none"] = "general"
-    """how the decoder looks at places (show-attend-and-tell); none: only at their mean (show-and-tell)"""
+    """attention over image regions (show-attend-and-tell); none: their mean only (show-and-tell)"""
     feedback: bool = False
-    """whether what it looked at is part of the next input (Xu et al.); without, training takes all words at once"""
+    """feed the attention context into the next step (Xu et al.); if not, training runs all words in parallel"""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """share of features dropped: of words, between layers, before the output layer"""
+    """dropout rate on word embeddings, between layers, and before the output layer"""
     word_dropout: float = Field(0.1, ge=0, lt=1)
-    """share of the words read in training that are hidden, so that what is seen counts for more than what was said"""
+    """fraction of input words masked in training, so that the picture counts for more than the words so far"""
     width: Annotated[int, Only("model.backbone=")] = Field(24, ge=1)
-    """our own encoder: channels of its first layer"""
+    """built-in encoder: channels of the first layer"""
     stages: Annotated[int, Only("model.backbone=")] = Field(2, ge=1)
-    """our own encoder: each halves the sides and doubles the channels; the first layer halves them too"""
+    """built-in encoder: stages, each halving the sides and doubling the channels; the first layer halves them too"""
     backbone: str = ""
-    """name of a network in timm that takes the place of our own encoder (needs: pip install 'unroll[backbones]')"""
+    """timm model to use instead of the built-in encoder (needs: pip install 'unroll[backbones]')"""
     frozen: Annotated[bool, Only("model.backbone!=")] = True
-    """whether a backbone stays as it is; then its annotations are computed once and kept on disk"""
+    """freeze the backbone; its features are then computed once and cached on disk"""
 
 
 class CaptioningTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(12, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(32, ge=1)
-    """pictures in a batch"""
+    """pictures per batch"""
     captions: int = Field(1, ge=1)
-    """captions of each picture in a batch, redrawn in every epoch"""
+    """captions per picture in a batch, sampled again in every epoch"""
     coverage: float = Field(0.0, ge=0)
-    """weight of the doubly stochastic term: every place should be looked at once"""
+    """weight of the doubly stochastic attention loss: every region should be attended to once"""
     forget: float = Field(0.0, ge=0, le=1)
-    """scheduled sampling: share of words read from the model itself, rising from 0 over train.epochs (0: over 12)"""
+    """scheduled sampling: final fraction of inputs that the model predicted, reached over train.epochs (0: over 12)"""
     self_critical_from: int = Field(0, ge=0)
     """epochs before self-critical training on CIDEr begins; 0: never"""
     rollouts: Annotated[int, Only("train.self_critical_from!=0")] = Field(5, ge=1)
-    """captions drawn of each picture in self-critical training"""
+    """captions sampled per picture in self-critical training"""
 
 
 class CaptioningOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(4e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class DecodeConfig(Section):
-    """How captions are written. A trained model may be given other values."""
+    """How captions are decoded. These may be changed on a trained model."""
 
     method: Method = "beam"
-    """beam; diverse: beam search in groups that avoid each other's words; sample: draw"""
+    """beam: beam search; diverse: beam search in groups that avoid each other's words; sample: random sampling"""
     beam: Annotated[int, Only("decode.method!=sample")] = Field(3, ge=1)
-    """hypotheses kept"""
+    """beam width"""
     groups: Annotated[int, Only("decode.method=diverse")] = Field(3, ge=1)
-    """diverse: into which the beam is divided"""
+    """diverse: number of groups that the beam is divided into"""
     diversity: Annotated[float, Only("decode.method=diverse")] = Field(0.5, ge=0)
-    """diverse: what a word costs that another group has just written, in nats"""
+    """diverse: penalty, in nats, for a word that another group has just chosen"""
     length_penalty: Annotated[float, Only("decode.method!=sample")] = Field(0.7, ge=0)
-    """log probabilities are divided by the length to the power of this; 0 prefers short captions"""
+    """exponent of the length that log probabilities are divided by; 0 favours short captions"""
     n_best: int = Field(1, ge=1)
-    """captions of each picture; the metrics are those of the first"""
+    """captions per picture; metrics use the first"""
     longest: int = Field(50, ge=1)
-    """words at most"""
+    """maximum number of words"""
     temperature: Annotated[float, Only("decode.method=sample")] = Field(1.0, gt=0)
-    """sample: p^(1/temperature)"""
+    """sample: softmax temperature; below 1 sharper, above 1 flatter"""
     top_p: Annotated[float, Only("decode.method=sample")] = Field(1.0, gt=0, le=1)
-    """sample: only the most probable words that together have this probability"""
+    """sample: restrict to the most probable words that together have this probability (top-p)"""
     seed: Annotated[int, Only("decode.method=sample")] = Field(0, ge=0)
-    """sample: of the drawing"""
+    """sample: random seed"""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -141,7 +141,7 @@ class DecodeConfig(Section):
 
 
 class CaptioningConfig(Config):
-    """A model of captions."""
+    """The settings of a captioning model."""
 
     data: CaptioningData = CaptioningData()
     model: CaptioningModel = CaptioningModel()

@@ -30,7 +30,7 @@ SCORES = {
 
 
 def prepare(config: ImageConfig, store: Store) -> None:
-    """Pictures of the configured source, in the store; a second time it does nothing."""
+    """Prepare the pictures of the configured source in the store; do nothing if they are there."""
     data.prepare(store, _source(config, store), config.data.levels)
 
 

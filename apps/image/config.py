@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -22,21 +22,21 @@ class ImageData(DataConfig):
         "folder": Reads(("size", "colour"), path="a folder with a subfolder for each class", folders=("*",)),
     }
     source: Literal["builtin", "mnist", "fashion-mnist", "folder"] = "builtin"
-    """builtin: scikit-learn's digits; mnist, fashion-mnist; folder: your own, a subfolder for each class (see path)"""
+    """builtin: scikit-learn's digits; mnist, fashion-mnist; folder: your own, one subfolder per class (see path)"""
     size: tuple[Side, Side] = (32, 32)
-    """folder: height and width that pictures are brought to; the middle is cut out"""
+    """folder: height and width that pictures are resized and centre-cropped to"""
     colour: bool = False
-    """folder: red, green and blue instead of grey"""
+    """folder: use colour instead of greyscale"""
     levels: int = Field(0, ge=0, le=256)
-    """grey levels that pixels are rounded to; 0: as they come (builtin 17, else 256)"""
+    """number of grey levels to quantise pixels to; 0: unchanged (17 for builtin, else 256)"""
     limit: int = Field(0, ge=0)
-    """pictures to train on at most, evenly spread over the training split; 0: all"""
+    """maximum number of training pictures, taken evenly from the training split; 0: all"""
 
     @field_validator("levels")
     @classmethod
     def _two(cls, levels: int) -> int:
         if levels == 1:
-            raise ValueError("write 0 (as they come) or at least 2")
+            raise ValueError("write 0 (unchanged) or at least 2")
         return levels
 
 
@@ -46,68 +46,68 @@ class ImageModel(ModelConfig):
     hidden: int = Field(96, ge=1)
     """hidden units per layer and direction"""
     layers: int = Field(2, ge=1, le=1000)
-    """stacked recurrent layers"""
+    """number of stacked recurrent layers"""
     order: Annotated[Literal["rows", "pixels", "permuted", "patches", "sweeps"], Only("train.task=classify")] = "rows"
-    """classify: what a step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""
+    """classify: what one step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""
     patch: Annotated[int, Only("model.order=patches,sweeps")] = Field(2, ge=1)
     """patches, sweeps: height and width of a patch in pixels"""
     permutation: Annotated[int, Only("model.order=permuted")] = Field(0, ge=0)
-    """permuted: seed of the order, which is saved with the model"""
+    """permuted: random seed of the permutation, which is saved with the model"""
     bidirectional: Annotated[bool, Only("train.task=classify")] = True
-    """classify: two directions or one (sweeps always have two)"""
+    """classify: read in both directions (sweeps always do)"""
     pooling: Annotated[Literal["last", "mean", "max", "attention"], Only("train.task=classify")] = "mean"
-    """classify: from the states to one vector"""
+    """classify: how the states are pooled into one vector"""
     init: str | None = None
-    """initialisation of the recurrent weights, by its name in unroll.recurrence.init, for example chrono:64"""
+    """name of an initialisation in unroll.recurrence.init for the recurrent weights, for example chrono:64"""
     maps: Annotated[int, Only("train.task=complete")] = Field(48, ge=1)
     """complete: feature maps of the convolutional LSTM that reads the rows above"""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """share of features dropped, between layers and before the output"""
+    """dropout rate between layers and before the output"""
 
 
 class ImageTrain(TrainConfig):
-    """What is learnt, how long, how exactly, from which seed."""
+    """Task, length, precision and seed of the training."""
 
     task: Literal["classify", "complete", "denoise"] = "classify"
-    """classify: name the class; complete: the probability of every pixel given those before it; denoise"""
+    """classify: predict the class; complete: model each pixel given those before it; denoise: remove noise"""
     epochs: int = Field(80, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(64, ge=1)
-    """pictures in a batch"""
+    """pictures per batch"""
     distort: Annotated[float, Only("train.task=classify")] = Field(0.15, ge=0, lt=1)
-    """classify: pictures are moved, turned, stretched and slanted by up to this share, differently in every step"""
+    """classify: augmentation: random shift, rotation, scaling and shear by up to this fraction"""
     noise: Annotated[float, Only("train.task=denoise")] = Field(0.3, gt=0)
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
 
 
 class ImageOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(5e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class PredictConfig(Section):
-    """What `invoke predict` does."""
+    """Settings of `invoke predict`."""
 
     keep: Annotated[float, Only("train.task=complete")] = Field(0.5, ge=0, lt=1)
-    """complete: share of the rows, from the top, that is kept; what is below is filled in"""
+    """complete: fraction of the rows, from the top, to keep; the rest is filled in"""
     temperature: Annotated[float, Only("train.task=complete")] = Field(1.0, gt=0)
-    """complete: below 1 the more probable grey levels are drawn more often"""
+    """complete: sampling temperature; below 1 favours the more probable grey levels"""
     seed: Annotated[int, Only("train.task=complete")] = Field(0, ge=0)
-    """complete: of what is drawn"""
+    """complete: random seed"""
     invert: bool = False
-    """swap black and white first: for dark writing on paper and a model of bright writing on black"""
+    """invert black and white first: for dark writing on paper, if the model was trained on bright writing on black"""
     folder: Path = Path("predicted")
-    """complete, denoise: where the pictures are written"""
+    """complete, denoise: folder to write the pictures to"""
 
 
 class ImageConfig(Config):
-    """A model of pictures, read as sequences."""
+    """The settings of a model that reads pictures as sequences."""
 
     data: ImageData = ImageData()
     model: ImageModel = ImageModel()
@@ -125,7 +125,7 @@ class ImageConfig(Config):
 
 
 DEFAULT = ImageConfig()
-# One direction and the last state: the first pixel is 64 steps away from the answer.
+# One direction and the last state: the first pixel is 64 steps away from the output.
 PIXELS = [
     "model.order=pixels",
     "model.bidirectional=false",
@@ -135,7 +135,7 @@ PIXELS = [
     "model.hidden=128",
     "train.epochs=70",
     "train.distort=0.05",
-    "optimizer.average=0.99",  # the best of 183 pictures is a matter of luck; a running mean of the weights is less so
+    "optimizer.average=0.99",  # on 183 pictures the best epoch is a matter of luck; averaged weights are less so
 ]
 PUBLISHED = ["model.hidden=128", "train.batch=128", "train.epochs=8"]
 PRESETS = {

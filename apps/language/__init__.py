@@ -20,7 +20,7 @@ __all__ = ["APP"]
 
 
 def prepare(config: LanguageConfig, store: Store) -> None:
-    """Token streams of the configured source, in the store; a second time it does nothing."""
+    """Prepare the token streams of the configured source in the store; do nothing if they are there."""
     _prepared(config, store, _source(config, store))
 
 

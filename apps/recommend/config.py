@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -10,22 +10,22 @@ from unroll.reads import Only, Reads, patterns
 
 
 class ColumnNames(Section):
-    """What the user's table calls its columns, where that is none of the usual names."""
+    """Column names of the user's table, if they are not the usual ones."""
 
     session: Annotated[str, Only("data.source=csv")] = ""
-    """csv: the column that says which clicks belong together"""
+    """csv: column of the session id"""
     user: Annotated[str, Only("data.source=csv")] = ""
-    """csv: the column of users, whose whole history is one session then"""
+    """csv: column of the user id; a user's whole history is then one session"""
     item: Annotated[str, Only("data.source=csv")] = ""
-    """csv: the column of what was clicked, in the table of items as well"""
+    """csv: column of the clicked item, also in the table of items"""
     time: Annotated[str, Only("data.source=csv")] = ""
-    """csv: the column of when it was clicked"""
+    """csv: column of the time of the click"""
     title: Annotated[str, Only("data.source=csv")] = ""
-    """csv: the column of titles in the table of items"""
+    """csv: column of titles in the table of items"""
 
 
 class RecommendData(DataConfig):
-    """The clicks, and how they are split."""
+    """The clicks and how they are split."""
 
     sources: ClassVar = {
         "builtin": Reads(("sessions", "seed")),
@@ -38,98 +38,98 @@ class RecommendData(DataConfig):
         ),
     }
     source: Literal["builtin", "ml-100k", "ml-1m", "csv"] = "builtin"
-    """builtin: a planted process; ml-100k, ml-1m: MovieLens; csv: your own table, CSV, Parquet or others (see path)"""
+    """builtin: a synthetic process; ml-100k, ml-1m: MovieLens; csv: your own table (CSV, Parquet, ...; see path)"""
     items: Path | None = None
-    """csv: a table of items: item, title, and any columns of text or numbers, which are features"""
+    """csv: table of items: item, title, and columns of text or numbers to use as features"""
     columns: ColumnNames = ColumnNames()
-    """csv: what the columns are called"""
+    """csv: names of the columns"""
     split: Literal["auto", "leave-one-out", "time"] = "auto"
-    """test on the last click of each user, or on the last days; auto: time for sessions, leave-one-out for users"""
+    """test on each user's last click, or on the last days; auto: time for sessions, leave-one-out for users"""
     days: Annotated[float, Only("data.split=time,auto")] = Field(1.0, gt=0)
-    """split=time: days of the test period; as many before it are val"""
+    """split=time: length of the test period in days; the same length before it is val"""
     support: int = Field(1, ge=1)
-    """clicks in training that an item needs to be recommended"""
+    """minimum number of training clicks for an item to be recommended"""
     features: bool = False
-    """use what is known of the items, and recommend also items without a click"""
+    """use item features, and also recommend items without a click"""
     sessions: int = Field(50_000, ge=100)
-    """builtin: sessions to train on; a twentieth and a tenth as many for val and test"""
+    """builtin: number of training sessions; val and test have a twentieth and a tenth as many"""
     seed: int = Field(0, ge=0)
-    """builtin: of the process and the sessions"""
+    """builtin: random seed of the process and the sessions"""
 
 
 class RecommendModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell, by its name in unroll.recurrence"""
+    """name of the recurrent cell in unroll.recurrence"""
     hidden: int = Field(128, ge=1)
-    """hidden units per layer, and width of the item vectors"""
+    """hidden units per layer, and size of the item vectors"""
     shared: bool = True
-    """items have the same vectors on the way in and on the way out"""
+    """weight tying: input and output share the item vectors"""
     dropout: float = Field(0.2, ge=0, lt=1)
-    """share of units dropped behind each recurrent layer"""
+    """dropout rate after each recurrent layer"""
     dropout_input: float = Field(0.1, ge=0, lt=1)
-    """share of units of the clicked item's vector that are dropped"""
+    """dropout rate on the input item vectors"""
     gaps: bool = False
-    """the time since the click before is an input"""
+    """use the time since the previous click as an input"""
     cold: Annotated[float, Only("data.features=true")] = Field(0.2, ge=0, lt=1)
-    """with features: how often an item's own vector is left out in training, so that they learn to stand for it"""
+    """features: how often an item's own vector is dropped in training, so that its features learn to replace it"""
 
 
 class LossConfig(Section):
-    """What training minimises."""
+    """The training loss."""
 
     name: Literal["softmax", "sampled-softmax", "bpr-max", "top1-max"] = "softmax"
-    """softmax: over all items; the others: over the batch's own next items and sampled ones"""
+    """softmax: over all items; others: over the batch's own next items and sampled negatives"""
     samples: Annotated[int, Only("loss.name!=softmax")] = Field(2048, ge=0)
-    """items drawn for each batch"""
+    """number of negatives sampled per batch"""
     alpha: Annotated[float, Only("loss.name!=softmax")] = Field(0.5, ge=0)
-    """items are drawn with probability proportional to clicks ** alpha"""
+    """negatives are sampled with probability proportional to clicks ** alpha"""
     logq: Annotated[bool, Only("loss.name=sampled-softmax")] = True
-    """sampled-softmax: correct for how often an item is a candidate"""
+    """sampled-softmax: logQ correction for how often an item is a candidate"""
     penalty: Annotated[float, Only("loss.name=bpr-max")] = Field(1.0, ge=0)
     """bpr-max: weight of the squared scores of negatives"""
     elu: Annotated[float, Only("loss.name=bpr-max,top1-max")] = Field(0.0, ge=0)
-    """bpr-max, top1-max: scores below zero flatten out at minus this; 0: they do not"""
+    """bpr-max, top1-max: apply an ELU to the scores, which bounds them below by minus this; 0: no ELU"""
 
 
 class RecommendTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(5, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     mode: Literal["sessions", "padded"] = "sessions"
-    """sessions: parallel rows of one session after the other; padded: whole sessions of similar length"""
+    """sessions: parallel rows, each of consecutive sessions; padded: whole sessions of similar length"""
     rows: int = Field(64, ge=1)
-    """sessions side by side"""
+    """number of parallel sessions"""
     steps: int = Field(16, ge=1)
-    """clicks of each row in a batch, and how far gradients go back; padded: rows x steps is the size of a batch"""
+    """clicks per row in a batch, the truncation length of backpropagation; padded: rows x steps is the batch size"""
 
 
 class RecommendOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(4e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
+    """learning rate after the warm-up; plateau: quartered when the validation score stalls; decay: see `decay`"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class DecodeConfig(Section):
-    """From scores to recommendations."""
+    """How recommendations are chosen."""
 
     k: int = Field(10, ge=1)
-    """items recommended"""
+    """number of items to recommend"""
     exclude_seen: bool = False
-    """leave out what the session has clicked already, in evaluations too"""
+    """exclude items that the session has already clicked, also in evaluation"""
     sampled: int = Field(0, ge=0)
-    """also rank among this many random items; such figures are not comparable with full ranking, and named so"""
+    """also rank among this many random items; such figures are named so and not comparable with full ranking; 0: off"""
 
 
 class RecommendConfig(Config):
-    """A recommender."""
+    """The settings of a recommender."""
 
     data: RecommendData = RecommendData()
     model: RecommendModel = RecommendModel()

@@ -17,7 +17,7 @@ __all__ = ["APP"]
 
 
 def prepare(config: SimilarityConfig, store: Store) -> None:
-    """Pairs of the configured source, in the store; a second time it does nothing."""
+    """Prepare the pairs of the configured source in the store; do nothing if they are there."""
     _prepared(config, store)
 
 

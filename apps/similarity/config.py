@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -12,7 +12,7 @@ Pooled = Literal["last", "mean", "max", "attention"]
 
 
 class SimilarityData(DataConfig):
-    """The pairs, and how sentences are cut up."""
+    """The pairs and their tokenisation."""
 
     sources: ClassVar = {
         "builtin": Reads(("pairs", "seed")),
@@ -32,17 +32,17 @@ class SimilarityData(DataConfig):
     source: Literal["builtin", "sick", "stsb", "quora", "csv"] = "builtin"
     """builtin: scenes; sick: SICK; stsb: the STS benchmark; quora: question pairs; csv: your own (see path)"""
     pairs: int = Field(12000, ge=10)
-    """builtin: pairs to train on; a tenth and a fifth as many for val and test"""
+    """builtin: number of training pairs; val and test have a tenth and a fifth as many"""
     seed: int = Field(0, ge=0)
-    """builtin: of everything that is drawn in making the pairs"""
+    """builtin: random seed of the pairs"""
     units: Literal["words", "characters", "pieces"] = "words"
-    """what a sentence is read in; pieces: byte-pair encoding"""
+    """unit of a token; pieces: byte-pair encoding"""
     vocabulary: int = Field(50000, ge=2)
-    """words, characters or pieces known at most, the most frequent of the training pairs"""
+    """maximum vocabulary size: the most frequent words, characters or pieces of the training pairs"""
     vectors: Path | None = None
-    """your own word vectors (GloVe's or word2vec's text format, plain or gzip) to start from"""
+    """file of word vectors to start from (GloVe or word2vec text format, plain or gzipped)"""
     columns: tuple[str, str, str] = ("a", "b", "score")
-    """csv: names of the columns of first sentence, second sentence and score"""
+    """csv: column names of the first sentence, the second sentence and the score"""
     low: float = 0.0
     """csv: score of sentences that have nothing in common"""
     high: float = 1.0
@@ -59,58 +59,58 @@ class SimilarityModel(ModelConfig):
     """The network."""
 
     embedding: int = Field(64, ge=1)
-    """features of a word's vector; with data.vectors, theirs"""
+    """size of a word embedding; with data.vectors, that of the vectors"""
     bidirectional: bool = True
-    """two directions or one"""
+    """read in both directions"""
     pooling: tuple[Pooled, ...] = Field(("max",), min_length=1)
-    """from the states to one vector; several are put side by side: '["mean", "max"]'"""
+    """how the states are pooled into one vector; several are concatenated: '["mean", "max"]'"""
     bag: bool = False
-    """put the mean of the words' vectors beside the pooled states"""
+    """concatenate the mean of the word vectors (bag of words) with the pooled states"""
     spelling: bool = False
-    """embed words by their letters as well (pieces of 3 to 5)"""
+    """also embed words by their character n-grams of length 3 to 5"""
     head: Literal["manhattan", "cosine", "regression", "distribution"] = "regression"
-    """manhattan: MaLSTM; cosine; regression, distribution: on |u-v| and u*v, with one number or five classes out"""
+    """manhattan: MaLSTM; cosine; regression, distribution: on |u-v| and u*v, with one output or five classes"""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """share of features dropped: of words, between layers, in the head"""
+    """dropout rate on word embeddings, between layers, and in the head"""
     word_dropout: float = Field(0.0, ge=0, lt=1)
-    """share of words replaced by the unknown one in training"""
+    """fraction of words replaced by the unknown token in training"""
     weight_drop: float = Field(0.0, ge=0, lt=1)
-    """share of recurrent weights dropped"""
+    """DropConnect: fraction of the recurrent weights zeroed"""
 
 
 class SimilarityTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(6, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(1200, ge=1)
-    """tokens of the first sentences in a batch, padding included; of the second ones as many"""
+    """tokens per batch, padding included, counted over the first sentences of the pairs"""
     entailment: float = Field(0.0, ge=0)
-    """weight of the entailment task's loss beside the score's; 0: no such task"""
+    """weight of the auxiliary entailment loss; 0: off"""
 
 
 class SimilarityOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(3e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class PredictConfig(Section):
-    """What `invoke predict` does."""
+    """Settings of `invoke predict`."""
 
     rank: bool = False
     """rank sentences by their similarity to the first input, instead of scoring pairs"""
     top: Annotated[int, Only("predict.rank=true")] = Field(10, ge=1)
-    """how many of them are shown"""
+    """number of sentences to show"""
 
 
 class SimilarityConfig(Config):
-    """A model of sentence similarity."""
+    """The settings of a sentence-similarity model."""
 
     data: SimilarityData = SimilarityData()
     model: SimilarityModel = SimilarityModel()

@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 def prepare(config: SpeechConfig, store: Store) -> None:
-    """Features of the configured source, in the store; a second time it does nothing."""
+    """Prepare the features of the configured source in the store; do nothing if they are there."""
     _prepared(config, store, _source(config, store))
 
 

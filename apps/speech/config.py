@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -9,7 +9,7 @@ from unroll.reads import Only, Reads, patterns
 
 
 class SpeechData(DataConfig):
-    """The recordings, and how they are seen."""
+    """The recordings and their features."""
 
     sources: ClassVar = {
         "builtin": Reads(("utterances",)),
@@ -21,92 +21,92 @@ class SpeechData(DataConfig):
         ),
     }
     source: Literal["builtin", "fsdd", "folder"] = "builtin"
-    """builtin: digit strings by espeak-ng; fsdd: Free Spoken Digit Dataset; folder: your own (see path)"""
+    """builtin: digit strings spoken by espeak-ng; fsdd: Free Spoken Digit Dataset; folder: your own (see path)"""
     utterances: int = Field(3000, ge=10)
-    """builtin: utterances to train on; a tenth and a fifth as many, in other voices, for val and test"""
+    """builtin: number of training utterances; val and test have a tenth and a fifth as many, in other voices"""
     seed: Annotated[int, Only("data.source=builtin", "data.join", "data.perturb")] = Field(0, ge=0)
-    """of everything that is drawn in making the data"""
+    """random seed of the data"""
     held_out: str = ""
-    """fsdd: the speaker to test on, unheard in training; empty: the publisher's split"""
+    """fsdd: speaker to hold out for testing; empty: the publisher's split"""
     join: int = Field(1, ge=1)
-    """fsdd: recordings joined into one utterance"""
+    """fsdd: number of recordings concatenated into one utterance"""
     perturb: int = Field(0, ge=0)
-    """copies of each utterance of train and val at other speeds (and so pitches), in noise"""
+    """augmentation: noisy copies of each train and val utterance at other speeds (and so pitches)"""
     rate: int = Field(8000, ge=4000, le=48000)
-    """samples per second that recordings are converted to"""
+    """sampling rate, in Hz, to resample recordings to"""
     bands: int = Field(40, ge=4, le=128)
-    """mel bands"""
+    """number of mel bands"""
     level: bool = True
-    """bring each recording to the same mean power; needs it whole, so not for streaming"""
+    """normalise each recording to the same mean power; needs the whole recording, so not for streaming"""
     units: Literal["characters", "words"] = "characters"
-    """symbols that the model writes"""
+    """output units of the model"""
 
 
 class SpeechModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell, by its name in unroll.recurrence"""
+    """name of the recurrent cell in unroll.recurrence"""
     hidden: int = Field(96, ge=1)
     """hidden units per layer and direction"""
     layers: int = Field(2, ge=1, le=1000)
-    """stacked recurrent layers"""
+    """number of stacked recurrent layers"""
     bidirectional: bool = True
-    """two directions, or one that can stream"""
+    """read in both directions; a model that streams needs one"""
     stack: int = Field(3, ge=1)
-    """frames of 10 ms joined into one step"""
+    """frame stacking: number of 10 ms frames per step"""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """share of units dropped between layers"""
+    """dropout rate between layers"""
 
 
 class SpeechTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(10, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: float = Field(40.0, gt=0)
-    """seconds of audio in a batch, padding included"""
+    """seconds of audio per batch, padding included"""
 
 
 class SpeechOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(3e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau"] = "cosine"
     """learning rate after the warm-up"""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class AugmentConfig(Section):
-    """Changes to the frames in training, redrawn in every step."""
+    """Augmentation of the frames in training, sampled again at every step."""
 
     warp: float = Field(0.12, ge=0, lt=1)
-    """the mel axis is stretched by up to this share: other speakers"""
+    """vocal tract length perturbation: stretch the mel axis by up to this fraction, to imitate other speakers"""
     colour: float = Field(0.4, ge=0)
-    """deviation of a smooth curve added to the bands, in their own deviations: other microphones"""
+    """standard deviation of a smooth curve added to the normalised bands, to imitate other microphones"""
     band_masks: int = Field(2, ge=0)
-    """masks over mel bands"""
+    """SpecAugment: number of frequency masks"""
     band_width: int = Field(6, ge=0)
-    """bands in the widest of them"""
+    """SpecAugment: maximum width of a frequency mask, in bands"""
     time_masks: int = Field(2, ge=0)
-    """masks over time"""
+    """SpecAugment: number of time masks"""
     time_width: float = Field(0.05, ge=0, le=1)
-    """the longest of them, as a share of the utterance"""
+    """SpecAugment: maximum length of a time mask, as a fraction of the utterance"""
 
 
 class DecodeConfig(Section):
-    """From probabilities to text."""
+    """How probabilities are decoded into text."""
 
     beam: int = Field(8, ge=0)
-    """prefixes kept by the search; 0: greedy, the best path"""
+    """beam width of the prefix search; 0: greedy, the best path"""
     lexicon: Annotated[bool, Only("decode.beam!=0")] = True
-    """the search writes only words of the training transcripts; switch it off for open text"""
+    """restrict the search to words of the training transcripts; switch off for open vocabulary"""
 
 
 class SpeechConfig(Config):
-    """A speech recogniser."""
+    """The settings of a speech recogniser."""
 
     data: SpeechData = SpeechData()
     model: SpeechModel = SpeechModel()

@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -10,7 +10,7 @@ from unroll.reads import Only, Reads, patterns
 
 
 class TranslationData(DataConfig):
-    """The pairs, and how sentences are cut up."""
+    """The sentence pairs and their tokenisation."""
 
     sources: ClassVar = {
         "builtin": Reads(("sentences", "seed")),
@@ -24,107 +24,107 @@ class TranslationData(DataConfig):
         ),
     }  # fmt: skip
     source: Literal["builtin", "multi30k", "tsv", "csv", "jsonl", "parallel"] = "builtin"
-    """builtin: CLDR's dates and names; multi30k; tsv, csv, jsonl: your own table; parallel: two files line by line"""
+    """builtin: CLDR's dates and names; multi30k; tsv, csv, jsonl: your own table; parallel: two line-aligned files"""
     source_locale: str = "en"
-    """language that is translated from, as CLDR names it (de, pt_BR, zh_Hans)"""
+    """source language, as a CLDR locale (de, pt_BR, zh_Hans)"""
     target_locale: str = "de"
-    """language that is translated into"""
+    """target language, as a CLDR locale"""
     sentences: int = Field(18000, ge=10)
-    """builtin: pairs to train on; 1 in 40 and 1 in 20 as many for val and test"""
+    """builtin: number of training pairs; val and test have a fortieth and a twentieth as many"""
     seed: int = Field(0, ge=0)
-    """builtin: of everything that is drawn in making the pairs"""
+    """builtin: random seed of the pairs"""
     test: str = "test_2016_flickr"
-    """multi30k: which of its test sets; invoke evaluate --set data.test=test_2017_flickr"""
+    """multi30k: name of the test set; for example invoke evaluate --set data.test=test_2017_flickr"""
     target_path: Path | None = None
-    """parallel: the file of the translations, line by line those of data.path"""
+    """parallel: file of the translations, line by line those of data.path"""
     units: Literal["pieces", "characters", "words"] = "pieces"
-    """what a sentence is read in; pieces: byte-pair encoding"""
+    """unit of a token; pieces: byte-pair encoding"""
     vocabulary: int = Field(1000, ge=300)
-    """pieces, characters or words that each language has at most"""
+    """maximum vocabulary size of each language"""
     joint: bool = False
-    """one vocabulary for both languages together"""
+    """share one vocabulary between both languages"""
     longest: int = Field(200, ge=1)
-    """tokens of a sentence at most; what is beyond is cut off, with a note"""
+    """maximum number of tokens in a sentence; longer ones are truncated, with a note"""
 
 
 class TranslationModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell of encoder and decoder, by its name in unroll.recurrence"""
+    """name of the recurrent cell of encoder and decoder in unroll.recurrence"""
     hidden: int = Field(128, ge=1)
     """hidden units of the encoder per layer and direction; the decoder has twice as many"""
     embedding: int = Field(128, ge=1)
-    """features of a token's vector"""
+    """size of a token embedding"""
     attention: Literal["general", "additive", "dot", "multihead"] = "general"
-    """how a decoder state is compared with the source's"""
+    """attention score between decoder and encoder states"""
     heads: Annotated[int, Only("model.attention=multihead")] = Field(4, ge=1)
-    """multihead: how many"""
+    """multihead: number of attention heads"""
     coverage: bool = False
-    """attention also knows how much of it each source token had before; a loop over time"""
+    """feed past attention weights into the attention (coverage); needs a loop over time"""
     feeding: bool = False
-    """what attention found is an input of the next step (input feeding); a loop over time"""
+    """input feeding: feed the attention context into the next step; needs a loop over time"""
     scaled: bool = True
-    """embeddings enter the recurrence times the square root of their size"""
+    """scale embeddings by the square root of their size"""
     tied: Literal["none", "target", "all"] = "target"
-    """target: output layer and target embedding share weights; all: the source embedding as well (data.joint)"""
+    """weight tying; target: output layer and target embedding; all: the source embedding as well (needs data.joint)"""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """share of features dropped, the same in all steps: of embeddings, source states and output"""
+    """dropout rate on embeddings, source states and output, with the same mask at all steps"""
     word_dropout: float = Field(0.0, ge=0, lt=1)
-    """share of tokens whose embedding is dropped as a whole"""
+    """fraction of tokens whose whole embedding is zeroed"""
 
 
 class TranslationTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(4, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(400, ge=1)
-    """tokens in a batch, of the longer side, padding included"""
+    """tokens per batch, counted on the longer side, padding included"""
     smoothing: float = Field(0.0, ge=0, lt=1)
-    """label smoothing: share of the wanted distribution that is spread over all tokens"""
+    """label smoothing: fraction of the target distribution that is spread over all tokens"""
     scheduled: float = Field(0.0, ge=0, lt=1)
-    """scheduled sampling: share of the decoder's inputs that are its own guesses"""
+    """scheduled sampling: fraction of the decoder's inputs that are its own predictions"""
 
 
 class TranslationOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(2e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class DecodeConfig(Section):
-    """How a translation is chosen. None of this changes the weights."""
+    """How translations are decoded. None of these settings changes the weights."""
 
     beam: Annotated[int, Only("decode.sample=false")] = Field(5, ge=1)
-    """texts kept at each step; 1: the best token only"""
+    """beam width; 1: greedy"""
     length_penalty: Annotated[float, Only("decode.sample=false")] = Field(1.0, ge=0)
-    """exponent of the length that log probabilities are divided by"""
+    """length normalisation: exponent of the length that log probabilities are divided by"""
     coverage_penalty: Annotated[float, Only("decode.sample=false")] = Field(0.0, ge=0)
-    """weight of the penalty for parts of the source that were not looked at (Wu et al. 2016)"""
+    """weight of the penalty for parts of the source that were not attended to (Wu et al. 2016)"""
     n_best: int = Field(1, ge=1)
-    """translations given for each sentence"""
+    """number of translations per sentence"""
     no_repeat: Annotated[int, Only("decode.sample=false")] = Field(0, ge=0)
     """no n-gram of this length may occur twice in a translation; 0: no limit"""
     sample: bool = False
-    """draw translations, instead of searching for the best"""
+    """sample translations instead of using beam search"""
     temperature: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0)
-    """sample: p^(1/temperature)"""
+    """sample: softmax temperature; below 1 sharper, above 1 flatter"""
     top_k: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
-    """sample: top-k: only the k most probable tokens; 0: all"""
+    """sample: restrict to the k most probable tokens (top-k); 0: no restriction"""
     top_p: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0, le=1)
-    """sample: only the most probable tokens that together have this probability"""
+    """sample: restrict to the most probable tokens that together have this probability (top-p)"""
     seed: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
-    """sample: of what is drawn"""
+    """sample: random seed"""
 
 
 class TranslationConfig(Config):
-    """A translator."""
+    """The settings of a translation model."""
 
     data: TranslationData = TranslationData()
     model: TranslationModel = TranslationModel()

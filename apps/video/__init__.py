@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 def prepare(config: VideoConfig, store: Store) -> None:
-    """Frames of the configured source, in the store; a second time it does nothing."""
+    """Prepare the frames of the configured source in the store; do nothing if they are there."""
     data.prepare(store, _source(config, store))
 
 

@@ -1,4 +1,4 @@
-"""Everything one may change."""
+"""The settings and presets."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -9,7 +9,7 @@ from unroll.reads import Only, Reads
 
 
 class VideoData(DataConfig):
-    """The clips, and how they are seen."""
+    """The clips and their preprocessing."""
 
     sources: ClassVar = {
         "builtin": Reads(("clips", "seed")),
@@ -19,62 +19,62 @@ class VideoData(DataConfig):
     source: Literal["builtin", "moving-mnist", "folder"] = "builtin"
     """builtin: digits in motion; moving-mnist: the published sequences; folder: your own (see path)"""
     clips: int = Field(10000, ge=16)
-    """builtin: clips to train on; a tenth and a fifth as many, of other digits, for val and test"""
+    """builtin: number of training clips; val and test have a tenth and a fifth as many, of other digits"""
     seed: int = Field(0, ge=0)
-    """builtin: of everything that is drawn in making the clips"""
+    """builtin: random seed of the clips"""
     size: int = Field(24, ge=8, le=512)
-    """frames are cropped to a square and scaled to this many pixels a side"""
+    """side, in pixels, of the square that frames are cropped and scaled to"""
     colour: bool = False
-    """folder: keep three channels"""
+    """folder: use colour instead of greyscale"""
     every: int = Field(1, ge=1)
-    """folder: keep one frame in this many"""
+    """folder: temporal stride: keep every n-th frame"""
     context: Annotated[int, Only("train.task=predict_frames")] = Field(5, ge=2)
-    """predict_frames: frames that are seen"""
+    """predict_frames: number of input frames"""
     horizon: Annotated[int, Only("train.task=predict_frames")] = Field(10, ge=1)
-    """predict_frames: frames that are predicted"""
+    """predict_frames: number of frames to predict"""
 
 
 class VideoModel(ModelConfig):
     """The network."""
 
     cell: str = "gru"
-    """recurrent cell, by its name in unroll.recurrence; predict_frames: convlstm or convgru"""
+    """name of the recurrent cell in unroll.recurrence; predict_frames: convlstm or convgru"""
     hidden: int = Field(96, ge=1)
     """hidden units (predict_frames: channels of the hidden maps) per layer"""
     width: Annotated[int, Only("train.task=classify")] = Field(16, ge=4, multiple_of=4)
     """classify: channels of the first convolution; the others have twice as many"""
     dropout: Annotated[float, Only("train.task=classify")] = Field(0.2, ge=0, lt=1)
-    """classify: share of features dropped"""
+    """classify: dropout rate"""
     patch: Annotated[int, Only("train.task=predict_frames")] = Field(2, ge=1)
-    """predict_frames: patch size: this many by this many pixels are one place of the hidden maps; divides data.size"""
+    """predict_frames: side, in pixels, of the patch that is one position of the hidden maps; must divide data.size"""
     reach: Annotated[int, Only("train.task=predict_frames")] = Field(2, ge=1)
-    """predict_frames: pixels that a thing may move from frame to frame"""
+    """predict_frames: maximum motion, in pixels, between two frames"""
 
 
 class VideoTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     task: Literal["classify", "predict_frames"] = "classify"
-    """name what happens in a clip, or continue it"""
+    """classify: predict the class of a clip; predict_frames: predict the next frames"""
     epochs: int = Field(11, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(480, ge=1)
-    """frames in a batch, padding included"""
+    """frames per batch, padding included"""
 
 
 class VideoOptimizer(OptimizerConfig):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     lr: float = Field(2e-3, gt=0)
     """peak learning rate"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
     """learning rate after the warm-up"""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class VideoConfig(Config):
-    """A model of clips."""
+    """The settings of a video model."""
 
     data: VideoData = VideoData()
     model: VideoModel = VideoModel()
@@ -91,7 +91,7 @@ class VideoConfig(Config):
 
     @property
     def window(self) -> int | None:
-        """Frames of a piece of a clip; None where clips stay whole."""
+        """Length of a training window, in frames; None if clips are used whole."""
         return self.data.context + self.data.horizon if self.train.task == "predict_frames" else None
 
 

@@ -132,7 +132,7 @@ class App(Generic[ConfigT, ModelT, BatchT]):
     presets: Mapping[str, ConfigT]
     """at least "default" and "smoke", both on built-in data; smoke takes a minute at most on one core"""
     prepare: "Callable[[ConfigT, Store], None]"
-    """(config, store): sources -> verified, prepared splits in the store; a second time it does nothing"""
+    """(config, store): sources -> verified, prepared splits in the store; does nothing if they exist"""
     data: "Callable[[ConfigT, Store], Data[BatchT]]"
     """(config, store) -> batches of every split, and the facts"""
     model: "Callable[[ConfigT, dict[str, Any]], ModelT]"

@@ -1,7 +1,7 @@
-"""Typed, frozen configurations: presets, `key=value` overrides, and the same words in every application.
+"""Typed, frozen configurations with presets and `key=value` overrides; common settings have the same name everywhere.
 
 An application subclasses the four sections, adds its own fields (each with a one-line docstring, which is its help
-text) and collects them in one `Config`. The keys declared here mean the same everywhere.
+text) and collects them in one `Config`. The keys declared here mean the same in every application.
 """
 
 import json
@@ -19,7 +19,7 @@ from unroll.reads import Conditions, Only, Reads, by_source, check_path, refuse_
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, and closed to keys that it does not declare."""
+    """A group of settings: immutable, and without undeclared keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
@@ -27,19 +27,19 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Where the examples come from."""
+    """The source of the examples."""
 
     sources: ClassVar[Mapping[str, Reads]] = {}
-    """by the value of `source`: what it reads"""
+    """the settings that each value of `source` reads"""
 
     source: str = "builtin"
     """name of the data set; "builtin" needs no download"""
     path: Path | None = None
-    """the user's own files, for the sources that read them"""
+    """file or folder with your own data, for sources that read one"""
 
     @property
     def named(self) -> str:
-        """What a message calls the data, by what the user has set."""
+        """How messages refer to the data: by the setting that selects them."""
         return f"data.source={self.source}" if self.path is None else f"data.path={self.path}"
 
 
@@ -47,79 +47,79 @@ class ModelConfig(Section):
     """The network."""
 
     cell: str = "lstm"
-    """recurrent cell, by its name in unroll.recurrence"""
+    """name of the recurrent cell in unroll.recurrence"""
     hidden: int = Field(128, ge=1)
     """hidden units per layer and direction"""
     layers: int = Field(1, ge=1, le=1000)
-    """stacked recurrent layers"""
+    """number of stacked recurrent layers"""
 
 
 class TrainConfig(Section):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     epochs: int = Field(10, ge=0)
-    """passes over the training split; 0: as many as train.minutes has time for"""
+    """passes over the training split; 0: as many as fit into train.minutes"""
     minutes: float = Field(0.0, ge=0)
-    """stop and evaluate after this many minutes of training; 0: no limit"""
+    """stop training and evaluate after this many minutes; 0: no limit"""
     evaluate_every: int = Field(1, ge=1)
-    """epochs from one evaluation on the validation split to the next; the last one is always evaluated"""
+    """evaluate on the validation split every this many epochs, and after the last"""
     seed: int = Field(0, ge=0)
     """seed of the weights, the data order and the dropout masks"""
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed", "64"], BeforeValidator(str)] = "32"
-    """arithmetic of the forward and backward pass, in Lightning's words"""
+    """floating-point precision of the forward and backward pass, by Lightning's name"""
     accumulate: int = Field(1, ge=1)
-    """batches whose gradients are added up before one optimiser step"""
+    """gradient accumulation: batches per optimiser step"""
     patience: int = Field(0, ge=0)
-    """patience: stop after this many evaluations without a better score; 0: never"""
+    """early stopping: stop after this many evaluations without improvement; 0: never"""
     checkpoint_minutes: float = Field(5.0, gt=0)
-    """a checkpoint inside an epoch is written this often"""
+    """minutes between checkpoints within an epoch"""
     probe_every: int = Field(0, ge=0)
-    """probe the gradient every this many optimiser steps; 0: never (see docs/diagnose.md)"""
+    """optimiser steps between probes of the gradient; 0: no probes (see docs/diagnose.md)"""
     spike: float = Field(0.0, ge=0)
     """skip a step whose loss is more than this many times the median of the last 100; 0: never"""
     bad_steps: int = Field(5, ge=1)
-    """stop after this many consecutive steps skipped because loss or gradient is not finite, or for a spike"""
+    """stop after this many consecutive skipped steps (non-finite loss or gradient, or a spike)"""
     device: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    """where to train"""
+    """device to train on"""
 
     @model_validator(mode="after")
     def _some_end(self) -> Self:
         if not self.epochs and not self.minutes:
-            raise ValueError("train.epochs=0 needs an end by the clock: set train.minutes")
+            raise ValueError("train.epochs=0 needs a time limit: set train.minutes")
         return self
 
 
 class OptimizerConfig(Section):
-    """The optimiser, its schedule and the bound on the gradient."""
+    """The optimiser, its learning-rate schedule and gradient clipping."""
 
     name: Literal["adamw", "adam", "sgd", "rmsprop", "adagrad", "ntasgd"] = "adamw"
-    """optimiser; ntasgd: SGD that averages its weights once the validation score stalls"""
+    """optimiser; ntasgd: SGD with weight averaging once the validation score stalls"""
     lr: float = Field(1e-3, gt=0)
     """peak learning rate"""
     weight_decay: float = Field(0.0, ge=0)
     """decoupled (adamw) or L2 weight decay"""
     clip: float = Field(1.0, ge=0)
-    """largest global norm of the gradient; 0: no clipping"""
+    """gradient clipping: maximum global norm of the gradient; 0: no clipping"""
     schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "constant"
-    """learning rate after the warm-up; plateau quarters it when the validation score stalls; decay: see there"""
+    """learning rate after the warm-up; plateau: quartered when the validation score stalls; decay: see `decay`"""
     decay: Annotated[float, Only("optimizer.schedule=decay")] = Field(0.5, gt=0, le=1)
-    """schedule=decay: factor on the learning rate, for each epoch after the first `decay_after`"""
+    """schedule=decay: factor by which the learning rate is multiplied after each epoch beyond `decay_after`"""
     decay_after: Annotated[int, Only("optimizer.schedule=decay")] = Field(1, ge=0)
-    """schedule=decay: epochs at the full rate"""
+    """schedule=decay: number of initial epochs at the full learning rate"""
     warmup: float = Field(0.0, ge=0, lt=1)
-    """share of all steps over which the learning rate rises from zero"""
+    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
     average: float = Field(0.0, ge=0, lt=1)
-    """evaluate and keep a running mean of the weights, with this decay per step (0.999); 0: the weights themselves"""
+    """evaluate and save an exponential moving average of the weights with this decay (0.999); 0: no averaging"""
 
     @model_validator(mode="after")
     def _one_mean(self) -> Self:
         if self.average and self.name == "ntasgd":
-            raise ValueError("optimizer.average: ntasgd keeps a mean of its own; leave one of them out")
+            raise ValueError("optimizer.average: ntasgd already averages the weights; leave out one of them")
         return self
 
 
 class Config(Section):
-    """All that one may change in an application. Printed in full at the start of a run and saved with it."""
+    """All settings of an application. Printed in full at the start of a run and saved with it."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -129,8 +129,8 @@ class Config(Section):
     def override(self, settings: Iterable[str]) -> Self:
         """A copy with `section.key=value` settings applied in order.
 
-        Values are read as JSON where they are JSON (`3`, `0.1`, `true`, `[1,2]`, `null`) and as text otherwise, and
-        always where the setting is a text or a path. In a path, ~ is the home folder.
+        Values that are valid JSON (`3`, `0.1`, `true`, `[1,2]`, `null`) are parsed as JSON. Others are taken as text,
+        and so is every value of a text or path setting. In a path, ~ is the home folder.
 
         Raises:
             UserError: a setting without `=`, an unknown key (names the nearest known one), or an invalid value.
@@ -145,14 +145,14 @@ class Config(Section):
         return self.parse(changed)
 
     def chosen(self, settings: Iterable[str]) -> Self:
-        """`override` with what a user has typed, who believes that all of it counts.
+        """`override` for settings that a user has typed and expects to take effect.
 
-        With `data.path` and without `data.source`, the source is the one that such a file or folder is for, which is
-        said in a `Notice`.
+        If `data.path` is given without `data.source`, the source is inferred from the file or folder, and a `Notice`
+        says which it is.
 
         Raises:
-            UserError: as `override`; a path of the data to what is neither file nor folder, or may not be looked at; it
-                fits no source, or several; a setting that would not be read.
+            UserError: as `override`; also if a data path is neither a file nor a folder, or cannot be accessed, or fits
+            no source or several; or if a setting would not be read.
         """
         settings = list(settings)
         config = self.override(settings)
@@ -196,7 +196,7 @@ def flat(section: Section, prefix: str = "") -> dict[str, Any]:
 
 
 def conditions(config: Config) -> Conditions:
-    """By the key of each setting that is not always read: when it is."""
+    """The conditions under which each setting is read, for those that are not always read."""
     return {**by_source(config.data.sources), **dict(_conditions(config))}
 
 
@@ -245,19 +245,19 @@ def _value(text: str) -> Any:
 
 
 def _meant(key: str, text: str, kinds: frozenset[Any]) -> Any:
-    """What was typed for a setting of these types: a folder called 2024 or true is no number, and no truth."""
+    """The typed text as a value of one of these types: a folder called 2024 or true is not a number or a boolean."""
     value = _value(text)
     if not isinstance(value, str | None) and kinds and kinds <= {Path, str}:
         value = text
     if Path not in kinds or value is None:
         return value
     if not value:
-        raise UserError(f"--set {key}=: is an empty path; is a variable of the shell unset? Write . for this folder")
+        raise UserError(f"--set {key}=: is an empty path; is a shell variable unset? Write . for this folder")
     return os.path.expanduser(value)
 
 
 def _kinds(section: Section, prefix: str = "") -> Iterator[tuple[str, frozenset[Any]]]:
-    """(key, its types but None) of every setting."""
+    """(key, its types except None) of every setting."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):

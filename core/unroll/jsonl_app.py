@@ -48,7 +48,7 @@ class RecordsData(DataConfig):
 
 
 class RecordsTrain(TrainConfig):
-    """How long, how exactly, from which seed."""
+    """Length, precision and seed of the training."""
 
     batch: int = Field(1000, ge=1)
     """steps in a batch, padding included"""

@@ -1,7 +1,7 @@
-"""Which settings are read while others have which values, and which source a path belongs to.
+"""Under which conditions a setting is read, and which data source a path belongs to.
 
-Applications declare both beside their settings, as `DataConfig.sources` and as `Only` in a field's annotation. So a
-setting that was given and would be ignored is found in one place for all of them.
+Applications declare both beside their settings, as `DataConfig.sources` and as `Only` in a field's annotation. This
+way, a setting that would be ignored is detected in one place for all of them.
 """
 
 import json
@@ -17,15 +17,15 @@ from unroll.errors import UserError
 Values = Mapping[str, Any]
 """settings by their full key, as plain JSON values"""
 Conditions = Mapping[str, tuple[str, ...]]
-"""by the key of a setting: it is read while one of these holds; see `Only`"""
+"""for each key, the conditions of which at least one must hold for it to be read; see `Only`"""
 
 
 @dataclass(frozen=True, init=False)
 class Only:
     """In a field's annotation: the setting is read only while one of these conditions holds.
 
-    A condition is `key=a,b` (one of these values), `key!=a` (any other value) or `key` (another value than the
-    default's). A condition on a setting that is itself not read does not hold.
+    A condition is `key=a,b` (one of these values), `key!=a` (any other value) or `key` (any value but the
+    default). A condition on a setting that is itself not read does not hold.
     """
 
     conditions: tuple[str, ...]
@@ -36,28 +36,28 @@ class Only:
 
 @dataclass(frozen=True)
 class Reads:
-    """What one value of `data.source` reads, beside the settings of the data that every source reads."""
+    """What one value of `data.source` reads, in addition to the data settings that every source reads."""
 
     settings: tuple[str, ...] = ()
-    """names of fields of the data section; whoever names none is read by all"""
+    """names of fields of the data section; a field that no source names is read by all"""
     path: str = ""
-    """what `data.path` may be, for people; empty: it is not read"""
+    """description of what `data.path` may be; empty: it is not read"""
     files: tuple[str, ...] = ()
-    """patterns of the names of files that `data.path` may be, in lower case"""
+    """lower-case patterns for the names of files that `data.path` may be"""
     folders: tuple[str, ...] = ()
-    """patterns, one of which something in a folder must match for `data.path` to be that folder, in lower case"""
+    """lower-case patterns; `data.path` may be a folder with an entry that matches one of them"""
     needs: tuple[str, ...] = ()
-    """names of fields, beside the path, without which it cannot be meant"""
+    """names of fields that must be given, besides the path, for this source to be inferred"""
 
     def takes(self, path: Path) -> bool:
-        """Whether `path` looks like one of its files or folders."""
+        """Whether `path` looks like one of this source's files or folders."""
         if not path.is_dir():
             return _matches(path, self.files)
         return bool(self.folders) and any(_matches(entry, self.folders) for entry in path.iterdir())
 
 
 def patterns(*endings: str) -> tuple[str, ...]:
-    """Of the names of files with these endings, also packed: "csv" -> "*.csv", "*.csv.gz"."""
+    """Patterns for file names with these extensions, optionally gzipped: "csv" -> "*.csv", "*.csv.gz"."""
     return tuple(f"*.{ending}{packed}" for ending in endings for packed in ("", ".gz"))
 
 
@@ -66,7 +66,7 @@ def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
 
 
 def by_source(sources: Mapping[str, Reads]) -> Conditions:
-    """The conditions of the settings that not every source reads."""
+    """The conditions of the settings that only some sources read."""
     readers: dict[str, list[str]] = {}
     for name, reads in sources.items():
         for setting in (*reads.settings, *(["path"] if reads.path else [])):
@@ -77,7 +77,7 @@ def by_source(sources: Mapping[str, Reads]) -> Conditions:
 
 
 def refuse_unread(given: Iterable[str], values: Values, defaults: Values, conditions: Conditions) -> None:
-    """Raise UserError for the first key of `given` that nobody would read with these values."""
+    """Raise UserError for the first key of `given` that would not be read with these values."""
     for key in given:
         if not _read(key, values, defaults, conditions):
             wanted = " or ".join(condition.replace(",", " or ") for condition in conditions[key])
@@ -110,12 +110,12 @@ def _parts(condition: str) -> tuple[str, str, str]:
 
 
 def _text(value: Any) -> str:
-    """As one would type it."""
+    """The value as a user would type it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def check_path(key: str, path: Path) -> None:
-    """Raise UserError for what is neither file nor folder, or cannot be looked at; that nothing is there is allowed.
+    """Raise UserError if the path is neither a file nor a folder, or cannot be accessed; it need not exist.
 
     A pipe (`<(zcat FILE)` in a shell) gives what it holds once, and data are read for their digest first.
     """

@@ -1,7 +1,7 @@
 """The tasks: `invoke --list` in a checkout, `unroll --list` anywhere.
 
-Thin: each hands its options to a command in `unroll.commands`. Everything heavy is imported inside
-the tasks, so that a listing, a help text or a typo is answered at once.
+Each task is a thin wrapper that passes its options to a command in `unroll.commands`. Heavy modules are imported inside
+the tasks, so that listings, help texts and usage errors appear at once.
 """
 
 import os
@@ -14,24 +14,24 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
 
 Given = str | None
-"""an option that is None until it is given"""
+"""an option that defaults to None"""
 Several = list[str] | None
 """an option that may be repeated"""
 
 HELP = {
-    "app": "application; see its folder in apps/",
-    "apps": "application, several as a,b,c, or all",
-    "preset": "published or prepared settings by name (default: default)",
-    "set": "a setting as key=value, for example --set model.cell=gru; may be repeated",
-    "run": "latest, an MLflow run id or its beginning, or models:/name@alias",
-    "json": "end with one line of JSON for programs",
+    "app": "name of the application; `invoke apps` lists them",
+    "apps": "name of the application, several as a,b,c, or all",
+    "preset": "named set of settings to start from (default: default)",
+    "set": "override a setting: key=value, for example --set model.cell=gru; may be repeated",
+    "run": "latest, an MLflow run id or a prefix of one, or models:/name@alias",
+    "json": "print one line of JSON at the end, for programs",
     "debug": "show the traceback of an error",
 }
 SEVERAL = HELP["run"] + "; several form an ensemble, if the application supports it"
 
 
 def _help(*names: str, **more: str) -> dict[str, str]:
-    """Help texts by the names that invoke knows the parameters by."""
+    """Help texts, keyed by parameter name as invoke expects them."""
     several = {"app": HELP["apps"]} if "apps" in names else {}
     return {**{name: HELP[name] for name in (*names, "json", "debug") if name != "apps"}, **several, **more}
 
@@ -39,11 +39,11 @@ def _help(*names: str, **more: str) -> dict[str, str]:
 class Inputs(Task[Any]):
     """A task that takes any number of arguments after its options: FILE ... without a `--` before them.
 
-    Invoke's positional arguments are of a fixed number; this one declares as many as there are on the command line.
+    Invoke supports a fixed number of positional arguments; this task declares as many as the command line has.
     """
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """The declared options, and one positional argument per word that is no option and no option's value."""
+        """The declared options, and one positional argument for each word that is neither an option nor its value."""
         options = [option for option in super().get_arguments(ignore_unknown_help) if option.name != "inputs"]
         takes_value = {flag for option in options if option.takes_value for flag in _flags(option)}
         count, words = 0, sys.argv[sys.argv.index(self.name) + 1 :] if self.name in sys.argv else []
@@ -65,13 +65,13 @@ def _flags(option: Argument) -> list[str]:
 @task(
     positional=[],
     iterable=["set_"],
-    help=_help("apps", "preset", "set", force="rebuild it: a damaged set is replaced"),
+    help=_help("apps", "preset", "set", force="rebuild prepared data, for example to replace a damaged set"),
 )
 def prepare(
     _: Context, app: Given = None, preset: Given = None, set_: Several = None, force: bool = False,
     json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Fetch, verify and prepare an application's data; a second time it does nothing.
+    """Download, verify and prepare an application's data; does nothing if that is already done.
 
     invoke prepare --app speech --set data.source=fsdd
     """
@@ -88,17 +88,17 @@ def prepare(
 @task(
     positional=[], iterable=["set_"],
     help=_help(
-        "apps", "preset", set=f"{HELP['set']}; several values as key=a,b,c",
-        resume="resume a run that was stopped: latest, or a run id",
-        seeds="number of runs, with seeds from train.seed upwards",
-        jobs="trainings of a grid that run side by side (default: 1)",
+        "apps", "preset", set=f"{HELP['set']}; several values, key=a,b,c, form a grid",
+        resume="resume an interrupted run: latest, or a run id",
+        seeds="number of seeds to train with, counting up from train.seed",
+        jobs="number of grid runs to train in parallel (default: 1)",
     ),
 )  # fmt: skip
 def train(
     _: Context, app: Given = None, preset: Given = None, set_: Several = None, resume: Given = None, seeds: int = 0,
     jobs: int = 1, json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Prepare, train, evaluate and track: everything that the first look needs.
+    """Prepare the data, train, evaluate on the test split, and track the run in MLflow.
 
     invoke train --app speech
     invoke train --app speech --set model.cell=gru --set train.epochs=5
@@ -118,13 +118,13 @@ def train(
 
 @task(
     positional=[], iterable=["set_", "run"],
-    help=_help("app", "set", run=SEVERAL, split="train, val or test (default: test)"),
+    help=_help("app", "set", run=SEVERAL, split="split to evaluate on: train, val or test (default: test)"),
 )  # fmt: skip
 def evaluate(
     _: Context, app: Given = None, run: Several = None, split: str = "test", set_: Several = None, json: bool = False,
     debug: bool = False,
 ) -> None:  # fmt: skip
-    """Evaluate a trained model again, also with other decoding settings.
+    """Evaluate a trained model again, optionally with other decoding settings.
 
     invoke evaluate --app speech --run latest --set decode.beam=16
     """
@@ -144,8 +144,8 @@ def evaluate(
     positional=[],
     iterable=["set_", "run", "prompt", "history"],
     help=_help(
-        "app", "set", run=SEVERAL, file="inputs from a file; -: from standard input", prompt="a text to continue",
-        history="items seen: 50,181,258", score="a file to score piece by piece: a table and pictures",
+        "app", "set", run=SEVERAL, file="file to read inputs from; -: standard input", prompt="text to continue",
+        history="items already seen: 50,181,258", score="file to score token by token; writes a table and plots",
     ),
 )  # fmt: skip
 def predict(
@@ -153,7 +153,7 @@ def predict(
     prompt: Several = None, history: Several = None, score: Given = None, json: bool = False, debug: bool = False,
     **inputs: str,
 ) -> None:  # fmt: skip
-    """Apply a trained model to what you give it; without input, to the application's examples.
+    """Run a trained model on your inputs, or on the application's examples if there are none.
 
     invoke predict --app speech --run latest FILE.wav ...
     invoke predict --app language --prompt "Once upon" --set generate.temperature=0.7
@@ -178,12 +178,13 @@ def predict(
 @task(
     positional=[], iterable=["by", "where"],
     help=_help(
-        "apps", metric="split/metric (default: the score on the test split)",
-        by="key to group runs by, or several as a,b (default: those that differ)",
-        baseline="value of the group to compare with (default: the default preset's)",
-        where="only runs with this key=value; may be repeated", equal="parameters or seconds: runs of equal cost",
-        confounded="compare although the groups differ in epochs, minutes or precision as well",
-        csv="comma-separated values", html="a page with pictures as well, which is logged",
+        "apps", metric="metric to compare, as split/metric (default: the score on the test split)",
+        by="settings to group runs by, several as a,b (default: all that differ)",
+        baseline="group to compare the others with, by its value (default: the default preset's)",
+        where="only runs with this key=value; may be repeated",
+        equal="compare at equal cost: parameters or seconds",
+        confounded="compare even if the groups also differ in epochs, minutes or precision",
+        csv="print comma-separated values", html="also write an HTML page with charts, and log it to MLflow",
     ),
 )  # fmt: skip
 def compare(
@@ -191,7 +192,7 @@ def compare(
     where: Several = None, equal: Given = None, csv: bool = False, html: bool = False, confounded: bool = False,
     json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Which settings are better, and is it true? Means over seeds, differences with intervals and tests, costs.
+    """Compare runs: means over seeds, differences with confidence intervals and tests, and costs.
 
     invoke compare --app speech --by model.cell --baseline elman
     invoke compare --app all --by model.cell --html
@@ -214,16 +215,17 @@ def compare(
 @task(
     positional=[],
     help=_help(
-        "apps", "preset", cells="names as a,b,c; the others are compared with the first", seeds="of each cell",
-        jobs="trainings that run side by side", out="folder to write to (default: docs)",
-        share="of the epochs of each preset, for example 0.4 (default: all)",
+        "apps", "preset", cells="cells to train, as a,b,c; the first is the baseline",
+        seeds="number of seeds per cell", jobs="number of runs to train in parallel",
+        out="folder to write to (default: docs)",
+        share="fraction of each preset's epochs to train for, for example 0.4 (default: all)",
     ),
 )  # fmt: skip
 def results(
     _: Context, app: str = "all", preset: Given = None, cells: str = "elman,lstm,gru,mingru", seeds: int = 3,
     jobs: int = 1, share: float = 1.0, out: str = "docs", json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Train the same cells in every application and write docs/results.md; what is trained already is skipped.
+    """Train the same cells in every application and write docs/results.md; finished runs are skipped.
 
     invoke results --jobs 2
     """
@@ -244,16 +246,17 @@ def results(
 @task(
     positional=[], iterable=["set_", "search"],
     help=_help(
-        "app", "preset", "set", search="key=low..high, key=low..high:log or key=a,b,c; may be repeated",
-        trials="how many the study shall have in all (default: 20)",
-        study="its name; a study of that name is resumed",
+        "app", "preset", "set",
+        search="setting to search: key=low..high, key=low..high:log or key=a,b,c; may be repeated",
+        trials="total number of trials in the study (default: 20)",
+        study="name of the study, which is resumed if it exists",
     ),
 )  # fmt: skip
 def sweep(
     _: Context, app: Given = None, preset: Given = None, set_: Several = None, search: Several = None,
     trials: int = 20, study: str = "sweep", json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Search settings on the validation score with Optuna; hopeless trainings are ended early.
+    """Search settings for the best validation score with Optuna; unpromising trials are pruned.
 
     invoke sweep --app speech --search optimizer.lr=1e-4..1e-2:log --search model.hidden=64..256 --trials 20
     """
@@ -268,12 +271,12 @@ def sweep(
     commands.run(command, as_json=json, debug=debug)
 
 
-@task(positional=[], help=_help("app", "run", alias="name that it gets in the registry (default: champion)"))
+@task(positional=[], help=_help("app", "run", alias="alias to assign in the model registry (default: champion)"))
 def promote(
     _: Context, app: Given = None, run: str = "latest", alias: str = "champion", json: bool = False,
     debug: bool = False,
 ) -> None:  # fmt: skip
-    """Register a run's model, evaluate it again from the registry, and make it the champion if it is as good.
+    """Register a run's model, re-evaluate it from the registry, and make it the champion if the score is reproduced.
 
     invoke promote --app speech --run latest
     """
@@ -291,10 +294,11 @@ def promote(
 @task(
     positional=[], iterable=["set_"],
     help=_help(
-        "app", "run", "preset", "set", fix="try the first remedies, and report before and after", steps="of each try",
-        seeds="of each try", replay="look at the batch of a skipped step",
-        ruler="measure how far back cells carry information", cell="for --ruler: cells, a,b,c or all",
-        tasks="for --ruler: copy,adding,parity,flip-flop or all", longest="for --ruler: longest lag",
+        "app", "run", "preset", "set", fix="try the top remedies and report the effect of each",
+        steps="training steps per trial", seeds="number of seeds per trial",
+        replay="saved batch of a skipped step to examine",
+        ruler="measure how far back cells carry information", cell="with --ruler: cells as a,b,c, or all",
+        tasks="with --ruler: copy, adding, parity, flip-flop as a,b,c, or all", longest="with --ruler: longest lag",
     ),
 )  # fmt: skip
 def diagnose(
@@ -302,7 +306,7 @@ def diagnose(
     steps: int = 0, seeds: int = 5, replay: Given = None, ruler: bool = False, cell: str = "all", tasks: str = "all",
     longest: int = 128, json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """The gradient through time of a trained or a fresh model: verdict, remedies, and a report with pictures.
+    """Measure the gradient through time of a trained or untrained model: verdict, remedies, and an illustrated report.
 
     invoke diagnose --app speech
     invoke diagnose --app speech --run latest --fix
@@ -341,7 +345,7 @@ def doctor(_: Context, json: bool = False, debug: bool = False) -> None:
 
 @task(positional=[], help=_help())
 def apps(_: Context, json: bool = False, debug: bool = False) -> None:
-    """Applications with their sources and presets, and the cells, a line each."""
+    """List the applications with their data sources and presets, and the cells."""
     from unroll.commands import run
 
     def command() -> dict[str, Any]:
@@ -353,16 +357,16 @@ def apps(_: Context, json: bool = False, debug: bool = False) -> None:
 
 
 NEW = {
-    "name": "lower-case letters, digits and underscores",
-    "path": "a folder for a package of its own, to be installed with pip (default: into this checkout)",
+    "name": "name in lower-case letters, digits and underscores",
+    "path": "folder for a separate package, to be installed with pip (default: write into this checkout)",
 }
 
 
-@task(positional=[], help=_help(**NEW, kind="classify, tag, generate, translate or recommend"))
+@task(positional=[], help=_help(**NEW, kind="kind of application: classify, tag, generate, translate or recommend"))
 def new_app(
     _: Context, name: Given = None, kind: Given = None, path: Given = None, json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Write a working application of your own, to change from there.
+    """Create a new application that works as written, for you to adapt.
 
     invoke new-app --name weather --kind classify
     """
@@ -379,7 +383,7 @@ def new_app(
 
 @task(positional=[], help=_help(**NEW))
 def new_cell(_: Context, name: Given = None, path: Given = None, json: bool = False, debug: bool = False) -> None:
-    """Write a working recurrent cell of your own: about twenty lines of equations, then usable everywhere by its name.
+    """Create a new recurrent cell, about twenty lines of equations, which every application can use by name.
 
     invoke new-cell --name leaky
     """
@@ -394,9 +398,9 @@ def new_cell(_: Context, name: Given = None, path: Given = None, json: bool = Fa
     run(command, as_json=json, debug=debug)
 
 
-@task(positional=[], help={"port": "where to listen, on this machine only (default: 5000)"})
+@task(positional=[], help={"port": "port to listen on, on the loopback address only (default: 5000)"})
 def ui(_: Context, port: int = 5000) -> None:
-    """Open MLflow's pages on the tracking store, on the loopback address only. Ctrl-C ends it."""
+    """Serve MLflow's web interface on the loopback address only; stop it with Ctrl-C."""
     from unroll.commands import run
 
     def command() -> dict[str, Any]:
@@ -409,16 +413,16 @@ def ui(_: Context, port: int = 5000) -> None:
 
 @task
 def docs(c: Context) -> None:
-    """Build the documentation into site/; it needs no network, neither to build nor to read."""
+    """Build the documentation into site/; neither building nor reading it needs a network."""
     with c.cd(_checkout("docs")):
         # The theme announces its successor on every build.
         c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
     print("open site/index.html")
 
 
-@task(positional=[], help={"slow": "the quality checks on real data instead", "k": "only tests whose name matches"})
+@task(positional=[], help={"slow": "run the quality checks on real data instead", "k": "only tests whose name matches"})
 def test(c: Context, slow: bool = False, k: str = "") -> None:
-    """Run the tests; after `--`, options for pytest."""
+    """Run the tests; options after `--` are passed to pytest."""
     chosen = ["-m", "slow"] if slow else ["-n", str(os.cpu_count())]
     words = ["python", "-m", "pytest", *chosen, *(["-k", k] if k else []), *_after_double_dash()]
     with c.cd(_checkout("test")):
@@ -429,9 +433,11 @@ def test(c: Context, slow: bool = False, k: str = "") -> None:
 @task(
     positional=[],
     help=_help(
-        only="training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
-        quick="tiny sizes: does it run?", threads="for every implementation (default: torch's own number)",
-        seconds="for the rounds of each case (default: 4)", clock="wall, or processor (one thread, busy machine)",
+        only="part to run: training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
+        quick="use tiny sizes, as a smoke test",
+        threads="number of threads for every implementation (default: torch's own)",
+        seconds="time budget of each case (default: 4)",
+        clock="clock to measure with: wall, or processor (one thread, on a busy machine)",
         out="folder to write to (default: benchmarks/results)",
     ),
 )  # fmt: skip
@@ -439,7 +445,7 @@ def bench(
     _: Context, only: str = "", quick: bool = False, threads: int = 0, seconds: float = 0.0, clock: str = "wall",
     out: str = "benchmarks/results", json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Measure recurrent networks side by side with torch.nn, onnxruntime and NumPy: tables, numbers and a picture.
+    """Benchmark recurrent networks against torch.nn, onnxruntime and NumPy; writes tables, raw numbers and a chart.
 
     invoke bench --only training,lengths --threads 2
     """
@@ -456,9 +462,9 @@ def bench(
     run(command, as_json=json, debug=debug)
 
 
-@task(help={"audit": "also ask for known vulnerabilities of the pinned versions, by pip-audit"})
+@task(help={"audit": "also check the pinned versions for known vulnerabilities with pip-audit"})
 def lint(c: Context, audit: bool = False) -> None:
-    """Style, types and import contracts: what continuous integration runs."""
+    """Check style, types and import contracts, as continuous integration does."""
     top = _checkout("lint")
     with c.cd(top):
         for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
@@ -471,14 +477,14 @@ def lint(c: Context, audit: bool = False) -> None:
 
 
 def _checkout(task: str) -> str:
-    """The checkout that the current folder is in. Where it is in none, one line says that the task needs it."""
+    """The checkout that contains the current folder; exits with a one-line error if there is none."""
     from unroll.places import checkout, inside_checkout
 
     if root := inside_checkout():
         return str(root)
     own = checkout()
     where = f"run it in {own}" if own else "clone the repository and run it there"
-    print(f"error: {task}: works on a checkout of Unroll, and this folder is in none; {where}", file=sys.stderr)
+    print(f"error: {task}: needs a checkout of Unroll, and this folder is not inside one; {where}", file=sys.stderr)
     sys.exit(1)
 
 

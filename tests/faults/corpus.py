@@ -131,7 +131,7 @@ USAGE = [
     Fault("diagnose --ruler --cell gru --tasks copies", "--task copies: unknown; did you mean copy", code=2),
     Fault(
         "train --app speech --set train.epochs=0",
-        r"error: train\.epochs=0 needs an end by the clock: set train.minutes$",
+        r"error: train\.epochs=0 needs a time limit: set train.minutes$",
     ),
     Fault("train --app speech --set train.epochs=-1", r"train\.epochs: .*greater than or equal to 0"),
     Fault("train --app speech --set train.precision=8", r"train\.precision: .*'32'"),

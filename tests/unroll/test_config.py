@@ -54,10 +54,10 @@ def test_a_wrong_setting_is_one_line_that_names_the_key(setting: str, words: lis
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["train.epochs=0"], "train.epochs=0 needs an end by the clock: set train.minutes"),
+        (["train.epochs=0"], "train.epochs=0 needs a time limit: set train.minutes"),
         (
             ["optimizer.average=0.9", "optimizer.name=ntasgd"],
-            "optimizer.average: ntasgd keeps a mean of its own; leave one of them out",
+            "optimizer.average: ntasgd already averages the weights; leave out one of them",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_the_home_folder_in_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("setting", ["data.path=", "data.path= ", 'data.path=""'])
 def test_an_empty_path_is_not_the_working_folder(setting: str) -> None:
-    with pytest.raises(UserError, match=r"--set data\.path=: is an empty path; .*a variable of the shell unset\?"):
+    with pytest.raises(UserError, match=r"--set data\.path=: is an empty path; .*a shell variable unset\?"):
         DEFAULT.override([setting])
 
 

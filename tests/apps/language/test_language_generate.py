@@ -129,9 +129,9 @@ def test_unknown_is_never_written_among_characters(trained):
         (["generate.temperature=-1"], "generate.temperature: Input should be greater than 0 (got -1)"),
         (["generate.top_p=0"], "generate.top_p: "),
         (["generate.min_p=1"], "generate.min_p: "),
-        (["generate.beam=4", "generate.temperature=0.5"], "generate: beam=4 searches and temperature is for drawing"),
-        (["generate.beam=4", "generate.top_k=5", "generate.min_p=0.1"], "top_k, min_p is for drawing"),
-        (["generate.length_penalty=1"], "generate: length_penalty and block_repeats are for the beam search"),
+        (["generate.beam=4", "generate.temperature=0.5"], "generate: beam=4 searches and temperature is for sampling"),
+        (["generate.beam=4", "generate.top_k=5", "generate.min_p=0.1"], "top_k, min_p is for sampling"),
+        (["generate.length_penalty=1"], "generate: length_penalty and block_repeats are for beam search"),
         (["generate.temprature=1"], "unknown key; did you mean generate.temperature"),
     ],
 )
