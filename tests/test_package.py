@@ -84,6 +84,7 @@ def test_from_a_project_with_folders_of_our_names(installed: Environment, other_
     assert succeeded([installed.python, "-c", code], cwd=other_project) == f"3 {NAMES}\n"
     listed = installed.unroll(other_project, "--list")
     assert listed.returncode == 0 and "  diagnose " in listed.stdout
+    assert installed.unroll(other_project, "new-cell").stderr == "error: --name is missing; see unroll --help TASK\n"
     # A grid: its trainings are processes that find the same package, and the same place.
     grid = installed.result(other_project, "train", "--app", "image", "--preset", "smoke", "--seeds", "1")
     [trained] = grid["runs"]

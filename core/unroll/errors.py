@@ -7,6 +7,7 @@ own.
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -33,6 +34,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+
+
+def typed() -> str:
+    """The program whose tasks a message names: the one that was typed, `unroll`, or else `invoke`."""
+    return "unroll" if sys.argv[:1] == ["unroll"] else "invoke"
 
 
 def harmless(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from unroll import app as apps
 from unroll import machine
 from unroll.data.mapped import bus_errors_explained
-from unroll.errors import Notice, UsageError, UserError, one_line
+from unroll.errors import Notice, UsageError, UserError, one_line, typed
 from unroll.extras import missing
 from unroll.interrupt import Interrupted
 
@@ -139,5 +139,5 @@ def required(**options: str | None) -> dict[str, str]:
     given = {name: value for name, value in options.items() if value}
     for name in options:
         if name not in given:
-            raise UsageError(f"--{name} is missing; see invoke --help TASK")
+            raise UsageError(f"--{name} is missing; see {typed()} --help TASK")
     return given

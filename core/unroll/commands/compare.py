@@ -21,6 +21,7 @@ from unroll.comparison.page import page
 from unroll.comparison.question import Question, ask_all, judged_by
 from unroll.comparison.tables import exact, explained, plain, table, title
 from unroll.console import say, show_table
+from unroll.errors import typed
 from unroll.places import runs_folder
 from unroll.tracking import Curve
 
@@ -63,7 +64,7 @@ def _show(found: Comparison, question: Question) -> None:
     if len(found.left) > SHOWN:
         say(f"left out: {len(found.left) - SHOWN} more; --json has them all")
     if not found.groups:
-        say(f"{found.app}: no finished run to compare; train one: invoke train --app {found.app}")
+        say(f"{found.app}: no finished run to compare; train one: {typed()} train --app {found.app}")
         return
     show_table(title(found, question.equal), table(found, apps.load(found.app).unit))
     if len(found.groups) > 1:

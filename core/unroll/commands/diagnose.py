@@ -14,7 +14,7 @@ from unroll.console import number, say, show_table
 from unroll.diagnosis.examination import Diagnosis, advice, outcomes
 from unroll.diagnosis.patient import Patient, check_budget, examined, keep, plain, report, try_remedies
 from unroll.diagnosis.remedy_trials import Tried
-from unroll.errors import UsageError
+from unroll.errors import UsageError, typed
 
 
 def diagnose(
@@ -86,7 +86,7 @@ def _tell(found: Diagnosis, trained: bool) -> None:
         table = ", ".join(f"{lag}: {number(loss)}" for lag, loss in zip(need.lags, need.losses, strict=True))
         say(f"  {worth}; loss by steps of memory: {table}; all: {number(need.full)}")
     if not trained:
-        say("  this model is untrained; after training: invoke diagnose --run latest")
+        say(f"  this model is untrained; after training: {typed()} diagnose --run latest")
     if found.remedies:
         rows = [{"what may help, best first": r.name, "because": r.reason} for r in found.remedies]
         show_table("", rows)

@@ -24,7 +24,7 @@ from unroll.commands.loading import prepared
 from unroll.config import flat
 from unroll.console import duration, number, say
 from unroll.data.files import writing
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
 from unroll.search.grid import GridPoint, expand
@@ -67,7 +67,7 @@ def train_grid(
     failed = [result for result in results if result["status"] not in ("FINISHED", "RUNNING")]
     skipped = sum(bool(result.get("skipped")) for result in results)
     say(f"{len(results) - skipped - len(failed)} trained, {skipped} skipped, {len(failed)} failed")
-    say(f"next: invoke compare --app {','.join(names)}")
+    say(f"next: {typed()} compare --app {','.join(names)}")
     return {"runs": results, "exit_code": int(bool(failed))}
 
 

@@ -15,7 +15,7 @@ from unroll.app import App
 from unroll.config import Config
 from unroll.console import say
 from unroll.data.files import read_json, write_json, writing
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
 from unroll.training.progress import Pruned
@@ -105,7 +105,7 @@ def outcome(app: App, client: MlflowClient, id: str) -> Iterator[tracking.Run]:
         yield run
     except (Interrupted, KeyboardInterrupt):
         run.finish("KILLED")
-        say(f"stopped; resume with: invoke train --app {app.name} --resume {id[:8]}")
+        say(f"stopped; resume with: {typed()} train --app {app.name} --resume {id[:8]}")
         raise
     except Pruned as reason:
         run.pruned(str(reason))

@@ -8,7 +8,7 @@ from unroll import app as apps
 from unroll import scaffold
 from unroll.app import App
 from unroll.console import say, show_table
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 
 
 def new_app(name: str, kind: str, path: str | None = None) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def new_app(name: str, kind: str, path: str | None = None) -> dict[str, Any]:
     _tell(files)
     if path:
         say(f"next: pip install -e {path}")
-    say(f"{'      ' if path else 'next: '}invoke train --app {name}")
+    say(f"{'      ' if path else 'next: '}{typed()} train --app {name}")
     return {"app": name, "files": [str(file) for file in files]}
 
 
@@ -27,8 +27,8 @@ def new_cell(name: str, path: str | None = None) -> dict[str, Any]:
     _tell(files)
     if path:
         say(f"next: pip install -e {path}")
-    say(f"{'      ' if path else 'next: '}invoke train --app speech --set model.cell={name}")
-    say(f"      invoke diagnose --ruler --cell {name},elman,lstm")
+    say(f"{'      ' if path else 'next: '}{typed()} train --app speech --set model.cell={name}")
+    say(f"      {typed()} diagnose --ruler --cell {name},elman,lstm")
     return {"cell": name, "files": [str(file) for file in files]}
 
 
@@ -45,7 +45,7 @@ def listing() -> dict[str, Any]:
     show_table("applications", rows)
     cells = [{"cell": name, "what": _first_line(CELLS[name])} for name in CELLS]
     show_table("cells, for --set model.cell=NAME", cells)
-    say('"invoke train --app NAME" runs the default; "--preset NAME" chooses another; docs/new-app.md: one of your own')
+    say(f'"{typed()} train --app NAME" runs the default; "--preset NAME" chooses another; docs/new-app.md: your own')
     return {"apps": rows, "cells": list(CELLS)}
 
 

@@ -14,7 +14,7 @@ from unroll import tracking
 from unroll.app import App
 from unroll.commands.training import train_one
 from unroll.console import say, show_table
-from unroll.errors import UsageError, UserError
+from unroll.errors import UsageError, UserError, typed
 from unroll.interrupt import Interrupted
 from unroll.places import is_database, runs_folder
 from unroll.search.sweep import Space, TrialPruner, best, study
@@ -143,7 +143,7 @@ def _outcome(client: MlflowClient, found: optuna.Study, app: App, parent: str) -
         client.set_terminated(parent, "FINISHED" if good else "FAILED")
     if good:
         settings = " ".join(f"--set {key}={value}" for key, value in good[0].params.items())
-        say(f"chosen on the validation split, by one seed; next: invoke train --app {app.name} {settings} --seeds 5")
+        say(f"chosen on the validation split, by one seed; next: {typed()} train --app {app.name} {settings} --seeds 5")
     return {
         "app": app.name, "run": parent, "status": "FINISHED" if good else "FAILED", "exit_code": int(not good),
         "study": found.study_name, "trials": dict(counts),

@@ -18,7 +18,7 @@ from unroll.config import Config
 from unroll.console import duration, say, show_config, show_metrics, show_predictions
 from unroll.diagnosis import in_training
 from unroll.drawing.style import as_written, noted
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 from unroll.interrupt import StopRequest
 from unroll.places import runs_folder
 from unroll.recurrence.kernels.cpu import native
@@ -167,8 +167,8 @@ def _tell(app: App, run: tracking.Run, trained: _Trained) -> None:
     show_metrics("held-out test split", {"test": report.metrics, **trained.baselines})
     say(f"signature: {report.signature}")
     show_predictions(report.records[:3])
-    say(f"next: invoke predict --app {app.name} --run {run.id[:8]}")
-    say(f"      invoke compare --app {app.name}      invoke ui")
+    say(f"next: {typed()} predict --app {app.name} --run {run.id[:8]}")
+    say(f"      {typed()} compare --app {app.name}      {typed()} ui")
     say(f"kept: {places.told()}")
     if text := warning(app.score, report.metrics, trained.baselines):
         say(f"note: {text}")

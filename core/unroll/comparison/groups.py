@@ -28,7 +28,7 @@ from unroll.comparison.eligibility import (
 )
 from unroll.comparison.per_example_scores import PerExampleScores, per_example_scores
 from unroll.comparison.statistics import Difference, Needed, Spread, difference, holm, needed, seeds_needed
-from unroll.errors import UserError, did_you_mean
+from unroll.errors import UserError, did_you_mean, typed
 from unroll.tracking import Logged
 
 SINGLE = 3
@@ -310,5 +310,5 @@ def _enough(group: Group, app: str) -> str:
     one, two = (seeds_needed(size, Spread((1.0, 1.0), (2, 2), 0.0)) for size in (1.0, 2.0))
     return (
         f"{two} seeds each would be needed to show a difference of two standard deviations between seeds, {one} for "
-        f"one: invoke train --app {app} --seeds {two} and the same settings"
+        f"one: {typed()} train --app {app} --seeds {two} and the same settings"
     )

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unroll.errors import typed
+
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 MAPS = Path("/proc/self/maps")
 
@@ -52,7 +54,7 @@ def _explain(_: int) -> None:
     sys.stdout.flush()
     name = next(iter(shrunken()), None)
     what = f"{name}: was cut off" if name else "a file was cut off, or its disk failed,"
-    command = "invoke prepare --app " + (_application(name) if name else "NAME")
+    command = f"{typed()} prepare --app " + (_application(name) if name else "NAME")
     line = f"error: {what} while it was read; run: {command} --force, and resume a training with --resume latest\n"
     os.write(2, line.encode(errors="surrogateescape"))
     os._exit(1)

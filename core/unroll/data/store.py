@@ -26,7 +26,7 @@ from pooch import file_hash
 
 from unroll.data.fetch import RemoteFile, fetch, fetch_all
 from unroll.data.files import JSON, disk_full, locked, read_json, sync_folder, write_json, writing
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 from unroll.places import data_folder
 
 MANIFEST = "manifest.json"
@@ -229,4 +229,4 @@ def _damaged(path: Path, problem: str, name: str) -> UserError:
 
 
 def _command(name: str) -> str:
-    return f"invoke prepare --app {name.partition('.')[0]}"
+    return f"{typed()} prepare --app {name.partition('.')[0]}"

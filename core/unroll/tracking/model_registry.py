@@ -8,7 +8,7 @@ from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 from unroll.tracking import saved
 from unroll.tracking.query import Logged, find
 from unroll.tracking.store import store_errors
@@ -75,7 +75,9 @@ def _registered(app: str, reference: str) -> Path:
         if error.error_code not in MISSING:
             raise
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--run {reference}: {reason}; register one: invoke promote --app {app} --run latest") from None
+        raise UserError(
+            f"--run {reference}: {reason}; register one: {typed()} promote --app {app} --run latest"
+        ) from None
 
 
 def _downloaded(uri: str) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unroll.app import App
 from unroll.config import Config
-from unroll.errors import UserError
+from unroll.errors import UserError, typed
 from unroll.training.checkpoint import load, save
 from unroll.training.progress import Explain
 
@@ -123,7 +123,7 @@ class Health:
             save(path, {"step": step, "problem": problem, "batch": batch, "carried": carried, "weights": weights})
         except TypeError as error:
             return f" (its batch cannot be saved: {error})"
-        return f" (replay: invoke diagnose --app {self.app.name} --replay {path})"
+        return f" (replay: {typed()} diagnose --app {self.app.name} --replay {path})"
 
     def _advice(self, model: nn.Module, batch: Any) -> str:
         where = next((place for place, tensor in tensors(batch) if not bool(tensor.isfinite().all())), None)
