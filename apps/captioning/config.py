@@ -80,8 +80,6 @@ class CaptioningModel(ModelConfig):
 class CaptioningTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
-    epochs: int = Field(12, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(32, ge=1)
     """pictures per batch"""
     captions: int = Field(1, ge=1)
@@ -94,17 +92,6 @@ class CaptioningTrain(TrainConfig):
     """epochs before self-critical training on CIDEr begins; 0: never"""
     rollouts: Annotated[int, Only("train.self_critical_from!=0")] = Field(5, ge=1)
     """captions sampled per picture in self-critical training"""
-
-
-class CaptioningOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(4e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class DecodeConfig(Section):
@@ -145,8 +132,8 @@ class CaptioningConfig(Config):
 
     data: CaptioningData = CaptioningData()
     model: CaptioningModel = CaptioningModel()
-    train: CaptioningTrain = CaptioningTrain()
-    optimizer: CaptioningOptimizer = CaptioningOptimizer()
+    train: CaptioningTrain = CaptioningTrain(epochs=12)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=4e-3, schedule="cosine", warmup=0.05)
     decode: DecodeConfig = DecodeConfig()
 
 

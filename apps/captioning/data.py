@@ -22,8 +22,8 @@ from torch.utils.data import Dataset
 from unroll.app import Data
 from unroll.data import images
 from unroll.data.files import atomic_file, read_arrays, read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
-from unroll.errors import UserError
 from unroll.sequence.batching import pad
 from unroll.sequence.resumable_sampler import EpochSampler, resumable
 from unroll.sequence.tokens import Tokeniser
@@ -31,7 +31,7 @@ from unroll.sequence.tokens import Tokeniser
 from .decoder import IGNORE
 from .encoder import Backbone
 from .model import WEIGHTS
-from .sources import SPLITS, Picture, Source
+from .sources import Picture, Source
 
 NAME = "captioning"
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -204,9 +204,7 @@ def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
             splits[picture.split].append(picture._replace(captions=captions))
         else:
             without.append(picture.id)
-    for split, pictures in splits.items():
-        if not pictures:
-            raise UserError(f"data.source={source.spec['source']}: the {split} split has no pictures; add some")
+    source.check_splits({split for split, pictures in splits.items() if pictures}, "pictures")
     notes = []
     if empty:
         named = (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from .sources import Split
+from unroll.data.source import Split
 
 SIDE = 48
 """pixels"""

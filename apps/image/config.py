@@ -43,10 +43,6 @@ class ImageData(DataConfig):
 class ImageModel(ModelConfig):
     """The network."""
 
-    hidden: int = Field(96, ge=1)
-    """hidden units per layer and direction"""
-    layers: int = Field(2, ge=1, le=1000)
-    """number of stacked recurrent layers"""
     order: Annotated[Literal["rows", "pixels", "permuted", "patches", "sweeps"], Only("train.task=classify")] = "rows"
     """classify: what one step reads, and in which order; sweeps: patches along rows, then down columns (ReNet)"""
     patch: Annotated[int, Only("model.order=patches,sweeps")] = Field(2, ge=1)
@@ -70,25 +66,12 @@ class ImageTrain(TrainConfig):
 
     task: Literal["classify", "complete", "denoise"] = "classify"
     """classify: predict the class; complete: model each pixel given those before it; denoise: remove noise"""
-    epochs: int = Field(80, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(64, ge=1)
     """pictures per batch"""
     distort: Annotated[float, Only("train.task=classify")] = Field(0.15, ge=0, lt=1)
     """classify: augmentation: random shift, rotation, scaling and shear by up to this fraction"""
     noise: Annotated[float, Only("train.task=denoise")] = Field(0.3, gt=0)
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
-
-
-class ImageOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(5e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class PredictConfig(Section):
@@ -110,9 +93,9 @@ class ImageConfig(Config):
     """The settings of a model that reads pictures as sequences."""
 
     data: ImageData = ImageData()
-    model: ImageModel = ImageModel()
-    train: ImageTrain = ImageTrain()
-    optimizer: ImageOptimizer = ImageOptimizer()
+    model: ImageModel = ImageModel(hidden=96, layers=2)
+    train: ImageTrain = ImageTrain(epochs=80)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=5e-3, schedule="cosine", warmup=0.05)
     predict: PredictConfig = PredictConfig()
 
     @model_validator(mode="after")

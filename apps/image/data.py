@@ -15,9 +15,8 @@ from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_arrays, read_json, write_arrays, write_json
-from unroll.data.folders import SPLITS
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
-from unroll.errors import UserError
 from unroll.sequence.resumable_sampler import EpochSampler, resumable
 
 from .sources import Pixels, Source
@@ -87,11 +86,10 @@ def prepare(store: Store, source: Source, levels: int = 0) -> Prepared:
     def write(folder: Any) -> None:
         pictures, wanted = source.read(), levels or source.levels
         pixels = quantised(pictures.pixels, source.levels, wanted)
+        source.check_splits(pictures.splits, "pictures")
         names: dict[str, list[str]] = {}
         for split in SPLITS:
             rows = np.array([own == split for own in pictures.splits])
-            if not rows.any():
-                raise UserError(f"data.source={source.spec['source']}: the {split} split has no pictures; add some")
             write_arrays(folder, {f"{split}_pixels": pixels[rows], f"{split}_labels": pictures.labels[rows]})
             names[split] = [pictures.ids[row] for row in np.flatnonzero(rows)]
         height, width, channels = pixels.shape[1:]

@@ -1,19 +1,19 @@
 """Where pictures and their classes come from, and which of them are held out."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data import copies, folders, idx, images
+from unroll.data import copies, folders, idx, images, source
 from unroll.data.fetch import RemoteFile
 from unroll.data.files import sha256
-from unroll.data.folders import Split
+from unroll.data.source import Split
 from unroll.data.store import Store
 from unroll.errors import UserError
 
@@ -65,19 +65,13 @@ class Pictures(NamedTuple):
     """for people: the file, or the number in the published data"""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A set of pictures."""
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source[[], Pictures]):
+    """A set of pictures of one size."""
 
-    spec: dict[str, Any]
-    """plain JSON values that determine every pixel"""
     classes: tuple[str, ...]
     levels: int
     """grey levels of a channel"""
-    read: Callable[[], Pictures]
-    """raises UserError naming the file that is at fault"""
-    notes: tuple[str, ...] = ()
-    """what the user should be told of it"""
 
 
 def builtin() -> Source:
@@ -91,7 +85,7 @@ def builtin() -> Source:
         pixels = digits.images.astype(np.uint8)[..., None]
         return Pictures(pixels, labels, held_out(labels), [f"digit {number}" for number in range(len(labels))])
 
-    return Source({"source": "builtin", "version": 1, "split": BY_NUMBER}, DIGITS, 17, read)
+    return Source({"source": "builtin", "version": 1, "split": BY_NUMBER}, read, classes=DIGITS, levels=17)
 
 
 def published(name: str, store: Store) -> Source:
@@ -106,7 +100,7 @@ def published(name: str, store: Store) -> Source:
         return from_idx(paths)
 
     spec = {"source": name, "sha256": list(sums.values()), "split": "publisher's, the end of train is val"}
-    return Source(spec, DIGITS if name == "mnist" else CLOTHES, 256, read)
+    return Source(spec, read, classes=DIGITS if name == "mnist" else CLOTHES, levels=256)
 
 
 def from_idx(paths: dict[str, Path]) -> Pictures:
@@ -154,7 +148,8 @@ def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
     spec = {"source": "folder", "size": list(size), "colour": colour, "content": content.hexdigest()}
     spec["split"] = f"by folder, else {BY_NUMBER}"
     notes = (folders.described(path, splits, images.SUFFIXES), *copies.notes(items, "class"))
-    return Source(spec, classes, 256, partial(_load, path, found, classes, size, colour), notes)
+    read = partial(_load, path, found, classes, size, colour)
+    return Source(spec, read, notes, classes=classes, levels=256)
 
 
 def _dealt(splits: folders.Splits) -> Iterator[tuple[Path, str, Split]]:

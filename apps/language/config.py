@@ -32,8 +32,6 @@ class LanguageModel(ModelConfig):
 
     hidden: int = Field(192, ge=1)
     """hidden units per layer; with tied weights the last layer has the size of the embedding"""
-    layers: int = Field(1, ge=1, le=1000)
-    """number of stacked recurrent layers"""
     embedding: int = Field(0, ge=0)
     """size of a token embedding; 0: the same as hidden"""
     tied: bool = True
@@ -65,25 +63,12 @@ class LanguageModel(ModelConfig):
 class LanguageTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
-    epochs: int = Field(10, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(16, ge=1)
     """batch size: number of parallel streams that the text is cut into"""
     window: int = Field(64, ge=1)
     """steps of truncated backpropagation; the state is carried to the next window"""
     randomised: bool = False
     """use windows of random length around `window`, different in each epoch (AWD-LSTM)"""
-
-
-class LanguageOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(0.01, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up; plateau: quartered when the validation score stalls; decay: see `decay`"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class EvaluateConfig(Section):
@@ -145,9 +130,9 @@ class LanguageConfig(Config):
     """The settings of a language model."""
 
     data: LanguageData = LanguageData()
-    model: LanguageModel = LanguageModel()
-    train: LanguageTrain = LanguageTrain()
-    optimizer: LanguageOptimizer = LanguageOptimizer()
+    model: LanguageModel = LanguageModel(layers=1)
+    train: LanguageTrain = LanguageTrain(epochs=10)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=0.01, schedule="cosine", warmup=0.05)
     evaluate: EvaluateConfig = EvaluateConfig()
     generate: GenerateConfig = GenerateConfig()
 

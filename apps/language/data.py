@@ -11,12 +11,13 @@ from typing import Any
 
 from unroll.app import Data
 from unroll.data.files import read_json, write_json
+from unroll.data.source import SPLITS, Split
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
 from unroll.sequence.stream import TokenWriter, Window, open_tokens, stream_loader
 from unroll.sequence.tokens import Tokeniser, Units, whole_words
 
-from .sources import SPLITS, Source, Split
+from .sources import Source
 
 NAME = "language"
 VERSION = 2

@@ -60,8 +60,6 @@ class RecommendData(DataConfig):
 class RecommendModel(ModelConfig):
     """The network."""
 
-    cell: str = "gru"
-    """name of the recurrent cell in unroll.recurrence"""
     hidden: int = Field(128, ge=1)
     """hidden units per layer, and size of the item vectors"""
     shared: bool = True
@@ -96,25 +94,12 @@ class LossConfig(Section):
 class RecommendTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
-    epochs: int = Field(5, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     mode: Literal["sessions", "padded"] = "sessions"
     """sessions: parallel rows, each of consecutive sessions; padded: whole sessions of similar length"""
     rows: int = Field(64, ge=1)
     """number of parallel sessions"""
     steps: int = Field(16, ge=1)
     """clicks per row in a batch, the truncation length of backpropagation; padded: rows x steps is the batch size"""
-
-
-class RecommendOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(4e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up; plateau: quartered when the validation score stalls; decay: see `decay`"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class DecodeConfig(Section):
@@ -132,10 +117,10 @@ class RecommendConfig(Config):
     """The settings of a recommender."""
 
     data: RecommendData = RecommendData()
-    model: RecommendModel = RecommendModel()
+    model: RecommendModel = RecommendModel(cell="gru")
     loss: LossConfig = LossConfig()
-    train: RecommendTrain = RecommendTrain()
-    optimizer: RecommendOptimizer = RecommendOptimizer()
+    train: RecommendTrain = RecommendTrain(epochs=5)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=4e-3, schedule="cosine", warmup=0.05)
     decode: DecodeConfig = DecodeConfig()
 
 

@@ -17,13 +17,14 @@ from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_arrays, read_json, write_arrays, write_json
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
 from unroll.sequence import batching, sessions
 
 from . import events
 from .catalogue import Catalogue
-from .events import SPLITS, Log, Protocol, Sessions
+from .events import Log, Protocol, Sessions
 from .sources import Source, Table
 
 NAME = "recommend"

@@ -11,9 +11,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.data.source import SPLITS
 from unroll.errors import UserError
 
-SPLITS = ("train", "val", "test")
 Protocol = Literal["leave-one-out", "time", "given"]
 DAY = 86_400.0
 

@@ -81,23 +81,10 @@ class SimilarityModel(ModelConfig):
 class SimilarityTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
-    epochs: int = Field(6, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(1200, ge=1)
     """tokens per batch, padding included, counted over the first sentences of the pairs"""
     entailment: float = Field(0.0, ge=0)
     """weight of the auxiliary entailment loss; 0: off"""
-
-
-class SimilarityOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(3e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class PredictConfig(Section):
@@ -114,8 +101,8 @@ class SimilarityConfig(Config):
 
     data: SimilarityData = SimilarityData()
     model: SimilarityModel = SimilarityModel()
-    train: SimilarityTrain = SimilarityTrain()
-    optimizer: SimilarityOptimizer = SimilarityOptimizer()
+    train: SimilarityTrain = SimilarityTrain(epochs=6)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=3e-3, schedule="cosine", warmup=0.05)
     predict: PredictConfig = PredictConfig()
 
 

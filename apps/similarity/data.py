@@ -15,13 +15,14 @@ from torch.utils.data import Dataset
 from unroll.app import Data
 from unroll.data import copies
 from unroll.data.files import read_json, read_jsonl, sha256, write_arrays, write_json, write_jsonl
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
 from unroll.sequence.batching import loader, pad
 from unroll.sequence.tokens import Tokeniser, Units
 from unroll.sequence.vectors import Vectors, read_vectors
 
-from .sources import ENTAILMENT, SPLITS, Pair, Source
+from .sources import ENTAILMENT, Pair, Source
 from .text import plain
 
 NAME = "similarity"
@@ -86,9 +87,7 @@ def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str]]:
     """(the pairs, cut up; the ids of those with a sentence of nothing at all)."""
     pairs = [pair._replace(a=plain(pair.a, units), b=plain(pair.b, units)) for pair in source.read()]
     usable = [pair for pair in pairs if pair.a and pair.b]
-    for split in SPLITS:
-        if not any(pair.split == split for pair in usable):
-            raise UserError(f"data.source={source.spec['source']}: the {split} split has no pairs; add some")
+    source.check_splits({pair.split for pair in usable}, "pairs")
     return usable, [pair.id for pair in pairs if not (pair.a and pair.b)]
 
 

@@ -45,12 +45,6 @@ class SpeechData(DataConfig):
 class SpeechModel(ModelConfig):
     """The network."""
 
-    cell: str = "gru"
-    """name of the recurrent cell in unroll.recurrence"""
-    hidden: int = Field(96, ge=1)
-    """hidden units per layer and direction"""
-    layers: int = Field(2, ge=1, le=1000)
-    """number of stacked recurrent layers"""
     bidirectional: bool = True
     """read in both directions; a model that streams needs one"""
     stack: int = Field(3, ge=1)
@@ -62,21 +56,8 @@ class SpeechModel(ModelConfig):
 class SpeechTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
-    epochs: int = Field(10, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: float = Field(40.0, gt=0)
     """seconds of audio per batch, padding included"""
-
-
-class SpeechOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(3e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau"] = "cosine"
-    """learning rate after the warm-up"""
-    warmup: float = Field(0.1, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class AugmentConfig(Section):
@@ -109,9 +90,9 @@ class SpeechConfig(Config):
     """The settings of a speech recogniser."""
 
     data: SpeechData = SpeechData()
-    model: SpeechModel = SpeechModel()
-    train: SpeechTrain = SpeechTrain()
-    optimizer: SpeechOptimizer = SpeechOptimizer()
+    model: SpeechModel = SpeechModel(cell="gru", hidden=96, layers=2)
+    train: SpeechTrain = SpeechTrain(epochs=10)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=3e-3, schedule="cosine", warmup=0.1)
     augment: AugmentConfig = AugmentConfig()
     decode: DecodeConfig = DecodeConfig()
 

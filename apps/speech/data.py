@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.source import SPLITS, Split
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
 from unroll.sequence.batching import loader, pad
@@ -26,7 +27,7 @@ from unroll.sequence.text import Units, Vocabulary
 from .features import HOP, LogMel
 from .model import reduced
 from .perturb import perturb
-from .sources import SPLITS, Source, Split, Utterance
+from .sources import Source, Utterance
 
 NAME = "speech"
 Row = tuple[dict[str, Any], list[int]]
@@ -84,7 +85,7 @@ def prepare(store: Store, source: Source, features: LogMel, *, copies: int = 0, 
                     statistics.add(frames.astype(np.float64))
                 file.write(frames.astype(np.float16).tobytes())
                 records.append(record)
-        _check_splits(source, records)
+        source.check_splits({record["split"] for record in records}, "utterances")
         write_jsonl(folder / "records.jsonl", records)
         mean, deviation = statistics.mean_and_deviation()
         write_json(folder / "facts.json", {"features": features.to_json(), "mean": mean, "deviation": deviation})
@@ -114,13 +115,6 @@ def _versions(utterance: Utterance, rate: int, copies: int, random: np.random.Ge
     for copy in range(copies if utterance.split != "test" else 0):
         samples, done = perturb(utterance.samples, rate, random)
         yield utterance._replace(id=f"{utterance.id} (copy {copy + 1}: {done})", samples=samples)
-
-
-def _check_splits(source: Source, records: Iterable[dict[str, Any]]) -> None:
-    found = {record["split"] for record in records}
-    for split in SPLITS:
-        if split not in found:
-            raise UserError(f"data.source={source.spec['source']}: the {split} split has no utterances; add some")
 
 
 def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int, where: str) -> Data[Batch]:

@@ -77,25 +77,12 @@ class TranslationModel(ModelConfig):
 class TranslationTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
-    epochs: int = Field(4, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(400, ge=1)
     """tokens per batch, counted on the longer side, padding included"""
     smoothing: float = Field(0.0, ge=0, lt=1)
     """label smoothing: fraction of the target distribution that is spread over all tokens"""
     scheduled: float = Field(0.0, ge=0, lt=1)
     """scheduled sampling: fraction of the decoder's inputs that are its own predictions"""
-
-
-class TranslationOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(2e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class DecodeConfig(Section):
@@ -128,8 +115,8 @@ class TranslationConfig(Config):
 
     data: TranslationData = TranslationData()
     model: TranslationModel = TranslationModel()
-    train: TranslationTrain = TranslationTrain()
-    optimizer: TranslationOptimizer = TranslationOptimizer()
+    train: TranslationTrain = TranslationTrain(epochs=4)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=0.05)
     decode: DecodeConfig = DecodeConfig()
 
     @model_validator(mode="after")

@@ -15,13 +15,13 @@ from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
-from unroll.errors import UserError
 from unroll.sequence.batching import loader, pad
 from unroll.sequence.tokens import Tokeniser, Units
 
 from . import text
-from .sources import SPLITS, Pair, Source
+from .sources import Pair, Source
 
 NAME = "translation"
 VERSION = 1
@@ -83,9 +83,7 @@ def _usable(source: Source) -> tuple[list[Pair], int]:
     """(the pairs with a sentence on both sides, how many others there were)."""
     pairs = list(source.read())
     usable = [pair for pair in pairs if pair.source and pair.target]
-    for split in SPLITS:
-        if not any(pair.split == split for pair in usable):
-            raise UserError(f"data.source={source.spec['source']}: the {split} split has no pairs; add some")
+    source.check_splits({pair.split for pair in usable}, "pairs")
     return usable, len(pairs) - len(usable)
 
 

@@ -56,21 +56,8 @@ class VideoTrain(TrainConfig):
 
     task: Literal["classify", "predict_frames"] = "classify"
     """classify: predict the class of a clip; predict_frames: predict the next frames"""
-    epochs: int = Field(11, ge=0)
-    """passes over the training split; 0: as many as fit into train.minutes"""
     batch: int = Field(480, ge=1)
     """frames per batch, padding included"""
-
-
-class VideoOptimizer(OptimizerConfig):
-    """The optimiser, its learning-rate schedule and gradient clipping."""
-
-    lr: float = Field(2e-3, gt=0)
-    """peak learning rate"""
-    schedule: Literal["constant", "cosine", "linear", "plateau", "decay"] = "cosine"
-    """learning rate after the warm-up"""
-    warmup: float = Field(0.05, ge=0, lt=1)
-    """warm-up: fraction of all steps over which the learning rate rises linearly from zero"""
 
 
 class VideoConfig(Config):
@@ -78,8 +65,8 @@ class VideoConfig(Config):
 
     data: VideoData = VideoData()
     model: VideoModel = VideoModel()
-    train: VideoTrain = VideoTrain()
-    optimizer: VideoOptimizer = VideoOptimizer()
+    train: VideoTrain = VideoTrain(epochs=11)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=0.05)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

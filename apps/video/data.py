@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
-from unroll.data.folders import SPLITS
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError, did_you_mean
 from unroll.sequence.batching import loader, pad
@@ -57,9 +57,7 @@ def prepare(store: Store, source: Source) -> Prepared:
                     {"id": clip.id, "label": clip.label, "split": clip.split, "start": start, "frames": count}
                 )
                 start += count
-        for split in SPLITS:
-            if not any(record["split"] == split for record in records):
-                raise UserError(f"data.source={source.spec['source']}: the {split} split has no clips; add some")
+        source.check_splits({record["split"] for record in records}, "clips")
         write_jsonl(folder / "records.jsonl", records)
         write_json(folder / "facts.json", {"shape": list(shape)})
 

@@ -33,7 +33,7 @@ from unroll.tracking import saved
 from unroll.training.baselines import measured
 from unroll.training.evaluation import evaluate, mean_loss
 from unroll.training.loop import fit
-from unroll.training.progress import Fitted, Position
+from unroll.training.progress import Fitted, Observer, Position
 
 
 @dataclass(frozen=True)
@@ -300,8 +300,8 @@ def check_app(name: str, folder: Path) -> None:
         check(subject)
 
 
-class _Losses:
-    """An observer that keeps the losses and sends a signal at a step."""
+class _Losses(Observer):
+    """Keeps the losses and sends a signal at a step."""
 
     def __init__(self, stop_at: int) -> None:
         self.stop_at = stop_at
@@ -311,12 +311,6 @@ class _Losses:
         self.losses[at.step] = metrics["train/loss"]
         if at.step == self.stop_at:
             os.kill(os.getpid(), signal.SIGINT)
-
-    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
-        """Nothing to keep."""
-
-    def saving(self) -> None:
-        """Nothing to keep."""
 
 
 def _train(

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from unroll.app import BatchT, Data
 from unroll.config import Config, DataConfig, TrainConfig
 from unroll.data.files import read_jsonl, sha256, write_jsonl
+from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
 from unroll.data.tables import objects
 from unroll.data.text import read_text
@@ -27,7 +28,6 @@ from unroll.reads import Reads
 from unroll.sequence.batching import loader
 
 Record = dict[str, Any]
-SPLITS = ("train", "val", "test")
 FEWEST = 10
 """the user's own records, which give every split at least one"""
 PATIENCE = 1000

@@ -1,19 +1,16 @@
 """Where pictures and their captions come from: builtin, flickr8k, flickr30k, coco, folder."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from unroll.data import images
+from unroll.data import images, source
+from unroll.data.source import Split
 from unroll.errors import UserError
 
-__all__ = ["SPLITS", "Picture", "Source", "Split"]
-
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+__all__ = ["Picture", "Source"]
 
 
 class Picture(NamedTuple):
@@ -44,13 +41,4 @@ class Picture(NamedTuple):
             raise UserError(f"{self.where}: {error}" if self.where else str(error)) from error
 
 
-@dataclass(frozen=True)
-class Source:
-    """A set of pictures that can be read, one by one, any number of times."""
-
-    spec: dict[str, Any]
-    """plain JSON values that determine every picture and caption"""
-    read: Callable[[], Iterator[Picture]]
-    """raises UserError naming the record that is at fault"""
-    notes: tuple[str, ...] = ()
-    """what the user should be told of it"""
+Source = source.Source[[], Iterator[Picture]]

@@ -5,9 +5,11 @@ from functools import partial
 
 import numpy as np
 
+from unroll.data.source import SPLITS, Split
+
 from ..grammar import describe
 from ..scenes import SIDE, compose, draw
-from . import SPLITS, Picture, Source, Split
+from . import Picture, Source
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other pictures"""

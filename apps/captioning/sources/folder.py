@@ -12,9 +12,10 @@ from typing import cast
 
 from unroll.data import copies, folders, tables
 from unroll.data.files import sha256
+from unroll.data.source import Split
 from unroll.errors import UserError
 
-from . import Picture, Source, Split
+from . import Picture, Source
 
 COLUMNS = {"path": ("image", "image_path", "image_name", "file", "file_name"), "caption": ("text", "description")}
 MORE = {"split": ()}

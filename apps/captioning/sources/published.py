@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unroll.data.files import read_json, sha256
+from unroll.data.source import SPLITS, Split
 from unroll.data.text import read_lines
 from unroll.errors import UserError
 
-from . import SPLITS, Picture, Source, Split
+from . import Picture, Source
 
 Name = Literal["flickr8k", "flickr30k", "coco"]
 FLICKR: dict[str, tuple[str, dict[Split, str]]] = {

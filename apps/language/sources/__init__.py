@@ -2,25 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
-__all__ = ["SPLITS", "Documents", "Source", "Split"]
+from unroll.data import source
+from unroll.data.source import Split
+
+__all__ = ["Documents", "Source"]
 
 Documents = list[tuple[str, int]]
 """(name, its first character's place in the text of its split) of each document, in their order"""
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Source:
-    """Three texts."""
+class Source(source.Source[[Split], Iterator[str]]):
+    """The text of each split, in pieces cut anywhere."""
 
-    spec: dict[str, Any]
-    """plain JSON values that determine every character"""
-    read: Callable[[Split], Iterator[str]]
-    """the text of a split, in pieces cut anywhere; raises UserError naming the file that is at fault"""
     documents: Callable[[Split], Documents] = lambda split: []
     """what a split's text consists of, which the first one begins; empty where that is not known"""
-    notes: tuple[str, ...] = ()
-    """what the user should be told of it"""

@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Iterator
 from itertools import accumulate
 
-from . import SPLITS, Documents, Source, Split
+from unroll.data.source import SPLITS, Split
+
+from . import Documents, Source
 
 SHARE = 0.06
 """of the text that goes to val, and as much to test"""
@@ -30,7 +32,7 @@ def source() -> Source:
         starts = accumulate((len(topics[name] + BETWEEN) for name in names[split]), initial=0)
         return list(zip(names[split], starts, strict=False))
 
-    return Source({"source": "builtin", "content": content, "split": "by hash of the topic"}, read, documents)
+    return Source({"source": "builtin", "content": content, "split": "by hash of the topic"}, read, documents=documents)
 
 
 def _splits(topics: dict[str, str]) -> dict[Split, list[str]]:

@@ -7,10 +7,11 @@ from itertools import chain
 from pathlib import Path
 
 from unroll.data import copies, folders, tables
+from unroll.data.source import SPLITS, Split
 from unroll.errors import UserError
 from unroll.sequence.tokens import read_blocks
 
-from . import SPLITS, Documents, Source, Split
+from . import Documents, Source
 
 NEAR = 10_000
 """characters within which a cut is moved to the next line's beginning"""
@@ -41,7 +42,7 @@ def source(path: Path | None, held_out: float) -> Source:
     spec = {"source": "file", "content": digest.hexdigest(), "cuts": cuts, "split": rule}
     if len(starts) > 1:
         spec["documents"] = hashlib.sha256(repr(starts).encode()).hexdigest()
-    return Source(spec, partial(_read, paths, cuts), partial(_documents, starts, cuts), notes)
+    return Source(spec, partial(_read, paths, cuts), notes, partial(_documents, starts, cuts))
 
 
 def _read(paths: list[Path], cuts: list[int], split: Split) -> Iterator[str]:

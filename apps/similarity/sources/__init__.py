@@ -1,13 +1,14 @@
 """Where pairs of sentences come from: builtin, sick, stsb, quora, csv."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-__all__ = ["ENTAILMENT", "SPLITS", "Pair", "Source", "Split"]
+from unroll.data import source
+from unroll.data.source import Split
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+__all__ = ["ENTAILMENT", "Pair", "Source"]
+
 ENTAILMENT = ("NEUTRAL", "ENTAILMENT", "CONTRADICTION")
 """what the first sentence says about the second, in SICK's words"""
 
@@ -24,14 +25,11 @@ class Pair(NamedTuple):
     """one of ENTAILMENT, or "" where nobody has said"""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A set of pairs and what it depends on."""
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source[[], Iterator[Pair]]):
+    """Pairs, and how they are scored."""
 
-    spec: dict[str, Any]
-    """plain JSON values: everything that the pairs depend on"""
     low: float
     """score of sentences that have nothing in common"""
     high: float
     """score of sentences that mean the same"""
-    read: Callable[[], Iterator[Pair]]

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import Pair, Source, Split
+from unroll.data.source import Split
+
+from . import Pair, Source
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other pairs"""
@@ -49,7 +51,7 @@ class Scene(NamedTuple):
 def source(pairs: int, seed: int) -> Source:
     """`pairs` pairs to train on; a tenth and a fifth as many for val and test. No description is in two splits."""
     spec = {"source": "builtin", "version": VERSION, "pairs": pairs, "seed": seed, "split": SPLIT}
-    return Source(spec, 0.0, 1.0, partial(_read, pairs, seed))
+    return Source(spec, partial(_read, pairs, seed), low=0.0, high=1.0)
 
 
 def facts(scene: Scene) -> set[Fact]:

@@ -41,7 +41,7 @@ def source(path: Path | None, columns: tuple[str, str, str], low: float, high: f
     spec = {"source": "csv", "sha256": sha256(path), "columns": list(columns), "low": low, "high": high}
     spec["reader"] = tables.VERSION
     spec["split"] = "by its column split, else by hash of the sentence, or of the pair where all are linked"
-    return Source(spec, low, high, partial(_read, path, columns, low, high))
+    return Source(spec, partial(_read, path, columns, low, high), low=low, high=high)
 
 
 def _read(path: Path, columns: tuple[str, str, str], low: float, high: float) -> Iterator[Pair]:

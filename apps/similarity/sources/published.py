@@ -8,10 +8,11 @@ from pathlib import Path
 from unroll.data import tables
 from unroll.data.fetch import RemoteFile
 from unroll.data.files import sha256
+from unroll.data.source import Split
 from unroll.data.store import Store
 from unroll.errors import UserError
 
-from . import Pair, Source, Split, table
+from . import Pair, Source, table
 
 # The publishers serve archives (zenodo.org/records/2787612: SICK.zip): the file comes from a mirror or from the user.
 SICK = RemoteFile("sick/SICK.txt", (), "1539c2d059809b5bd40694e26d8121cc85b6b496f91c7b40f2fc83bbd7dcd957")
@@ -31,7 +32,7 @@ def sick(store: Store, path: Path | None) -> Source:
     """
     file = _own(path, "SICK.txt") if path else store.fetch(SICK)
     spec = {"source": "sick", "sha256": sha256(file), "split": "publisher's"}
-    return Source(spec, 1.0, 5.0, partial(_read_sick, file))
+    return Source(spec, partial(_read_sick, file), low=1.0, high=5.0)
 
 
 def _read_sick(file: Path) -> Iterator[Pair]:
@@ -62,7 +63,7 @@ def stsb(path: Path | None) -> Source:
         )
     files = {_own(path, name, folder=True): split for name, split in STSB_SPLITS.items()}
     spec = {"source": "stsb", "sha256": [sha256(file) for file in files], "split": "publisher's"}
-    return Source(spec, 0.0, 5.0, partial(_read_stsb, files))
+    return Source(spec, partial(_read_stsb, files), low=0.0, high=5.0)
 
 
 def _read_stsb(files: dict[Path, Split]) -> Iterator[Pair]:
@@ -88,7 +89,7 @@ def quora(path: Path | None) -> Source:
         )
     file = _own(path, "quora_duplicate_questions.tsv")
     spec = {"source": "quora", "sha256": sha256(file), "split": "by hash of the sentence"}
-    return Source(spec, 0.0, 1.0, partial(_read_quora, file))
+    return Source(spec, partial(_read_quora, file), low=0.0, high=1.0)
 
 
 def _read_quora(file: Path) -> Iterator[Pair]:

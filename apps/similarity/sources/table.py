@@ -4,9 +4,10 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+from unroll.data.source import SPLITS
 from unroll.errors import UserError
 
-from . import ENTAILMENT, SPLITS, Pair
+from . import ENTAILMENT, Pair
 
 
 def sentence(where: str, text: str) -> str:

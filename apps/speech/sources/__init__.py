@@ -1,15 +1,14 @@
 """Where recordings and their transcripts come from."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from unroll.data import source
+from unroll.data.source import Split
 
 from ..audio import Samples
 
-__all__ = ["DIGITS", "SPLITS", "Source", "Split", "Utterance"]
-
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+__all__ = ["DIGITS", "Source", "Utterance"]
 
 
 class Utterance(NamedTuple):
@@ -24,16 +23,8 @@ class Utterance(NamedTuple):
     """[N], full scale is 1, at the rate that the source was asked for"""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A set of utterances that can be read, one by one, any number of times."""
-
-    spec: dict[str, Any]
-    """plain JSON values that determine every utterance"""
-    read: Callable[[], Iterator[Utterance]]
-    """raises UserError naming the record that is at fault"""
-    notes: tuple[str, ...] = ()
-    """what the user should be told of it"""
+Source = source.Source[[], Iterator[Utterance]]
+"""utterances, at the rate that was asked for"""
 
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

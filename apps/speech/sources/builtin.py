@@ -9,12 +9,13 @@ from functools import partial
 
 import numpy as np
 
+from unroll.data.source import Split
 from unroll.errors import UserError
 
 from ..audio import Samples
 from ..perturb import add_noise
 from ..synthesis import Saying, SynthesisError, speak
-from . import DIGITS, Source, Split, Utterance
+from . import DIGITS, Source, Utterance
 
 VERSION = 1
 """part of the specification: raise it when the same settings give other samples"""

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unroll.data.source import Split
 from unroll.sequence.text import Units, split
-
-from . import Split
 
 SHARE = 0.1
 """of the recordings of train that become val, and as many test, where there is no such split"""

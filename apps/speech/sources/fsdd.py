@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from unroll.data.fetch import RemoteFile
+from unroll.data.source import SPLITS, Split
 from unroll.data.store import Store
 from unroll.errors import UserError, did_you_mean
 
 from .. import audio
 from ..audio import Samples
-from . import DIGITS, SPLITS, Source, Split, Utterance
+from . import DIGITS, Source, Utterance
 
 COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 URL = f"https://raw.githubusercontent.com/Jakobovski/free-spoken-digit-dataset/{COMMIT}/recordings"

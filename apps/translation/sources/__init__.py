@@ -1,13 +1,13 @@
 """Where pairs of sentences come from: builtin, multi30k, tsv, csv, jsonl, parallel."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-__all__ = ["SPLITS", "Pair", "Source", "Split"]
+from unroll.data import source
+from unroll.data.source import Split
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+__all__ = ["Pair", "Source"]
 
 
 class Pair(NamedTuple):
@@ -19,12 +19,9 @@ class Pair(NamedTuple):
     split: Split
 
 
-@dataclass(frozen=True)
-class Source:
-    """A set of pairs and what it depends on."""
+@dataclass(frozen=True, kw_only=True)
+class Source(source.Source[[], Iterator[Pair]]):
+    """Pairs, and of which languages they are."""
 
-    spec: dict[str, Any]
-    """plain JSON values: everything that the pairs depend on"""
     languages: tuple[str, str]
     """from which into which, as CLDR names them ("en", "zh_Hans")"""
-    read: Callable[[], Iterator[Pair]]

@@ -21,9 +21,10 @@ from babel.lists import format_list
 from babel.numbers import format_currency, get_territory_currencies
 from babel.units import UnknownUnitError, format_unit
 
+from unroll.data.source import SPLITS, Split
 from unroll.errors import UserError
 
-from . import SPLITS, Pair, Source, Split
+from . import Pair, Source
 from .locales import locale
 
 VERSION = 1
@@ -72,7 +73,7 @@ def source(source_locale: str, target_locale: str, sentences: int, seed: int) ->
         "source": "builtin", "version": VERSION, "babel": babel.__version__, "locales": list(names),
         "sentences": sentences, "seed": seed, "split": "by hash of the pair of contents",
     }  # fmt: skip
-    return Source(spec, names, partial(_read, locales, sentences, seed))
+    return Source(spec, partial(_read, locales, sentences, seed), languages=names)
 
 
 def split_of(fact: Fact) -> Split:

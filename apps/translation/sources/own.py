@@ -10,10 +10,11 @@ from typing import Any
 
 from unroll.data import tables
 from unroll.data.files import sha256
+from unroll.data.source import Split
 from unroll.data.text import read_lines as _lines
 from unroll.errors import Notice, UserError
 
-from . import Pair, Source, Split
+from . import Pair, Source
 from .locales import Header
 
 RULE = "by hash of the source sentence"
@@ -38,7 +39,7 @@ def parallel(source: Path | None, target: Path | None, languages: tuple[str, str
     if digests[0] == digests[1]:
         raise UserError(f"{source} and {target}: are the same text; give the translation as data.target_path")
     spec = {"source": "parallel", "languages": list(languages), "sha256": digests, "split": RULE}
-    return Source(spec, languages, partial(_read_parallel, source, target))
+    return Source(spec, partial(_read_parallel, source, target), languages=languages)
 
 
 def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> Source:
@@ -56,7 +57,7 @@ def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> S
         raise UserError(f"data.path={path}: no such file; data.source={kind} needs --set data.path=FILE, two columns")
     spec: dict[str, Any] = {"source": kind, "languages": list(languages), "sha256": sha256(path), "split": RULE}
     spec["reader"] = tables.VERSION
-    return Source(spec, languages, partial(_read_table, path, languages))
+    return Source(spec, partial(_read_table, path, languages), languages=languages)
 
 
 def _read_parallel(source: Path, target: Path) -> Iterator[Pair]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from unroll.data.fetch import RemoteFile
 from unroll.data.files import sha256
+from unroll.data.source import Split
 from unroll.data.store import Store
 from unroll.errors import UserError, did_you_mean
 
-from . import Pair, Source, Split, own
+from . import Pair, Source, own
 
 _RAW = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 LANGUAGES = ("cs", "de", "en", "fr")
@@ -57,7 +58,7 @@ def multi30k(store: Store, languages: tuple[str, str], test: str, path: Path | N
         "sha256": [sha256(f) for pair in files.values() for f in pair],
         "split": f"publisher's, {test}",
     }
-    return Source(spec, languages, partial(_read, files))
+    return Source(spec, partial(_read, files), languages=languages)
 
 
 def _file(store: Store, name: str, path: Path | None) -> Path:

@@ -1,13 +1,13 @@
 """Where clips come from."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.folders import Split
+from unroll.data import source
+from unroll.data.source import Split
 
 __all__ = ["Clip", "Frames", "Source"]
 
@@ -26,13 +26,4 @@ class Clip(NamedTuple):
     frames: Frames
 
 
-@dataclass(frozen=True)
-class Source:
-    """A set of clips that can be read, one by one, any number of times."""
-
-    spec: dict[str, Any]
-    """plain JSON values that determine every clip"""
-    read: Callable[[], Iterator[Clip]]
-    """raises UserError naming the clip that is at fault"""
-    notes: tuple[str, ...] = ()
-    """what the user should be told of it"""
+Source = source.Source[[], Iterator[Clip]]

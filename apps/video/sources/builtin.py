@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from unroll.data.folders import SPLITS
+from unroll.data.source import SPLITS
 
 from . import Clip, Frames, Source
 

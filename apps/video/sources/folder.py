@@ -12,7 +12,8 @@ from pathlib import Path
 
 from unroll.data import copies, folders
 from unroll.data.files import sha256
-from unroll.data.folders import SPLITS, Labelled, Split
+from unroll.data.folders import Labelled
+from unroll.data.source import SPLITS, Split
 from unroll.errors import UserError
 
 from .. import clips

@@ -16,7 +16,7 @@ from PIL import Image
 from unroll.data import images
 from unroll.data.fetch import RemoteFile
 from unroll.data.files import sha256
-from unroll.data.folders import SPLITS
+from unroll.data.source import SPLITS
 from unroll.data.store import Store
 from unroll.errors import UserError
 

@@ -11,6 +11,7 @@ from unroll.app import App, Report
 from unroll.commands.loading import prepared, trained
 from unroll.console import say, show_metrics, show_predictions
 from unroll.data.files import atomic_write
+from unroll.data.source import SPLITS
 from unroll.data.text import read_lines
 from unroll.drawing.style import as_written, pngs
 from unroll.errors import UserError, harmless
@@ -19,8 +20,6 @@ from unroll.tracking.example_table import write_csv
 from unroll.training.baselines import measured, unbeaten, warning
 from unroll.training.evaluation import evaluate as evaluate_model
 from unroll.training.evaluation import signature
-
-SPLITS = ("train", "val", "test")
 
 
 def evaluate(name: str, references: Sequence[str], split: str = "test", settings: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,14 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
+from unroll.data.source import SPLITS, Split
 from unroll.errors import UserError, did_you_mean
 
-Split = Literal["train", "val", "test"]
-"""the name of a split"""
-SPLITS: tuple[Split, ...] = get_args(Split)
-"""all of them, in the order in which they are told"""
 NAMES: dict[str, Split] = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",

@@ -20,7 +20,7 @@ from unroll.diagnosis.verdict import classify, worst
 from unroll.recurrence.lyapunov import t975
 from unroll.training.evaluation import mean_loss
 from unroll.training.loop import fit
-from unroll.training.progress import Position
+from unroll.training.progress import Observer, Position
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,10 @@ class _First:
         return islice(iter(self.loader), self.many)
 
 
-class _Clock:
-    """An observer of the loop that keeps the training time."""
+class _Clock(Observer):
+    """Keeps the training time."""
 
     seconds = 0.0
 
     def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
         self.seconds = at.seconds
-
-    def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
-        """Nothing to keep."""
-
-    def saving(self) -> None:
-        """Nothing to keep."""

@@ -10,7 +10,7 @@ from optuna.trial import Trial
 from unroll.app import Score
 from unroll.errors import UserError
 from unroll.search.grid import values
-from unroll.training.progress import Position, Pruned
+from unroll.training.progress import Observer, Position, Pruned
 
 STARTUP = 5
 """trials before any is pruned"""
@@ -63,23 +63,17 @@ class Space:
         return f"{self.key}={trial.suggest_float(self.key, self.low, self.high, log=self.log):.6g}"
 
 
-class TrialPruner:
+class TrialPruner(Observer):
     """An observer of the training loop that ends a trial which does worse than half of the others did by then."""
 
     def __init__(self, trial: Trial, score: Score) -> None:
         self.trial, self.score = trial, score
-
-    def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
-        """Observer: nothing to see yet."""
 
     def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
         """Observer: raises Pruned where continuing is not worth it."""
         self.trial.report(metrics[f"val/{self.score.name}"], at.epoch)
         if self.trial.should_prune():
             raise Pruned(f"epoch {at.epoch}: worse than half of the trials")
-
-    def saving(self) -> None:
-        """Observer: nothing to do."""
 
 
 def study(uri: str, name: str, score: Score, seed: int = 0) -> optuna.Study:

@@ -31,7 +31,7 @@ from unroll.tracking.code import code_digest, commit, device, machine
 from unroll.tracking.example_table import write_records
 from unroll.tracking.names import PRUNED, RESUMED, local_folder, stored
 from unroll.tracking.store import experiment, store_errors
-from unroll.training.progress import Position
+from unroll.training.progress import Observer, Position
 
 _MONITOR: Any = SystemMetricsMonitor
 FLUSH_SECONDS = 5.0
@@ -53,7 +53,7 @@ def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Map
     return id
 
 
-class Run:
+class Run(Observer):
     """One run, under way, new or resumed. An `Observer` of the training loop.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -25,8 +25,8 @@ class Position:
     """training time so far, evaluations and earlier sessions of this run included"""
 
 
-class Observer(Protocol):
-    """Receives the progress of a training: the tracking, the progress line."""
+class Observer:
+    """Receives the progress of a training: the tracking, the progress line. A subclass overrides what it uses."""
 
     def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
         """After each optimiser step. `size`: amount of data in `App.unit`."""

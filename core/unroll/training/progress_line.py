@@ -8,10 +8,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from unroll.app import App
 from unroll.console import console, duration, number, say
-from unroll.training.progress import Position
+from unroll.training.progress import Observer, Position
 
 
-class ProgressLine:
+class ProgressLine(Observer):
     """An `Observer` of the training loop: one live line on a terminal, one line per evaluation everywhere.
 
     Args:
@@ -56,9 +56,6 @@ class ProgressLine:
         loss = "-" if self._loss is None else f"{self._loss:.4f}"
         mark = "  best" if best else ""
         say(f"epoch {at.epoch:>3}{_wanted(at)}  {duration(at.seconds):>7}  loss {loss}  {shown}{mark}")
-
-    def saving(self) -> None:
-        """Observer: nothing to show."""
 
     def _line(self, at: Position) -> str:
         return (

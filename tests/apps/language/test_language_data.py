@@ -12,9 +12,10 @@ import pytest
 from tests.apps.language.conftest import TEXT, configured
 from unroll.apps.language import batches, model, prepare
 from unroll.apps.language.config import LanguageConfig
-from unroll.apps.language.sources import SPLITS, builtin, files, published
+from unroll.apps.language.sources import builtin, files, published
 from unroll.apps.language.train import evaluate
 from unroll.data.fetch import RemoteFile
+from unroll.data.source import SPLITS
 from unroll.data.store import Store
 from unroll.errors import UserError
 from unroll.sequence.stream import open_tokens, stream_loader

@@ -20,8 +20,8 @@ def sentences(*, extra=()):
     pairs += [Pair(f"e{n}", *text, "train") for n, text in enumerate(extra)]
     return Source(
         {"source": "small", "split": "given", "pairs": [list(pair) for pair in pairs]},
-        ("en", "de"),
         lambda: iter(pairs),
+        languages=("en", "de"),
     )
 
 

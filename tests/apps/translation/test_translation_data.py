@@ -78,7 +78,9 @@ def test_the_vocabularies_are_those_of_training(prepare, joint):
 def test_a_split_without_pairs_is_named(prepare):
     source = sentences()
     empty = type(source)(
-        {"source": "own"}, source.languages, lambda: (pair for pair in source.read() if pair.split != "val")
+        {"source": "own"},
+        lambda: (pair for pair in source.read() if pair.split != "val"),
+        languages=source.languages,
     )
     with pytest.raises(UserError, match=r"data\.source=own: the val split has no pairs"):
         prepare(empty)

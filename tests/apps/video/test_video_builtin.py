@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unroll.apps.video.sources import builtin
-from unroll.data.folders import SPLITS
+from unroll.data.source import SPLITS
 
 
 def read(task="motions", clips=40, seed=0, size=24, **options):

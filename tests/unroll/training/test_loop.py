@@ -17,11 +17,12 @@ from unroll.errors import Notice, UserError
 from unroll.interrupt import Interrupted
 from unroll.training.checkpoint import Checkpoints, load, save
 from unroll.training.loop import fit
+from unroll.training.progress import Observer
 
 STEPS, EPOCH = 18, 6
 
 
-class Log:
+class Log(Observer):
     """Keeps what the loop tells."""
 
     def __init__(self, stop_at: int = 0) -> None:
@@ -40,9 +41,6 @@ class Log:
 
     def evaluated(self, at: Any, metrics: Any, best: bool) -> None:
         self.evaluations[at.epoch] = metrics["val/mse"]
-
-    def saving(self) -> None:
-        pass
 
 
 def train(folder: Any, settings: tuple[str, ...] = (), **options: Any) -> tuple[Any, Any, Log]:
