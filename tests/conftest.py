@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "unroll", derandomize=True, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+settings.load_profile("unroll")  # the same examples every time, and no test that fails on a busy machine
 
 TOGETHER = (
     "tests/test_package.py", "tests/test_tasks.py", "tests/test_tasks_compare.py", "tests/unroll/test_scaffold.py",

@@ -1,6 +1,7 @@
 """What a training has left behind, in a form in which two trainings can be compared."""
 
 import json
+import math
 import re
 import sqlite3
 from collections import Counter
@@ -44,9 +45,9 @@ class Remains:
     metrics: dict[str, list[tuple[int, float]]]
     """key -> (step, value), sorted"""
     counts: dict[str, int]
-    """how often each kind of point was passed in the last process"""
+    """how often each kind of point was passed in the last process; none where that was killed on its way out"""
     seconds: float
-    """that it took"""
+    """that it took; NaN likewise"""
 
     @classmethod
     def of(cls, folder: Path, data: Path) -> "Remains":
@@ -67,7 +68,8 @@ class Remains:
     @classmethod
     def _read(cls, folder: Path, data: Path, run: str, status: str, duration: int, metrics: Any) -> "Remains":
         model = folder / "runs" / run / "model"
-        counts = json.loads((folder / COUNTS).read_text())
+        counted = folder / COUNTS
+        counts = json.loads(counted.read_text()) if counted.exists() else {"seconds": math.nan}
         return cls(
             folder, data, run, status, duration / 1000,
             {path.name: path.read_bytes().replace(str(data).encode(), b"DATA") for path in sorted(model.iterdir())},

@@ -13,7 +13,7 @@ import pytest
 from mlflow.entities import LoggedModelStatus
 
 from tests.survival.conftest import chance, command
-from tests.survival.driver import KINDS, LINKING, Point, Server
+from tests.survival.driver import COUNTS, KINDS, LINKING, Point, Server
 from tests.survival.remains import Remains, statuses
 from unroll import app as apps
 from unroll import tracking
@@ -69,6 +69,16 @@ def test_resumed_it_ends_with_the_same_bits(
     linked = model_registry.model_folder(tracking.connect(), app, "latest")
     assert (linked / saved.WEIGHTS).read_bytes() == wanted.model[saved.WEIGHTS]
     shutil.rmtree(folder)
+
+
+def test_who_is_killed_on_the_way_out_has_lost_nothing(
+    whole: Callable[[str], Remains], place: Callable[[str], Path]
+) -> None:
+    """The run is over, and the process dies before it can say what it has passed."""
+    wanted, folder = whole("image"), place("killed")
+    shutil.copytree(wanted.folder, folder, dirs_exist_ok=True)
+    (folder / COUNTS).unlink()
+    Remains.of(folder, wanted.data).assert_same(wanted)
 
 
 @pytest.mark.parametrize("number", range(1, len(LINKING) + 1))

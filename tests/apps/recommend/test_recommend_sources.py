@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unroll.apps.recommend.config import PRESETS
@@ -235,7 +235,7 @@ def test_how_times_were_read_is_noted_where_it_is_not_seconds(tmp_path):
     mark=st.sampled_from(",;\t"),
     quoting=st.sampled_from([quote.QUOTE_ALL, quote.QUOTE_MINIMAL]),
 )  # fmt: skip
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(max_examples=50)
 def test_the_fast_reader_reads_what_the_exact_one_reads(tmp_path, values, mark, quoting):
     path = tmp_path / "t.csv"
     with path.open("w", encoding="utf-8", newline="") as file:

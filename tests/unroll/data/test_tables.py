@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unroll.data.tables import Table, column_of, only_table, read_table
@@ -137,7 +137,6 @@ NAMES = st.lists(st.text("abcäö_ 1", min_size=1).map(str.strip).filter(bool), 
 
 
 @given(data=st.data(), names=NAMES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table_of_strings_comes_back(tmp_path: Path, data: st.DataObject, names: list[str]) -> None:
     """Written by the csv module with every value quoted, and by json, plain and one level down."""
     row = st.lists(VALUES, min_size=len(names), max_size=len(names)).filter(lambda row: any(map(str.strip, row)))

@@ -67,7 +67,7 @@ def naive_gru(cell: ConvGRUCell, x: Tensor, hidden: Tensor) -> tuple[Tensor, ...
 
 
 @any_cell
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(steps=st.integers(1, 5), batch=st.integers(1, 3), seed=st.integers(0, 2**31))
 def test_cell_is_the_naive_loop_with_gradients(make: Any, steps: int, batch: int, seed: int) -> None:
     torch.manual_seed(seed)

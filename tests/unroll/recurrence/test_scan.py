@@ -65,7 +65,7 @@ def assert_alike(got: list[Tensor], want: list[Tensor], tolerance: float) -> Non
 # ---------------------------------------------------------------------------------------- the pure function
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     steps=st.integers(1, 70),
     batch=st.integers(1, 3),
@@ -83,7 +83,7 @@ def test_scan_is_the_loop_with_gradients(
     assert_alike(value_and_gradients(linear_scan, *arguments), want, TOLERANCE[dtype])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 40), max_size=4), seed=st.integers(0, 2**31))
 def test_chunks_with_carried_state_are_the_whole(cuts: list[int], seed: int) -> None:
     torch.manual_seed(seed)
@@ -214,7 +214,7 @@ def parallel_and_stepwise(cell: LinearCell, u: Tensor, state: Tensor, **where: A
 
 
 @any_cell
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(steps=st.integers(1, 30), batch=st.integers(1, 3), resets=st.booleans(), seed=st.integers(0, 2**31))
 def test_cell_in_parallel_is_step_by_step(make: Any, steps: int, batch: int, resets: bool, seed: int) -> None:
     torch.manual_seed(seed)

@@ -26,7 +26,7 @@ trees = st.recursive(
 )
 
 
-@settings(derandomize=True, deadline=None, database=None, max_examples=60)
+@settings(max_examples=60)
 @given(tree=trees)
 def test_any_plain_tree_comes_back(tree: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("tree") / "file"
