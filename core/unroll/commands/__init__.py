@@ -25,7 +25,7 @@ NO_CACHE = "note: matplotlib's cache cannot be written; set MPLCONFIGDIR to a fo
 
 
 def run(command: Callable[[], dict[str, Any]], as_json: bool = False, debug: bool = False) -> None:
-    """Run a command for the command line; end the process when its exit code is not zero.
+    """Run a command for the command line; exit the process if its exit code is not zero.
 
     A `UserError` is one line; so is a defect of ours, until `debug` asks for the traceback.
     """
@@ -82,7 +82,7 @@ def _leave(code: int) -> NoReturn:
 
 @contextmanager
 def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Outside the training loop, which has its own ways, SIGTERM ends the work as Ctrl-C does: with the truth told."""
+    """Outside the training loop, which has its own handling, SIGTERM stops the work like Ctrl-C, with a true status."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
@@ -95,7 +95,7 @@ def _sigterm_like_ctrl_c() -> Iterator[None]:
 
 
 def _notices_only() -> None:
-    """Libraries warn their callers, which is us; the user is told what is meant for the user, and once."""
+    """Show only notices meant for the user, each once; other warnings are for developers."""
     told = set[str]()
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
@@ -109,12 +109,12 @@ def _notices_only() -> None:
 
 
 def note(text: str) -> None:
-    """What the user is told beside the results."""
+    """Print a note beside the results."""
     print(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def chosen(app: str | None) -> list[str]:
-    """Names in `a,b,c` or `all`. Raises UserError for an unknown one, before anything is begun."""
+    """The names in `a,b,c` or `all`. Raises UserError for an unknown one, before any work starts."""
     known = apps.names()
     if app == "all":
         return known

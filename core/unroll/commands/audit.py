@@ -1,4 +1,4 @@
-"""`invoke lint --audit`: known vulnerabilities of the pinned versions, by pip-audit, where it can ask somebody."""
+"""`invoke lint --audit`: known vulnerabilities of the pinned versions, from pip-audit, if a database can be reached."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from unroll.errors import UserError
 
 
 def audit(pins: Path) -> dict[str, Any]:
-    """Print a line for each known vulnerability, or one that says why nobody could be asked.
+    """Print a line for each known vulnerability, or one that says why no database could be queried.
 
     Returns:
         {"audited": versions that were looked up, "vulnerable": of these, "exit_code": 1 if there are such}

@@ -1,4 +1,4 @@
-"""`invoke compare`: which is better, and is the difference significant?
+"""`invoke compare`: compares runs, with tests of significance.
 
 Groups of runs with intervals, tests and costs.
 """

@@ -1,4 +1,4 @@
-"""`invoke diagnose`: the gradient through time of a model, in words, numbers and pictures; and its cure, tried."""
+"""`invoke diagnose`: the gradient through time of a model, in words, numbers and figures; and trials of remedies."""
 
 import time
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def diagnose(
     seeds: int = 5,
     replay: str | None = None,
 ) -> dict[str, Any]:
-    """The verdict on a run's model, or on a fresh one of a preset, on real batches.
+    """The verdict on a run's model, or on an untrained one of a preset, on real batches.
 
     Args:
         name: application.

@@ -1,4 +1,4 @@
-"""`invoke doctor`: is everything here as it should be? This machine, its arithmetic, the data, the tracking store."""
+"""`invoke doctor`: checks this machine, its arithmetic, the data and the tracking store."""
 
 import os
 import platform
@@ -40,7 +40,7 @@ class Finding:
 
 
 def doctor() -> dict[str, Any]:
-    """Look at everything; the exit code is 1 when something failed."""
+    """Run all checks; the exit code is 1 if one failed."""
     began = time.monotonic()
     found = [finding for check in CHECKS for finding in _safely(check)]
     show_table("", [{"check": one.check, "": one.status, "found": one.detail} for one in found])
@@ -55,7 +55,7 @@ def doctor() -> dict[str, Any]:
 
 
 def _safely(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """A check that breaks is a finding, and the others continue."""
+    """Turn an exception in a check into a finding, so that the others continue."""
     name = check.__name__.strip("_").replace("_", " ")
     try:
         yield from check()

@@ -1,4 +1,4 @@
-"""`invoke evaluate` and `invoke predict`: a trained model on a split, or on what the user gives."""
+"""`invoke evaluate` and `invoke predict`: a trained model on a split, or on the user's inputs."""
 
 import json
 from collections.abc import Sequence

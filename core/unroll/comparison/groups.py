@@ -72,11 +72,11 @@ class Group:
 
     @property
     def std(self) -> float | None:
-        """Between seeds; None for one."""
+        """Standard deviation over seeds; None for a single seed."""
         return stdev(self.values) if len(self.values) > 1 else None
 
     def best(self, mode: Mode | None) -> float | None:
-        """Over seeds; None where it is not known which direction is better."""
+        """Best over seeds; None if it is not known which direction is better."""
         return None if mode is None else (min if mode == "min" else max)(self.values)
 
     def cost(self, name: str) -> float | None:
@@ -280,7 +280,7 @@ def _apart(apart: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
 
 
 def _mixed(groups: Sequence[Group]) -> list[str]:
-    """A group whose runs differ in more than the seed mixes two things."""
+    """A note on groups whose runs differ in more than the seed."""
     keys = dict.fromkeys(key for group in groups for key in differing(group.runs) if key not in INCIDENTAL)
     if not keys:
         return []
@@ -288,7 +288,7 @@ def _mixed(groups: Sequence[Group]) -> list[str]:
 
 
 def _single(groups: Sequence[Group], app: str) -> list[str]:
-    """What groups of one seed cannot tell, and how many seeds would."""
+    """A note on groups of one seed: what they cannot show, and how many seeds would."""
     alike: dict[str, list[str]] = {}
     for group in groups:
         if len(group.values) == 1:

@@ -1,4 +1,4 @@
-"""A comparison as one page: the tables, what they mean, and the pictures."""
+"""A comparison as one page: tables, explanations and charts."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What the records of an evaluation say about a metric: a score per example, wherever the metric is a mean of such.
+"""Scores per example from the records of an evaluation, for metrics that are means over examples.
 
 The evaluation that computed the metric says how, in `Report.means`: sum(errors) / sum(words), sum(bits) /
 sum(characters). A metric without such an entry (BLEU, a correlation, perplexity) can be compared by whole runs only.
@@ -106,7 +106,7 @@ def _together(rows: Sequence[_Row], mean: Mean) -> PerExampleScores:
 
 
 def _numbered(groups: Any) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The number of each example's group; an example without one is a group of its own."""
+    """Group index of each example; an example without a group forms its own."""
     numbers: dict[Any, int] = {}
     names = groups.to_pylist()
     keys = [(place, None) if name is None else name for place, name in enumerate(names)]
@@ -114,7 +114,7 @@ def _numbered(groups: Any) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def _read(file: Path, mean: Mean) -> _Row | None:
-    """The columns that the metric comes from; None where they are missing or hold no finite numbers."""
+    """The columns that the metric is computed from; None if they are missing or not finite."""
     parquet = pq.ParquetFile(file)
     schema = parquet.schema_arrow
     wanted = [name for name in (mean.numerator, mean.weight) if name]

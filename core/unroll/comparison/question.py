@@ -1,4 +1,4 @@
-"""What one wants to know of an application's runs, and the comparison that answers it."""
+"""A question about an application's runs, and the comparison that answers it."""
 
 import warnings
 from collections.abc import Container, Iterable, Sequence
@@ -40,7 +40,7 @@ class Question:
 
     @property
     def budget(self) -> tuple[str, ...]:
-        """Keys that must not differ between the groups; at equal seconds, no run is given more than another."""
+        """Keys that must not differ between groups; at equal seconds every run has the same budget."""
         if self.confounded:
             return ()
         return ("train.precision",) if self.equal == "seconds" else BUDGET
@@ -49,7 +49,7 @@ class Question:
 def ask_all(
     client: MlflowClient, names: Sequence[str], question: Question, only: Container[str] | None = None
 ) -> list[Comparison]:
-    """The comparisons of several applications, corrected together. One that has no answer does not hide the others.
+    """Compare the runs of several applications, with a joint correction. A failed comparison does not hide the others.
 
     Raises:
         UsageError: costs of another name are to be equal.
@@ -69,7 +69,7 @@ def ask_all(
 
 
 def ask(client: MlflowClient, app: App, question: Question, only: Container[str] | None = None) -> Comparison:
-    """The comparison of one application's runs, or of those with these ids."""
+    """Compare one application's runs, or those with the given ids."""
     runs = [run for run in tracking.runs(client, app.name) if only is None or run.id in only]
     runs = _where(runs, question.where)
     score, modes = judged_by(app, runs)
@@ -140,7 +140,7 @@ def _where(runs: Sequence[Logged], conditions: Iterable[str]) -> list[Logged]:
 
 
 def judged_by(app: App, runs: Sequence[Logged]) -> tuple[str, dict[str, Mode]]:
-    """(the score that the newest run is judged by; the better direction of each score of these runs)."""
+    """(score of the newest run, better direction of each score of these runs)."""
     modes: dict[str, Mode] = {app.score.name: app.score.mode}
     judged = [(run.tags["score"], run.tags["score.mode"]) for run in runs if "score.mode" in run.tags]
     modes |= {name: "min" if mode == "min" else "max" for name, mode in judged}
@@ -150,7 +150,7 @@ def judged_by(app: App, runs: Sequence[Logged]) -> tuple[str, dict[str, Mode]]:
 def _check(
     app: App, by: Sequence[str], good: Sequence[Logged], left: Sequence[Logged], refused: list[Excluded]
 ) -> None:
-    """Groups that were asked for and are not comparable at all are an error, not an empty table."""
+    """Raise an error if none of the requested groups is comparable, instead of an empty table."""
 
     def groups(runs: Sequence[Logged]) -> set[tuple[str, ...]]:
         return {tuple(run.params.get(key, "") for key in by) for run in runs}

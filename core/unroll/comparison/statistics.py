@@ -54,7 +54,7 @@ POINTS = 1024
 
 @dataclass(frozen=True)
 class Spread:
-    """How much of a difference is luck.
+    """Random variation of a difference, by component.
 
     Attributes:
         seeds: standard deviation between the runs of each of the two groups.
@@ -87,7 +87,7 @@ class Spread:
         return math.sqrt(_variance(self.parts, self.rest))
 
     def of(self, count: int, scale: float = 1.0) -> "Spread":
-        """The same with other numbers of seeds, and seeds `scale` times as far apart."""
+        """The same with other numbers of seeds, and `scale` times the spread over seeds."""
         a, b = self.seeds
         rest = self.rest * scale**2 * 2 / count / sum(1 / n for n in self.counts)
         return Spread((a * scale, b * scale), (count, count), self.examples, rest, self.freedom)
@@ -95,7 +95,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Needed:
-    """Seeds in each group with which a difference is found with 80 % probability."""
+    """Seeds per group needed to detect a difference with 80 % power."""
 
     likely: int
     """by the spread as it was measured"""
@@ -113,7 +113,7 @@ class Needed:
 
 @dataclass(frozen=True)
 class Difference:
-    """What can be said about mean(a) - mean(b). What a group of one seed cannot say is None."""
+    """Estimate, interval and test of mean(a) - mean(b). What cannot be known from one seed is None."""
 
     value: float
     low: float | None = None
@@ -126,7 +126,7 @@ class Difference:
 
     @property
     def needed(self) -> Needed | None:
-        """Seeds in each group with which a difference as large as this is found with 80 % probability."""
+        """Seeds per group needed to detect a difference of this size with 80 % power."""
         return needed(self.value, self.spread) if self.spread else None
 
 
@@ -160,7 +160,7 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 
 def power(value: float, spread: Spread) -> float:
-    """Probability that a true difference of `value` is found at 5 %, with normal seeds; `spread` is the true one.
+    """Power at the 5 % level for a true difference of `value`, with normal seeds; `spread` is the true one.
 
     The estimated variances are chi-squared; given these, the difference is normal.
     """
@@ -290,7 +290,7 @@ def _freedom(parts: Array, freedoms: Array, rest: float) -> Any:
 
 @lru_cache(maxsize=1)
 def _points() -> Array:
-    """Evenly spread in the unit cube, [POINTS, 3]."""
+    """Quasi-random points in the unit cube, [POINTS, 3]."""
     points: Array = stats.qmc.Sobol(3, scramble=False).random(POINTS) + 0.5 / POINTS
     return points
 

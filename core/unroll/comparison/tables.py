@@ -1,4 +1,4 @@
-"""A comparison as rows: for people, for spreadsheets, for programs."""
+"""A comparison as rows of a table: for people, for spreadsheets, for programs."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def explained(found: Comparison) -> str:
 
 
 def table(found: Comparison, unit: str = "examples") -> list[dict[str, Any]]:
-    """A row for each group, for people; `unit` is what throughput is counted in."""
+    """One row per group, formatted for people; `unit` is the unit of throughput."""
     several, lost = len(found.groups) > 1, any(group.lost for group in found.groups)
     return [
         {
@@ -37,12 +37,12 @@ def table(found: Comparison, unit: str = "examples") -> list[dict[str, Any]]:
 
 
 def exact(found: Comparison) -> list[dict[str, Any]]:
-    """A row for each group, for programs: every number by itself and unrounded."""
+    """One row per group, for programs: separate, unrounded numbers."""
     return [{"app": found.app, "metric": found.metric, **group.by, **_numbers(group, found)} for group in found.groups]
 
 
 def plain(found: Comparison) -> dict[str, Any]:
-    """The comparison as JSON can hold it."""
+    """The comparison as JSON-compatible values."""
     return {
         "app": found.app, "metric": found.metric, "mode": found.mode, "by": found.by,
         "baseline": found.baseline.by if found.baseline else None, "how": found.how,

@@ -1,4 +1,4 @@
-"""The gradient through time of a trained or a fresh model: probes, verdict, remedies and their trials."""
+"""The gradient through time of a trained or untrained model: probes, verdict, remedies and their trials."""
 
 from typing import TYPE_CHECKING
 

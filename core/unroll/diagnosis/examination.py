@@ -1,4 +1,4 @@
-"""A diagnosis of an application's model: probes, verdict, remedies, and the page that tells it all."""
+"""A diagnosis of an application's model: probes, verdict, remedies, and the page that reports them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from unroll.training.evaluation import device_of, untouched
 
 @dataclass
 class Diagnosis:
-    """All that was found out.
+    """The result of a diagnosis.
 
     Attributes:
         app: its name.
@@ -44,7 +44,7 @@ class Diagnosis:
 
     @property
     def finding(self) -> Finding:
-        """The verdict that speaks for the model."""
+        """The verdict that represents the model."""
         return worst(self.findings)
 
 
@@ -75,7 +75,7 @@ def diagnose(
 
 
 def stream(app: App, model: nn.Module, batches: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Consecutive batches with the state that each is given by the one before."""
+    """Consecutive batches, each with the state carried from the previous one."""
     state, pairs = None, []
     with untouched(model), torch.no_grad():
         for batch in batches:
@@ -86,7 +86,7 @@ def stream(app: App, model: nn.Module, batches: Sequence[Any]) -> list[tuple[Any
 
 @as_written()
 def page(diagnosis: Diagnosis, subtitle: str) -> Page:
-    """The whole diagnosis for people."""
+    """The whole diagnosis as a page for people."""
     found = diagnosis.finding
     made = Page(f"{diagnosis.app}: {found.kind}", subtitle)
     for finding in diagnosis.findings:
@@ -173,7 +173,7 @@ def _cure(made: Page, diagnosis: Diagnosis) -> None:
 
 
 def outcomes(tried: Sequence[Tried]) -> list[dict[str, Any]]:
-    """A row for each remedy: before and after."""
+    """One row per remedy: before and after."""
     return [
         {
             "tried": one.name,
@@ -189,7 +189,7 @@ def outcomes(tried: Sequence[Tried]) -> list[dict[str, Any]]:
 
 
 def advice(tried: Sequence[Tried]) -> str:
-    """What may be recommended after trying, in a sentence."""
+    """The recommendation after the trials, in one sentence."""
     best = recommended(tried)
     if best is None or best.remedy is None:
         return "None is recommended: within this budget no remedy's whole interval lies below the loss of before."

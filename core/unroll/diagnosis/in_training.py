@@ -1,4 +1,4 @@
-"""What a diagnosis hands to a training: curves of the gradient while it runs, and a verdict when it has to stop."""
+"""Diagnosis during training: curves of the gradient, and a verdict if training has to stop."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def _suffix(networks: Sequence[NetworkProbe], one: NetworkProbe) -> str:
 
 
 def verdict(app: App) -> Explain:
-    """What a training that is stopped for its bad steps says about the model: the verdict, and its first reason."""
+    """The verdict, with its first reason, for a training that is stopped because of bad steps."""
 
     def explain(model: nn.Module, batch: Any, state: Any) -> str:
         try:

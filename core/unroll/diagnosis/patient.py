@@ -43,7 +43,7 @@ class Patient:
 
 
 def check_budget(steps: int, seeds: int) -> None:
-    """Raise UsageError for trials of remedies that would tell nothing."""
+    """Raise UsageError for trials of remedies that would be uninformative."""
     if steps < 1 or seeds < 2:
         raise UsageError("--steps wants at least 1, --seeds at least 2: an interval needs two")
 
@@ -68,7 +68,7 @@ def try_remedies(
     steps: int,
     seeds: int,
 ) -> Sequence[Tried]:
-    """The model as it is and with each of the first remedies, trained anew; none where there is nothing to cure.
+    """Train the model unchanged and with each of the first remedies; no trials if there is nothing to remedy.
 
     Args:
         patient, found: what was examined, and what was found.
@@ -93,7 +93,7 @@ def report(patient: Patient, found: Diagnosis) -> Page:
 
 
 def keep(patient: Patient, made: Page) -> Path:
-    """The report as a file, and with the run it is about, or with one of its own, in the tracking store."""
+    """Write the report to a file, and log it to the run that it is about, or to a new run."""
     path = runs_folder() / (patient.run or f"fresh-{patient.app.name}") / "diagnosis.html"
     made.write(path)
     client = tracking.connect()
@@ -106,7 +106,7 @@ def keep(patient: Patient, made: Page) -> Path:
 
 
 def plain(found: Diagnosis) -> dict[str, Any]:
-    """The diagnosis as JSON can hold it: the numbers of the worst network, and of each."""
+    """The diagnosis as JSON-compatible values: the numbers of the worst network, and of each."""
     worst = as_json(found.finding)
     result: dict[str, Any] = {"verdict": found.finding.kind, **{k: v for k, v in worst.items() if k != "kind"}}
     result["networks"] = [as_json(finding) for finding in found.findings]

@@ -1,4 +1,4 @@
-"""Pictures of a diagnosis. How to read each is told in docs/diagnose.md.
+"""Figures of a diagnosis. docs/diagnose.md explains how to read them.
 
 Colours are those of Okabe and Ito, and cividis: both stay apart for colour-blind eyes and in grey. Every curve has its
 own line style or marker, too.

@@ -1,4 +1,4 @@
-"""Looking through the gradient microscope at an application's model on a real batch, without leaving a trace.
+"""Probing the gradient of an application's model on a real batch, without side effects.
 
 The weights, their gradients, the mode and all random states are afterwards what they were before: a training that is
 probed gives the same bits as one that is not.
@@ -110,7 +110,7 @@ def probe(app: App, model: nn.Module, batch: Any, state: Any = None, **options: 
 
 
 def _look(app: str, name: str, made: Sequence[Call], step: Step, options: Mapping[str, Any]) -> NetworkProbe | None:
-    """None for a network that did not run, or that the loss does not read."""
+    """None for a network that did not run, or that the loss does not depend on."""
     call = longest(made)
     if call is None:
         return None
@@ -129,7 +129,7 @@ def _look(app: str, name: str, made: Sequence[Call], step: Step, options: Mappin
 def need(
     app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], lags: Sequence[int] | None = None
 ) -> dict[str, Need]:
-    """For each `Recurrent` that runs over whole sequences: how the loss depends on how far back it may look.
+    """For each `Recurrent` that runs over whole sequences: the loss as a function of how far back it may look.
 
     Args:
         app: supplies `step`.
@@ -166,7 +166,7 @@ def _short(app: App, model: nn.Module, batches: Sequence[tuple[Any, Any]], netwo
 
 
 def scalars(probes: Sequence[NetworkProbe]) -> dict[str, float]:
-    """The few numbers of a probe that are worth a curve, by name; of several networks and cells the extreme one."""
+    """The numbers of a probe to log as curves, by name; the extreme value over networks and cells."""
     decays = [[cell.longest()[1] for cell in probe.cells] for probe in probes]
     longest_reach = [max(decay.reach()[0] for decay in network) for network in decays]
     growths = [g.factor for probe in probes for g in probe.growth]

@@ -1,4 +1,4 @@
-"""What may help against a verdict, best first, with the reason for each; `remedy_trials` tries them."""
+"""Remedies for a verdict, most promising first, each with a reason; `remedy_trials` tries them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Remedy:
 
 
 def remedies(finding: Finding, config: Config, model: nn.Module) -> list[Remedy]:
-    """What may help against the verdict, the most promising first. None for a healthy model."""
+    """Remedies for the verdict, most promising first. None for a healthy model."""
     networks = [module for module in model.modules() if isinstance(module, Recurrent)]
     options = _Options(finding, config, networks)
     match finding.kind:

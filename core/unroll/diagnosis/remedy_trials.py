@@ -25,7 +25,7 @@ from unroll.training.progress import Observer, Position
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training came to.
+    """The result of one training.
 
     Attributes:
         loss: mean over held-out batches.
@@ -82,7 +82,7 @@ def recommended(tried: Sequence[Tried]) -> Tried | None:
 def attempt(
     app: App, config: Config, load: Callable[[Config], Data], remedy: Remedy | None, *, steps: int, seeds: Sequence[int]
 ) -> Tried:
-    """Train from scratch for that many steps, once per seed. The data order is that of the seed, whatever the remedy.
+    """Train from scratch for that many steps, once per seed. The data order depends only on the seed, not the remedy.
 
     Args:
         app: the application.

@@ -1,4 +1,4 @@
-"""What the numbers of a probe mean, in words: vanishing, exploding, saturated, truncated too short, or healthy.
+"""The verdict on a probe: vanishing, exploding, saturated, truncated too short, or healthy.
 
 The bounds, and where they come from (measured over seeds in tests/unroll/diagnosis/test_verdict.py):
 
@@ -95,7 +95,7 @@ def classify(probe: NetworkProbe, need: Need | None = None) -> Finding:
 
 
 def worst(findings: Sequence[Finding]) -> Finding:
-    """The finding that speaks for the model."""
+    """The finding that represents the model."""
     return min(findings, key=lambda finding: WORST_FIRST.index(finding.kind))
 
 

@@ -1,3 +1,3 @@
-"""How pictures are drawn and pages are made, for whoever shows something."""
+"""Drawing figures and writing report pages, for all packages."""
 
 __all__: list[str] = []  # its modules are imported by name

@@ -1,4 +1,4 @@
-"""The picture of a classifier's errors: which class is taken for which."""
+"""The confusion matrix of a classifier, as a figure."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""A page of words, tables and pictures in one file: no network, no script, opens from disk."""
+"""A page of text, tables and figures in one self-contained file: no network, no scripts, opens from disk."""
 
 import base64
 import html
@@ -30,7 +30,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums }
 
 
 class Page:
-    """A report under way: what is added stands in that order."""
+    """A report under construction; parts appear in the order in which they are added."""
 
     def __init__(self, title: str, subtitle: str) -> None:
         self.title = title

@@ -18,7 +18,7 @@ STARTUP = 5
 
 @dataclass(frozen=True)
 class Space:
-    """What one setting may be: choices, or a range of whole or real numbers.
+    """The search space of one setting: choices, or a range of integers or real numbers.
 
     Attributes:
         key: of the configuration.
@@ -64,7 +64,7 @@ class Space:
 
 
 class TrialPruner(Observer):
-    """An observer of the training loop that ends a trial which does worse than half of the others did by then."""
+    """An observer of the training loop that prunes a trial worse than the median of the others at that point."""
 
     def __init__(self, trial: Trial, score: Score) -> None:
         self.trial, self.score = trial, score
@@ -98,7 +98,7 @@ def study(uri: str, name: str, score: Score, seed: int = 0) -> optuna.Study:
 
 
 def best(found: optuna.Study, count: int) -> Sequence[optuna.trial.FrozenTrial]:
-    """The best of the trials that came to their end, the best first."""
+    """The completed trials with the best scores, best first."""
     done = found.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     most = found.direction == optuna.study.StudyDirection.MAXIMIZE
     return sorted(done, key=lambda trial: trial.value or 0.0, reverse=most)[:count]

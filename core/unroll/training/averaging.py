@@ -1,4 +1,4 @@
-"""Averaging the weights over the last stretch of training: for any optimiser, and as the trigger of one of its own."""
+"""Weight averaging: an exponential moving average for any optimiser, and NT-ASGD with its own trigger."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class NTASGD(SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it
-        """One step of SGD, and its share in the mean."""
+        """Take one SGD step and update the average."""
         loss: float | None = super().step(closure)
         group = self.param_groups[0]
         if group["averaged_steps"] is not None:
@@ -37,7 +37,7 @@ class NTASGD(SGD):
         return loss
 
     def observe_score(self, score: float, better: Callable[[float, float | None], bool]) -> None:
-        """Told of every evaluation's score: begins to average when it has stopped getting better."""
+        """Start averaging once the evaluation score has stopped improving."""
         group = self.param_groups[0]
         earlier = group["scores"][: -self.patience]
         if group["averaged_steps"] is None and any(better(old, score) for old in earlier):
@@ -45,7 +45,7 @@ class NTASGD(SGD):
         group["scores"].append(score)
 
     def begin(self) -> None:
-        """Average from the next step on."""
+        """Start averaging at the next step."""
         self.param_groups[0]["averaged_steps"] = 0
         for parameter in self._parameters():
             self.state[parameter]["mean"] = parameter.detach().clone()
@@ -55,7 +55,7 @@ class NTASGD(SGD):
 
 
 def keep_mean(optimizer: Optimizer, decay: float) -> None:
-    """From now on `optimizer` keeps a running mean of the weights, which forgets the older ones.
+    """Make `optimizer` maintain an exponential moving average of the weights from now on.
 
     mean += (1 - d) (weights - mean) after each step, with d = min(decay, (1 + n) / (10 + n)) in the n-th step, so that
     the first weights are forgotten soon. A checkpoint averaged over is a step of the last 1 / (1 - decay). The mean is
@@ -80,7 +80,7 @@ def keep_mean(optimizer: Optimizer, decay: float) -> None:
 
 @contextmanager
 def averaged(optimizer: Optimizer) -> Iterator[None]:
-    """Within the block the parameters are what is to be evaluated: their mean, where the optimiser keeps one."""
+    """Context in which the parameters are those to evaluate: their average, if the optimiser maintains one."""
     own = [(p, p.detach().clone()) for p in _parameters(optimizer) if "mean" in optimizer.state.get(p, {})]
     try:
         with torch.no_grad():
@@ -98,6 +98,6 @@ def _parameters(optimizer: Optimizer) -> Iterator[torch.nn.Parameter]:
 
 
 def observe_score(optimizer: Optimizer, score: float, better: Callable[[float, float | None], bool]) -> None:
-    """Tell an optimiser that wants to know how an evaluation went."""
+    """Pass an evaluation's score to an optimiser that uses it."""
     if isinstance(optimizer, NTASGD):
         optimizer.observe_score(score, better)

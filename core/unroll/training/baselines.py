@@ -1,4 +1,4 @@
-"""A model beside the simple methods of its application: measured, and told in words where it loses to one."""
+"""Comparison of a model with its application's baselines: measures them, and warns if the model does not beat one."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Baselines = Mapping[str, Mapping[str, float]]
 
 
 def measured(app: App, config: Any, data: Data) -> Baselines:
-    """The methods that the application's networks must beat; none, with a note, where they cannot be measured."""
+    """The baselines that the application's networks must beat; none, with a note, if they cannot be measured."""
     if app.baselines:
         with noted(f"simple methods of {app.name} to compare with"):
             return app.baselines(config, data)
@@ -21,7 +21,7 @@ def measured(app: App, config: Any, data: Data) -> Baselines:
 
 
 def unbeaten(score: Score, metrics: Mapping[str, float], baselines: Baselines) -> dict[str, float]:
-    """The methods whose score the model does not beat, the best one first: method -> its score."""
+    """The baselines whose score the model does not beat, best first: baseline -> its score."""
     found = {
         method: row[score.name]
         for method, row in baselines.items()
@@ -32,7 +32,7 @@ def unbeaten(score: Score, metrics: Mapping[str, float], baselines: Baselines) -
 
 
 def warning(score: Score, metrics: Mapping[str, float], baselines: Baselines) -> str | None:
-    """The sentence for a model that does not beat every simple method; None for one that does."""
+    """The sentence for a model that does not beat every baseline; None for one that does."""
     found = unbeaten(score, metrics, baselines)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Which evaluation is the best so far: the one with the better score; of equal scores, the lower validation loss; of
+"""The best evaluation so far: the one with the best score; of equal scores, the lower validation loss; of
 equal losses, the later one.
 
 On a small validation split the score is soon as good as it can be, while the model is still learning: the first of many
@@ -21,7 +21,7 @@ KEPT = ("score", "epoch", "loss", "without_gain")
 
 
 class Best:
-    """The best evaluation of a training, and how many there were since.
+    """The best evaluation of a training run, and the number of evaluations since.
 
     Args:
         app: for its score, and its step, whose loss decides between equal scores.
@@ -47,7 +47,7 @@ class Best:
             setattr(self, name, state[name])
 
     def update(self, model: nn.Module, score: float, epoch: int) -> bool:
-        """Whether the weights that `model` has now are the best so far; if so, they are kept."""
+        """Keep the weights of `model` if they are the best so far, and return whether they are."""
         if not self._beaten(model, score):
             self.without_gain += 1
             return False
@@ -56,7 +56,7 @@ class Best:
         return True
 
     def restore(self, model: nn.Module) -> None:
-        """Give `model` the best weights. Raises UserError when their file is damaged, or of another model."""
+        """Load the best weights into `model`. Raises UserError if their file is damaged or belongs to another model."""
         path = self.checkpoints.best
         weights = load(path, "weights")["weights"]
         try:
@@ -85,7 +85,7 @@ class Best:
             model.load_state_dict(own)
 
     def _loss(self, model: nn.Module) -> float:
-        """NaN where the application's step does not take these batches: the later of equal scores is kept then."""
+        """NaN if the application's step does not accept these batches; of equal scores the later is then kept."""
         with noted(f"{self.app.name}: loss on the validation split, which decides between equal scores"):
             return mean_loss(self.app, model, self.val())
         return math.nan

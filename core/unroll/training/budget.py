@@ -1,4 +1,4 @@
-"""How long a training lasts where nobody has said so. The one place for all applications.
+"""Default length of training, decided in one place for all applications.
 
 - If train.minutes is set and train.epochs is not, training lasts that many minutes.
 - The presets' epochs are those of the data that they were made for. On the user's own (data.path), of which there may
@@ -26,7 +26,7 @@ FEW = 300
 
 
 def planned(app: App, preset: str, settings: Iterable[str], config: Config, data: Data) -> Config:
-    """`config` with the epochs that its training is to have.
+    """`config` with the number of epochs to train for.
 
     Args:
         app: for its default preset.
@@ -55,7 +55,7 @@ def steps_an_epoch(config: Config, data: Data) -> int:
 
 
 def told(before: Config, config: Config, data: Data) -> Iterator[str]:
-    """What the user is told of the length of the training: a line, and a note where it is short.
+    """Messages about the length of the training: a line, and a note if it is short.
 
     Args:
         before: the configuration as it was given.

@@ -1,4 +1,4 @@
-"""Checkpoints: any nesting of tensors and plain values in one safetensors file, nothing pickled.
+"""Checkpoints: any nested structure of tensors and plain values in one safetensors file, without pickle.
 
 The tensors are the file's payload; the tree around them is JSON in its header, with a digest over both. A file is
 written to a temporary name, flushed and renamed, so that a reader sees the old one or the new one, never a half.
@@ -23,7 +23,7 @@ FORMAT = "unroll.checkpoint.2"
 
 
 def save(path: Path, tree: Any) -> None:
-    """Write `tree` to `path`, replacing it in one step.
+    """Write `tree` to `path`, replacing it atomically.
 
     Args:
         path: the file; its folder exists.
@@ -40,7 +40,7 @@ def save(path: Path, tree: Any) -> None:
 
 
 def load(path: Path, *keys: str) -> Any:
-    """The tree that was saved at `path`, which has something under each of `keys`; tensors come to the CPU.
+    """Load the tree that was saved at `path`, which must have all of `keys`; tensors are loaded to the CPU.
 
     Raises:
         UserError: the file is missing, truncated, corrupt or not a checkpoint, or the tree is not what is wanted.
@@ -142,7 +142,7 @@ class Checkpoints:
         self._new = folder / "new.safetensors"
 
     def save(self, tree: Any) -> None:
-        """Make `tree` the last checkpoint; the one that was the last stays as the one before.
+        """Save `tree` as the latest checkpoint, and keep the previous one.
 
         Raises:
             UserError: the disk is full or the folder cannot be written to; the checkpoints are as they were.
@@ -152,16 +152,16 @@ class Checkpoints:
         self._shift()
 
     def save_best(self, tree: Any) -> None:
-        """Keep the best weights so far. Raises UserError as `save`."""
+        """Save the best weights so far. Raises UserError like `save`."""
         self._tidy()
         save(self.best, tree)
 
     def exist(self) -> bool:
-        """Whether there is one to resume from, whole or not."""
+        """Whether there is a checkpoint to resume from, intact or not."""
         return any(path.exists() for path in (self._new, self.last, self.previous))
 
     def newest(self, *keys: str) -> tuple[Path, Any, str | None]:
-        """(path, tree, warning) of the newest checkpoint that is whole and has these keys; others are named.
+        """(path, tree, warning) of the newest intact checkpoint that has these keys; the warning names those skipped.
 
         Raises:
             UserError: there is none.
@@ -176,7 +176,7 @@ class Checkpoints:
         raise UserError(f"{self.folder}: no checkpoint to resume from ({'; '.join(problems)})")
 
     def _tidy(self) -> None:
-        """Make the folder, and do what a killed process left undone. The run's lock keeps others out."""
+        """Create the folder, and finish what a killed process left undone. The run's lock excludes other processes."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".*.tmp"):

@@ -1,4 +1,4 @@
-"""What a training costs: how much data it takes in a second, how long it waits for data, how much memory it takes."""
+"""The cost of a training run: throughput, time spent waiting for data, and peak memory."""
 
 import resource
 import sys
@@ -10,7 +10,7 @@ KEPT = ("size", "seconds", "waited", "total", "peak")
 
 
 class Costs:
-    """Sums over the optimiser steps of a training, earlier sessions of a resumed one included."""
+    """Totals over the optimiser steps of a training run, including earlier sessions of a resumed one."""
 
     def __init__(self) -> None:
         self.size = self.seconds = 0.0
@@ -48,26 +48,26 @@ class Costs:
         self.total += total
 
     def interrupted(self) -> None:
-        """What follows is no step: an evaluation."""
+        """Mark an interruption of the steps by an evaluation."""
         self._last = None
 
     def memory(self) -> float:
-        """Most memory that any session of the training has held so far, in megabytes."""
+        """Peak memory of all sessions of the training so far, in megabytes."""
         return max(self.peak, peak_memory())
 
     @property
     def data_wait(self) -> float:
-        """Share of the time between steps that went into getting the next batch."""
+        """Fraction of the time between steps that was spent waiting for the next batch."""
         return self.waited / self.total if self.total else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """For the tracking store; data per second, in `App.unit`, only where two steps followed each other."""
+        """Metrics for the tracking store; throughput, in `App.unit` per second, only from consecutive steps."""
         speed = {"train/total_per_second": self.size / self.seconds} if self.seconds else {}
         return {"train/total_data_wait": self.data_wait, "train/peak_memory_mb": self.memory(), **speed}
 
 
 def peak_memory() -> float:
-    """Most memory that this process has held so far, in megabytes: on the GPU where it used one, else in all."""
+    """Peak memory of this process so far, in megabytes: on the GPU if it used one, otherwise in total."""
     if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
         return used / 1e6
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

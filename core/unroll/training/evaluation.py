@@ -1,4 +1,4 @@
-"""Evaluating a model on a split, without leaving a trace in the training that goes on around it."""
+"""Evaluating a model on a split, without side effects on the surrounding training."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from unroll.errors import UserError
 
 
 def evaluate(app: App, model: nn.Module, batches: Iterable[Any]) -> Report:
-    """`app.evaluate` in eval mode, without gradients, on the model's device; random states and modes are as before.
+    """Call `app.evaluate` in eval mode, without gradients, on the model's device; restore random states and modes.
 
     Raises:
         UserError: the report lacks the application's score.
@@ -43,24 +43,24 @@ def loss_over(app: App, model: nn.Module, batches: Iterable[tuple[Any, Any]]) ->
 
 
 def signature(report: Report, split: str, data: Data) -> str:
-    """All that a figure depends on but the model: how it was computed, on which split of which data, split by what."""
+    """Everything that a metric depends on except the model: its computation, the split, the split's rule, the data."""
     return f"{report.signature}|split:{split}, {data.split}|data:{data.digest[:12]}"
 
 
 def parts(signature: str) -> tuple[str, str]:
-    """What `signature` says: (how the metric was computed, the rule of the split); empty where it does not say so."""
+    """Parts of a `signature`: (computation of the metric, rule of the split); empty where not given."""
     way, _, rest = signature.partition("|split:")
     return way, rest.rpartition("|data:")[0].partition(", ")[2]
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's parameters are."""
+    """Device of a model's parameters."""
     return next(model.parameters()).device
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards the mode of every module, and all random states, are as before."""
+    """Context in eval mode that restores the mode of every module and all random states afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     with isolated_randomness():
         model.eval()
@@ -73,7 +73,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def isolated_randomness() -> Iterator[None]:
-    """Whatever draws random numbers inside does not change what is drawn after."""
+    """Context in which drawing random numbers does not affect the random states outside."""
     states = random_states()
     try:
         yield
@@ -82,7 +82,7 @@ def isolated_randomness() -> Iterator[None]:
 
 
 def random_states() -> dict[str, Any]:
-    """The states of all random generators that training may draw from, as a checkpoint can hold them."""
+    """The states of all random generators that training may use, in a form that checkpoints support."""
     states = {"python": random.getstate(), "numpy": np.random.get_state(legacy=False), "torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state_all()

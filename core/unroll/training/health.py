@@ -1,4 +1,4 @@
-"""Steps that must not be taken: a loss or a gradient that is not finite, a spike of the loss.
+"""Skipping bad steps: a non-finite loss or gradient, or a spike of the loss.
 
 Such a batch is saved for replay and its step skipped, so that the weights stay sound; after `train.bad_steps` of them
 in a row the run stops with a verdict instead of with NaN in its weights.
@@ -26,7 +26,7 @@ RECENT = 100
 
 
 class Health:
-    """What the loop asks before each optimiser step.
+    """Decides, before each optimiser step, whether it may be taken.
 
     Args:
         app, config: of the run.
@@ -42,7 +42,7 @@ class Health:
         self.good: tuple[Any, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint: a resumed run decides as the undisturbed one would."""
+        """State for the checkpoint, so that a resumed run decides like an uninterrupted one."""
         counts = {name: getattr(self, name) for name in ("taken", "clipped", "skipped", "in_a_row")}
         return {"losses": list(self.losses), **counts}
 
@@ -53,7 +53,7 @@ class Health:
             setattr(self, name, state[name])
 
     def look(self, loss: Tensor) -> bool:
-        """Whether the loss of a batch is sound. Called for every batch, also of an accumulated step."""
+        """Whether the loss of a batch is acceptable. Called for every batch, also of an accumulated step."""
         value = float(loss.detach())
         if not math.isfinite(value):
             self.problem = f"the loss is {value}"
@@ -65,7 +65,7 @@ class Health:
         return False
 
     def allows(self, norm: Tensor) -> bool:
-        """Whether the step with a gradient of this norm, before clipping, is to be taken."""
+        """Whether to take the step with a gradient of this norm (before clipping)."""
         size = float(norm)
         # With 16-bit floats the loss scale is found by overflowing now and then: the scaler skips those steps itself.
         if not self.problem and not math.isfinite(size) and self.config.train.precision != "16-mixed":
@@ -77,17 +77,17 @@ class Health:
         return True
 
     def numbers(self, norm: float) -> dict[str, float]:
-        """To track after a step that was taken."""
+        """Metrics to track after a step that was taken."""
         after = min(norm, self.config.optimizer.clip or math.inf)
         numbers = {"train/gradient_norm_clipped": after, "train/clipped_share": self.clipped / max(self.taken, 1)}
         return {**numbers, "train/skipped_steps": self.skipped} if self.skipped else numbers
 
     def took(self, batch: Any, carried: Any) -> None:
-        """A step was taken with this batch."""
+        """Record that a step was taken with this batch."""
         self.good, self.in_a_row = (batch, carried), 0
 
     def skip(self, model: nn.Module, batch: Any, carried: Any, step: int) -> str:
-        """A step was not taken: saves the batch, and says so.
+        """Record a skipped step: save its batch and report it.
 
         Raises:
             UserError: it was one too many, with the verdict.
@@ -102,7 +102,7 @@ class Health:
         return f"{problem} at step {step}, which is skipped{saved}"
 
     def check_any(self) -> None:
-        """Raise UserError where a whole training took no step at all."""
+        """Raise UserError if no step of the whole training was taken."""
         if self.skipped and not self.taken:
             raise UserError(f"all {self.skipped} steps were skipped; the batches are in {self.folder}")
 
@@ -134,13 +134,13 @@ class Health:
         return f"{self._verdict(model)}{lower}"
 
     def _verdict(self, model: nn.Module) -> str:
-        """Of the last batch with which all was well."""
+        """The verdict on the last good batch."""
         found = self.explain(model, *self.good) if self.explain and self.good else ""
         return found and f"{found}; "
 
 
 def replay(path: Path, model: nn.Module, like: Any) -> tuple[Any, Any]:
-    """The (batch, carried state) that a skipped step saved; its weights go into the model.
+    """Load the (batch, carried state) saved by a skipped step, and its weights into the model.
 
     Args:
         path: written by a run.
@@ -173,7 +173,7 @@ def tensors(batch: Any, place: str = "batch") -> Iterator[tuple[str, Tensor]]:
 
 
 def _typed(value: Any, like: Any) -> Any:
-    """The value with named tuples where `like` has them."""
+    """The value, with named tuples restored where `like` has them."""
     if hasattr(like, "_fields") and isinstance(value, tuple) and len(value) == len(like):
         return type(like)(*(_typed(a, b) for a, b in zip(value, like, strict=True)))
     if isinstance(like, tuple | list) and isinstance(value, type(like)) and len(value) == len(like):

@@ -50,7 +50,7 @@ def fit(
     probe: Probe | None = None,
     explain: Explain | None = None,
 ) -> Fitted:
-    """Train `model` in place; at the end it holds the weights that were best on the validation split.
+    """Train `model` in place; it ends with the weights that were best on the validation split.
 
     Args:
         app: supplies step, evaluate and score.
@@ -85,7 +85,7 @@ def fit(
 
 
 class _Adapter(pl.LightningModule):
-    """An application's plain functions in the shape that the Trainer wants."""
+    """Adapts an application's plain functions to Lightning's Trainer."""
 
     def __init__(self, app: App, config: Config, model: nn.Module, steps: int, health: Health) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ class _LoopCallback(pl.Callback):
         self._save(trainer)
 
     def position(self, trainer: pl.Trainer) -> Position:
-        """Where the training stands now."""
+        """Current position of the training."""
         step, steps = trainer.global_step, self.adapter.schedule.steps
         share = min(max(step / max(steps, 1), self.adapter.schedule.elapsed), 1.0)
         epoch = max(trainer.fit_loop.epoch_progress.current.ready, _epochs_done(trainer))
@@ -367,14 +367,14 @@ def _epochs_done(trainer: pl.Trainer) -> int:
 
 
 def _steps(data: Data, config: Config) -> int:
-    """Optimiser steps of the whole training."""
+    """Number of optimiser steps of the whole training."""
     batches = len(cast(Sized, data.train))  # a loader, see Data
     return (config.train.epochs or UNLIMITED) * math.ceil(batches / config.train.accumulate)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning talks to its own users; ours are told the same by the observers."""
+    """Silence Lightning's messages; our observers report the same."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -55,7 +55,7 @@ class Schedule:
 
 
 def optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over all parameters that want a gradient. Weight decay spares vectors: biases, gains, norms."""
+    """The optimiser over all trainable parameters. Weight decay excludes vectors: biases, gains, norms."""
     chosen = _by_name(config, model)
     if config.average:
         keep_mean(chosen, config.average)

@@ -1,4 +1,4 @@
-"""What the training loop tells and asks, whom, and how it ended."""
+"""Observers of the training loop, and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from unroll.training.costs import Costs
 
 @dataclass(frozen=True)
 class Position:
-    """Where the training stands."""
+    """A position in the training."""
 
     step: int
     """optimiser steps done"""
@@ -26,7 +26,7 @@ class Position:
 
 
 class Observer:
-    """Receives the progress of a training: the tracking, the progress line. A subclass overrides what it uses."""
+    """Receives the progress of a training, as tracking and the progress line do. Subclasses override what they use."""
 
     def step(self, at: Position, size: float, metrics: Mapping[str, float]) -> None:
         """After each optimiser step. `size`: amount of data in `App.unit`."""

@@ -1,4 +1,4 @@
-"""The beginning of a resumed training: which checkpoint, and what is said of one that does not fit."""
+"""The start of a resumed training: choosing the checkpoint, and errors for one that does not fit."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from unroll.training.progress import Pruned
 
 
 def resumable(checkpoints: Checkpoints) -> Path | None:
-    """The checkpoint to resume from, said where it is not the last one; None where none was written yet."""
+    """The checkpoint to resume from, with a note if it is not the latest; None if none has been written yet."""
     if not checkpoints.exist():
         text = f"{checkpoints.folder}: stopped before its first checkpoint; the training starts over"
         warnings.warn(text, Notice, stacklevel=3)
