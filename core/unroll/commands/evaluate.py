@@ -75,7 +75,7 @@ def predict(
 
 
 def score(name: str, references: Sequence[str], file: str, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """How well a model predicts each piece of a file: a table and pictures, beside each other in the current folder.
+    """Score each token of a file under a model; writes a table and plots to the current folder.
 
     Raises:
         UserError: the application has no such scores, the file cannot be read, or the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""`invoke train` for a grid: what is finished is skipped, what was stopped is resumed, one failure ends nothing else.
+"""`invoke train` for a grid: skips finished runs, resumes stopped ones, and continues after a failure.
 
 Each training is a process of its own, so that a crash, a leak or a signal stays where it is.
 """
@@ -88,7 +88,7 @@ def _cells(app: App, preset: str, settings: Sequence[str], seeds: int) -> list[G
 
 
 def _plan(cell: GridPoint, runs: Sequence[Logged]) -> Planned:
-    """The newest run of the same configuration, code and data, finished ones before those that were stopped."""
+    """The newest run of the same configuration, code and data, preferring finished runs to stopped ones."""
     code = code_digest(cell.app.name)
     alike = [run for run in runs if _given(run.params) == _given(cell.params) and tracking.made_by(run) == {code}]
     if not any(run.status in ("FINISHED", *UNFINISHED) for run in alike):
@@ -113,7 +113,7 @@ def _plan(cell: GridPoint, runs: Sequence[Logged]) -> Planned:
 
 
 def _given(params: Mapping[str, str]) -> dict[str, str]:
-    """The settings that no training chooses by itself."""
+    """The settings that training does not choose by itself."""
     return {key: value for key, value in params.items() if key not in budget.CHOSEN}
 
 
@@ -140,7 +140,7 @@ def _announce(planned: Sequence[Planned]) -> None:
 
 @dataclass
 class _Jobs:
-    """The trainings under way."""
+    """The running training processes."""
 
     planned: Sequence[Planned]
     jobs: int
@@ -148,7 +148,7 @@ class _Jobs:
     stopping: bool = False
 
     def run(self) -> list[dict[str, Any]]:
-        """Results in the order of the plan. A signal is handed to every training, which stops as it always does."""
+        """Results in the order of the plan. Signals are forwarded to every training, which then stops as usual."""
         with ThreadPoolExecutor(max(self.jobs, 1)) as pool:
             futures = {pool.submit(self._one, one): place for place, one in enumerate(self.planned)}
             try:
@@ -172,7 +172,7 @@ class _Jobs:
         return result or {"app": app, "status": "FAILED", "error": error, "settings": list(planned.cell.settings)}
 
     def _process(self, planned: Planned) -> tuple[dict[str, Any] | None, str]:
-        """(what the process gave, the error that it ended with). What it says goes to a file, as it says it."""
+        """(result of the process, the error that it ended with). Its output is written to a file as it comes."""
         # -P: the current folder may hold an unroll of its own.
         words, path = [sys.executable, "-P", "-m", "unroll", *_words(planned)], _log_path(planned)
         with writing(path):
@@ -190,7 +190,7 @@ class _Jobs:
         return _ended(process.returncode, path)
 
     def _environment(self) -> dict[str, str]:
-        """Several trainings share the processor's cores, unless told otherwise; all run this very package."""
+        """Environment of the processes: they share the CPU cores, unless set otherwise, and use this very package."""
         threads = str(max(1, (os.cpu_count() or 1) // max(self.jobs, 1)))
         shared = {"OMP_NUM_THREADS": threads} if self.jobs > 1 else {}
         places = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))

@@ -1,4 +1,4 @@
-"""A training as a job: the folder that keeps it, whoever works on it, and the truth about how it ended."""
+"""A training as a job: its folder, its lock, and its true end status."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ UNFINISHED = ("RUNNING", "KILLED", "FAILED")
 
 @dataclass(frozen=True)
 class JobFolder:
-    """Where the checkpoints of a run are.
+    """The folder with a run's checkpoints.
 
     Attributes:
         id: of the run.
@@ -44,7 +44,7 @@ class JobFolder:
 
     @property
     def resumable(self) -> bool:
-        """Whether a training was begun in it."""
+        """Whether a training has started in it."""
         return self._begun.exists()
 
     @property
@@ -59,11 +59,11 @@ class JobFolder:
             return True
 
     def begin(self, config: Config, digest: str) -> None:
-        """Keep what a resumed training begins with: the configuration, and the digest of the data."""
+        """Save what resuming needs: the configuration and the digest of the data."""
         write_json(self._begun, {"config": config.model_dump(mode="json"), "digest": digest})
 
     def begun(self) -> tuple[dict[str, Any], str]:
-        """What `begin` kept. Raises UserError where it is not here."""
+        """What `begin` saved. Raises UserError if it is missing."""
         if not self.resumable:
             raise UserError(
                 f"{self._begun}: that run's checkpoints are not here; set UNROLL_RUNS to the folder that has them"
@@ -73,7 +73,7 @@ class JobFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Only one process trains a run. Raises UserError for a second one."""
+        """Lock the run, so that only one process trains it. Raises UserError for a second one."""
         with writing(self.path):
             self.path.mkdir(exist_ok=True)
         lock = self._lock()
@@ -91,7 +91,7 @@ class JobFolder:
 
 
 def check_writable() -> None:
-    """Raise UserError before there is a run: one that could not keep anything would not be one."""
+    """Raise UserError, before a run is created, if nothing can be written."""
     with writing(runs_folder()):
         runs_folder().mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=runs_folder()).close()

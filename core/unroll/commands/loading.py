@@ -1,4 +1,4 @@
-"""What several commands begin with: an application's data, and a trained model."""
+"""Loading shared by several commands: an application's data, and a trained model."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from unroll.tracking import model_registry, saved
 
 
 def prepared(app: App, config: Config) -> Data:
-    """The data of a configuration, prepared first where they are not yet."""
+    """The data of a configuration, which are prepared first if necessary."""
     store = Store()
     app.prepare(config, store)
     return app.data(config, store)

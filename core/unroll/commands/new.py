@@ -1,4 +1,4 @@
-"""`invoke new-app`, `invoke new-cell`: working files to begin with. `invoke apps`: what there is."""
+"""`invoke new-app`, `invoke new-cell`: working templates. `invoke apps`: applications and cells."""
 
 import typing
 from pathlib import Path
@@ -12,7 +12,7 @@ from unroll.errors import UserError, typed
 
 
 def new_app(name: str, kind: str, path: str | None = None) -> dict[str, Any]:
-    """Write an application of one's own; see `unroll.scaffold.new_app`."""
+    """Create a new application; see `unroll.scaffold.new_app`."""
     files = scaffold.new_app(name, kind, Path(path) if path else None)
     _tell(files)
     if path:
@@ -22,7 +22,7 @@ def new_app(name: str, kind: str, path: str | None = None) -> dict[str, Any]:
 
 
 def new_cell(name: str, path: str | None = None) -> dict[str, Any]:
-    """Write a cell of one's own; see `unroll.scaffold.new_cell`."""
+    """Create a new cell; see `unroll.scaffold.new_cell`."""
     files = scaffold.new_cell(name, Path(path) if path else None)
     _tell(files)
     if path:
@@ -38,7 +38,7 @@ def _tell(files: list[Path]) -> None:
 
 
 def listing() -> dict[str, Any]:
-    """Applications with their sources and presets, and the cells that any of them can use, a line each."""
+    """List the applications with their sources and presets, and the cells that all of them can use."""
     from unroll.recurrence import CELLS
 
     rows = [_row(name) for name in apps.names()]

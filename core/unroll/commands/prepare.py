@@ -1,4 +1,4 @@
-"""`invoke prepare`: sources -> verified, prepared splits. A second time it does nothing."""
+"""`invoke prepare`: sources -> verified, prepared splits. Does nothing if they exist."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from unroll.data.store import Store
 def prepare(
     names: Sequence[str], preset: str | None = None, settings: Sequence[str] = (), force: bool = False
 ) -> dict[str, Any]:
-    """Prepare the data of each application; with `force`, again, even when they are there."""
+    """Prepare the data of each application; with `force`, even if they exist."""
     results = []
     for name in names:
         app = apps.load(name)

@@ -1,4 +1,4 @@
-"""`invoke promote`: a run's model becomes what `models:/NAME@champion` means, once it has proved itself again."""
+"""`invoke promote`: makes a run's model `models:/NAME@champion`, if the registered model reproduces its score."""
 
 import math
 import re
@@ -18,7 +18,7 @@ DIGITS = 6
 
 
 def promote(name: str, reference: str = "latest", alias: str = "champion") -> dict[str, Any]:
-    """Register a run's model, evaluate it as it lies in the registry, and set the alias when it is as good as it was.
+    """Register a run's model, evaluate it from the registry, and set the alias if its score is reproduced.
 
     Args:
         name: application, and of the registered model.
@@ -52,7 +52,7 @@ def promote(name: str, reference: str = "latest", alias: str = "champion") -> di
 
 
 def _proved(name: str, run: tracking.Logged, uri: str) -> dict[str, float]:
-    """Test metrics of the registered model. Raises UserError when its score is not that of the run."""
+    """Test metrics of the registered model. Raises UserError if its score differs from the run's."""
     model = trained(name, [uri])
     data = prepared(model.app, model.config)
     if data.digest != model.digest:

@@ -1,4 +1,4 @@
-"""`invoke results`: the same cells in every application, with several seeds; a page and a picture of what came out."""
+"""`invoke results`: the same cells in every application, with several seeds; a page and a chart of the results."""
 
 import os
 import platform
@@ -41,7 +41,7 @@ def results(
     folder: Path = Path("docs"),
     command: str = "",
 ) -> dict[str, Any]:
-    """Train what is missing of the grid, compare it, and write `results.md` and its picture.
+    """Train the missing runs of the grid, compare them, and write `results.md` and its chart.
 
     Args:
         names: applications.
@@ -174,7 +174,7 @@ def _budget(grid: _Grid) -> list[str]:
 
 
 def _summary(grid: _Grid, found: Sequence[Comparison]) -> list[str]:
-    """Nothing but counts: how often a cell's mean is the best, and how often its difference is shown."""
+    """Counts only: how often a cell's mean is the best, and how often its difference is significant."""
     base, rows = grid.cells[0], []
     for name in grid.cells:
         own = [(group, one) for one in found for group in one.groups if group.name == name]

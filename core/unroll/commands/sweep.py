@@ -1,4 +1,4 @@
-"""`invoke sweep`: search settings on the validation score; hopeless trainings are ended early."""
+"""`invoke sweep`: searches settings on the validation score; unpromising trials are pruned."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def sweep(
 
 
 def _check(app: App, preset: str, settings: Sequence[str], spaces: Sequence[Space]) -> None:
-    """Wrong keys and values are told before anything is trained."""
+    """Raise an error for wrong keys and values before anything is trained."""
     for space in spaces:
         ends = space.choices or tuple(f"{int(end) if space.whole else end}" for end in (space.low, space.high))
         for value in ends:
@@ -82,7 +82,7 @@ def _check(app: App, preset: str, settings: Sequence[str], spaces: Sequence[Spac
 
 
 def _storage() -> str:
-    """The tracking store, where it is a database."""
+    """The tracking store, if it is a database."""
     uri = tracking.uri()
     if is_database(uri):
         return uri
@@ -92,7 +92,7 @@ def _storage() -> str:
 
 
 def _parent(client: MlflowClient, app: App, name: str, search: Sequence[str]) -> str:
-    """The run that the trials are children of; that of an earlier sweep of this name, where there is one."""
+    """The parent run of the trials; that of an earlier sweep of this name, if there is one."""
     experiment = tracking.experiment(client, app.name)
     there = client.search_runs([experiment], f"tags.`{tracking.SWEEP}` = '{name}'")
     if there:
@@ -104,7 +104,7 @@ def _parent(client: MlflowClient, app: App, name: str, search: Sequence[str]) ->
 
 
 def _try(found: optuna.Study, trial: Trial, app: App, preset: str | None, settings: Sequence[str], parent: str) -> bool:
-    """Whether it could be trained."""
+    """Train a trial; returns whether that succeeded."""
     tags = {"mlflow.parentRunId": parent, "trial": str(trial.number)}
     try:
         result = train_one(app.name, preset, settings, tags=tags, observers=[TrialPruner(trial, app.score)])

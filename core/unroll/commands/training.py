@@ -1,4 +1,4 @@
-"""One training in this process: data, model, loop, evaluation, and all that is kept and told of it."""
+"""One training in this process: data, model, loop, evaluation, and everything saved and reported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ from unroll.training.progress_line import ProgressLine
 
 @dataclass(frozen=True)
 class _Job:
-    """All that a training needs, new or resumed."""
+    """Everything that a training needs, new or resumed."""
 
     app: App
     config: Config
@@ -53,7 +53,7 @@ def train_one(
     tags: Mapping[str, str] | None = None,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
-    """One training, in this process, with further tags and observers; what became of it."""
+    """Train in this process, with further tags and observers, and return the result."""
     client = tracking.connect()
     job = _open(client, name, preset or "default", settings, resume, tags or {})
     with job.folder.alone(), outcome(job.app, client, job.folder.id) as run:
@@ -91,7 +91,7 @@ def _open(
 
 
 def _stopped(client: MlflowClient, app: str, reference: str) -> JobFolder:
-    """The folder of a run that did not come to its end."""
+    """The folder of an unfinished run."""
 
     def latest(run: tracking.Logged) -> bool:
         return run.status in UNFINISHED and JobFolder(run.id).resumable
@@ -100,7 +100,7 @@ def _stopped(client: MlflowClient, app: str, reference: str) -> JobFolder:
 
 
 def _take_up(client: MlflowClient, run: tracking.Run, job: _Job) -> None:
-    """Put a run that was stopped in order, and say where it is not what it was."""
+    """Repair a stopped run, and report where it differs from what it was."""
     model_registry.drop_unfinished(client, run.id)
     if run.resumed(job.app, job.config):
         say("note: the code is not the one that this run began with; the run is tagged (code.resumed)")
@@ -108,7 +108,7 @@ def _take_up(client: MlflowClient, run: tracking.Run, job: _Job) -> None:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a training came to: the model, and what was found out about it on the test split."""
+    """The result of a training: the model and its evaluation on the test split."""
 
     model: nn.Module
     fitted: Fitted
@@ -143,7 +143,7 @@ def _run(job: _Job, run: tracking.Run, observers: Sequence[Observer]) -> dict[st
 
 
 def _keep(job: _Job, run: tracking.Run, trained: _Trained) -> None:
-    """Put everything that the run has shown into the tracking store."""
+    """Log all results of the run to the tracking store."""
     app, fitted, report = job.app, trained.fitted, trained.report
     at = fitted.position
     run.report("test", report, at.step)

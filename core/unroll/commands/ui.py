@@ -1,4 +1,4 @@
-"""`invoke ui`: MLflow's pages on the tracking store."""
+"""`invoke ui`: MLflow's web interface to the tracking store."""
 
 import os
 from typing import NoReturn
@@ -16,7 +16,7 @@ QUIET = {
 
 
 def ui(port: int) -> NoReturn:
-    """Become MLflow's server, on the loopback address only: what ends this process ends the server.
+    """Replace this process by MLflow's server, on the loopback address only.
 
     Raises:
         UserError: MLflow's command is not there, or the store is a server, which has pages of its own.

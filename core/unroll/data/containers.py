@@ -1,4 +1,4 @@
-"""Whether a file of sound or pictures in motion is all there, by what its container says of its own size.
+"""Detecting truncated audio and video files by the size that the container declares.
 
 A number of frames or a duration is often an estimate, for example with a varying frame rate; the size that a container
 declares is not. Sizes that a writer leaves open, because it could not go back to the file's beginning, say nothing.
@@ -135,7 +135,7 @@ def _within_a_page(path: Path) -> bool:
 
 
 def lacking(path: Path) -> str | None:
-    """What is missing of a file that was cut off, for people; None: it is whole, or does not say how long it is."""
+    """A description of what a truncated file lacks; None if it is complete, or does not declare its length."""
     if _within_a_page(path):
         return "is truncated: ends within a page"
     declared, held = declared_size(path), path.stat().st_size

@@ -1,4 +1,4 @@
-"""Files that a user has twice, by their bytes: what is in train and in test makes every figure better than it is."""
+"""Duplicate files, by content: examples in both train and test make every metric look better than it is."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ class Item(NamedTuple):
 
 
 def notes(items: Iterable[Item], known: str) -> tuple[str, ...]:
-    """What should be told of copies: those of train in val and test, and those of which two things are said.
+    """Notes on duplicates: those of train in val and test, and those with contradictory labels.
 
     Args:
         items: every example.

@@ -24,7 +24,7 @@ ATTEMPTS = 4
 
 
 class UnavailableError(Exception):
-    """The file cannot be had from this place; the text says where and why. Another place may have it."""
+    """The file is not available from this location; the message says where and why. Another location may have it."""
 
 
 def download(url: str, part: Path, progress: Callable[[int], None]) -> None:

@@ -1,4 +1,4 @@
-"""What many applications share about sequences: batching, symbols, CTC, error rates."""
+"""Sequence processing shared by applications: batching, vocabularies, decoding, losses, metrics."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Attention: which steps of a memory each query looks at, and what it finds there.
+"""Attention over the steps of a memory: weights and context vectors for each query.
 
     memory = attention.remember(states, lengths)     once per sequence: what does not depend on the queries
     context, weights = attention(queries, memory)    for one query or for all of them at once
@@ -18,7 +18,7 @@ Kind = Literal["additive", "dot", "general", "multihead"]
 
 
 class Memory(NamedTuple):
-    """What is attended to. The rows are in dim 1 of each tensor, so that `unroll.recurrence.state` can select them."""
+    """The attended memory. The rows are in dim 1 of each tensor, so that `unroll.recurrence.state` can select them."""
 
     keys: Tensor
     """[S, B, K], what the queries are compared with"""
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
 
 
 class Attention(nn.Module):
-    """What all kinds share: memory, mask, softmax, and the sum. A kind writes `keys` and `scores`.
+    """Base class: memory, mask, softmax, and weighted sum. Subclasses implement `keys` and `scores`.
 
     Args:
         queries: Q, features of a query.
@@ -158,7 +158,7 @@ class Additive(Attention):
 
 
 class MultiHead(Attention):
-    """Several scaled dot products side by side (Vaswani et al. 2017); the weights given back are the heads' mean.
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017); the returned weights are the mean over heads.
 
     Args:
         queries: Q.

@@ -86,6 +86,6 @@ def loader(
     shuffle: bool = True,
     workers: int = 0,
 ) -> "StatefulDataLoader[Item]":
-    """A loader of `BucketSampler` batches, made into one batch each by `collate`, that resumes in mid-epoch exactly."""
+    """A loader of `BucketSampler` batches, collated by `collate`, that resumes exactly in mid-epoch."""
     sampler = BucketSampler(lengths, budget, seed=seed, shuffle=shuffle)
     return resumable(dataset, sampler, collate, seed=seed, workers=workers)

@@ -36,7 +36,7 @@ def _collapse(path: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words that may be written, as a tree over labels. Place 0 is before the first word."""
+    """The allowed words, as a prefix tree over labels. Node 0 is before the first word."""
 
     next: Tensor
     """place after each label [places, K], -1 where no word goes on like that"""
@@ -66,7 +66,7 @@ class Lexicon:
 
     @classmethod
     def open(cls, symbols: int) -> "Lexicon":
-        """Everything may be written."""
+        """No restriction: every label sequence is allowed."""
         return cls(torch.zeros(1, symbols, dtype=torch.int64), torch.ones(1, dtype=torch.bool))
 
     def to(self, device: torch.device) -> "Lexicon":

@@ -1,4 +1,4 @@
-"""From a step function to text: drawing with all its restrictions, stop strings, and a batched beam search.
+"""Decoding from a step function: sampling with restrictions, stop strings, and batched beam search.
 
 A step function is all that is known of the model: `(tokens [R], state) -> (log probabilities [R, V], state)`. The state
 is any nesting of tensors with the rows in dim 1, as everywhere (`unroll.recurrence.state`): a language model's hidden
@@ -24,7 +24,7 @@ Ending = Callable[[Any], Tensor]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Restrictions on what is drawn, applied in this order; the defaults restrict nothing.
+    """Restrictions on sampling, applied in this order; the defaults restrict nothing.
 
     Raises:
         ValueError: a value out of its range, by its name.
@@ -53,7 +53,7 @@ class Sampling:
 
 
 def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) -> Tensor:
-    """Log probabilities [R, V] under the restrictions, normalised again; what must not be drawn has -inf.
+    """Log probabilities [R, V] under the restrictions, renormalised; excluded tokens have -inf.
 
     Args:
         log_probs: normalised.
@@ -86,7 +86,7 @@ def sample(
     generator: torch.Generator | None = None,
     seen: Iterable[int] = (),
 ) -> Iterator[Tensor]:
-    """Draw on without end: yields the next token of each row, [R], at the same cost each time.
+    """Sample without end: yields the next token of each row, [R], at constant cost per token.
 
     Args:
         step: the model.
@@ -116,7 +116,7 @@ def _draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
-    """The pieces of a text up to the first stop string, as soon as it is sure that they are not part of one."""
+    """The pieces of a text up to the first stop string, each as soon as it cannot be part of one."""
     stops = [stop for stop in stops if stop]
     held = ""
     for piece in pieces:
@@ -140,7 +140,7 @@ def _overlap(text: str, stop: str) -> int:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What the beam search has found."""
+    """A result of the beam search."""
 
     tokens: list[int]
     """without the end token"""
@@ -167,7 +167,7 @@ def beam_search(
     groups: int = 1,
     diversity: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """The most probable texts of each row, among the `width` kept at each step. All rows advance together.
+    """Batched beam search: the most probable texts of each row, with `width` hypotheses kept at each step.
 
     A row is finished when no text that is still open could overtake its `n_best` (or `width`, if that is more)
     finished ones: so what is found does not depend on the rows beside it.
@@ -217,7 +217,7 @@ def beam_search(
 
 
 def no_repeats(size: int) -> Adjust:
-    """Forbids the token that would make any `size` tokens in a row occur twice in a text."""
+    """Forbids tokens that would repeat an n-gram of length `size` in a text."""
 
     def adjust(log_probs: Tensor, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]

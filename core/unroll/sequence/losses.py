@@ -1,4 +1,4 @@
-"""Output layers over a vocabulary: cross-entropy that never holds all logits, adaptive softmax, mixture of softmaxes.
+"""Output layers over a vocabulary: memory-efficient cross-entropy, adaptive softmax, mixture of softmaxes.
 
 The layer over V words is where a language model's time goes. Logits [N, V] are made in pieces that stay in the cache,
 turned into the gradient where they lie, and multiplied out at once, so that nothing of that size is ever kept.
@@ -29,7 +29,7 @@ def linear_cross_entropy(
     ignore: int = -100,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """`F.cross_entropy(F.linear(hidden, weight, bias), targets)`, without ever holding the logits [N, V].
+    """`F.cross_entropy(F.linear(hidden, weight, bias), targets)`, without materialising the logits [N, V].
 
     The gradient is (softmax - onehot) / N, multiplied out piece by piece while the piece is at hand: the forward pass
     does the work of both. Under autocast the products are in its dtype; softmax and sums stay in float32.
@@ -65,7 +65,7 @@ def _above_mean(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Te
 
 
 def linear_surprisal(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-    """-log p of each target, [N], in nats, without holding all logits and without gradients; arguments as above."""
+    """-log p of each target, [N], in nats, without materialising logits and without gradients; arguments as above."""
     with torch.no_grad():
         return torch.cat(
             [

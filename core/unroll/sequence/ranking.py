@@ -1,4 +1,4 @@
-"""Full ranking: the place of the wanted item among all items, and what is said about such places.
+"""Full ranking: the rank of the target item among all items, and metrics of such ranks.
 
 Ties are counted conservatively: whatever scores as high as the wanted item stands before it, so a model that gives all
 items the same score is last, not first. A score that is NaN counts against the model too.

@@ -1,4 +1,4 @@
-"""Losses that teach a model to rank one wanted item above the others.
+"""Losses for ranking one target item above the others.
 
 Each takes the scores of P predictions for C different candidate items and says which column is the wanted one. `times`
 says how often each candidate was drawn: drawn twice it counts as two negatives, without being scored twice. In the row

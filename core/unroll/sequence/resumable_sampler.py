@@ -1,4 +1,4 @@
-"""What every order of training data needs: to be a function of (seed, epoch), and to resume in mid-epoch exactly."""
+"""Base of all training data orders: a function of (seed, epoch) that resumes exactly in mid-epoch."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ Batch = TypeVar("Batch")
 
 
 class EpochSampler(Sampler[Batch]):
-    """A batch sampler that remembers how many batches of the epoch it has given.
+    """A batch sampler that remembers how many batches of the epoch it has yielded.
 
     Args:
         seed: of the order, which is a function of (seed, epoch).
@@ -36,11 +36,11 @@ class EpochSampler(Sampler[Batch]):
         return self._remaining(start)
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch, and batches given so far in it."""
+        """The epoch, and the number of batches yielded in it so far."""
         return {"epoch": self.epoch, "given": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass continues behind the batches that `state` has already given."""
+        """Make the next pass continue after the batches already yielded in `state`."""
         self.epoch = state["epoch"]
         self._given = self._resume = state["given"]
 
@@ -54,7 +54,7 @@ class EpochSampler(Sampler[Batch]):
 def resumable(
     dataset: "Dataset[Any]", sampler: Sampler[Any], collate: Callable[[Any], Any], *, seed: int, workers: int = 0
 ) -> "StatefulDataLoader[Any]":
-    """A loader of the sampler's batches, each made into one by `collate`, that resumes in mid-epoch exactly."""
+    """A loader of the sampler's batches, collated by `collate`, that resumes exactly in mid-epoch."""
     # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
     own = torch.Generator().manual_seed(seed)
     return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=own)

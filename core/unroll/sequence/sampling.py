@@ -1,4 +1,4 @@
-"""Negative samples: items drawn by a power of how often they occur."""
+"""Negative sampling: items drawn with probability proportional to a power of their frequency."""
 
 import torch
 from torch import Tensor, nn

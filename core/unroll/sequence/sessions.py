@@ -1,4 +1,4 @@
-"""Session-parallel mini-batches: many sessions side by side, each row continuing with the next one where one has ended.
+"""Session-parallel mini-batches: many sessions in parallel; when one ends, its row continues with the next.
 
 Source: Hidasi, Karatzoglou, Baltrunas and Tikk, Session-based Recommendations with Recurrent Neural Networks, 2016,
 section 3.1.1. The state of a row must be reset before the first event of the next session: `starts` says where, and

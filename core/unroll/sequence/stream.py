@@ -1,4 +1,4 @@
-"""One long stream of tokens, read in parallel rows, window by window: the data of truncated backpropagation in time.
+"""One long stream of tokens, read in parallel rows, window by window, for truncated backpropagation through time.
 
 The stream lies on the disk and is mapped into memory, so it may be larger than that. It is cut into `batch` rows;
 a batch holds the next window of every row, so that the state carried from one batch to the next is each row's own.

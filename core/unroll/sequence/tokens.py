@@ -1,4 +1,4 @@
-"""Texts of any length as numbers: characters, words or byte-pair pieces, most frequent first.
+"""Tokenisation of texts of any length: characters, words or byte-pair pieces, most frequent first.
 
 Unlike `unroll.sequence.text.Vocabulary`, which is for short transcripts, this reads files piece by piece, has a symbol
 for what it does not know, and numbers the symbols by falling frequency, as adaptive softmax wants them.
@@ -163,7 +163,7 @@ class Tokeniser:
         return self._numbers.get(UNKNOWN) if self.units != "pieces" else None
 
     def encode(self, text: str) -> list[int]:
-        """Numbers of a text; what is not known becomes `<unk>`."""
+        """Token ids of a text; unknown symbols become `<unk>`."""
         if self.units == "pieces":
             return list(self._model.encode(text).ids)
         numbers, unknown = self._numbers, self._numbers[UNKNOWN]
@@ -223,7 +223,7 @@ class Tokeniser:
             yield str(self._model.decode(held))
 
     def missing(self, text: str) -> list[str]:
-        """What stands in `text` and is not known, in order, each once."""
+        """The unknown symbols of `text`, in order, each once."""
         if self.units == "pieces":
             return []
         parts: Iterable[str] = text if self.units == "characters" else _words(text)

@@ -1,4 +1,4 @@
-"""Word vectors that the user brings: GloVe's and word2vec's text format, plain or gzip, read line by line.
+"""The user's word vectors: GloVe or word2vec text format, plain or gzipped, read line by line.
 
 A line is a word and its numbers, with single spaces between them; word2vec's first line gives the number of words and
 the dimension. Only the rows of the wanted words are ever held, in one array that is made once, however large the file.
@@ -36,7 +36,7 @@ class Vectors:
 
 
 def read_vectors(path: Path, wanted: Collection[str], dimension: int | None = None) -> Vectors:
-    """The vectors of the `wanted` words that the file has; a word that comes twice counts the first time.
+    """The vectors of those `wanted` words that are in the file; of duplicate words the first is used.
 
     Args:
         path: text, or gzip of it, by its first bytes whatever its name.
