@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from unroll.recurrence.kernels.buffers import D_OUT, D_U, KEPT, MASK, OUT, SAVED, Buffer, Kind, Place, U
 from unroll.recurrence.kernels.graph import LEAVES, Derivatives, Node, differentiate, reachable
 from unroll.recurrence.kernels.operations import OPERATIONS, Cost
-from unroll.recurrence.kernels.schedule import Packed, Place, Steps, levels_of, whole_lines
+from unroll.recurrence.kernels.schedule import Packed, Steps, levels_of, whole_lines
 from unroll.recurrence.kernels.trace import StepGraph
 
 
@@ -68,6 +69,25 @@ class Program:
     states: tuple[int, ...]
     steps: dict[str, Steps]
 
+    def width(self, buffer: Buffer) -> int:
+        """Floats of a row of a buffer."""
+        match buffer.kind:
+            case Kind.U | Kind.D_U | Kind.KEPT:
+                return self.inputs
+            case Kind.OUT | Kind.D_OUT:
+                return self.outputs
+            case Kind.SAVED:
+                return self.saved
+            case Kind.SCRATCH:
+                return self.scratch
+            case Kind.D_PRODUCT:
+                return self.products[buffer.state]
+            case Kind.D_PARAM:
+                return sum(width for _, _, width in self.d_params)
+            case Kind.PARAM:
+                return self.params[buffer.state][2]
+        return self.states[buffer.state]
+
 
 def program(traced: StepGraph) -> Program:
     """Everything that is needed to run and to differentiate a traced step."""
@@ -95,8 +115,8 @@ class _Planner:
             backward=back.packed,
             params=[(node.data[0], node.data[1], node.width) for node in self.params],
             d_params=[(node.data[0], node.data[1], node.width) for node in backward.params],
-            saved=whole_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == "saved")),
-            over_u=any(place.buffer == "kept" for place in kept.values()),
+            saved=whole_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == SAVED)),
+            over_u=any(place.buffer == KEPT for place in kept.values()),
             over_kept=_undisturbed(back, kept),
             products=products,
             weights=weights,
@@ -122,8 +142,8 @@ class _Planner:
     ) -> Steps:
         return Steps(self.leaf_place, self._segment, roots, known or {}, accumulated)
 
-    def _segment(self, buffer: str) -> int:
-        width = self.traced.inputs if buffer == "d_u" else self.traced.widths[int(buffer.removeprefix("d_state"))]
+    def _segment(self, buffer: Buffer) -> int:
+        width = self.traced.inputs if buffer == D_U else self.traced.widths[buffer.state]
         return self.traced.units if width % self.traced.units == 0 else width
 
     def leaf_place(self, node: Node) -> Place:
@@ -131,45 +151,46 @@ class _Planner:
         name, offset = node.data
         match node.op:
             case "u":
-                return Place("u", offset)
+                return Place(U, offset)
             case "state":
-                return Place(f"before{name}", offset)
+                return Place(Buffer(Kind.BEFORE, name), offset)
             case "mask":
-                return Place("mask", offset)
+                return Place(MASK, offset)
             case "d_output":
-                return Place("d_out", offset)
+                return Place(D_OUT, offset)
             case "d_state":
-                return Place(f"d_state{name}", offset)
+                return Place(Buffer(Kind.D_STATE, name), offset)
         number = self.params.setdefault(node, len(self.params))
-        return Place(f"param{number}", 0)
+        return Place(Buffer(Kind.PARAM, number), 0)
 
     def _after(self) -> dict[Node, Place]:
         """The new states (and the output) stand in their own arrays, also for the backward step."""
-        places = dict(_along(self.traced.output, "out"))
+        places = dict(_along(self.traced.output, OUT))
         for k, segments in enumerate(self.traced.states):
-            places.update(_along(segments, f"after{k}"))
+            places.update(_along(segments, Buffer(Kind.AFTER, k)))
         return {node: place for node, place in places.items() if node.op not in LEAVES}
 
     def _forward_roots(self, kept: Mapping[Node, Place]) -> list[tuple[Node, Place]]:
-        roots = [] if self.aliased else list(_along(self.traced.output, "out"))
+        roots = [] if self.aliased else list(_along(self.traced.output, OUT))
         for k, segments in enumerate(self.traced.states):
-            roots += _along(segments, f"after{k}")
+            roots += _along(segments, Buffer(Kind.AFTER, k))
         return [*roots, *kept.items()]
 
     def _derivatives(self) -> tuple[Derivatives, list[tuple[Node, Place]]]:
         """The backward step: (node, where it goes) by u, by the states before, and by the products."""
         leaf = self.graph.leaf
         seeds = [
-            (node, leaf("d_output", 0, place.offset, node.width)) for node, place in _along(self.traced.output, "")
+            (node, leaf("d_output", 0, place.offset, node.width)) for node, place in _along(self.traced.output, D_OUT)
         ]
         for k, segments in enumerate(self.traced.states):
-            seeds += [(node, leaf("d_state", k, place.offset, node.width)) for node, place in _along(segments, "")]
+            places = _along(segments, Buffer(Kind.D_STATE, k))
+            seeds += [(node, leaf("d_state", k, place.offset, node.width)) for node, place in places]
         result = differentiate(self.graph, seeds)
         zero = self.graph.const(0)
         roots = []
         for op, widths in (("u", [self.traced.inputs]), ("state", self.traced.widths)):
             for k, width in enumerate(widths):
-                buffer = "d_u" if op == "u" else f"d_state{k}"
+                buffer = D_U if op == "u" else Buffer(Kind.D_STATE, k)
                 size = self._segment(buffer)
                 for offset in range(0, width, size):
                     roots.append((result.leaves.get(leaf(op, k, offset, size), zero), Place(buffer, offset)))
@@ -205,10 +226,10 @@ class _Planner:
         ordered = [arg for dot in dots for arg in dot.args if arg in kept]
         order = list(dict.fromkeys([*ordered, *sorted(kept, key=lambda node: (node.width <= 1, node.index))]))
         if any(node.op == "u" for node in self._read(roots, order)):
-            return dict(_along(order, "saved"))
+            return dict(_along(order, SAVED))
         # Operands are read once more after the loop over time, when the gradient by u may stand there.
         over = self._over_u(forward, [node for node in order if node not in ordered])
-        return {**dict(_along([node for node in order if node not in over], "saved")), **over}
+        return {**dict(_along([node for node in order if node not in over], SAVED)), **over}
 
     def _read(self, roots: Sequence[Node], kept: Sequence[Node]) -> list[Node]:
         """All nodes of the backward step."""
@@ -226,13 +247,13 @@ class _Planner:
                 if arg.op == "u":
                     last[arg] = max(last.get(arg, 0), levels[node])
         places: dict[Node, Place] = {}
-        size = self._segment("d_u")
+        size = self._segment(D_U)
         for offset in range(0, self.traced.inputs, size):
             since = last.get(self.graph.leaf("u", 0, offset, size), 0)
             free = (n for n in kept if n not in places and n.width == size and levels[n] >= since)
             chosen = next(free, None)
             if chosen is not None:
-                places[chosen] = Place("kept", offset)
+                places[chosen] = Place(KEPT, offset)
         return places
 
     def _accumulated(self, backward: Derivatives) -> list[tuple[Node, int]]:
@@ -248,14 +269,14 @@ class _Planner:
         self, backward: Derivatives, roots: list[tuple[Node, Place]], kept: Mapping[Node, Place]
     ) -> tuple[list[WeightGradient], list[int]]:
         """Where the gradients of the products' results go, and the large products that follow the loop over time."""
-        at = {node: place for node, place in roots if place.buffer == "d_u"}
+        at = {node: place for node, place in roots if place.buffer == D_U}
         result: list[WeightGradient] = []
         products: list[int] = []
         for dot, gradients in backward.products.items():
             name, row, rows = dot.data
             places = [at.get(node) for node in gradients]
             if not _contiguous(places, gradients):
-                buffer = f"d_product{len(products)}"
+                buffer = Buffer(Kind.D_PRODUCT, len(products))
                 products.append(rows)
                 roots += _along(gradients, buffer)
                 places = [place for _, place in _along(gradients, buffer)]
@@ -268,7 +289,7 @@ class _Planner:
         return result, products
 
 
-def _along(nodes: Sequence[Node], buffer: str) -> Iterator[tuple[Node, Place]]:
+def _along(nodes: Sequence[Node], buffer: Buffer) -> Iterator[tuple[Node, Place]]:
     """Segments one after another in a buffer."""
     offset = 0
     for node in nodes:
@@ -289,8 +310,8 @@ def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
 
 
 def _undisturbed(back: Steps, kept: Mapping[Node, Place]) -> bool:
-    """Whether no segment of "kept" is read in a later phase than the one that writes "d_u" at the same place."""
-    written = {place.offset: back.levels[node] for node, place in back.roots if place.buffer == "d_u"}
-    over = {node: place.offset for node, place in kept.items() if place.buffer == "kept"}
+    """Whether no segment of KEPT is read in a later phase than the one that writes D_U at the same place."""
+    written = {place.offset: back.levels[node] for node, place in back.roots if place.buffer == D_U}
+    over = {node: place.offset for node, place in kept.items() if place.buffer == KEPT}
     reads = [(node, arg) for node in back.levels for arg in node.args if arg in over]
     return bool(over) and all(back.levels[node] <= written[over[arg]] for node, arg in reads)

@@ -8,15 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from unroll.recurrence.kernels.buffers import SCRATCH, Buffer, Kind, Place
 from unroll.recurrence.kernels.graph import LEAVES, WHOLE_ROW, CannotFuse, Node, reachable
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a segment stands: a buffer, of which each row has its part, and the offset in it."""
-
-    buffer: str
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ class Steps:
     """
 
     leaf_place: Callable[[Node], Place]
-    segment: Callable[[str], int]
+    segment: Callable[[Buffer], int]
     roots: list[tuple[Node, Place]]
     known: Mapping[Node, Place]
     accumulated: Sequence[tuple[Node, int]] = ()
@@ -106,7 +99,7 @@ class Steps:
         self.last = max((self.levels[node] for node in wanted), default=0)
         for node, place in self.roots:
             # A gradient by the state overwrites the one that the step still reads: it is written in the last phase.
-            if not place.buffer.startswith("d_state"):
+            if place.buffer.kind is not Kind.D_STATE:
                 self.places.setdefault(node, place)
         for node in nodes:
             if node.op == "param":
@@ -134,16 +127,16 @@ class Steps:
                 if crosses and not self.leaf(arg) and arg.op not in ("part", "dot", "tdot"):
                     self._scratch(arg, max(arg.width, 1))
         for node, place in self.roots:
-            if place.buffer.startswith("d_state") and self.levels[node] < self.last and not self.leaf(node):
+            if place.buffer.kind is Kind.D_STATE and self.levels[node] < self.last and not self.leaf(node):
                 self._scratch(node, max(node.width, 1))
         for node in nodes:
             if node.op == "part" and not self.leaf(node):
                 whole = self.places[node.args[0]]
-                self.places.setdefault(node, Place("scratch", whole.offset + node.data))
+                self.places.setdefault(node, Place(SCRATCH, whole.offset + node.data))
 
     def _scratch(self, node: Node, size: int) -> None:
         if node not in self.places and node.op != "part":
-            self.places[node] = Place("scratch", self.size)
+            self.places[node] = Place(SCRATCH, self.size)
             self.size += whole_lines(size)
 
     def place(self, node: Node) -> Place:
@@ -155,14 +148,14 @@ class Steps:
     def _scratch_of(self, node: Node) -> Place:
         if node.op == "part":
             whole = self.places[node.args[0]]
-            return Place("scratch", whole.offset + node.data)
+            return Place(SCRATCH, whole.offset + node.data)
         return self.places[node]
 
     def _phase(self, level: int, nodes: Sequence[Node]) -> Phase:
         stores = [
             (node, place)
             for node, place in self.roots
-            if (self.last if place.buffer.startswith("d_state") else self.levels[node]) == level
+            if (self.last if place.buffer.kind is Kind.D_STATE else self.levels[node]) == level
         ]
         crossing = [
             (node, self.places[node])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tests.unroll.recurrence.kernels.test_graph import leaves
+from unroll.recurrence.kernels.buffers import D_U, KEPT, SAVED, Buffer, Kind, Place
 from unroll.recurrence.kernels.graph import Graph
 from unroll.recurrence.kernels.plan import Program, _contiguous, program
-from unroll.recurrence.kernels.schedule import Packed, Place
+from unroll.recurrence.kernels.schedule import Packed
 from unroll.recurrence.kernels.trace import projected_width, trace
 from unroll.recurrence.registry import make_cell
 
@@ -41,13 +42,13 @@ def test_the_weights_as_the_products_read_them() -> None:
 def test_weight_gradients_say_what_is_multiplied_with_what() -> None:
     [one] = planned("lstm").weights
     assert (one.param, one.row, one.rows, one.column, one.columns) == ("weight_hh", 0, 4 * H, 0, H)
-    assert (one.gradient, one.operand) == (Place("d_u", 0), Place("before0", 0))
+    assert (one.gradient, one.operand) == (Place(D_U, 0), Place(Buffer(Kind.BEFORE, 0), 0))
 
 
 def test_a_masked_state_is_kept_as_the_operand_that_it_is() -> None:
     made = planned("lstm", masked=True)
     [one] = made.weights
-    assert one.operand.buffer == "saved"
+    assert one.operand.buffer == SAVED
     assert made.saved == 16, "eight units, in whole lines of the cache"
 
 
@@ -55,7 +56,7 @@ def test_a_gru_has_a_product_of_its_own() -> None:
     """The reset gate stands behind the product, so that the gradient by the product's result is not that by u."""
     made = planned("gru")
     assert made.products == [3 * H]
-    assert [one.gradient for one in made.weights] == [Place("d_product0", 0)]
+    assert [one.gradient for one in made.weights] == [Place(Buffer(Kind.D_PRODUCT, 0), 0)]
 
 
 def test_a_gate_before_the_product_makes_two() -> None:
@@ -81,14 +82,14 @@ def test_scratch_is_never_a_multiple_of_a_page(name: str) -> None:
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru", "layernorm-lstm", "layernorm-gru", "slstm", "mgu"])
 def test_what_is_kept_does_not_overlap(name: str) -> None:
     made = planned(name)
-    taken: dict[str, set[int]] = {}
+    taken: dict[Buffer, set[int]] = {}
     for node, place in made.steps["back"].known.items():
-        if place.buffer in ("saved", "kept"):
+        if place.buffer in (SAVED, KEPT):
             units = set(range(place.offset, place.offset + max(node.width, 1)))
             assert not units & taken.setdefault(place.buffer, set())
             taken[place.buffer] |= units
-    assert max(taken.get("saved", {-1})) < made.saved or not taken.get("saved")
-    assert max(taken.get("kept", {-1})) < made.inputs
+    assert max(taken.get(SAVED, {-1})) < made.saved or not taken.get(SAVED)
+    assert max(taken.get(KEPT, {-1})) < made.inputs
 
 
 def test_a_cell_that_reads_u_again_keeps_it() -> None:
@@ -102,8 +103,8 @@ def test_a_cell_that_reads_u_again_keeps_it() -> None:
 
 def test_segments_in_one_piece() -> None:
     nodes = leaves(Graph(), 2)
-    assert _contiguous([Place("d_u", 4), Place("d_u", 8)], nodes)
-    assert not _contiguous([Place("d_u", 4), Place("d_u", 9)], nodes)
-    assert not _contiguous([Place("d_u", 4), Place("d_state0", 8)], nodes)
-    assert not _contiguous([None, Place("d_u", 4)], nodes)
-    assert not _contiguous([Place("d_u", 4), None], nodes)
+    assert _contiguous([Place(D_U, 4), Place(D_U, 8)], nodes)
+    assert not _contiguous([Place(D_U, 4), Place(D_U, 9)], nodes)
+    assert not _contiguous([Place(D_U, 4), Place(Buffer(Kind.D_STATE, 0), 8)], nodes)
+    assert not _contiguous([None, Place(D_U, 4)], nodes)
+    assert not _contiguous([Place(D_U, 4), None], nodes)

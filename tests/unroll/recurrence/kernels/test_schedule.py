@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from unroll.recurrence.kernels.buffers import D_U, KEPT, SAVED, SCRATCH, Buffer, Kind, Place, U
 from unroll.recurrence.kernels.graph import LEAVES, SCALAR, CannotFuse, Graph, Node
 from unroll.recurrence.kernels.plan import program
-from unroll.recurrence.kernels.schedule import Packed, Place, Steps, levels_of, whole_lines
+from unroll.recurrence.kernels.schedule import Packed, Steps, levels_of, whole_lines
 from unroll.recurrence.kernels.trace import projected_width, trace
 from unroll.recurrence.registry import make_cell
 
@@ -18,7 +19,8 @@ W = 16
 
 def leaf_place(node: Node) -> Place:
     name, offset = node.data
-    return Place({"u": "u", "state": f"before{name}", "d_state": f"d_state{name}"}[node.op], offset)
+    buffers = {"u": U, "state": Buffer(Kind.BEFORE, name), "d_state": Buffer(Kind.D_STATE, name)}
+    return Place(buffers[node.op], offset)
 
 
 def planned(roots: list[tuple[Node, Place]], known: Any = None, accumulated: Sequence[Any] = ()) -> Steps:
@@ -44,15 +46,15 @@ def test_a_level_is_how_many_whole_rows_come_before() -> None:
     out = graph.point("tanh", graph.part(dot, 0, W))
     levels = levels_of([x, total, normal, dot, out.args[0], out])
     assert list(levels.values()) == [0, 1, 1, 2, 2, 2]
-    assert levels_of([x, total, normal], {normal: Place("saved", 0)})[normal] == 0
+    assert levels_of([x, total, normal], {normal: Place(SAVED, 0)})[normal] == 0
 
 
 def test_all_that_is_pointwise_is_one_phase_without_scratch() -> None:
     graph = Graph()
     hidden = graph.point("tanh", graph.point("add", leaf(graph), leaf(graph, "state")))
-    steps = planned([(hidden, Place("after0", 0))])
+    steps = planned([(hidden, Place(Buffer(Kind.AFTER, 0), 0))])
     [phase] = steps.phases
-    assert (phase.products, phase.sums, phase.stores) == ([], [], [(hidden, Place("after0", 0))])
+    assert (phase.products, phase.sums, phase.stores) == ([], [], [(hidden, Place(Buffer(Kind.AFTER, 0), 0))])
     assert steps.size == 0
 
 
@@ -61,12 +63,12 @@ def test_a_product_is_called_for_each_stretch_of_its_operand() -> None:
     a, b, c = leaf(graph, "state"), leaf(graph, "state", offset=W), leaf(graph, "state", name=1)
     dot = graph.make("dot", a, b, c, data=("w", 5, 2 * W), width=2 * W)
     parts = [graph.part(dot, at, W) for at in (0, W)]
-    steps = planned([(graph.point("mul", *parts), Place("after0", 0))])
+    steps = planned([(graph.point("mul", *parts), Place(Buffer(Kind.AFTER, 0), 0))])
     assert steps.packed == [
         Packed("w", 5, 0, 2 * W, 2 * W, transposed=False), Packed("w", 5, 2 * W, W, 2 * W, transposed=False),
     ]  # fmt: skip
-    assert steps.calls[dot] == [(Place("before0", 0), 0), (Place("before1", 0), 1)]
-    assert [steps.place(part) for part in parts] == [Place("scratch", 0), Place("scratch", W)]
+    assert steps.calls[dot] == [(Place(Buffer(Kind.BEFORE, 0), 0), 0), (Place(Buffer(Kind.BEFORE, 1), 0), 1)]
+    assert [steps.place(part) for part in parts] == [Place(SCRATCH, 0), Place(SCRATCH, W)]
     assert steps.size == 2 * W
 
 
@@ -74,7 +76,7 @@ def test_the_product_of_a_backward_step_reads_rows() -> None:
     graph = Graph()
     a, b = leaf(graph), leaf(graph, "state")
     back = graph.make("tdot", a, b, data=("w", 3, 2 * W), width=W)
-    steps = planned([(graph.part(back, 0, W), Place("d_state0", 0))])
+    steps = planned([(graph.part(back, 0, W), Place(Buffer(Kind.D_STATE, 0), 0))])
     assert steps.packed == [Packed("w", 3, 0, W, W, transposed=True), Packed("w", 3 + W, 0, W, W, transposed=True)]
 
 
@@ -84,10 +86,10 @@ def test_what_a_later_phase_reads_goes_to_scratch_and_nothing_else() -> None:
     y = graph.point("sigmoid", leaf(graph, offset=W))
     total = graph.make("sum", x, width=SCALAR)
     both = graph.point("mul", x, y)
-    steps = planned([(graph.point("mul", both, total), Place("after0", 0))])
+    steps = planned([(graph.point("mul", both, total), Place(Buffer(Kind.AFTER, 0), 0))])
     first, second = steps.phases
     assert [node for node, _ in first.stores] == [x, both], "y is read by nothing later"
-    assert [steps.place(node) for node in (x, both)] == [Place("scratch", 0), Place("scratch", W)]
+    assert [steps.place(node) for node in (x, both)] == [Place(SCRATCH, 0), Place(SCRATCH, W)]
     assert y not in steps.places
     assert second.sums == [total]
     assert steps.loaded(both, 1) and not steps.loaded(both, 0)
@@ -100,33 +102,33 @@ def test_a_gradient_that_is_still_read_is_overwritten_last() -> None:
     first = graph.point("neg", gradient)
     total = graph.make("sum", gradient, width=SCALAR)
     last = graph.point("mul", gradient, total)
-    steps = planned([(first, Place("d_state0", 0)), (last, Place("after0", 0))])
-    assert [place.buffer for _, place in steps.phases[0].stores] == ["scratch"]
-    assert {place.buffer for _, place in steps.phases[1].stores} == {"d_state0", "after0"}
+    steps = planned([(first, Place(Buffer(Kind.D_STATE, 0), 0)), (last, Place(Buffer(Kind.AFTER, 0), 0))])
+    assert [place.buffer for _, place in steps.phases[0].stores] == [SCRATCH]
+    assert {place.buffer for _, place in steps.phases[1].stores} == {Buffer(Kind.D_STATE, 0), Buffer(Kind.AFTER, 0)}
 
 
 def test_what_is_kept_is_loaded_and_what_is_added_up_has_its_phase() -> None:
     graph = Graph()
     gate = graph.point("sigmoid", leaf(graph))
     twice = graph.point("mul", gate, graph.const(2))
-    steps = planned([(twice, Place("d_u", 0))], {gate: Place("kept", 0)}, [(twice, 48)])
-    assert steps.leaf(gate) and steps.place(gate) == Place("kept", 0)
+    steps = planned([(twice, Place(D_U, 0))], {gate: Place(KEPT, 0)}, [(twice, 48)])
+    assert steps.leaf(gate) and steps.place(gate) == Place(KEPT, 0)
     assert steps.phases[0].added == [(twice, 48)]
     assert leaf(graph) not in steps.levels, "what is known is not computed"
 
 
 def test_numbers_for_all_have_the_width_of_their_buffer() -> None:
     graph = Graph()
-    steps = planned([(graph.const(0), Place("d_state0", 0))])
-    assert steps.width_of(graph.const(0), Place("d_state0", 0)) == W
-    assert steps.width_of(leaf(graph), Place("u", 0)) == W
+    steps = planned([(graph.const(0), Place(Buffer(Kind.D_STATE, 0), 0))])
+    assert steps.width_of(graph.const(0), Place(Buffer(Kind.D_STATE, 0), 0)) == W
+    assert steps.width_of(leaf(graph), Place(U, 0)) == W
 
 
 def test_a_product_of_a_number_is_refused() -> None:
     graph = Graph()
     dot = graph.make("dot", graph.const(1), data=("w", 0, W), width=W)
     with pytest.raises(CannotFuse, match="a recurrent product of a constant"):
-        planned([(graph.part(dot, 0, W), Place("after0", 0))])
+        planned([(graph.part(dot, 0, W), Place(Buffer(Kind.AFTER, 0), 0))])
 
 
 PHASES = {"elman": (2, 2), "lstm": (2, 2), "mgu": (3, 3), "mingru": (1, 1), "cornn": (2, 2)}

@@ -240,7 +240,7 @@ def test_compiles_for_a_gpu(name):
     whole = {"counts": "*i64", "offsets": "*i64", "reset": "*u8"}
     constants = {"RESET": True} if kernel.walks else {}
     for launch in launches_of(kernel):
-        kinds = {name: whole.get(name, "*fp32") for name in launch.buffers}
+        kinds = {buffer.name: whole.get(buffer.name, "*fp32") for buffer in launch.buffers}
         kinds |= dict.fromkeys(launch.numbers, "i32") | dict.fromkeys(constants, "constexpr")
         source = ASTSource(getattr(kernel.module, launch.name), kinds, constexprs=constants)
         made = compile(source, GPUTarget("cuda", 80, 32), {"num_warps": launch.warps, "enable_fp_fusion": True})

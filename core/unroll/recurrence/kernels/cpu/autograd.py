@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from unroll.recurrence.cell import Cell, where
 from unroll.recurrence.context import intercepted
+from unroll.recurrence.kernels.buffers import D_U, KEPT, OUT, SAVED, Buffer, Kind, Place
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.linear import Side, outer, pack, product, projected
 from unroll.recurrence.kernels.cpu.native import Call, address
 from unroll.recurrence.kernels.layout import Layout, final_state
 from unroll.recurrence.kernels.plan import Program, WeightGradient
-from unroll.recurrence.kernels.schedule import Packed, Place
+from unroll.recurrence.kernels.schedule import Packed
 from unroll.recurrence.kernels.trace import shadow
 from unroll.recurrence.kernels.workspace import WORKSPACE
 
@@ -259,17 +260,17 @@ class _Backward:
             call.d_product[k] = address(tensor)
         run.kernel.backward(ctypes.byref(call))
         del holds
-        buffers = {"d_u": d_u, "out": self.out, "saved": self.saved, "kept": self.kept}
-        buffers |= {f"d_product{k}": tensor for k, tensor in enumerate(d_product)}
-        buffers |= {f"after{k}": tensor for k, tensor in enumerate(self.after)}
+        buffers = {D_U: d_u, OUT: self.out, SAVED: self.saved, KEPT: self.kept}
+        buffers |= {Buffer(Kind.D_PRODUCT, k): tensor for k, tensor in enumerate(d_product)}
+        buffers |= {Buffer(Kind.AFTER, k): tensor for k, tensor in enumerate(self.after)}
         inputs, d_weights = self._by_weights(buffers)
         add_vectors(made, d_weights, d_param)
         return [*inputs, *d_state, *d_fresh, *d_weights.values()]
 
-    def _by_weights(self, buffers: dict[str, Tensor]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
+    def _by_weights(self, buffers: dict[Buffer, Tensor]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
         """(by x or u, by the matrix, by the bias) and by all other weights; each gradient is read once for all."""
-        made, narrow, d_u = self.made, self.run.kernel.narrow, buffers["d_u"]
-        whole = (Place("d_u", 0), made.inputs)
+        made, narrow, d_u = self.made, self.run.kernel.narrow, buffers[D_U]
+        whole = (Place(D_U, 0), made.inputs)
         sides: dict[tuple[Place, int], list[Side]] = {}
         inputs: list[Tensor | None] = [d_u, None, None]
         if self.matrix is not None:
@@ -291,12 +292,12 @@ class _Backward:
             window.add_(more)
         return inputs, d_weights
 
-    def _operand(self, one: WeightGradient, buffers: dict[str, Tensor]) -> Tensor:
+    def _operand(self, one: WeightGradient, buffers: dict[Buffer, Tensor]) -> Tensor:
         """float32 [N, D], or the addresses of its rows where these are states before a step."""
         place = one.operand
-        if not place.buffer.startswith("before"):
+        if place.buffer.kind is not Kind.BEFORE:
             return buffers[place.buffer][:, place.offset : place.offset + one.columns]
-        k = int(place.buffer.removeprefix("before"))
+        k = place.buffer.state
         total, batch, size = len(self.after[k]), len(self.state[k]), 4 * self.after[k].shape[1]
         index = self.run.layout.before(batch)
         if index is None:

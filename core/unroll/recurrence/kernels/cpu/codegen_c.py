@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 
+from unroll.recurrence.kernels.buffers import D_PARAM, KEPT, SCRATCH, Kind, Place
 from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node, reachable
 from unroll.recurrence.kernels.operations import OPERATIONS, Cost, c_functions, expression
 from unroll.recurrence.kernels.plan import Program
-from unroll.recurrence.kernels.schedule import Phase, Place, Steps
+from unroll.recurrence.kernels.schedule import Phase, Steps
 
 
 def source(program: Program, narrow: bool = False) -> str:
@@ -42,7 +43,7 @@ def _product(steps: Steps, node: Node) -> Iterator[str]:
     for place, number in steps.calls[node]:
         packed, add = steps.packed[number], int(number != steps.calls[node][0][1])
         target = steps.places[node].offset
-        multiply = "of_units" if _of_units(place) else "product"
+        multiply = "of_units" if place.buffer.at_input_side else "product"
         yield f"    for (long i = 0; i < R; i++) {{ ROW; from[i] = {_pointer(place)}; to[i] = s + {target}; }}"
         yield (
             f"    C->{multiply}(from, R, C->packed[{number}], {packed.depth}, {packed.columns}, to, {add}, "
@@ -80,7 +81,7 @@ def _cost(steps: Steps, node: Node, again: Mapping[Node, tuple[int, int]]) -> tu
     lasting = node.op in ("u", "state", "param", "const")
     if node in steps.known:
         place = steps.known[node]
-        lasting = place.buffer == "saved" or place.buffer.startswith("after")
+        lasting = place.buffer.kind in (Kind.SAVED, Kind.AFTER)
     if lasting:
         return int(node.width > 0), 0
     return again.get(node, (MAX_LOADS + 1, 0))
@@ -102,9 +103,9 @@ def _rows(steps: Steps, phase: Phase, again: Mapping[Node, tuple[int, int]]) -> 
     targets = [
         (node, place, False)
         for node, place in phase.stores
-        if node.width != SCALAR and not (place.buffer == "scratch" and node in again)
+        if node.width != SCALAR and not (place.buffer == SCRATCH and node in again)
     ]
-    targets += [(node, Place("d_param", offset), True) for node, offset in phase.added]
+    targets += [(node, Place(D_PARAM, offset), True) for node, offset in phase.added]
     for width in sorted({steps.width_of(node, place) for node, place, _ in targets}):
         here = [target for target in targets if steps.width_of(target[0], target[1]) == width]
         yield from text.vector(width, here)
@@ -128,7 +129,7 @@ class _Text:
         yield f"      vec {variable} = {{0}};"
         for arg in node.args:
             place = self.steps.place(arg)
-            kind, load = ("unit", f"load{_kind(arg, place)}") if _of_units(place) else ("float", "load")
+            kind, load = ("unit", f"load{_kind(arg, place)}") if place.buffer.at_input_side else ("float", "load")
             yield f"      {{ const {kind} *p = {_pointer(place)}; long j = 0;"
             yield f"        for (; j + V <= {arg.width}; j += V) {variable} += {load}(p + j);"
             yield f"        if (j < {arg.width}) {variable} += {load}_part(p + j, {arg.width} - j); }}"
@@ -192,39 +193,26 @@ def _number(value: float) -> str:
     return f"all({value!r}f)"
 
 
-def _of_units(place: Place) -> bool:
-    """Whether the buffer is narrow in a kernel for bfloat16."""
-    return place.buffer in ("u", "d_u", "kept") or place.buffer.startswith("d_product")
-
-
 def _kind(node: Node, place: Place) -> str:
     """The suffix of the load and store functions."""
-    if not _of_units(place):
+    if not place.buffer.at_input_side:
         return ""
-    return "_gate" if place.buffer == "kept" and node.op == "sigmoid" else "_unit"
+    return "_gate" if place.buffer == KEPT and node.op == "sigmoid" else "_unit"
 
 
 def _pointer(place: Place) -> str:
-    return f"({_BUFFERS.get(place.buffer) or _numbered(place.buffer)} + {place.offset})"
+    text = _POINTERS[place.buffer.kind].replace("#", str(place.buffer.number))
+    return f"({text} + {place.offset})"
 
 
-_BUFFERS = {
-    "scratch": "s", "u": "(C->u + n * INPUTS)", "d_u": "(C->d_u + n * INPUTS)", "out": "(C->out + n * OUTPUTS)",
-    "d_out": "(C->d_out + n * OUTPUTS)", "kept": "(C->kept + n * INPUTS)",
-    "saved": "(C->saved + n * SAVED)", "mask": "(C->mask + r * STATE0)", "d_param": "d_param",
+_POINTERS = {
+    Kind.SCRATCH: "s", Kind.U: "(C->u + n * INPUTS)", Kind.D_U: "(C->d_u + n * INPUTS)",
+    Kind.KEPT: "(C->kept + n * INPUTS)", Kind.OUT: "(C->out + n * OUTPUTS)", Kind.D_OUT: "(C->d_out + n * OUTPUTS)",
+    Kind.SAVED: "(C->saved + n * SAVED)", Kind.MASK: "(C->mask + r * STATE0)", Kind.D_PARAM: "d_param",
+    Kind.PARAM: "C->param[#]", Kind.BEFORE: "before#[i]", Kind.AFTER: "(C->state[#] + AT# * STATE#)",
+    Kind.D_STATE: "(C->d_state[#] + r * STATE#)", Kind.D_PRODUCT: "(C->d_product[#] + n * PRODUCT#)",
 }  # fmt: skip
-
-
-def _numbered(buffer: str) -> str:
-    stem = buffer.rstrip("0123456789")
-    k = buffer[len(stem) :]
-    return {
-        "before": f"before{k}[i]",
-        "after": f"(C->state[{k}] + AT{k} * STATE{k})",
-        "d_state": f"(C->d_state[{k}] + r * STATE{k})",
-        "d_product": f"(C->d_product[{k}] + n * PRODUCT{k})",
-        "param": f"C->param[{k}]",
-    }[stem]
+"""where the row of a buffer begins in C; #: the number of the buffer"""
 
 
 _HEAD = """\

@@ -12,10 +12,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from unroll.recurrence.kernels.buffers import D_PARAM, SCRATCH, Buffer, Kind, Place
 from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node
 from unroll.recurrence.kernels.operations import expression, triton_functions
 from unroll.recurrence.kernels.plan import Program
-from unroll.recurrence.kernels.schedule import Phase, Place, Steps
+from unroll.recurrence.kernels.schedule import Phase, Steps
 
 BLOCK = 512
 """values of one segment that a program of a phase works on"""
@@ -37,7 +38,7 @@ class Launch:
     """
 
     name: str
-    buffers: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
     numbers: tuple[str, ...]
     rows: int
     across: int
@@ -73,11 +74,9 @@ def _groups(steps: Steps) -> Iterator[Phase]:
     read = [(group_of[steps.levels[node]], arg) for node in computed for arg in node.args]
     for number, group in enumerate(groups):
         later = {arg for reader, arg in read if reader > number}
-        stores = [
-            store for phase in group for store in phase.stores if store[1].buffer != "scratch" or store[0] in later
-        ]
+        stores = [store for phase in group for store in phase.stores if store[1].buffer != SCRATCH or store[0] in later]
         gradients = [(n, place) for n, place in _gradients(steps) if group_of[steps.levels[n]] == number]
-        stores = [*(store for store in stores if not store[1].buffer.startswith("d_state")), *gradients]
+        stores = [*(store for store in stores if store[1].buffer.kind is not Kind.D_STATE), *gradients]
         sums, added = ([one for phase in group for one in getattr(phase, name)] for name in ("sums", "added"))
         yield Phase(group[0].level, group[0].products, sums, stores, added)
 
@@ -85,12 +84,12 @@ def _groups(steps: Steps) -> Iterator[Phase]:
 def _gradients(steps: Steps) -> list[tuple[Node, Place]]:
     """The gradients by the states that no product writes itself, and where they go."""
     written = direct(steps)
-    gradients = [(node, place) for node, place in steps.roots if place.buffer.startswith("d_state")]
+    gradients = [(node, place) for node, place in steps.roots if place.buffer.kind is Kind.D_STATE]
     return [(n, _next(place)) for n, place in gradients if not (n.op == "part" and n.args[0] in written)]
 
 
 def _next(place: Place) -> Place:
-    return Place(place.buffer.replace("d_state", "d_next"), place.offset)
+    return Place(Buffer(Kind.D_NEXT, place.buffer.number), place.offset)
 
 
 def direct(steps: Steps) -> dict[Node, Place]:
@@ -103,8 +102,10 @@ def direct(steps: Steps) -> dict[Node, Place]:
         places = [(node, place) for node, place in steps.roots if node in parts]
         begins = {(place.buffer, place.offset - node.data) for node, place in places}
         whole = len(places) == len(parts) and sum(node.width for node in parts) == product.width
-        buffer, offset = next(iter(begins), ("", 0))
-        if whole and len(begins) == 1 and buffer.startswith("d_state") and not read.intersection(parts):
+        if not whole or len(begins) != 1 or read.intersection(parts):
+            continue
+        [(buffer, offset)] = begins
+        if buffer.kind is Kind.D_STATE:
             found[product] = _next(Place(buffer, offset))
     return found
 
@@ -124,7 +125,7 @@ class Values:
     def __init__(self, program: Program, steps: Steps, level: int) -> None:
         self.program, self.steps, self.level = program, steps, level
         self.names: dict[Node, str] = {}
-        self.buffers: dict[str, None] = {}
+        self.buffers: dict[Buffer, None] = {}
         self.numbers: dict[str, None] = {}
         self.body: list[str] = []
 
@@ -159,7 +160,7 @@ class Values:
 
     def inside(self, place: Place, width: int) -> str:
         """Which elements of a block exist."""
-        if place.buffer.startswith("param"):
+        if place.buffer.kind is Kind.PARAM:
             return f"j{width} < {width}"
         return "alive" if width == SCALAR else f"here{width}"
 
@@ -167,18 +168,17 @@ class Values:
         """Where the elements of a block stand."""
         self.buffers[place.buffer] = None
         units = f"{place.offset}" if width == SCALAR else f"{place.offset} + j{width}"
-        if place.buffer.startswith("param"):
-            return f"param{place.buffer.removeprefix('param')} + {units}"
-        return f"{place.buffer} + {self.row(place.buffer)} * {size(self.program, place.buffer)} + {units}"
+        if place.buffer.kind is Kind.PARAM:
+            return f"{place.buffer.name} + {units}"
+        return f"{place.buffer.name} + {self.row(place.buffer)} * {self.program.width(place.buffer)} + {units}"
 
-    def row(self, buffer: str) -> str:
+    def row(self, buffer: Buffer) -> str:
         """The row of a buffer that belongs to row r of the step."""
-        stem, k = parted(buffer)
-        if stem in ("scratch", "mask", "d_state", "d_next"):
+        if buffer.kind in (Kind.SCRATCH, Kind.MASK, Kind.D_STATE, Kind.D_NEXT):
             return "r"
-        if stem in ("before", "after"):
-            self.numbers[f"{stem}_row{k}"] = None
-            return f"({stem}_row{k} + r).to(tl.int64)"
+        if buffer.kind in (Kind.BEFORE, Kind.AFTER):
+            self.numbers[first_row(buffer)] = None
+            return f"({first_row(buffer)} + r).to(tl.int64)"
         return "n"
 
 
@@ -205,13 +205,13 @@ class _PhaseText(Values):
 
     def _add(self, value: str, offset: int, width: int) -> Iterator[str]:
         """Each block of rows has its own row of d_param: no two programs write to one place, and none has to wait."""
-        self.buffers["d_param"] = None
-        yield f"at = d_param + tl.program_id(0) * {size(self.program, 'd_param')} + {offset} + j{width}"
+        self.buffers[D_PARAM] = None
+        yield f"at = d_param + tl.program_id(0) * {self.program.width(D_PARAM)} + {offset} + j{width}"
         yield f"total = tl.sum(tl.where(here{width}, {value}, 0.0), axis=0, keep_dims=True)"
         yield f"tl.store(at, tl.load(at, mask=j{width} < {width}, other=0.0) + total, mask=j{width} < {width})"
 
     def _lines(self) -> Iterator[str]:
-        arguments = ", ".join([*self.buffers, "rows", "offset", *self.numbers])
+        arguments = ", ".join([*(buffer.name for buffer in self.buffers), "rows", "offset", *self.numbers])
         free = ", ".join(f'"{name}"' for name in ("rows", "offset", *self.numbers))
         yield f"\n\n@triton.jit(do_not_specialize=[{free}])\ndef {self.name}({arguments}):"
         yield f"    r = tl.program_id(0) * {self.rows} + tl.arange(0, {self.rows})[:, None]"
@@ -231,23 +231,9 @@ class _PhaseText(Values):
         return Launch(self.name, tuple(self.buffers), numbers, self.rows, across, warps)
 
 
-def size(program: Program, buffer: str) -> int:
-    """Floats per row of a buffer."""
-    stem, k = parted(buffer)
-    if stem in ("before", "after", "d_state", "d_next", "mask"):
-        return program.states[int(k or 0)]
-    if stem == "d_product":
-        return program.products[int(k)]
-    if stem == "d_param":
-        return sum(width for _, _, width in program.d_params)
-    sizes = {"u": program.inputs, "d_u": program.inputs, "kept": program.inputs, "saved": program.saved}
-    return {**sizes, "out": program.outputs, "d_out": program.outputs, "scratch": program.scratch}[stem]
-
-
-def parted(buffer: str) -> tuple[str, str]:
-    """ "before1" -> ("before", "1")."""
-    stem = buffer.rstrip("0123456789")
-    return stem, buffer[len(stem) :]
+def first_row(buffer: Buffer) -> str:
+    """The name of the number that says which row of a buffer of states is the step's first."""
+    return f"{buffer.kind.value}_row{buffer.number}"
 
 
 def power(width: int) -> int:

@@ -15,16 +15,18 @@ from typing import Any
 from torch import Tensor
 
 from unroll.recurrence.cell import Cell
+from unroll.recurrence.kernels.buffers import Buffer, Kind, Place
 from unroll.recurrence.kernels.cpu.compiled import CannotCompile, folder
 from unroll.recurrence.kernels.graph import Node
 from unroll.recurrence.kernels.plan import Program, program
 from unroll.recurrence.kernels.reads import Reads
-from unroll.recurrence.kernels.schedule import Packed, Place
+from unroll.recurrence.kernels.schedule import Packed
 from unroll.recurrence.kernels.trace import projected_width, trace
-from unroll.recurrence.kernels.triton.codegen_triton import HEAD, Launch, direct, parted, phases, walks
+from unroll.recurrence.kernels.triton.codegen_triton import HEAD, Launch, direct, first_row, phases, walks
 from unroll.recurrence.kernels.triton.walk import walk
 
-Buffers = dict[str, Tensor]
+Buffers = dict[Buffer, Tensor]
+Weights = dict[str, Tensor]
 
 
 def interpreted() -> bool:
@@ -87,7 +89,7 @@ class Product:
         operand = _view(self.operand, self.part.depth, buffers, numbers)
         _view(self.target, self.part.columns, buffers, numbers).addmm_(operand, matrix, beta=int(self.adds))
 
-    def matrix(self, weights: Buffers) -> Tensor:
+    def matrix(self, weights: Weights) -> Tensor:
         """[depth, columns]."""
         part, weight = self.part, weights[self.part.param]
         if part.transposed:
@@ -97,12 +99,11 @@ class Product:
 
 def _view(place: Place, width: int, buffers: Buffers, numbers: dict[str, int]) -> Tensor:
     """[rows of the step, width]."""
-    stem, k = parted(place.buffer)
     begin = numbers["offset"]
-    if stem in ("scratch", "d_state", "d_next"):
+    if place.buffer.kind in (Kind.SCRATCH, Kind.D_STATE, Kind.D_NEXT):
         begin = 0
-    elif stem in ("before", "after"):
-        begin = numbers[f"{stem}_row{k}"]
+    elif place.buffer.kind in (Kind.BEFORE, Kind.AFTER):
+        begin = numbers[first_row(place.buffer)]
     return buffers[place.buffer][begin : begin + numbers["rows"], place.offset : place.offset + width]
 
 
@@ -150,7 +151,7 @@ class Generated:
         for number, (operand, packed) in enumerate(steps.calls[node]):
             yield Product(target, operand, steps.packed[packed], adds=number > 0)
 
-    def matrices(self, kind: str, weights: Buffers) -> list[Any]:
+    def matrices(self, kind: str, weights: Weights) -> list[Any]:
         """The weights of a kind's products, in the order of its parts; None for what is no product."""
         return [part.matrix(weights) if isinstance(part, Product) else None for part in self.parts[kind]]
 
@@ -164,7 +165,7 @@ class Generated:
 
     def launch(self, launch: Launch, rows: int, buffers: Buffers, numbers: dict[str, int], **constants: Any) -> None:
         """Calls a function for that many rows."""
-        given = [buffers.get(name) for name in launch.buffers]
+        given = [buffers.get(buffer) for buffer in launch.buffers]
         counts = [numbers[name] for name in launch.numbers]
         grid = (-(-rows // launch.rows), launch.across)
         function = getattr(self.module, launch.name)[grid]

@@ -17,10 +17,27 @@ import torch
 from torch import Tensor
 
 from unroll.recurrence.context import intercepted
+from unroll.recurrence.kernels.buffers import (
+    COUNTS,
+    D_OUT,
+    D_PARAM,
+    D_U,
+    KEPT,
+    MASK,
+    OFFSETS,
+    OUT,
+    RESET,
+    SAVED,
+    SCRATCH,
+    Buffer,
+    Kind,
+    U,
+)
 from unroll.recurrence.kernels.cpu.autograd import INPUTS, Run, add_vectors, twice
 from unroll.recurrence.kernels.layout import Layout, final_state
 from unroll.recurrence.kernels.plan import Program, WeightGradient
-from unroll.recurrence.kernels.triton.triton_kernel import Buffers, Generated
+from unroll.recurrence.kernels.triton.codegen_triton import first_row
+from unroll.recurrence.kernels.triton.triton_kernel import Buffers, Generated, Weights
 
 
 class Kernel(Generated):
@@ -44,12 +61,12 @@ class _Triton(torch.autograd.Function):
             ctx.run, ctx.kernel = run, kernel
             kept = [buffers[name] for name in _kept(len(state))]
             ctx.save_for_backward(*tensors, u if kernel.program.needs_u else None, *kept)
-        return (buffers["out"], *final)
+        return (buffers[OUT], *final)
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor, *d_after: Tensor) -> tuple[Tensor | None, ...]:
         run, kernel = ctx.run, ctx.kernel
-        names = ("u", *_kept(len(d_after)))
+        names = (U, *_kept(len(d_after)))
         everything = ctx.saved_tensors
         tensors, buffers = everything[: -len(names)], dict(zip(names, everything[-len(names) :], strict=True))
         if torch.is_grad_enabled() or intercepted((d_out, *d_after)):
@@ -61,27 +78,27 @@ class _Triton(torch.autograd.Function):
             return (None, None, *_gradients(run, kernel, tensors, buffers, d_out.contiguous(), d_after))
 
 
-def _kept(states: int) -> list[str]:
+def _kept(states: int) -> list[Buffer]:
     """The buffers that the backward step may read of what the forward one wrote."""
-    return ["kept", "saved", "out", *(f"after{k}" for k in range(states))]
+    return [KEPT, SAVED, OUT, *(Buffer(Kind.AFTER, k) for k in range(states))]
 
 
 def _values(
-    run: Run, kernel: Kernel, u: Tensor, state: Sequence[Tensor], fresh: Sequence[Tensor], weights: Buffers
+    run: Run, kernel: Kernel, u: Tensor, state: Sequence[Tensor], fresh: Sequence[Tensor], weights: Weights
 ) -> tuple[Buffers, list[Tensor]]:
     """All that the forward steps write, and the last states."""
     made, total = kernel.program, len(u)
-    buffers = {"u": u, "out": u.new_empty(total, made.outputs), **_vectors(made, weights)}
-    buffers["saved"] = u.new_empty(total if run.keep else 0, made.saved)
-    buffers["kept"] = u.new_empty(total if run.keep and made.over_u else 0, made.inputs)
+    buffers = {U: u, OUT: u.new_empty(total, made.outputs), **_vectors(made, weights)}
+    buffers[SAVED] = u.new_empty(total if run.keep else 0, made.saved)
+    buffers[KEPT] = u.new_empty(total if run.keep and made.over_u else 0, made.inputs)
     sequence = _Sequence(run, kernel, state, fresh, buffers)
     for k, initial in enumerate(state):
         rows = 2 * len(initial) if sequence.ring(k) else total
-        buffers[f"after{k}"] = buffers["out"] if k == 0 and made.aliased else u.new_empty(rows, made.states[k])
+        buffers[Buffer(Kind.AFTER, k)] = buffers[OUT] if k == 0 and made.aliased else u.new_empty(rows, made.states[k])
     kind = "keep" if run.keep else "bare"
     if kernel.walks:
         final = [torch.empty_like(tensor) for tensor in state]
-        buffers.update((f"final{k}", tensor) for k, tensor in enumerate(final))
+        buffers.update((Buffer(Kind.FINAL, k), tensor) for k, tensor in enumerate(final))
         sequence.walk(kind)
     else:
         sequence.forward(kind, weights)
@@ -95,40 +112,41 @@ def _gradients(
     """By u, the states, the fresh states and the weights."""
     made, total = kernel.program, len(d_out)
     state, fresh, weights = run.parted([tensor.detach().contiguous() for tensor in tensors])
-    buffers |= {"d_out": d_out, "d_u": d_out.new_empty(total, made.inputs), **_vectors(made, weights)}
-    buffers |= {f"d_product{k}": d_out.new_empty(total, rows) for k, rows in enumerate(made.products)}
-    buffers |= {f"d_state{k}": gradient.contiguous().clone() for k, gradient in enumerate(d_after)}
-    buffers |= {f"d_fresh{k}": torch.zeros_like(tensor) for k, tensor in enumerate(fresh)}
-    buffers["d_param"] = d_out.new_zeros(kernel.blocks(len(state[0])), sum(width for _, _, width in made.d_params))
+    buffers |= {D_OUT: d_out, D_U: d_out.new_empty(total, made.inputs), **_vectors(made, weights)}
+    buffers |= {Buffer(Kind.D_PRODUCT, k): d_out.new_empty(total, rows) for k, rows in enumerate(made.products)}
+    buffers |= {Buffer(Kind.D_STATE, k): gradient.contiguous().clone() for k, gradient in enumerate(d_after)}
+    buffers |= {Buffer(Kind.D_FRESH, k): torch.zeros_like(tensor) for k, tensor in enumerate(fresh)}
+    buffers[D_PARAM] = d_out.new_zeros(kernel.blocks(len(state[0])), made.width(D_PARAM))
     sequence = _Sequence(run, kernel, state, fresh, buffers)
     if kernel.walks:
         sequence.walk("back")
     else:
         sequence.backward(weights)
-    after = [buffers[f"after{k}"] for k in range(len(state))]
+    after = [buffers[Buffer(Kind.AFTER, k)] for k in range(len(state))]
     d_weights = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for one in made.weights:
         into = d_weights[one.param][one.row : one.row + one.rows, one.column : one.column + one.columns]
         for gradient, operand in _pairs(run.layout, one, buffers, after, state, fresh):
             into.addmm_(gradient[:, : one.rows].t(), operand[:, : one.columns])
-    add_vectors(made, d_weights, buffers["d_param"])
-    states = [*(f"d_state{k}" for k in range(len(state))), *(f"d_fresh{k}" for k in range(len(fresh)))]
-    return [buffers["d_u"], *(buffers[name] for name in states), *d_weights.values()]
+    add_vectors(made, d_weights, buffers[D_PARAM])
+    given = ((Kind.D_STATE, state), (Kind.D_FRESH, fresh))
+    states = [buffers[Buffer(kind, k)] for kind, tensors in given for k in range(len(tensors))]
+    return [buffers[D_U], *states, *d_weights.values()]
 
 
 def _pairs(
     layout: Layout,
     one: WeightGradient,
-    buffers: dict[str, Tensor],
+    buffers: Buffers,
     after: Sequence[Tensor],
     state: Sequence[Tensor],
     fresh: Sequence[Tensor],
 ) -> list[tuple[Tensor, Tensor]]:
     """(gradients of the product's result, operands), row by row, in as few matrices as there are."""
     gradient = buffers[one.gradient.buffer][:, one.gradient.offset :]
-    if not one.operand.buffer.startswith("before"):
+    if one.operand.buffer.kind is not Kind.BEFORE:
         return [(gradient, buffers[one.operand.buffer][:, one.operand.offset :])]
-    k = int(one.operand.buffer.removeprefix("before"))
+    k = one.operand.buffer.state
     batch = len(state[k])
     index = layout.before(batch)
     if index is None:
@@ -140,10 +158,10 @@ def _pairs(
     return [(left, right[:, one.operand.offset :]) for left, right in pairs]
 
 
-def _vectors(made: Program, weights: Buffers) -> Buffers:
+def _vectors(made: Program, weights: Weights) -> Buffers:
     """The vector parameters, by the names that the plan gives them."""
     return {
-        f"param{i}": weights[name].view(-1)[offset : offset + width]
+        Buffer(Kind.PARAM, i): weights[name].view(-1)[offset : offset + width]
         for i, (name, offset, width) in enumerate(made.params)
     }
 
@@ -163,7 +181,7 @@ class _Sequence:
         self.counts, self.offsets = layout.counts.tolist(), layout.offsets.tolist()
         self.anew = _steps_anew(layout)
         if self.run.mask is not None:
-            self.buffers["mask"] = self.run.mask.contiguous()
+            self.buffers[MASK] = self.run.mask.contiguous()
 
     def ring(self, k: int) -> bool:
         """Whether only the last two of a state are held."""
@@ -171,19 +189,20 @@ class _Sequence:
 
     def final(self, k: int) -> Tensor:
         """A state after each row's own last step."""
-        return final_state(self.run.layout, self.buffers[f"after{k}"], self.state[k], self.ring(k))
+        return final_state(self.run.layout, self.buffers[Buffer(Kind.AFTER, k)], self.state[k], self.ring(k))
 
     def at(self, t: int) -> dict[str, int]:
         """The numbers of a step; the state before it is put among the buffers."""
         count, batch = self.counts[t], len(self.state[0])
         numbers = {"rows": count, "offset": self.offsets[t]}
         for k, initial in enumerate(self.state):
-            ring, after = self.ring(k), self.buffers[f"after{k}"]
-            numbers[f"after_row{k}"] = t % 2 * batch if ring else self.offsets[t]
+            ring, stored, start = self.ring(k), Buffer(Kind.AFTER, k), Buffer(Kind.BEFORE, k)
+            after = self.buffers[stored]
+            numbers[first_row(stored)] = t % 2 * batch if ring else self.offsets[t]
             before, begin = (after, (t - 1) % 2 * batch if ring else self.offsets[t - 1]) if t > 0 else (initial, 0)
             if t in self.anew:
                 before, begin = torch.where(self.mask(t), self.fresh[k][:count], before[begin : begin + count]), 0
-            self.buffers[f"before{k}"], numbers[f"before_row{k}"] = before, begin
+            self.buffers[start], numbers[first_row(start)] = before, begin
         return numbers
 
     def mask(self, t: int) -> Tensor:
@@ -191,39 +210,40 @@ class _Sequence:
         assert self.run.layout.reset is not None
         return self.run.layout.reset[self.offsets[t] : self.offsets[t] + self.counts[t]].bool().unsqueeze(1)
 
-    def forward(self, kind: str, weights: Buffers) -> None:
+    def forward(self, kind: str, weights: Weights) -> None:
         """All steps."""
         self._scratch()
         matrices = self.kernel.matrices(kind, weights)
         for t in range(len(self.counts)):
             self.kernel.step(kind, self.buffers, self.at(t), matrices)
 
-    def backward(self, weights: Buffers) -> None:
+    def backward(self, weights: Weights) -> None:
         """All steps, from the last to the first. Rows that have not come up yet have their gradient in both buffers."""
         self._scratch()
-        buffers, states = self.buffers, range(len(self.state))
-        buffers.update({f"d_next{k}": buffers[f"d_state{k}"].clone() for k in states})
+        buffers, states = self.buffers, [Buffer(Kind.D_STATE, k) for k in range(len(self.state))]
+        buffers.update({Buffer(Kind.D_NEXT, state.number): buffers[state].clone() for state in states})
         matrices = self.kernel.matrices("back", weights)
         for t in reversed(range(len(self.counts))):
             self.kernel.step("back", buffers, self.at(t), matrices)
-            for k in states:
-                buffers[f"d_state{k}"], buffers[f"d_next{k}"] = buffers[f"d_next{k}"], buffers[f"d_state{k}"]
+            for state in states:
+                following = Buffer(Kind.D_NEXT, state.number)
+                buffers[state], buffers[following] = buffers[following], buffers[state]
                 if t in self.anew:
-                    count, mask, gradient = self.counts[t], self.mask(t), buffers[f"d_state{k}"]
-                    buffers[f"d_fresh{k}"][:count] += gradient[:count].masked_fill(~mask, 0)
+                    count, mask, gradient = self.counts[t], self.mask(t), buffers[state]
+                    buffers[Buffer(Kind.D_FRESH, state.number)][:count] += gradient[:count].masked_fill(~mask, 0)
                     gradient[:count].masked_fill_(mask, 0)
 
     def _scratch(self) -> None:
         first = self.state[0]
-        self.buffers["scratch"] = first.new_empty(len(first), self.kernel.program.scratch)
+        self.buffers[SCRATCH] = first.new_empty(len(first), self.kernel.program.scratch)
 
     def walk(self, kind: str) -> None:
         """All steps in one call."""
         layout, device = self.run.layout, self.state[0].device
-        buffers = self.buffers | {"counts": layout.counts.to(device), "offsets": layout.offsets.to(device)}
-        buffers |= {f"initial{k}": tensor for k, tensor in enumerate(self.state)}
-        buffers |= {f"fresh{k}": tensor for k, tensor in enumerate(self.fresh)}
-        buffers |= {} if layout.reset is None else {"reset": layout.reset}
+        buffers = self.buffers | {COUNTS: layout.counts.to(device), OFFSETS: layout.offsets.to(device)}
+        buffers |= {Buffer(Kind.INITIAL, k): tensor for k, tensor in enumerate(self.state)}
+        buffers |= {Buffer(Kind.FRESH, k): tensor for k, tensor in enumerate(self.fresh)}
+        buffers |= {} if layout.reset is None else {RESET: layout.reset}
         numbers = {"steps": len(self.counts), "batch": len(self.state[0])}
         self.kernel.launch(
             self.kernel.walks[kind], len(self.state[0]), buffers, numbers, RESET=layout.reset is not None

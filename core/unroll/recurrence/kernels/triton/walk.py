@@ -8,11 +8,12 @@ state, so that Triton has them on their way while a step is computed (num_stages
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from unroll.recurrence.kernels.buffers import COUNTS, D_PARAM, OFFSETS, RESET, Buffer, Kind
 from unroll.recurrence.kernels.graph import Node
 from unroll.recurrence.kernels.plan import Program
-from unroll.recurrence.kernels.schedule import Place
-from unroll.recurrence.kernels.triton.codegen_triton import Launch, Values, parted, power, size
+from unroll.recurrence.kernels.triton.codegen_triton import Launch, Values, power
 
 LANES = 32
 """units of a block, in one row: there are as many programs as there can be, one warp each"""
@@ -26,6 +27,18 @@ def walk(program: Program, kind: str) -> tuple[list[str], Launch]:
     return text.lines, text.launch
 
 
+class Segment(NamedTuple):
+    """Part of a state that a variable holds.
+
+    Attributes:
+        state: the number of the state.
+        offset: of its first unit.
+    """
+
+    state: int
+    offset: int
+
+
 class _Walk(Values):
     """What both directions have in common. Invariants are loaded before the loop, states live in variables."""
 
@@ -34,11 +47,11 @@ class _Walk(Values):
         super().__init__(program, steps, 0)
         self.width = next(node.width for node in steps.levels if node.width > 0)
         self.segments = [
-            Place(f"{k}", offset) for k, width in enumerate(program.states) for offset in range(0, width, self.width)
+            Segment(k, offset) for k, width in enumerate(program.states) for offset in range(0, width, self.width)
         ]
         self.before: list[str] = []
         self.lines = list(self._function(f"walk_{kind}"))
-        arguments = ("counts", "offsets", "reset", *self.buffers)
+        arguments = (COUNTS, OFFSETS, RESET, *self.buffers)
         self.launch = Launch(f"walk_{kind}", arguments, ("steps", "batch"), 1, -(-self.width // self.units), 1)
 
     @property
@@ -49,43 +62,44 @@ class _Walk(Values):
     def define(self, node: Node) -> str:
         """Leaves that last longer than a step are variables; all else is as everywhere."""
         if node.op in ("state", "d_state"):
-            k, offset = node.data
-            return f"{'before' if node.op == 'state' else 'd'}_{k}_{offset}"
+            return self.variable("before" if node.op == "state" else "d", Segment(*node.data))
         if node.op in ("param", "mask"):
             text = self.load(self.steps.place(node), node.width)
             self.before.append(f"l{node.index} = {text.replace(f'here{self.width}', 'inside')}")
             return f"l{node.index}"
         return super().define(node)
 
-    def row(self, buffer: str) -> str:
+    def row(self, buffer: Buffer) -> str:
         """Of a batch: r; of all steps: n."""
-        return "r" if parted(buffer)[0] in ("mask", "initial", "fresh", "final", "d_state", "d_fresh") else "n"
+        batch = (Kind.MASK, Kind.INITIAL, Kind.FRESH, Kind.FINAL, Kind.D_STATE, Kind.D_FRESH)
+        return "r" if buffer.kind in batch else "n"
 
-    def batch(self, buffer: str, segment: Place) -> str:
+    def batch(self, kind: Kind, segment: Segment) -> str:
         """Where a segment of a state stands in a buffer with one row per row of the batch."""
-        name = f"{buffer}{segment.buffer}"
-        self.buffers[name] = None
-        return f"{name} + r * {self.program.states[int(segment.buffer)]} + {segment.offset} + j{self.width}"
+        buffer = Buffer(kind, segment.state)
+        self.buffers[buffer] = None
+        return f"{buffer.name} + r * {self.program.width(buffer)} + {segment.offset} + j{self.width}"
 
-    def variable(self, stem: str, segment: Place) -> str:
+    def variable(self, stem: str, segment: Segment) -> str:
         """The variable of a segment of a state."""
-        return f"{stem}_{segment.buffer}_{segment.offset}"
+        return f"{stem}_{segment.state}_{segment.offset}"
 
-    def _load(self, stem: str, buffer: str) -> Iterator[str]:
+    def _load(self, stem: str, kind: Kind) -> Iterator[str]:
         """Variables from a buffer with one row per row of the batch, for all states."""
         for segment in self.segments:
-            yield self._loaded(stem, buffer, segment)
+            yield self._loaded(stem, kind, segment)
 
-    def _loaded(self, stem: str, buffer: str, segment: Place) -> str:
-        return f"{self.variable(stem, segment)} = tl.load({self.batch(buffer, segment)}, mask=inside, other=0.0)"
+    def _loaded(self, stem: str, kind: Kind, segment: Segment) -> str:
+        return f"{self.variable(stem, segment)} = tl.load({self.batch(kind, segment)}, mask=inside, other=0.0)"
 
-    def _store(self, stem: str, buffer: str) -> Iterator[str]:
+    def _store(self, stem: str, kind: Kind) -> Iterator[str]:
         for segment in self.segments:
-            yield f"tl.store({self.batch(buffer, segment)}, {self.variable(stem, segment)}, mask=inside)"
+            yield f"tl.store({self.batch(kind, segment)}, {self.variable(stem, segment)}, mask=inside)"
 
     def _function(self, name: str) -> Iterator[str]:
         step, opening, closing = list(self._step()), list(self._opening()), list(self._closing())
-        arguments = ", ".join(["counts", "offsets", "reset", *self.buffers, "steps", "batch", "RESET: tl.constexpr"])
+        names = [buffer.name for buffer in (COUNTS, OFFSETS, RESET, *self.buffers)]
+        arguments = ", ".join([*names, "steps", "batch", "RESET: tl.constexpr"])
         yield f'\n\n@triton.jit(do_not_specialize=["steps", "batch"])\ndef {name}({arguments}):'
         yield "    r = (tl.program_id(0) + tl.arange(0, 1)[:, None]).to(tl.int64)"
         yield f"    j{self.width} = tl.program_id(1) * {self.units} + tl.arange(0, {self.units})[None, :]"
@@ -121,21 +135,22 @@ class _Forward(_Walk):
         super().__init__(program, kind)
 
     def _opening(self) -> Iterator[str]:
-        yield from self._load("state", "initial")
+        yield from self._load("state", Kind.INITIAL)
         yield "if RESET:"
-        yield from (f"    {line}" for line in self._load("fresh", "fresh"))
+        yield from (f"    {line}" for line in self._load("fresh", Kind.FRESH))
 
     def _closing(self) -> Iterator[str]:
-        yield from self._store("state", "final")
+        yield from self._store("state", Kind.FINAL)
 
     def _step(self) -> Iterator[str]:
         roots = [(place, self.value(node)) for node, place in self.steps.roots]
         for place, value in roots:
-            if self.kept or not place.buffer.startswith("after") or (self.program.aliased and place.buffer == "after0"):
+            is_output = self.program.aliased and place.buffer == Buffer(Kind.AFTER, 0)
+            if self.kept or place.buffer.kind is not Kind.AFTER or is_output:
                 self.body.append(self.store(place, self.width, value))
         for place, value in roots:
-            if place.buffer.startswith("after"):
-                state = f"state_{place.buffer.removeprefix('after')}_{place.offset}"
+            if place.buffer.kind is Kind.AFTER:
+                state = self.variable("state", Segment(place.buffer.state, place.offset))
                 self.body.append(f"{state} = tl.where(here{self.width}, {value}, {state})")
         yield from self._rows("i")
         for segment in self.segments:
@@ -152,38 +167,38 @@ class _Backward(_Walk):
         super().__init__(program, "back")
 
     def _opening(self) -> Iterator[str]:
-        yield from self._load("d", "d_state")
+        yield from self._load("d", Kind.D_STATE)
         for segment in self._read():
-            yield self._loaded("initial", "initial", segment)
+            yield self._loaded("initial", Kind.INITIAL, segment)
         for _, offset in self.steps.accumulated:
             yield f"sum_{offset} = tl.zeros([1, {self.units}], tl.float32)"
         yield "if RESET:"
         for segment in self.segments:
             yield f"    {self.variable('d_fresh', segment)} = tl.zeros([1, {self.units}], tl.float32)"
         for segment in self._read():
-            yield f"    {self._loaded('fresh', 'fresh', segment)}"
+            yield f"    {self._loaded('fresh', Kind.FRESH, segment)}"
 
     def _closing(self) -> Iterator[str]:
-        yield from self._store("d", "d_state")
+        yield from self._store("d", Kind.D_STATE)
         yield "if RESET:"
-        yield from (f"    {line}" for line in self._store("d_fresh", "d_fresh"))
+        yield from (f"    {line}" for line in self._store("d_fresh", Kind.D_FRESH))
         for _, offset in self.steps.accumulated:
-            self.buffers["d_param"] = None
-            at = f"d_param + r * {size(self.program, 'd_param')} + {offset} + j{self.width}"
+            self.buffers[D_PARAM] = None
+            at = f"d_param + r * {self.program.width(D_PARAM)} + {offset} + j{self.width}"
             yield f"tl.store({at}, sum_{offset}, mask=inside)"
 
-    def _read(self) -> list[Place]:
+    def _read(self) -> list[Segment]:
         """The segments of the states before a step that its derivative reads."""
         data = {node.data for node in self.names if node.op == "state"}
-        return [segment for segment in self.segments if (int(segment.buffer), segment.offset) in data]
+        return [segment for segment in self.segments if segment in data]
 
     def _step(self) -> Iterator[str]:
         roots = [(place, self.value(node)) for node, place in self.steps.roots]
         added = [(self.value(node), offset) for node, offset in self.steps.accumulated]
         here = f"here{self.width}"
         for place, value in roots:
-            if place.buffer.startswith("d_state"):
-                name = f"d_{place.buffer.removeprefix('d_state')}_{place.offset}"
+            if place.buffer.kind is Kind.D_STATE:
+                name = self.variable("d", Segment(place.buffer.state, place.offset))
                 self.body.append(f"{name} = tl.where({here}, {value}, {name})")
             else:
                 self.body.append(self.store(place, self.width, value))
@@ -200,11 +215,11 @@ class _Backward(_Walk):
             yield f"    {fresh} += tl.where(anew, {gradient}, 0.0)"
             yield f"    {gradient} = tl.where(anew, 0.0, {gradient})"
 
-    def _before(self, segment: Place) -> Iterator[str]:
+    def _before(self, segment: Segment) -> Iterator[str]:
         """The state before step t: that after step t - 1, the initial or the fresh one."""
-        name, buffer = self.variable("before", segment), f"after{segment.buffer}"
+        name, buffer = self.variable("before", segment), Buffer(Kind.AFTER, segment.state)
         self.buffers[buffer] = None
-        at = f"{buffer} + m * {size(self.program, buffer)} + {segment.offset} + j{self.width}"
+        at = f"{buffer.name} + m * {self.program.width(buffer)} + {segment.offset} + j{self.width}"
         yield f"{name} = tl.load({at}, mask=here{self.width}, other=0.0)"
         yield f"{name} = tl.where(t > 0, {name}, {self.variable('initial', segment)})"
         yield f"if RESET:\n            {name} = tl.where(anew, {self.variable('fresh', segment)}, {name})"
