@@ -20,7 +20,7 @@ from unroll.recurrence.checks import check_input, check_kind
 from unroll.recurrence.context import compiled_around, interceptor, plain
 from unroll.recurrence.dropin_cells import CELLS, GRUCell, LSTMCell, RNNCell, copied
 from unroll.recurrence.kernels import dispatch
-from unroll.recurrence.kernels.cpu.cpu_kernel import kernels
+from unroll.recurrence.kernels.kernel_cache import kernels
 from unroll.recurrence.kernels.trace import shadow
 from unroll.recurrence.rnn import Recurrent
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unroll.recurrence.cell import Cell, State, Step
-from unroll.recurrence.kernels.cpu.cpu_kernel import kernels
+from unroll.recurrence.kernels.kernel_cache import kernels
 from unroll.recurrence.kernels.trace import shadow
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from unroll.recurrence.cell import Cell
-from unroll.recurrence.kernels.cpu.cpu_kernel import kernels
+from unroll.recurrence.kernels.kernel_cache import kernels
 from unroll.recurrence.kernels.trace import shadow
 
 _MAKERS = (WeightNorm, SpectralNorm, BasePruningMethod)

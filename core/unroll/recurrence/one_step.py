@@ -22,11 +22,12 @@ from unroll.recurrence.cells.lstm import LSTMCell
 from unroll.recurrence.context import interceptor
 from unroll.recurrence.kernels import torch_kernels
 from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.autograd import Kernel
 from unroll.recurrence.kernels.cpu.compiled import CannotCompile
-from unroll.recurrence.kernels.cpu.cpu_kernel import kernel_of
 from unroll.recurrence.kernels.cpu.step import Single
 from unroll.recurrence.kernels.cpu.step_gradients import Again, followed
 from unroll.recurrence.kernels.graph import CannotFuse
+from unroll.recurrence.kernels.kernel_cache import kernel_of
 
 _VF: Any = torch._VF
 FUNCTIONS = {
@@ -245,7 +246,7 @@ def _standard(mode: str, input_size: int, hidden_size: int, layers: int, bias: b
 
 def _stack(cells: Collection[Cell]) -> Single | None:
     """The step of these cells as they are now; None: it cannot be had. Kept with the kernel of the lowest."""
-    kernels = tuple([kernel_of(cell) for cell in cells])
+    kernels = tuple([kernel_of(cell, Kernel) for cell in cells])
     known: dict[Any, Single | None] = getattr(kernels[0], "stacks", {})  # a str says why there is no kernel
     if kernels not in known:
         known[kernels] = _made(list(cells), kernels)

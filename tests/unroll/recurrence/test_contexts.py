@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 import unroll
 from tests.unroll.recurrence.contexts import CONTEXTS, COSTLY, LARGE, SMALL, Names, written_into
 from unroll.recurrence import CELLS, Recurrent
-from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels.cpu import autograd, native
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -220,8 +220,8 @@ def test_the_compiler_keeps_the_kernels_and_a_plain_call_after_a_traced_one_has_
     make: Callable[[int, int], nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    apply = cpu_kernel.Kernel.apply
-    monkeypatch.setattr(cpu_kernel.Kernel, "apply", lambda *args: calls.append(1) or apply(*args))
+    apply = autograd.Kernel.apply
+    monkeypatch.setattr(autograd.Kernel, "apply", lambda *args: calls.append(1) or apply(*args))
     module, x = make(3, 4), torch.randn(5, 2, 3)
     for run in (torch.compile(module, backend="eager"), module):
         run(x)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from unroll.recurrence.cell import Cell, State, loop, masked
 from unroll.recurrence.context import DERIVED, Interceptor, autocasts, interceptor
-from unroll.recurrence.kernels import torch_kernels
-from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels import packed, torch_kernels
+from unroll.recurrence.kernels.cpu import autograd, native
+from unroll.recurrence.kernels.kernel_cache import Told, kernel_of, tell
 from unroll.recurrence.kernels.triton import triton_kernel, triton_steps
 from unroll.recurrence.row_mask import RowMask
 
@@ -64,7 +65,7 @@ def run(
     """
     where: dict[str, Any] = {"lengths": row_mask.lengths, "reset": row_mask.reset, "fresh": fresh}
     way: Way | str = ""
-    told: cpu_kernel.Told | None = None
+    told: Told | None = None
     who = interceptor()
     # Where grad mode is switched on within inference mode, torch's operations are not followed either. Who watches
     # sees to that for itself, and a compiler cannot even ask.
@@ -73,11 +74,11 @@ def run(
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
             continue
         way = _way(name, cell, x, mask, who)
-        if isinstance(way, cpu_kernel.Told):
+        if isinstance(way, Told):
             told = way
         if not isinstance(way, str):
             if told is not None and name == "eager":
-                cpu_kernel.tell(cell, told)
+                tell(cell, told)
             if name == "fused":  # which sees to it without a copy
                 where["writable"] = writable
             with followed:
@@ -122,7 +123,7 @@ def _fused(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
     halved = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     if halved and not native.base().has_bfloat16():
         return "this processor has no bfloat16 products"
-    return cpu_kernel.kernel_of(cell, mask is not None, cpu_kernel.Narrow if halved else cpu_kernel.Kernel)
+    return kernel_of(cell, autograd.Narrow if halved else autograd.Kernel, mask is not None)
 
 
 def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
@@ -131,7 +132,7 @@ def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
         return "the Triton kernels are for CUDA"
     if (reason := _not_generated(cell, "Triton") or triton_kernel.missing()) is not None:
         return reason
-    return cpu_kernel.kernel_of(cell, mask is not None, triton_steps.Kernel)
+    return kernel_of(cell, triton_steps.Kernel, mask is not None)
 
 
 _KERNELS = {"fused": _fused, "triton": _triton}
@@ -154,7 +155,7 @@ def _run_kernel(
     kernel: Any, cell: Cell, x: Tensor, state: State, where: dict[str, Any], mask: Tensor | None
 ) -> tuple[Tensor, State]:
     with torch.autocast(x.device.type, enabled=False) if autocasts(x.device) else nullcontext():
-        return cpu_kernel.run(kernel, cell, x.float(), tuple(tensor.float() for tensor in state), mask=mask, **where)
+        return packed.run(kernel, cell, x.float(), tuple(tensor.float() for tensor in state), mask=mask, **where)
 
 
 def _run_torch(cell: Cell, x: Tensor, state: State, where: dict[str, Any], _: Tensor | None) -> tuple[Tensor, State]:

@@ -15,8 +15,10 @@ import unroll
 from unroll.recurrence import CELLS, Recurrent
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.kernels import dispatch
-from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.autograd import Kernel
 from unroll.recurrence.kernels.graph import CannotFuse, Graph, differentiate
+from unroll.recurrence.kernels.kernel_cache import kernel_of
 from unroll.recurrence.kernels.trace import trace
 from unroll.recurrence.kernels.workspace import LEAST, Workspace
 from unroll.recurrence.registry import make_cell
@@ -360,10 +362,10 @@ def test_two_threads_may_use_one_network() -> None:
 def test_a_changed_option_is_a_new_kernel() -> None:
     """A cell says its options in extra_repr; training and evaluation may differ, too."""
     cell = make_cell("elman", 3, 4)
-    one = cpu_kernel.kernel_of(cell)
-    assert cpu_kernel.kernel_of(cell) is one
+    one = kernel_of(cell, Kernel)
+    assert kernel_of(cell, Kernel) is one
     cell.name_of_f, cell.f = "relu", torch.relu
-    assert cpu_kernel.kernel_of(cell) is not one
+    assert kernel_of(cell, Kernel) is not one
 
 
 def test_the_graph_is_simplified_and_differentiated() -> None:

@@ -18,7 +18,10 @@ from torch.nn import functional as F
 
 from unroll.recurrence import Recurrent
 from unroll.recurrence.cell import Cell
-from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels import kernel_cache
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.cpu.autograd import Kernel
+from unroll.recurrence.kernels.kernel_cache import kernel_of
 from unroll.recurrence.kernels.reads import Reads, frozen, settled
 from unroll.recurrence.kernels.trace import trace
 
@@ -176,7 +179,7 @@ def test_a_change_of_what_a_step_reads_is_noticed(change: str, monkeypatch: pyte
     network, x = Recurrent(leaky(new), 3, 8, backend="fused"), torch.randn(4, 2, 3)
     before = network(x)[0]
     cell = network.cells[0]
-    assert cpu_kernel.kernel_of(cell) is cpu_kernel.kernel_of(cell), "the same as long as nothing changes"
+    assert kernel_of(cell, Kernel) is kernel_of(cell, Kernel), "the same as long as nothing changes"
     alter(cell)
     after = network(x)[0]
     network.backend = "eager"
@@ -206,15 +209,15 @@ def test_a_change_is_noticed_in_every_precision(precision: str, threads: int) ->
 def test_an_equal_value_is_no_new_kernel() -> None:
     network = Recurrent(leaky(lambda cell, u: cell.table["new"][0] * cell.scale * cell.rates.new * u), 3, 8)
     cell: Any = network.cells[0]
-    kernel = cpu_kernel.kernel_of(cell)
+    kernel = kernel_of(cell, Kernel)
     cell.table, cell.scale, cell.rates = {"new": [float("0.3")]}, float("0.3"), Rates(float("0.3"))
-    assert cpu_kernel.kernel_of(cell) is kernel
+    assert kernel_of(cell, Kernel) is kernel
     cell.f = torch.sigmoid  # which it does not read
-    assert cpu_kernel.kernel_of(cell) is kernel
+    assert kernel_of(cell, Kernel) is kernel
     cell.scale = 0.4
-    assert cpu_kernel.kernel_of(cell) is not kernel
+    assert kernel_of(cell, Kernel) is not kernel
     cell.scale = 0.3
-    assert cpu_kernel.kernel_of(cell) is kernel, "as it was"
+    assert kernel_of(cell, Kernel) is kernel, "as it was"
 
 
 def test_a_number_that_becomes_a_parameter_gets_its_gradient() -> None:
@@ -233,11 +236,11 @@ def test_a_weight_of_another_shape_is_another_kernel() -> None:
     cell: Any = network.cells[0]
     del cell.scale
     cell.register_parameter("scale", nn.Parameter(torch.rand(8)))
-    kernel = cpu_kernel.kernel_of(cell)
+    kernel = kernel_of(cell, Kernel)
     cell.scale = nn.Parameter(torch.rand(8))
-    assert cpu_kernel.kernel_of(cell) is kernel
+    assert kernel_of(cell, Kernel) is kernel
     cell.scale = None
-    assert cpu_kernel.kernel_of(cell) is not kernel
+    assert kernel_of(cell, Kernel) is not kernel
 
 
 def writes(cell: Any, u: Tensor) -> Tensor:
@@ -278,7 +281,7 @@ def test_what_cannot_be_compared_keeps_the_cell_on_the_loop(new: Any, prepare: A
     prepare(network.cells[0])
     network(torch.randn(4, 2, 3))
     assert network.ran == "eager"
-    assert why in str(cpu_kernel.kernel_of(network.cells[0]))
+    assert why in str(kernel_of(network.cells[0], Kernel))
 
 
 LOOSE = Loose(0.3)
@@ -296,7 +299,7 @@ def test_hooks_of_a_later_day_are_called() -> None:
 def test_a_value_that_keeps_changing_is_not_compiled_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     network, x = Recurrent(leaky(lambda cell, u: cell.scale * u), 3, 8), torch.randn(4, 2, 3)
     cell: Any = network.cells[0]
-    for step in range(cpu_kernel.MOST + 2):
+    for step in range(kernel_cache.MOST + 2):
         cell.scale = step / 4
         output = network(x)[0]
     assert network.ran == "eager"

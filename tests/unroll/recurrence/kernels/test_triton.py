@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from unroll.recurrence import conformance
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.conformance import Trial, agree
-from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels.cpu import native
+from unroll.recurrence.kernels.kernel_cache import kernel_of
 from unroll.recurrence.kernels.triton import triton_steps
 from unroll.recurrence.kernels.triton.triton_kernel import Launch
 from unroll.recurrence.registry import CELLS, make_cell
@@ -236,7 +237,7 @@ def test_compiles_for_a_gpu(name):
     from triton.compiler import ASTSource, compile
 
     cell, options = VARIANTS[name]
-    kernel = cpu_kernel.kernel_of(make_cell(cell, 32, 64, **options), False, triton_steps.Kernel)
+    kernel = kernel_of(make_cell(cell, 32, 64, **options), triton_steps.Kernel)
     whole = {"counts": "*i64", "offsets": "*i64", "reset": "*u8"}
     constants = {"RESET": True} if kernel.walks else {}
     for launch in launches_of(kernel):

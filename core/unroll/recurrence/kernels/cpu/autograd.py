@@ -3,98 +3,51 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from unroll.recurrence.cell import Cell, where
 from unroll.recurrence.context import intercepted
 from unroll.recurrence.kernels.buffers import D_U, KEPT, OUT, SAVED, Buffer, Kind, Place
+from unroll.recurrence.kernels.call import INPUTS, Inputs, Run, add_vectors, by, twice
 from unroll.recurrence.kernels.cpu import native
-from unroll.recurrence.kernels.cpu.linear import Side, outer, pack, product, projected
-from unroll.recurrence.kernels.cpu.native import Call, address
-from unroll.recurrence.kernels.layout import Layout, final_state
-from unroll.recurrence.kernels.plan import Program, WeightGradient
-from unroll.recurrence.kernels.schedule import Packed
-from unroll.recurrence.kernels.trace import shadow
+from unroll.recurrence.kernels.cpu.cpu_kernel import Compiled
+from unroll.recurrence.kernels.cpu.linear import Side, outer, product
+from unroll.recurrence.kernels.cpu.native import address
+from unroll.recurrence.kernels.layout import final_state
+from unroll.recurrence.kernels.plan import WeightGradient
 from unroll.recurrence.kernels.workspace import WORKSPACE
 
-if TYPE_CHECKING:
-    from unroll.recurrence.kernels.cpu.cpu_kernel import Kernel
 
-FEW = 4
-"""rows per thread below which all threads work on the same rows"""
-INPUTS = 3
-"""tensors at the input side: x, matrix and bias (or None) of u = x matrix' + bias; or u itself and twice None"""
-Inputs = Sequence[Tensor | None]
+class Kernel(Compiled):
+    """Compiled steps that autograd can go through."""
+
+    def apply(self, run: Run[Kernel], *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        """Output and states, differentiably."""
+        return Fused.apply(run, *tensors)  # type: ignore[no-untyped-call,no-any-return]  # torch: no types
 
 
-@dataclass(frozen=True)
-class Run:
-    """One call: all that is no tensor of the graph.
+class Narrow(Kernel):
+    """The same under bfloat16: sums and states stay float32; the input side is bfloat16 in memory."""
 
-    Attributes:
-        cell: as it was when it was called.
-        keep: whether a backward pass may follow.
-        writable: whether the caller may write into the output, which that pass reads.
-        project: recomputes u, differentiably, for a kernel that keeps none.
-    """
-
-    cell: Cell
-    kernel: Kernel
-    layout: Layout
-    mask: Tensor | None
-    keep: bool
-    writable: bool
-    project: Callable[[], Tensor]
-
-    def parted(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
-        """The tensors after the input side: states, fresh states (none without resets), weights by name."""
-        count = len(self.kernel.program.states)
-        given = 2 * count if self.layout.reset is not None else count
-        weights = dict(zip(self.kernel.names, tensors[given:], strict=True))
-        return list(tensors[:count]), list(tensors[count:given]), weights
-
-    def call(self, batch: int, weights: dict[str, Tensor], packed: Sequence[Packed]) -> tuple[Call, list[Tensor]]:
-        """What forward and backward have in common, and the tensors that must outlive it."""
-        threads = native.threads()
-        shared = batch < FEW * threads
-        threads = threads if shared else min(threads, batch)
-        scratch, size = self.kernel.scratch(batch, threads, shared)
-        layout = self.layout
-        holds = [scratch, *(pack(weights[part.param], part, self.kernel.narrow) for part in packed)]
-        call = Call(len(layout.counts), batch, threads, shared, address(layout.counts), address(layout.offsets))
-        call.reset, call.mask = address(layout.reset), address(self.mask)
-        call.scratch, call.scratch_size = address(scratch), size
-        for k, (name, offset, _) in enumerate(self.kernel.program.params):
-            call.param[k] = address(weights[name]) + 4 * offset
-        for k, tensor in enumerate(holds[1:]):
-            call.packed[k] = address(tensor)
-        call.product, call.of_units = self.kernel.products
-        return call, holds
-
-    def units(self, rows: int, width: int) -> Tensor:
-        """A buffer of what stands at the input side of a step."""
-        return WORKSPACE.empty(rows, width, dtype=torch.bfloat16 if self.kernel.narrow else torch.float32)
+    narrow = True
 
 
 class Fused(torch.autograd.Function):
     """forward(run, x, matrix, bias, *states, *fresh states, *weights) -> output [N, O] and the states."""
 
     @staticmethod
-    def forward(ctx: Any, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Run[Kernel], *tensors: Tensor | None) -> tuple[Tensor, ...]:
         made, layout = run.kernel.program, run.layout
         contiguous = [None if tensor is None else native.rows(tensor.detach()) for tensor in tensors]
         (x, matrix, bias), rest = contiguous[:INPUTS], contiguous[INPUTS:]
         state, fresh, weights = run.parted(cast("list[Tensor]", rest))
         u = _projected(run, x, matrix, bias)
         batch, total = state[0].shape[0], u.shape[0]
-        call, holds = run.call(batch, weights, made.forward)
+        call, holds = run.kernel.call(run, batch, weights, made.forward)
         rings = [not run.keep and not (k == 0 and made.aliased) for k in range(len(state))]
         held = [_held(first, 2 * batch if ring else total) for first, ring in zip(state, rings, strict=True)]
         after = [tensor[batch:] for tensor in held]
@@ -102,7 +55,7 @@ class Fused(torch.autograd.Function):
         saved = WORKSPACE.empty(total if run.keep else 0, made.saved)
         # What the backward step needs may stand where u stood, if u is nobody else's.
         mine = matrix is not None and run.keep and made.over_u
-        kept = u if mine else run.units(total if run.keep and made.over_u else 0, made.inputs)
+        kept = u if mine else run.kernel.units(total if run.keep and made.over_u else 0, made.inputs)
         call.u, call.out, call.saved, call.kept = address(u), address(out), address(saved), address(kept)
         for k, tensor in enumerate(after):
             call.state[k], call.initial[k] = address(tensor), address(state[k])
@@ -121,7 +74,7 @@ class Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_out: Tensor, *d_after: Tensor) -> tuple[Tensor | None, ...]:
-        run: Run = ctx.run
+        run: Run[Kernel] = ctx.run
         everything = ctx.saved_tensors
         count = len(run.kernel.program.states) + 4
         tensors, kept = ctx.given.all(everything[:-count]), everything[-count:]
@@ -138,7 +91,7 @@ class Fused(torch.autograd.Function):
         )
 
 
-def _read_again(run: Run, tensors: Inputs) -> list[bool]:
+def _read_again(run: Run[Kernel], tensors: Inputs) -> list[bool]:
     """Which of the tensors a first backward pass reads: what changes of the others is no harm to it."""
     (x, matrix, bias), count = tensors[:INPUTS], len(tensors) - INPUTS - len(run.kernel.names)
     followed = [tensor is not None and tensor.requires_grad for tensor in (x, matrix, bias)]
@@ -211,7 +164,7 @@ def _held(first: Tensor, rows: int) -> Tensor:
     return held
 
 
-def _projected(run: Run, x: Tensor | None, matrix: Tensor | None, bias: Tensor | None) -> Tensor:
+def _projected(run: Run[Kernel], x: Tensor | None, matrix: Tensor | None, bias: Tensor | None) -> Tensor:
     """u [N, P] of the input side."""
     assert x is not None
     if matrix is None:
@@ -230,7 +183,7 @@ class _Backward:
         wanted: whether the gradients by x, by the matrix and by the bias are.
     """
 
-    def __init__(self, run: Run, tensors: Inputs, kept: Sequence[Tensor], wanted: Sequence[bool]) -> None:
+    def __init__(self, run: Run[Kernel], tensors: Inputs, kept: Sequence[Tensor], wanted: Sequence[bool]) -> None:
         self.run, self.made, self.wanted = run, run.kernel.program, wanted
         contiguous = [None if tensor is None else native.rows(tensor) for tensor in tensors]
         self.x, self.matrix, self.bias = contiguous[:INPUTS]
@@ -241,11 +194,11 @@ class _Backward:
     def gradients(self, d_out: Tensor, d_after: Sequence[Tensor]) -> list[Tensor | None]:
         """By everything that `Fused.forward` was given."""
         run, made, batch, total = self.run, self.made, self.state[0].shape[0], d_out.shape[0]
-        call, holds = run.call(batch, self.weights, made.backward)
-        d_u = self.kept if made.over_kept else run.units(total, made.inputs)
+        call, holds = run.kernel.call(run, batch, self.weights, made.backward)
+        d_u = self.kept if made.over_kept else run.kernel.units(total, made.inputs)
         d_state = [native.rows(gradient).clone() for gradient in d_after]
         d_fresh = [torch.zeros_like(tensor) for tensor in self.fresh]
-        d_product = [run.units(total, rows) for rows in made.products]
+        d_product = [run.kernel.units(total, rows) for rows in made.products]
         d_param = d_out.new_zeros(call.threads, sum(width for _, _, width in made.d_params))
         call.u, call.out, call.saved = address(self.u), address(self.out), address(self.saved)
         call.kept, call.d_out, call.d_u, call.d_param = (
@@ -332,15 +285,7 @@ def _overlap(a: WeightGradient, b: WeightGradient) -> bool:
     return a.param == b.param and rows and a.column < b.column + b.columns and b.column < a.column + a.columns
 
 
-def add_vectors(program: Program, d_weights: dict[str, Tensor], d_param: Tensor) -> None:
-    """The sums of what each thread (or block) has added up, onto the gradients of the vectors."""
-    at = 0
-    for name, offset, width in program.d_params:
-        d_weights[name].view(-1)[offset : offset + width].add_(d_param[:, at : at + width].sum(0))
-        at += width
-
-
-def _once_more(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
+def _once_more(run: Run[Kernel], tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
     """A backward pass when what was kept is lost, from a second forward one.
 
     The first pass through a graph that is retained overwrites it, and a caller who writes into the output: both are
@@ -349,49 +294,4 @@ def _once_more(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tenso
     leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in tensors]
     with torch.enable_grad():
         outputs = Fused.apply(replace(run, keep=True, writable=False), *leaves)  # type: ignore[no-untyped-call]  # torch: no types
-    return _by(outputs, leaves, gradients)
-
-
-def twice(run: Run, tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
-    """The gradients in torch's operations, by the loop over `step`: to be differentiated again, and for watchers.
-
-    Raises:
-        RuntimeError: what the step reads besides its inputs is not what it was when it was called.
-    """
-    differentiable = torch.is_grad_enabled()
-    if not run.kernel.guard.holds(run.cell):
-        changed = ", ".join(run.kernel.guard.changed(run.cell))
-        raise RuntimeError(f"{type(run.cell).__name__} was changed between forward and backward: {changed}")
-    with torch.enable_grad():
-        return _by(_loop(run, *tensors), tensors, gradients, create_graph=differentiable)
-
-
-def _by(
-    outputs: Sequence[Tensor], inputs: Inputs, gradients: list[Tensor], create_graph: bool = False
-) -> list[Tensor | None]:
-    reached = [output.requires_grad for output in outputs]
-    wanted = [tensor is not None and tensor.requires_grad for tensor in inputs]
-    there: list[Any] = list(compress(inputs, wanted))
-    found = torch.autograd.grad(
-        list(compress(outputs, reached)), there, list(compress(gradients, reached)),
-        create_graph=create_graph, allow_unused=True,
-    )  # fmt: skip
-    given = iter(found)
-    return [next(given) if one else None for one in wanted]
-
-
-def _loop(run: Run, x: Tensor | None, matrix: Tensor | None, bias: Tensor | None, *tensors: Any) -> tuple[Tensor, ...]:
-    assert x is not None
-    given, anew, weights = run.parted(tensors)
-    cell = shadow(run.cell, weights.get)
-    u = x if matrix is None else projected(cell, x, F.linear(x, matrix, bias)).flatten(0, -2)
-    state, outputs, layout = tuple(given), [], run.layout
-    masks = () if run.mask is None else (run.mask,)
-    for begin, count in zip(layout.offsets.tolist(), layout.counts.tolist(), strict=True):
-        now = tuple(tensor[:count] for tensor in state)
-        if layout.reset is not None:
-            now = where(layout.reset[begin : begin + count].bool(), tuple(t[:count] for t in anew), now)
-        output, new = cell.step(u[begin : begin + count], now, *(mask[:count] for mask in masks))
-        outputs.append(output)
-        state = tuple(torch.cat([a, b[count:]]) for a, b in zip(new, state, strict=True))
-    return torch.cat(outputs), *state
+    return by(outputs, leaves, gradients)

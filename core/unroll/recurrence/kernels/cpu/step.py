@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from unroll.recurrence.cell import Cell
+from unroll.recurrence.kernels.call import parameter
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.compiled import HERE, load
-from unroll.recurrence.kernels.cpu.cpu_kernel import Kernel, parameter
+from unroll.recurrence.kernels.cpu.cpu_kernel import Compiled
 from unroll.recurrence.kernels.cpu.linear import deferred
 from unroll.recurrence.kernels.cpu.native import PARAMS, STATES, Call
 from unroll.recurrence.kernels.graph import CannotFuse
@@ -89,7 +90,7 @@ class Single:
         CannotFuse, CannotCompile: why it cannot be.
     """
 
-    def __init__(self, cells: Sequence[Cell], kernels: Sequence[Kernel], mode: str = "") -> None:
+    def __init__(self, cells: Sequence[Cell], kernels: Sequence[Compiled], mode: str = "") -> None:
         if not all(kernel.direct for kernel in kernels):
             raise CannotFuse("its project is not one product")
         self.kernels, self.library, self.mode = kernels, _library(), mode
@@ -268,7 +269,7 @@ class _Frame:
         self.held.append(torch.empty(shape, dtype=torch.float32, device="cpu"))
         return self.held[-1]
 
-    def _call(self, kernel: Kernel, width: int, batch: int, threads: int) -> Call:
+    def _call(self, kernel: Compiled, width: int, batch: int, threads: int) -> Call:
         made = kernel.program
         size = whole_lines(max(batch * made.scratch, PANEL * max(made.depth, made.inputs, width)) + 64)
         vectors = sum(width for _, _, width in made.d_params)

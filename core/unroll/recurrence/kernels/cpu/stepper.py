@@ -17,9 +17,10 @@ from torch import Tensor
 
 from unroll.recurrence.cell import Cell, State
 from unroll.recurrence.kernels.cpu import native
-from unroll.recurrence.kernels.cpu.cpu_kernel import Kernel, kernel_of
+from unroll.recurrence.kernels.cpu.autograd import Kernel
 from unroll.recurrence.kernels.cpu.linear import deferred, pack, start
 from unroll.recurrence.kernels.cpu.native import Call, address
+from unroll.recurrence.kernels.kernel_cache import kernel_of
 from unroll.recurrence.kernels.schedule import Packed
 
 WEIGHTS = ("float32", "bfloat16", "int8")
@@ -93,7 +94,7 @@ class _Layer:
     """One cell: its buffers, its packed weights, and the call that is made at every step."""
 
     def __init__(self, cell: Cell, below: Tensor, batch: int, weights: str) -> None:
-        kernel = kernel_of(cell)
+        kernel = kernel_of(cell, Kernel)
         if isinstance(kernel, str):
             raise ValueError(f"a stepper cannot serve {type(cell).__name__}: {kernel}")
         if not kernel.direct:

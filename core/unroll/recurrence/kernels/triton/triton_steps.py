@@ -33,7 +33,7 @@ from unroll.recurrence.kernels.buffers import (
     Kind,
     U,
 )
-from unroll.recurrence.kernels.cpu.autograd import INPUTS, Run, add_vectors, twice
+from unroll.recurrence.kernels.call import INPUTS, Run, add_vectors, twice
 from unroll.recurrence.kernels.layout import Layout, final_state
 from unroll.recurrence.kernels.plan import Program, WeightGradient
 from unroll.recurrence.kernels.triton.codegen_triton import first_row
@@ -41,18 +41,18 @@ from unroll.recurrence.kernels.triton.triton_kernel import Buffers, Generated, W
 
 
 class Kernel(Generated):
-    """What `cpu_kernel.run` asks of a kernel."""
+    """Generated steps that autograd can go through."""
 
     narrow = direct = False
 
-    def apply(self, run: Run, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    def apply(self, run: Run[Any], *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
         return _Triton.apply(run, self, tensors[0], *tensors[INPUTS:])  # type: ignore[no-untyped-call,no-any-return]  # torch: no types
 
 
 class _Triton(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: Run, kernel: Kernel, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Run[Any], kernel: Kernel, u: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         u, *contiguous = (tensor.detach().contiguous() for tensor in (u, *tensors))
         state, fresh, weights = run.parted(contiguous)
         with torch.cuda.device_of(u):
@@ -84,7 +84,7 @@ def _kept(states: int) -> list[Buffer]:
 
 
 def _values(
-    run: Run, kernel: Kernel, u: Tensor, state: Sequence[Tensor], fresh: Sequence[Tensor], weights: Weights
+    run: Run[Any], kernel: Kernel, u: Tensor, state: Sequence[Tensor], fresh: Sequence[Tensor], weights: Weights
 ) -> tuple[Buffers, list[Tensor]]:
     """All that the forward steps write, and the last states."""
     made, total = kernel.program, len(u)
@@ -107,7 +107,7 @@ def _values(
 
 
 def _gradients(
-    run: Run, kernel: Kernel, tensors: Sequence[Tensor], buffers: Buffers, d_out: Tensor, d_after: Sequence[Tensor]
+    run: Run[Any], kernel: Kernel, tensors: Sequence[Tensor], buffers: Buffers, d_out: Tensor, d_after: Sequence[Tensor]
 ) -> list[Tensor]:
     """By u, the states, the fresh states and the weights."""
     made, total = kernel.program, len(d_out)
@@ -170,7 +170,7 @@ def _vectors(made: Program, weights: Weights) -> Buffers:
 class _Sequence:
     """One call: the buffers, and where the state before each step stands."""
 
-    run: Run
+    run: Run[Any]
     kernel: Kernel
     state: Sequence[Tensor]
     fresh: Sequence[Tensor]
