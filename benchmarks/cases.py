@@ -84,12 +84,12 @@ def training(sizes: Sizes) -> Iterator[Case]:
                 theirs, ours = pair(kind, hidden)
                 x = torch.randn(sizes.steps, batch, hidden)
                 agree(ours(x)[0], theirs(x)[0])
-                halved, amount = pair(kind, hidden)[0].bfloat16(), work(theirs, batch * sizes.steps, training=True)
+                bf16, amount = pair(kind, hidden)[0].bfloat16(), work(theirs, batch * sizes.steps, training=True)
                 runs = {
                     "float32": Run(Training(ours, x), amount, module=ours),
-                    "bfloat16": Run(Training(ours, x, halved=True), amount, "bfloat16", ours),
+                    "bfloat16": Run(Training(ours, x, bf16=True), amount, "bfloat16", ours),
                     "nn float32": Run(Training(theirs, x), amount),
-                    "nn bfloat16": Run(Training(halved, x.bfloat16()), amount, "bfloat16"),
+                    "nn bfloat16": Run(Training(bf16, x.bfloat16()), amount, "bfloat16"),
                 }
                 yield Case(kind, f"{kind} H={hidden} B={batch}", runs, pairs, batch * sizes.steps)
 
@@ -160,7 +160,7 @@ def scan(sizes: Sizes) -> Iterator[Case]:
             amount = work(ours, tokens, training=True)
             runs = {
                 "minGRU": Run(Training(ours, x), amount, module=ours),
-                "minGRU bfloat16": Run(Training(ours, x, halved=True), amount, "bfloat16", ours),
+                "minGRU bfloat16": Run(Training(ours, x, bf16=True), amount, "bfloat16", ours),
                 "minGRU by scan": Run(Training(parallel, x), amount, module=parallel),
                 "nn.LSTM": Run(Training(lstm, x), work(lstm, tokens, training=True)),
             }

@@ -37,15 +37,15 @@ def work(module: nn.Module, tokens: int, training: bool) -> float:
 class Training:
     """Forward and backward of one layer: gradients for x and every weight, from a given one of the output."""
 
-    def __init__(self, module: nn.Module, x: Tensor, *, halved: bool = False, lengths: Tensor | None = None) -> None:
-        self.module, self.halved = module, halved
+    def __init__(self, module: nn.Module, x: Tensor, *, bf16: bool = False, lengths: Tensor | None = None) -> None:
+        self.module, self.bf16 = module, bf16
         self.options = {} if lengths is None else {"lengths": lengths}
         self.x = x.detach().clone().requires_grad_()
         self.gradient = torch.randn_like(self.forward())
 
     def forward(self) -> Tensor:
         """The output [T, B, H]."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.halved):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             output: Tensor = self.module(self.x, **self.options)[0]
             return output
 

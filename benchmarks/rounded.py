@@ -32,7 +32,7 @@ def rounded(model: nn.Module, weights: str) -> nn.Module:
     model = copy.deepcopy(model)
     for network in (module for module in model.modules() if isinstance(module, Recurrent)):
         if weights == "bfloat16":
-            vars(network)["forward"] = _halved(network.forward)  # before the method, in this one network
+            vars(network)["forward"] = _in_bf16(network.forward)  # before the method, in this one network
             continue
         with torch.no_grad():
             for weight in network.parameters():
@@ -41,7 +41,7 @@ def rounded(model: nn.Module, weights: str) -> nn.Module:
     return model
 
 
-def _halved(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _in_bf16(forward: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast("cpu", torch.bfloat16):
             return forward(*args, **kwargs)

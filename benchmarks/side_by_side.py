@@ -136,9 +136,9 @@ def products(dtype: str, size: int) -> dict[str, Call]:
     return calls
 
 
-def _ours(x: Tensor, weight: Tensor, halved: bool) -> Tensor:
+def _ours(x: Tensor, weight: Tensor, bf16: bool) -> Tensor:
     with torch.no_grad():
-        return linear(x, weight, halved=halved)
+        return linear(x, weight, bf16=bf16)
 
 
 class Run(NamedTuple):

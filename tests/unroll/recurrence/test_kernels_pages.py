@@ -35,13 +35,13 @@ def at_the_end(tensor: Tensor) -> Tensor:
 def matrices() -> None:
     """Products and gradients of weights, with blocks, strips and vectors that are full, and that are not."""
     sizes = itertools.product((1, 7, 8, 9, 33, 300), (1, 5, 16, 17, 60), (1, 16, 33), WAYS)
-    for rows, units, inputs, halved in sizes:
+    for rows, units, inputs, bf16 in sizes:
         a, b = at_the_end(torch.randn(rows, units)), at_the_end(torch.randn(rows, inputs))
         weight, result = at_the_end(torch.randn(inputs, units)), at_the_end(torch.empty(units, inputs))
-        for left in (a, at_the_end(a.bfloat16())) if halved else (a,):
-            outer(left, [Side(b, result)], at_the_end(torch.empty(units)), halved=halved)
-            product(left, weight, at_the_end(torch.randn(inputs)), halved=halved, narrow=halved)
-        product(b, weight, at_the_end(torch.randn(units)), transposed=True, halved=halved)
+        for left in (a, at_the_end(a.bfloat16())) if bf16 else (a,):
+            outer(left, [Side(b, result)], at_the_end(torch.empty(units)), bf16=bf16)
+            product(left, weight, at_the_end(torch.randn(inputs)), bf16=bf16, narrow=bf16)
+        product(b, weight, at_the_end(torch.randn(units)), transposed=True, bf16=bf16)
 
 
 def networks() -> None:

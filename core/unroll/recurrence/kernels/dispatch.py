@@ -120,10 +120,10 @@ def _fused(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:
         return f"the fused kernels take up to {MOST_ROWS:,} rows, got {x.shape[1]:,}"
     if (reason := _not_generated(cell, "fused") or native.missing()) is not None:
         return reason
-    halved = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    if halved and not native.base().has_bfloat16():
+    bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if bf16 and not native.base().has_bfloat16():
         return "this processor has no bfloat16 products"
-    return kernel_of(cell, autograd.Narrow if halved else autograd.Kernel, mask is not None)
+    return kernel_of(cell, autograd.Narrow if bf16 else autograd.Kernel, mask is not None)
 
 
 def _triton(cell: Cell, x: Tensor, mask: Tensor | None) -> Any:

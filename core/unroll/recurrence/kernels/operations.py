@@ -154,7 +154,7 @@ _TABLE = (
     ),
     Operation(  # without the cancellation of e^x - 1 near 0
         "expm1", "x", (torch.expm1, Tensor.expm1), lambda d, y, x: (d * (y + 1),),
-        Cost.EXPENSIVE, c="v_tanh(all(.5f) * x) * (v_exp(x) + all(1.f))",
+        Cost.EXPENSIVE, c="v_tanh(splat(.5f) * x) * (v_exp(x) + splat(1.f))",
         triton="v_tanh(0.5 * x) * (tl.exp(x) + 1.0)",
     ),
     Operation(
@@ -163,7 +163,7 @@ _TABLE = (
     ),
     Operation(
         "softplus", "x", (F.softplus,), lambda d, y, x: (d * x.sigmoid(),),
-        Cost.EXPENSIVE, c="v_relu(x) + v_log1p(v_exp(pick(x > all(0.f), -x, x)))",
+        Cost.EXPENSIVE, c="v_relu(x) + v_log1p(v_exp(blend(x > splat(0.f), -x, x)))",
         triton="v_relu(x) + v_log1p(tl.exp(-tl.abs(x)))",
     ),
     Operation(
@@ -172,24 +172,24 @@ _TABLE = (
     ),
     Operation(  # NaN where either is
         "maximum", "ab", (torch.maximum, Tensor.maximum), lambda d, y, a, b: (d * a.ahead(b), d * b.ahead(a)),
-        Cost.MODERATE, c="pick((a > b) | (a != a), a, b)", triton="tl.where((a > b) | (a != a), a, b)",
+        Cost.MODERATE, c="blend((a > b) | (a != a), a, b)", triton="tl.where((a > b) | (a != a), a, b)",
     ),
     Operation(
         "gt", "ab", (torch.gt, Tensor.gt, Tensor.__gt__), lambda d, y, a, b: (0, 0),
-        Cost.MODERATE, c="pick(a > b, all(1.f), all(0.f))", triton="tl.where(a > b, 1.0, 0.0)",
+        Cost.MODERATE, c="blend(a > b, splat(1.f), splat(0.f))", triton="tl.where(a > b, 1.0, 0.0)",
     ),
     Operation(
         "ge", "ab", (torch.ge, Tensor.ge, Tensor.__ge__), lambda d, y, a, b: (0, 0),
-        Cost.MODERATE, c="pick(a >= b, all(1.f), all(0.f))", triton="tl.where(a >= b, 1.0, 0.0)",
+        Cost.MODERATE, c="blend(a >= b, splat(1.f), splat(0.f))", triton="tl.where(a >= b, 1.0, 0.0)",
     ),
     Operation(  # the share of a maximum's gradient that is a's: torch halves it where both are equal
         "ahead", "ab", (), lambda d, y, a, b: (0, 0),
-        Cost.MODERATE, c="pick(a > b, all(1.f), pick(a == b, all(.5f), all(0.f)))",
+        Cost.MODERATE, c="blend(a > b, splat(1.f), blend(a == b, splat(.5f), splat(0.f)))",
         triton="tl.where(a > b, 1.0, tl.where(a == b, 0.5, 0.0))",
     ),
     Operation(
         "select", "cab", (torch.where,), lambda d, y, c, a, b: (0, d * c, d * (1 - c)),
-        Cost.MODERATE, c="pick(c != all(0.f), a, b)", triton="tl.where(c != 0.0, a, b)",
+        Cost.MODERATE, c="blend(c != splat(0.f), a, b)", triton="tl.where(c != 0.0, a, b)",
     ),
 )  # fmt: skip
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}

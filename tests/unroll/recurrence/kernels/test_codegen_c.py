@@ -34,8 +34,8 @@ def function(text: str, name: str) -> str:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "all(0.5f)"), (-3.0, "all(-3.0f)"), (1e-30, "all(1e-30f)"), (math.inf, "all(INFINITY)"),
-     (-math.inf, "all(-INFINITY)"), (math.nan, "all(NAN)")],
+    [(0.5, "splat(0.5f)"), (-3.0, "splat(-3.0f)"), (1e-30, "splat(1e-30f)"), (math.inf, "splat(INFINITY)"),
+     (-math.inf, "splat(-INFINITY)"), (math.nan, "splat(NAN)")],
 )  # fmt: skip
 def test_numbers(value: float, text: str) -> None:
     assert codegen_c._number(value) == text
@@ -146,7 +146,7 @@ def test_what_is_loaded_has_been_stored(name: str) -> None:
         filled = re.findall(r"to\[i\] = s \+ (\d+);.*\n.*packed\[\d+\], \d+, (\d+), to", text)
         stored = {int(offset) for offset in re.findall(r"store\w*\(\(s \+ (\d+)\)", text)}
         stored |= {int(offset) for offset in re.findall(r"^ +\(s \+ (\d+)\)\[0\] =", text, re.M)}
-        loaded = {int(offset) for offset in re.findall(r"(?:load\w*\(|all\(|= )\(s \+ (\d+)\)", text)}
+        loaded = {int(offset) for offset in re.findall(r"(?:load\w*\(|splat\(|= )\(s \+ (\d+)\)", text)}
         filled_at = {at for at in loaded for begin, wide in filled if int(begin) <= at < int(begin) + int(wide)}
         assert loaded <= stored | filled_at, one
         assert bool(filled) == ("C->packed" in text)

@@ -20,7 +20,7 @@ WAYS = ["float32", "vectors", "tiles"][: 1 + (native.base().has_bfloat16() if na
 
 
 @pytest.fixture(params=WAYS)
-def halved(request: pytest.FixtureRequest) -> Iterator[bool]:
+def bf16(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Whether operands are rounded to bfloat16; where the processor has a matrix unit, with and without it."""
     if "tiles" in WAYS:
         used = ctypes.c_int.in_dll(native.base(), "tiles")
@@ -31,12 +31,12 @@ def halved(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-def test_weight_gradients_of_any_shape_in_windows(halved: bool, narrow: bool) -> None:
+def test_weight_gradients_of_any_shape_in_windows(bf16: bool, narrow: bool) -> None:
     draw = random.Random(0)
     for _ in range(150):
         rows, units, some = draw.choice([1, 2, 7, 33, 300]), draw.choice([draw.randint(1, 60), 300]), draw.randint(1, 3)
         a, sums = torch.randn(rows, units + 3)[:, :units], torch.empty(units)
-        if halved and narrow:
+        if bf16 and narrow:
             a = a.bfloat16()
         around, sides = [], []
         for _ in range(some):
@@ -46,25 +46,25 @@ def test_weight_gradients_of_any_shape_in_windows(halved: bool, narrow: bool) ->
             by_row = draw.random() < 0.5
             where = b.data_ptr() + 4 * b.stride(0) * torch.arange(rows) if by_row else b
             sides.append(Side(where, grid[1 : 1 + units, 1 : 1 + inputs]))
-        outer(a, sides, sums if draw.random() < 0.5 else sums.copy_(a.float().sum(0)), halved=halved)
+        outer(a, sides, sums if draw.random() < 0.5 else sums.copy_(a.float().sum(0)), bf16=bf16)
         assert float((sums - a.double().sum(0)).abs().max()) <= 1e-4
         for (grid, b), (_, into) in zip(around, sides, strict=True):
             wanted = a.double().t() @ b.double()
-            assert float((into - wanted).abs().max()) <= (2e-2 if halved else 1e-5) * (1 + float(wanted.abs().max()))
+            assert float((into - wanted).abs().max()) <= (2e-2 if bf16 else 1e-5) * (1 + float(wanted.abs().max()))
             into.fill_(7.0)
             assert bool((grid == 7.0).all()), "something beside the result was written"
 
 
-def test_products_of_and_into_bfloat16(halved: bool) -> None:
+def test_products_of_and_into_bfloat16(bf16: bool) -> None:
     draw = random.Random(0)
-    for _ in range(80 if halved else 1):
+    for _ in range(80 if bf16 else 1):
         rows, units, inputs = draw.choice([1, 3, 95, 97, 300]), draw.randint(1, 120), draw.choice([1, 5, 48, 531])
         a, weight, bias = torch.randn(rows, inputs), torch.randn(units, inputs), torch.randn(units)
         wanted = F.linear(a, weight, bias)
-        for left in (a, a.bfloat16() if halved else a):
-            got = products.product(left, weight, bias, halved=halved, narrow=halved)
-            assert got.dtype == (torch.bfloat16 if halved else torch.float32)
-            assert float((got - wanted).abs().max()) <= (3e-2 if halved else 1e-5) * (1 + float(wanted.abs().max()))
+        for left in (a, a.bfloat16() if bf16 else a):
+            got = products.product(left, weight, bias, bf16=bf16, narrow=bf16)
+            assert got.dtype == (torch.bfloat16 if bf16 else torch.float32)
+            assert float((got - wanted).abs().max()) <= (3e-2 if bf16 else 1e-5) * (1 + float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "layernorm-lstm"])
@@ -76,10 +76,10 @@ def test_what_a_project_multiplies_is_found_without_the_product(cell: str) -> No
     assert given.weight is made.weight_ih
 
 
-def test_linear_is_torchs(halved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linear_is_torchs(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "SMALL", 0)
     draw = random.Random(0)
-    tolerance = 3e-2 if halved else 1e-5
+    tolerance = 3e-2 if bf16 else 1e-5
     for _ in range(80):
         rows, units, inputs = draw.choice([1, 3, 95, 97, 300]), draw.randint(1, 120), draw.choice([1, 5, 48, 530])
         x = torch.randn(rows, inputs, requires_grad=True)
@@ -87,7 +87,7 @@ def test_linear_is_torchs(halved: bool, monkeypatch: pytest.MonkeyPatch) -> None
         given = [x, weight] if draw.random() < 0.5 else [x, weight, bias]
         weights = torch.randn(rows, units)
         results = []
-        for way in (F.linear, lambda *arguments: linear(*arguments, halved=halved)):
+        for way in (F.linear, lambda *arguments: linear(*arguments, bf16=bf16)):
             output = way(*given)
             results.append([output, *torch.autograd.grad((output * weights).sum(), given)])
         for wanted, got in zip(*results, strict=True):

@@ -30,32 +30,32 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def outcome(network: Recurrent, backend: str, x: Tensor, halved: bool = False) -> list[Tensor]:
+def outcome(network: Recurrent, backend: str, x: Tensor, bf16: bool = False) -> list[Tensor]:
     """Output, state, and the gradients of a fixed weighted sum by the input and every parameter."""
     network.backend, x = backend, x.clone().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         output, state = network(x)
     assert network.ran == backend
     loss = (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum()
     return [output, *state, *torch.autograd.grad(loss, [x, *network.parameters()])]
 
 
-def furthest(network: Recurrent, x: Tensor, halved: bool = False) -> float:
+def furthest(network: Recurrent, x: Tensor, bf16: bool = False) -> float:
     """How far any result is from the loop's, relative to its size."""
-    pairs = zip(outcome(network, "fused", x, halved), outcome(network, "eager", x), strict=True)
+    pairs = zip(outcome(network, "fused", x, bf16), outcome(network, "eager", x), strict=True)
     return max(float((a - b).detach().norm() / b.detach().norm()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("rows", [3, 30])
 @pytest.mark.parametrize("name", ["lstm", "layernorm-gru"])
-def test_gradients_of_rows_that_are_shared_and_that_are_split(name: str, rows: int, halved: bool, threads: int) -> None:
-    if halved and not HALVES:
+def test_gradients_of_rows_that_are_shared_and_that_are_split(name: str, rows: int, bf16: bool, threads: int) -> None:
+    if bf16 and not HALVES:
         pytest.skip("this processor has no bfloat16 products")
     torch.manual_seed(0)
     options = {"peephole": True} if name == "lstm" else {}
     network, x = Recurrent(name, 11, 20, **options), torch.randn(6, rows, 11)
-    assert furthest(network, x, halved) < (4e-2 if halved else 1e-5)
+    assert furthest(network, x, bf16) < (4e-2 if bf16 else 1e-5)
 
 
 @pytest.mark.parametrize("units", [5, 40, 200, 600])
@@ -75,14 +75,14 @@ def test_large_products(rows: int, threads: int) -> None:
     torch.testing.assert_close(product(a, weight, bias), a @ weight.t() + bias, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("halved", [False, True])
-def test_more_rows_than_a_product_takes_at_once(halved: bool) -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_more_rows_than_a_product_takes_at_once(bf16: bool) -> None:
     """512 at a time: those after them are other rows, with other results."""
-    if halved and not HALVES:
+    if bf16 and not HALVES:
         pytest.skip("this processor has no bfloat16 products")
     torch.manual_seed(0)
     network = Recurrent("layernorm-lstm", 5, 12)
-    assert furthest(network, torch.randn(3, 1030, 5), halved) < (4e-2 if halved else 1e-5)
+    assert furthest(network, torch.randn(3, 1030, 5), bf16) < (4e-2 if bf16 else 1e-5)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS if HALVES else ("float32", "int8"))
@@ -110,9 +110,9 @@ def everything(threads: int) -> None:
     for name in ("lstm", "layernorm-gru"):
         network = Recurrent(name, 24, 128)
         for rows in (3, 8 * threads, 8 * threads + 5):
-            for halved in (False, True)[: 1 + HALVES]:
+            for bf16 in (False, True)[: 1 + HALVES]:
                 torch.manual_seed(0)
-                assert furthest(network, torch.randn(7, rows, 24), halved) < (4e-2 if halved else 1e-5), (name, rows)
+                assert furthest(network, torch.randn(7, rows, 24), bf16) < (4e-2 if bf16 else 1e-5), (name, rows)
     for units in (40, 200 * threads):
         test_weight_gradients_and_their_sums(300, units, threads)
     for rows in (1, 700):

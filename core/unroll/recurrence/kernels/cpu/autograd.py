@@ -170,7 +170,7 @@ def _projected(run: Run[Kernel], x: Tensor | None, matrix: Tensor | None, bias: 
     if matrix is None:
         return x
     narrow = run.kernel.narrow
-    return product(x.view(-1, x.shape[-1]), matrix, bias, halved=narrow, narrow=narrow)
+    return product(x.view(-1, x.shape[-1]), matrix, bias, bf16=narrow, narrow=narrow)
 
 
 class _Backward:
@@ -230,7 +230,7 @@ class _Backward:
             assert self.x is not None
             inputs[0] = None
             if self.wanted[0]:
-                inputs[0] = product(d_u, self.matrix, transposed=True, halved=narrow).view(self.x.shape)
+                inputs[0] = product(d_u, self.matrix, transposed=True, bf16=narrow).view(self.x.shape)
             if any(self.wanted[1:]):
                 d_matrix = WORKSPACE.empty(*self.matrix.shape)
                 inputs[1:] = [d_matrix, None if self.bias is None else torch.empty_like(self.bias)]
@@ -240,7 +240,7 @@ class _Backward:
             sides.setdefault((one.gradient, one.rows), []).append(Side(self._operand(one, buffers), into))
         for (place, rows), given in sides.items():
             gradient = buffers[place.buffer][:, place.offset : place.offset + rows]
-            outer(gradient, given, inputs[2] if (place, rows) == whole else None, halved=narrow)
+            outer(gradient, given, inputs[2] if (place, rows) == whole else None, bf16=narrow)
         for window, more in again:
             window.add_(more)
         return inputs, d_weights

@@ -133,7 +133,7 @@ class _Text:
             yield f"      {{ const {kind} *p = {_pointer(place)}; long j = 0;"
             yield f"        for (; j + V <= {arg.width}; j += V) {variable} += {load}(p + j);"
             yield f"        if (j < {arg.width}) {variable} += {load}_part(p + j, {arg.width} - j); }}"
-        yield f"      {variable} = all(total({variable}));"
+        yield f"      {variable} = splat(hsum({variable}));"
         self.names[node] = variable
 
     def scalar(self, node: Node) -> Iterator[str]:
@@ -142,7 +142,7 @@ class _Text:
         args = []
         for arg in node.args:
             if arg.width == SCALAR and arg not in self.names:
-                args.append(f"all({_pointer(self.steps.place(arg))}[0])")
+                args.append(f"splat({_pointer(self.steps.place(arg))}[0])")
             else:
                 args.append(self.name(arg))
         yield f"      vec {variable} = {expression(node.op, args)};"
@@ -176,7 +176,9 @@ class _Text:
             if self.steps.loaded(node, self.level) and node not in self.again:
                 place = self.steps.place(node)
                 at = _pointer(place)
-                return f"all({at}[0])" if node.width == SCALAR else f"load{_kind(node, place)}{suffix}({at} + j{count})"
+                return (
+                    f"splat({at}[0])" if node.width == SCALAR else f"load{_kind(node, place)}{suffix}({at} + j{count})"
+                )
             return expression(node.op, [value(arg) for arg in node.args])
 
         values = [value(node) for node, _, _ in targets]
@@ -189,8 +191,8 @@ class _Text:
 
 def _number(value: float) -> str:
     if not math.isfinite(value):
-        return f"all({'-' if value < 0 else ''}INFINITY)" if not math.isnan(value) else "all(NAN)"
-    return f"all({value!r}f)"
+        return f"splat({'-' if value < 0 else ''}INFINITY)" if not math.isnan(value) else "splat(NAN)"
+    return f"splat({value!r}f)"
 
 
 def _kind(node: Node, place: Place) -> str:

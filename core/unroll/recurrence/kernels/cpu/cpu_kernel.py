@@ -63,7 +63,7 @@ class Compiled:
         library = load(source(self.program, self.narrow), "forward_keep", "forward_bare", "backward")
         self.forward_keep, self.forward_bare = library.forward_keep, library.forward_bare
         self.backward = library.backward
-        products = (self.base.half_product, self.base.narrow_product) if self.narrow else (self.base.product,) * 2
+        products = (self.base.bf16_product, self.base.narrow_product) if self.narrow else (self.base.product,) * 2
         self.products = [ctypes.cast(one, ctypes.c_void_p) for one in products]
         names = [packed.param for packed in self.program.forward] + [name for name, _, _ in self.program.params]
         self.names = list(dict.fromkeys(names))

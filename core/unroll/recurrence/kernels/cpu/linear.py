@@ -27,19 +27,19 @@ SMALL = 1 << 16
 """multiplications below which calling us costs more than it gains"""
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, halved: bool = False) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, bf16: bool = False) -> Tensor:
     """F.linear, differentiable once by our products and any number of times by torch's.
 
     Args:
         x: [..., D] float32 on the CPU.
         weight: [H, D].
         bias: [H] or None.
-        halved: operands are rounded to bfloat16; sums stay float32.
+        bf16: operands are rounded to bfloat16; sums stay float32.
     """
     rows = x.numel() // max(1, x.shape[-1])
     if rows * weight.numel() < SMALL or not serves(x, weight) or intercepted((x, weight)):
         return F.linear(x, weight, bias)
-    result: Tensor = _Linear.apply(x, weight, bias, halved)  # type: ignore[no-untyped-call]  # torch: no types
+    result: Tensor = _Linear.apply(x, weight, bias, bf16)  # type: ignore[no-untyped-call]  # torch: no types
     return result
 
 
@@ -52,13 +52,13 @@ def serves(*tensors: Tensor) -> bool:
 class FastLinear(TorchFunctionMode):
     """Within the block, F.linear is `linear` wherever that can serve."""
 
-    def __init__(self, halved: bool = False) -> None:
+    def __init__(self, bf16: bool = False) -> None:
         super().__init__()
-        self.halved = halved
+        self.bf16 = bf16
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.linear and not kwargs and all(isinstance(arg, Tensor) for arg in args[:2]):
-            return linear(*args, halved=self.halved)
+            return linear(*args, bf16=self.bf16)
         return func(*args, **(kwargs or {}))
 
 
@@ -117,11 +117,11 @@ def deferred(cell: Cell, x: Tensor) -> Deferred:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, halved: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, bf16: bool) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
-        ctx.halved = halved
+        ctx.bf16 = bf16
         flat, matrix = native.rows(x.detach().reshape(-1, x.shape[-1])), native.rows(weight.detach())
-        out = product(flat, matrix, None if bias is None else native.rows(bias), halved=halved)
+        out = product(flat, matrix, None if bias is None else native.rows(bias), bf16=bf16)
         return out.view(*x.shape[:-1], len(weight))
 
     @staticmethod
@@ -137,12 +137,12 @@ class _Linear(torch.autograd.Function):
         rows = native.rows(gradient.reshape(-1, gradient.shape[-1]))
         d_x = d_weight = d_bias = None
         if ctx.needs_input_grad[0]:
-            d_x = product(rows, native.rows(weight), transposed=True, halved=ctx.halved).view(x.shape)
+            d_x = product(rows, native.rows(weight), transposed=True, bf16=ctx.bf16).view(x.shape)
         if any(ctx.needs_input_grad[1:3]):
             d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
             if bias is not None:
                 d_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
-            outer(rows, [Side(native.rows(x.reshape(-1, x.shape[-1])), d_weight)], d_bias, halved=ctx.halved)
+            outer(rows, [Side(native.rows(x.reshape(-1, x.shape[-1])), d_weight)], d_bias, bf16=ctx.bf16)
         return d_x, d_weight, d_bias, None
 
 
@@ -152,41 +152,41 @@ def product(
     bias: Tensor | None = None,
     *,
     transposed: bool = False,
-    halved: bool = False,
+    bf16: bool = False,
     narrow: bool = False,
 ) -> Tensor:
     """a [N, D] weight' + bias for weight [H, D], or a [N, H] weight if transposed; all contiguous.
 
     Args:
-        a: float32, or bfloat16 if halved.
+        a: float32, or bfloat16 if bf16.
         weight: float32.
         bias: float32 or None.
         transposed: as above.
-        halved: operands are rounded to bfloat16; sums stay float32.
-        narrow: whether the result is bfloat16 rather than float32; only if halved.
+        bf16: operands are rounded to bfloat16; sums stay float32.
+        narrow: whether the result is bfloat16 rather than float32; only if bf16.
     """
     depth, columns = weight.shape if transposed else (weight.shape[1], len(weight))
-    matrix = pack(weight, Packed("", 0, 0, depth, columns, transposed), halved)
+    matrix = pack(weight, Packed("", 0, 0, depth, columns, transposed), bf16)
     out = WORKSPACE.empty(len(a), columns, dtype=torch.bfloat16 if narrow else torch.float32)
-    left, to, kind = (address(a), a.stride(0)), (address(out), columns), _kind(a, halved)
+    left, to, kind = (address(a), a.stride(0)), (address(out), columns), _kind(a, bf16)
     native.base().large(
-        *left, len(a), depth, address(matrix), columns, address(bias), *to, kind | native.TO_NARROW * narrow,
+        *left, len(a), depth, address(matrix), columns, address(bias), *to, kind | native.TO_BF16 * narrow,
         native.threads(),
     )  # fmt: skip
     return out
 
 
-def _kind(a: Tensor, halved: bool) -> int:
-    return native.HALVED * halved | native.FROM_NARROW * (a.dtype == torch.bfloat16)
+def _kind(a: Tensor, bf16: bool) -> int:
+    return native.BF16 * bf16 | native.FROM_BF16 * (a.dtype == torch.bfloat16)
 
 
-def pack(weight: Tensor, part: Packed, halved: bool) -> Tensor:
-    """A part of a contiguous float32 weight in the order in which a product reads it, rounded to bfloat16 if halved."""
+def pack(weight: Tensor, part: Packed, bf16: bool) -> Tensor:
+    """A part of a contiguous float32 weight in the order in which a product reads it, rounded to bfloat16 if bf16."""
     base, strides = native.base(), (weight.shape[1], 1) if part.transposed else (1, weight.shape[1])
-    size = base.packed_size(part.depth, part.columns, halved)
-    to = WORKSPACE.empty(size, dtype=torch.int16 if halved else torch.float32)
+    size = base.packed_size(part.depth, part.columns, bf16)
+    to = WORKSPACE.empty(size, dtype=torch.int16 if bf16 else torch.float32)
     threads = native.threads()
-    base.pack(start(weight, part), part.depth, part.columns, *strides, address(to), halved, threads)
+    base.pack(start(weight, part), part.depth, part.columns, *strides, address(to), bf16, threads)
     return to
 
 
@@ -212,14 +212,14 @@ class Side(NamedTuple):
     into: Tensor
 
 
-def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, halved: bool = False) -> None:
+def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, bf16: bool = False) -> None:
     """a [N, H]' b [N, D] into each side's [H, D], and a's column sums into sums [H]: gradients of weights and bias.
 
     Args:
-        a: float32, or bfloat16 if halved; rows contiguous.
+        a: float32, or bfloat16 if bf16; rows contiguous.
         sides: what a is multiplied with; a is read once for all of them.
         sums: float32 or None.
-        halved: operands are rounded to bfloat16; sums stay float32.
+        bf16: operands are rounded to bfloat16; sums stay float32.
     """
     base, threads, columns = native.base(), native.threads(), a.shape[1]
     given = (native.Side * len(sides))()
@@ -235,5 +235,5 @@ def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, halve
     work = WORKSPACE.empty(threads * size)
     base.outer(
         address(a), a.stride(0), len(a), columns, array, len(sides), address(sums), address(work), size,
-        _kind(a, halved), threads,
+        _kind(a, bf16), threads,
     )  # fmt: skip

@@ -4,23 +4,23 @@
 #include <omp.h>
 #include <stdlib.h>
 
-static inline half to_half(float x) { /* to nearest, ties to even; NaN stays NaN */
+static inline bf16 to_bf16(float x) { /* to nearest, ties to even; NaN stays NaN */
   uint32_t b; memcpy(&b, &x, 4);
-  if (x != x) return (half)((b >> 16) | 64);
-  return (half)((b + 0x7fff + ((b >> 16) & 1)) >> 16);
+  if (x != x) return (bf16)((b >> 16) | 64);
+  return (bf16)((b + 0x7fff + ((b >> 16) & 1)) >> 16);
 }
 
 static inline void put(float *p, vec x, long n) {
   if (n >= V) store(p, x); else if (n > 0) store_part(p, x, n);
 }
-static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 ? load_part(p, n) : all(0); }
+static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 ? load_part(p, n) : splat(0); }
 
 /* What becomes of a product: written, added to what is there, or rounded to bfloat16. */
 enum { WRITE, ADD, NARROW_DOWN };
 /* What a sum begins with, and what joins it at the end: c is fetched meanwhile, also if it is only written, as a line that
  * is not in the cache is read first. */
-#define BEGIN(READ) (bias ? READ(bias + n * V) : all(0))
-#define OLD(READ) (how == ADD ? READ(c[m] + n * V) : all(0))
+#define BEGIN(READ) (bias ? READ(bias + n * V) : splat(0))
+#define OLD(READ) (how == ADD ? READ(c[m] + n * V) : splat(0))
 #define PART(FROM) get(FROM, columns - n * V)
 #define COMING(MR, NV)                                                                                               \
   for (int m = 0; m < MR; m++)                                                                                       \
@@ -45,7 +45,7 @@ enum { WRITE, ADD, NARROW_DOWN };
         b[n] = load(w + k * NV * V + n * V);                                                                         \
         __builtin_prefetch(w + (k + AHEAD) * NV * V + n * V);                                                        \
       }                                                                                                              \
-      EACH(MR, NV) s[m][n] += all(ELEMENT) * b[n];                                                                   \
+      EACH(MR, NV) s[m][n] += splat(ELEMENT) * b[n];                                                                 \
     }                                                                                                                \
     if (columns >= NV * V) EACH(MR, NV) store(c[m] + n * V, s[m][n] + OLD(load));                                    \
     else EACH(MR, NV) put(c[m] + n * V, s[m][n] + OLD(PART), columns - n * V);                                       \
@@ -59,14 +59,14 @@ TILES(8)
 #endif
 
 #ifdef __AVX512BF16__
-static inline void put_half(half *p, vec x, long n) {
-  if (n >= V) store_half(p, x); else if (n > 0) store_half_part(p, x, n);
+static inline void put_bf16(bf16 *p, vec x, long n) {
+  if (n >= V) store_bf16(p, x); else if (n > 0) store_bf16_part(p, x, n);
 }
-static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p) : n > 0 ? load_half_part(p, n) : all(0); }
+static inline vec get_bf16(const bf16 *p, long n) { return n >= V ? load_bf16(p) : n > 0 ? load_bf16_part(p, n) : splat(0); }
 
 /* The same for bfloat16 pairs: two products per lane and instruction, sums in float32. depth counts pairs. */
-#define HALF_TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                   \
-  static void NAME(ARGUMENT, const half *w, long depth, float *const *c, long columns, int how, const float *bias) {  \
+#define BF16_TILE(NAME, MR, NV, ARGUMENT, ELEMENT)                                                                   \
+  static void NAME(ARGUMENT, const bf16 *w, long depth, float *const *c, long columns, int how, const float *bias) {  \
     __m512 s[MR][NV];                                                                                                \
     COMING(MR, NV)                                                                                                   \
     EACH(MR, NV) s[m][n] = (__m512)BEGIN(PART);                                                                      \
@@ -80,14 +80,14 @@ static inline vec get_half(const half *p, long n) { return n >= V ? load_half(p)
       }                                                                                                              \
     }                                                                                                                \
     EACH(MR, NV)                                                                                                     \
-      if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, (vec)s[m][n], columns - n * V);                         \
+      if (how == NARROW_DOWN) put_bf16((bf16 *)c[m] + n * V, (vec)s[m][n], columns - n * V);                         \
       else put(c[m] + n * V, (vec)s[m][n] + OLD(PART), columns - n * V);                                             \
   }
-#define HALF_TILES(MR)                                                                                               \
-  HALF_TILE(half_##MR##_1, MR, 1, const half *const *a, a[m] + 2 * k)                                                \
-  HALF_TILE(half_##MR##_2, MR, 2, const half *const *a, a[m] + 2 * k)                                                \
-  HALF_TILE(half_##MR##_3, MR, 3, const half *const *a, a[m] + 2 * k)
-HALF_TILES(1) HALF_TILES(2) HALF_TILES(4) HALF_TILES(8)
+#define BF16_TILES(MR)                                                                                               \
+  BF16_TILE(bf16_##MR##_1, MR, 1, const bf16 *const *a, a[m] + 2 * k)                                                \
+  BF16_TILE(bf16_##MR##_2, MR, 2, const bf16 *const *a, a[m] + 2 * k)                                                \
+  BF16_TILE(bf16_##MR##_3, MR, 3, const bf16 *const *a, a[m] + 2 * k)
+BF16_TILES(1) BF16_TILES(2) BF16_TILES(4) BF16_TILES(8)
 #endif
 
 #ifdef TALL
@@ -96,7 +96,7 @@ static void put_tiles(const float *sums, long rows, long vectors, float *const *
   for (long m = 0; m < rows; m++, sums += PANEL)
     for (long n = 0; n < vectors; n++) {
       vec x = load(sums + n * V) + BEGIN(PART);
-      if (how == NARROW_DOWN) put_half((half *)c[m] + n * V, x, columns - n * V);
+      if (how == NARROW_DOWN) put_bf16((bf16 *)c[m] + n * V, x, columns - n * V);
       else put(c[m] + n * V, x + OLD(PART), columns - n * V);
     }
 }
@@ -142,8 +142,8 @@ static void panel(const float *const *a, long rows, const float *w, long depth, 
   DOWN(float, rows, w)
 }
 #ifdef __AVX512BF16__
-static void half_panel(const half *const *a, long rows, const half *w, long depth, float *const *c, long n, long columns, int how, const float *bias) {
-  DOWN(half, half, w)
+static void bf16_panel(const bf16 *const *a, long rows, const bf16 *w, long depth, float *const *c, long n, long columns, int how, const float *bias) {
+  DOWN(bf16, bf16, w)
 }
 #endif
 
@@ -165,32 +165,32 @@ void product(const void *const *a, long rows, const void *packed, long depth, lo
   }
 }
 
-static void halve(const float *from, half *to, long n) {
+static void round_row(const float *from, bf16 *to, long n) {
   long i = 0;
 #ifdef __AVX512BF16__
   for (; i + V <= n; i += V) _mm256_storeu_si256((__m256i *)(to + i), (__m256i)_mm512_cvtneps_pbh((__m512)load(from + i)));
 #endif
-  for (; i < n; i++) to[i] = to_half(from[i]);
+  for (; i < n; i++) to[i] = to_bf16(from[i]);
 }
 
 /* bfloat16: rows of float32 are rounded into scratch first, `narrow` ones are taken as they are, if tiles or pairs can be
  * made of them where they stand. */
-static void half_rows(const void *const *a, int narrow, long rows, const void *packed, long depth, long columns,
+static void bf16_rows(const void *const *a, int narrow, long rows, const void *packed, long depth, long columns,
                       void *const *c, int how, const float *bias, long first, long last, void *scratch) {
 #ifdef __AVX512BF16__
-  const half *from[MOST]; float *to[MOST];
+  const bf16 *from[MOST]; float *to[MOST];
   long deep = padded(depth);
   for (long begin = 0; begin < rows; begin += MOST) {
-    long some = least(MOST, rows - begin), apart = some > 1 ? (const half *)a[begin + 1] - (const half *)a[begin] : deep;
+    long some = least(MOST, rows - begin), apart = some > 1 ? (const bf16 *)a[begin + 1] - (const bf16 *)a[begin] : deep;
     int there = narrow && deep == depth;
-    for (long r = 1; tiles && there && r < some; r++) there = (const half *)a[begin + r] == (const half *)a[begin] + r * apart;
+    for (long r = 1; tiles && there && r < some; r++) there = (const bf16 *)a[begin + r] == (const bf16 *)a[begin] + r * apart;
     if (!there) apart = deep;
     for (long r = 0; r < some; r++) {
-      half *row = (half *)scratch + r * deep;
+      bf16 *row = (bf16 *)scratch + r * deep;
       from[r] = there ? a[begin + r] : row;
       if (there) continue;
-      if (narrow) memcpy(row, a[begin + r], sizeof(half) * depth); else halve(a[begin + r], row, depth);
-      memset(row + depth, 0, sizeof(half) * (deep - depth));
+      if (narrow) memcpy(row, a[begin + r], sizeof(bf16) * depth); else round_row(a[begin + r], row, depth);
+      memset(row + depth, 0, sizeof(bf16) * (deep - depth));
     }
 #ifdef TALL
     float sums[2 * TALL * PANEL] __attribute__((aligned(64)));
@@ -199,8 +199,8 @@ static void half_rows(const void *const *a, int narrow, long rows, const void *p
       for (long p = first; p < last; p++) {
         long start = start_of(p, columns), n = width_of(p, columns) / V;
         for (long m = 0; m < many; m++)
-          to[m] = how == NARROW_DOWN ? (float *)((half *)c[begin + r + m] + start) : (float *)c[begin + r + m] + start;
-        some_tiles(from[r], TALL * apart, apart, DEEP, many, (const half *)packed + start * deep, deep, n, sums);
+          to[m] = how == NARROW_DOWN ? (float *)((bf16 *)c[begin + r + m] + start) : (float *)c[begin + r + m] + start;
+        some_tiles(from[r], TALL * apart, apart, DEEP, many, (const bf16 *)packed + start * deep, deep, n, sums);
         put_tiles(sums, many, n, to, columns - start, how, bias ? bias + start : NULL);
       }
     }
@@ -209,8 +209,8 @@ static void half_rows(const void *const *a, int narrow, long rows, const void *p
     for (long p = first; p < last; p++) {
       long start = start_of(p, columns), n = width_of(p, columns) / V;
       for (long r = 0; r < some; r++)
-        to[r] = how == NARROW_DOWN ? (float *)((half *)c[begin + r] + start) : (float *)c[begin + r] + start;
-      half_panel(from, some, (const half *)packed + start * deep, deep / 2, to, n, columns - start, how,
+        to[r] = how == NARROW_DOWN ? (float *)((bf16 *)c[begin + r] + start) : (float *)c[begin + r] + start;
+      bf16_panel(from, some, (const bf16 *)packed + start * deep, deep / 2, to, n, columns - start, how,
                  bias ? bias + start : NULL);
     }
   }
@@ -218,18 +218,18 @@ static void half_rows(const void *const *a, int narrow, long rows, const void *p
 }
 
 /* product_fn for bfloat16, of rows of float32 and of rows of bfloat16; only to be called where has_bfloat16. */
-void half_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
+void bf16_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
-  half_rows(a, 0, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
+  bf16_rows(a, 0, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
 }
 void narrow_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                     long first, long last, void *scratch) {
-  half_rows(a, 1, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
+  bf16_rows(a, 1, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
 }
 
-/* How many floats (or halves) `pack` writes. */
-long packed_size(long depth, long columns, int halved) {
-  return vectors(columns) * V * (halved ? padded(depth) : depth);
+/* How many floats (or bf16 numbers) `pack` writes. */
+long packed_size(long depth, long columns, int as_bf16) {
+  return vectors(columns) * V * (as_bf16 ? padded(depth) : depth);
 }
 
 #if defined(__AVX512F__)
@@ -259,8 +259,8 @@ static void transpose(__m512i *r) {
 }
 
 /* A panel of columns that stand in one piece each: squares of 16 columns and 16 words, a word being a float or a pair. */
-static void pack_columns(const float *w, long depth, long wide, long columns, long by_column, int halved, void *to) {
-  long words = halved ? padded(depth) / 2 : depth, each = halved ? 2 : 1;
+static void pack_columns(const float *w, long depth, long wide, long columns, long by_column, int as_bf16, void *to) {
+  long words = as_bf16 ? padded(depth) / 2 : depth, each = as_bf16 ? 2 : 1;
   for (long j = 0; j < wide; j += V)
     for (long k = 0; k < words; k += V) {
       __m512i square[V];
@@ -268,7 +268,7 @@ static void pack_columns(const float *w, long depth, long wide, long columns, lo
         const float *from = w + (j + i) * by_column + k * each;
         long left = j + i < columns ? depth - k * each : 0;
 #ifdef __AVX512BF16__
-        if (halved) {
+        if (as_bf16) {
           square[i] = (__m512i)_mm512_cvtne2ps_pbh((__m512)get(from + V, left - V), (__m512)get(from, left));
           continue;
         }
@@ -290,20 +290,20 @@ static void pack_panel(const float *w, long depth, long wide, long columns, long
 #ifdef __AVX512BF16__
 /* V pairs (upper[j], lower[j]) as a bfloat16 product reads them; n of them are real. */
 static inline __m512i pairs_of(const float *upper, const float *lower, long n) {
-  vec x = get(upper, n), y = lower ? get(lower, n) : all(0);
+  vec x = get(upper, n), y = lower ? get(lower, n) : splat(0);
   __m512i a = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
   __m512i b = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
   return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
 }
 /* The same of what is bfloat16 already. */
-static inline __m512i pairs_of_halves(const half *upper, const half *lower, long n) {
+static inline __m512i pairs_of_bf16(const bf16 *upper, const bf16 *lower, long n) {
   __mmask16 real = n >= V ? 0xffff : (__mmask16)((1u << n) - 1);
   __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, upper));
   __m512i b = lower ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, lower)) : _mm512_setzero_si512();
   return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
 }
 #endif
-static void pack_half_panel(const float *w, long depth, long wide, long columns, long by_depth, long by_column, half *to) {
+static void pack_bf16_panel(const float *w, long depth, long wide, long columns, long by_depth, long by_column, bf16 *to) {
 #ifdef __AVX512BF16__
   if (by_column == 1) {
     for (long k = 0; k < padded(depth); k += 2, to += 2 * wide)
@@ -317,42 +317,42 @@ static void pack_half_panel(const float *w, long depth, long wide, long columns,
   for (long k = 0; k < padded(depth); k += 2, to += 2 * wide)
     for (long j = 0; j < wide; j++)
       for (long i = 0; i < 2; i++)
-        to[2 * j + i] = j < columns && k + i < depth ? to_half(w[(k + i) * by_depth + j * by_column]) : 0;
+        to[2 * j + i] = j < columns && k + i < depth ? to_bf16(w[(k + i) * by_depth + j * by_column]) : 0;
 }
 
 /* Packs the matrix of which element (k, j) stands at w[k * by_depth + j * by_column]. */
-void pack(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int halved, long threads) {
+void pack(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int as_bf16, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (depth * columns > 16384)
   for (long p = 0; p < panels(columns); p++) {
     long start = start_of(p, columns), wide = width_of(p, columns), left = columns - start;
     const float *from = w + start * by_column;
 #if defined(__AVX512F__)
     if (by_depth == 1 && by_column > 1) {
-      void *panel = halved ? (void *)((half *)to + start * padded(depth)) : (float *)to + start * depth;
-      pack_columns(from, depth, wide, left, by_column, halved, panel);
+      void *panel = as_bf16 ? (void *)((bf16 *)to + start * padded(depth)) : (float *)to + start * depth;
+      pack_columns(from, depth, wide, left, by_column, as_bf16, panel);
       continue;
     }
 #endif
-    if (halved) pack_half_panel(from, depth, wide, left, by_depth, by_column, (half *)to + start * padded(depth));
+    if (as_bf16) pack_bf16_panel(from, depth, wide, left, by_depth, by_column, (bf16 *)to + start * padded(depth));
     else pack_panel(from, depth, wide, left, by_depth, by_column, (float *)to + start * depth);
   }
 }
 
 /* What the matrices of a large product are made of: bfloat16 operands; the left one, the result stored as such. */
-enum { HALVED = 1, FROM_NARROW = 2, TO_NARROW = 4 };
+enum { BF16 = 1, FROM_BF16 = 2, TO_BF16 = 4 };
 #define BLOCK 96 /* rows of a large product that stay in the cache while all panels pass */
 #define DEPTH 512 /* columns of a that are worked off at a time, so that block and panel stay in the cache */
 
 /* One block of rows of `large`, and panels first..last of its columns. */
 static void block_of(const char *a, long row_a, long rows, long depth, const void *packed, long columns, const float *bias,
-                     char *c, long row_c, int kind, long first, long last, half *rounded) {
+                     char *c, long row_c, int kind, long first, long last, bf16 *rounded) {
   const void *from[BLOCK]; void *to[BLOCK];
   for (long r = 0; r < rows; r++) {
     from[r] = a + r * row_a;
     to[r] = c + r * row_c;
   }
-  if (kind & HALVED) {
-    half_rows(from, kind & FROM_NARROW, rows, packed, depth, columns, to, kind & TO_NARROW ? NARROW_DOWN : WRITE, bias,
+  if (kind & BF16) {
+    bf16_rows(from, kind & FROM_BF16, rows, packed, depth, columns, to, kind & TO_BF16 ? NARROW_DOWN : WRITE, bias,
               first, last, rounded);
     return;
   }
@@ -373,11 +373,11 @@ static void block_of(const char *a, long row_a, long rows, long depth, const voi
 void large(const void *a, long lda, long m, long depth, const void *packed, long columns, const float *bias, void *c,
            long ldc, int kind, long threads) {
   long blocks = (m + BLOCK - 1) / BLOCK, all = panels(columns), groups = least(all, (2 * threads + blocks - 1) / blocks);
-  long row_a = lda * (kind & FROM_NARROW ? 2 : 4), row_c = ldc * (kind & TO_NARROW ? 2 : 4);
+  long row_a = lda * (kind & FROM_BF16 ? 2 : 4), row_c = ldc * (kind & TO_BF16 ? 2 : 4);
   if (blocks >= 4 * threads) groups = 1;
 #pragma omp parallel num_threads(threads) if (m * depth * columns > 100000)
   {
-    half *rounded = kind & HALVED ? malloc(sizeof(half) * BLOCK * padded(depth)) : NULL;
+    bf16 *rounded = kind & BF16 ? malloc(sizeof(bf16) * BLOCK * padded(depth)) : NULL;
 #pragma omp for schedule(dynamic, 1)
     for (long item = 0; item < blocks * groups; item++) {
       long b = item / groups, g = item % groups;
@@ -394,10 +394,10 @@ TILE(strip_2, ROWS, 2, BY_STRIP, a[k * ROWS + m])
 TILE(strip_3, ROWS, 3, BY_STRIP, a[k * ROWS + m])
 
 #ifdef __AVX512BF16__
-#define HALF_BY_STRIP const half *a
-HALF_TILE(half_strip_1, ROWS, 1, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
-HALF_TILE(half_strip_2, ROWS, 2, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
-HALF_TILE(half_strip_3, ROWS, 3, HALF_BY_STRIP, a + (k * ROWS + m) * 2)
+#define BF16_BY_STRIP const bf16 *a
+BF16_TILE(bf16_strip_1, ROWS, 1, BF16_BY_STRIP, a + (k * ROWS + m) * 2)
+BF16_TILE(bf16_strip_2, ROWS, 2, BF16_BY_STRIP, a + (k * ROWS + m) * 2)
+BF16_TILE(bf16_strip_3, ROWS, 3, BF16_BY_STRIP, a + (k * ROWS + m) * 2)
 #endif
 
 #define LONG 256                      /* rows (the summed dimension) that are packed at a time, at most */
@@ -442,14 +442,14 @@ static void pack_strips(const float *a, long lda, long deep, long m, float *to) 
 static inline __m512i pairs_in(const void *a, int narrow, long lda, long k, long deep, long s, long n) {
   if (k >= deep) return _mm512_setzero_si512();
   if (narrow) {
-    const half *upper = (const half *)a + k * lda + s;
-    return pairs_of_halves(upper, k + 1 < deep ? upper + lda : NULL, n);
+    const bf16 *upper = (const bf16 *)a + k * lda + s;
+    return pairs_of_bf16(upper, k + 1 < deep ? upper + lda : NULL, n);
   }
   const float *upper = (const float *)a + k * lda + s;
   return pairs_of(upper, k + 1 < deep ? upper + lda : NULL, n);
 }
 /* The same in pairs of rows; a strip has half as many floats of memory, and as much space. */
-static void pack_half_strips(const void *a, int narrow, long lda, long deep, long m, float *to) {
+static void pack_bf16_strips(const void *a, int narrow, long lda, long deep, long m, float *to) {
   for (long k = 0; k < padded(deep); k += 2)
     for (long s = 0; s < m; s += V) {
       __m512i pairs = pairs_in(a, narrow, lda, k, deep, s, m - s);
@@ -473,21 +473,21 @@ static void pack_tiles(const void *a, int narrow, long lda, long deep, long m, f
 #endif
 
 /* Rows begin..+deep of `wide` columns from `column` on. */
-static void pack_side(const Side *side, long begin, long deep, long column, long wide, int halved, float *to) {
+static void pack_side(const Side *side, long begin, long deep, long column, long wide, int as_bf16, float *to) {
   long valid = side->columns - column;
 #ifdef __AVX512BF16__
-  if (halved) {
-    half *narrow = (half *)to;
+  if (as_bf16) {
+    bf16 *narrow = (bf16 *)to;
     for (long k = 0; k < deep; k += 2, narrow += 2 * wide) {
       const float *upper = row_of(side, begin + k) + column, *lower = k + 1 < deep ? row_of(side, begin + k + 1) + column : NULL;
       for (long j = 0; j < wide; j += V) _mm512_storeu_si512(narrow + 2 * j, pairs_of(upper + j, lower ? lower + j : NULL, valid - j));
     }
     long rest = padded(deep) - (deep + 1) / 2 * 2;
-    memset(narrow, 0, sizeof(half) * rest * wide);
+    memset(narrow, 0, sizeof(bf16) * rest * wide);
     return;
   }
 #endif
-  (void)halved;
+  (void)as_bf16;
   for (long k = 0; k < deep; k++, to += wide) {
     const float *from = row_of(side, begin + k) + column;
     for (long j = 0; j < wide; j += V) store(to + j, get(from + j, valid - j));
@@ -503,25 +503,25 @@ static long strip_rows(long left) { return !tiles ? ROWS : left * ROWS >= 2 * TA
 static long strip_rows(long left) { (void)left; return ROWS; }
 #endif
 
-static void strip_tile(const float *x, long rows, const float *w, long deep, float *const *to, long n, long columns, int how, int halved) {
+static void strip_tile(const float *x, long rows, const float *w, long deep, float *const *to, long n, long columns, int how, int as_bf16) {
 #ifdef TALL
-  if (halved && tiles) {
+  if (as_bf16 && tiles) {
     float sums[2 * TALL * PANEL] __attribute__((aligned(64)));
-    some_tiles((const half *)x, 2 * TALL / ROWS * STRIP, DEEP, TALL * DEEP, rows, (const half *)w, padded(deep), n, sums);
+    some_tiles((const bf16 *)x, 2 * TALL / ROWS * STRIP, DEEP, TALL * DEEP, rows, (const bf16 *)w, padded(deep), n, sums);
     put_tiles(sums, rows, n, to, columns, how, NULL);
     return;
   }
 #endif
   (void)rows;
 #ifdef __AVX512BF16__
-  if (halved) {
-    if (n == 3) half_strip_3((const half *)x, (const half *)w, padded(deep) / 2, to, columns, how, NULL);
-    else if (n == 2) half_strip_2((const half *)x, (const half *)w, padded(deep) / 2, to, columns, how, NULL);
-    else half_strip_1((const half *)x, (const half *)w, padded(deep) / 2, to, columns, how, NULL);
+  if (as_bf16) {
+    if (n == 3) bf16_strip_3((const bf16 *)x, (const bf16 *)w, padded(deep) / 2, to, columns, how, NULL);
+    else if (n == 2) bf16_strip_2((const bf16 *)x, (const bf16 *)w, padded(deep) / 2, to, columns, how, NULL);
+    else bf16_strip_1((const bf16 *)x, (const bf16 *)w, padded(deep) / 2, to, columns, how, NULL);
     return;
   }
 #endif
-  (void)halved;
+  (void)as_bf16;
   if (n == 3) strip_3(x, w, deep, to, columns, how, NULL);
   else if (n == 2) strip_2(x, w, deep, to, columns, how, NULL);
   else strip_1(x, w, deep, to, columns, how, NULL);
@@ -531,7 +531,7 @@ static void strip_tile(const float *x, long rows, const float *w, long deep, flo
 static void add_row(float *sums, const void *a, int narrow, long n) {
   for (long i = 0; i < n; i += V) {
 #ifdef __AVX512BF16__
-    if (narrow) { put(sums + i, get(sums + i, n - i) + get_half((const half *)a + i, n - i), n - i); continue; }
+    if (narrow) { put(sums + i, get(sums + i, n - i) + get_bf16((const bf16 *)a + i, n - i), n - i); continue; }
 #endif
     put(sums + i, get(sums + i, n - i) + get((const float *)a + i, n - i), n - i);
   }
@@ -542,7 +542,7 @@ static void add_row(float *sums, const void *a, int narrow, long n) {
  * added up at the end. */
 void outer(const void *a, long lda, long rows, long m, const Side *side, long sides, float *sums, float *work, long size,
            int kind, long threads) {
-  int own = strips(m) >= 24 * threads, halved = kind & HALVED, narrow = kind & FROM_NARROW;
+  int own = strips(m) >= 24 * threads, as_bf16 = kind & BF16, narrow = kind & FROM_BF16;
 #pragma omp parallel num_threads(threads)
   {
     long id = omp_get_thread_num(), team = omp_get_num_threads(), many = strips(m);
@@ -553,20 +553,20 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
     many = strips(past - first);
     memset(column, 0, 4 * (past - first));
     /* Pieces of one length, whole pairs (or tiles) of bfloat16. */
-    long most = halved ? LONG : 160, pieces = share > 0 ? (share + most - 1) / most : 1;
+    long most = as_bf16 ? LONG : 160, pieces = share > 0 ? (share + most - 1) / most : 1;
     long each = share > 0 ? padded((share + pieces - 1) / pieces) : DEEP;
 #ifdef TALL
-    if (halved && tiles) shape_tiles(TALL);
+    if (as_bf16 && tiles) shape_tiles(TALL);
 #endif
     for (long k = begin; k < end || k == begin; k += each) {
       long deep = least(each, end - k);
       const char *from = (const char *)a + (k * lda + first) * (narrow ? 2 : 4);
       for (long r = 0; sums && r < deep; r++) add_row(column, from + r * lda * (narrow ? 2 : 4), narrow, past - first);
 #ifdef __AVX512BF16__
-      if (halved && !tiles) pack_half_strips(from, narrow, lda, deep, past - first, pa); else
+      if (as_bf16 && !tiles) pack_bf16_strips(from, narrow, lda, deep, past - first, pa); else
 #endif
 #ifdef TALL
-      if (halved) pack_tiles(from, narrow, lda, deep, past - first, pa); else
+      if (as_bf16) pack_tiles(from, narrow, lda, deep, past - first, pa); else
 #endif
       pack_strips((const float *)from, lda, deep, past - first, pa);
       float *mine = sum;
@@ -574,22 +574,22 @@ void outer(const void *a, long lda, long rows, long m, const Side *side, long si
         long wide = vectors(b->columns) * V;
         for (long p = 0; p < panels(b->columns); p++) {
           long j = start_of(p, b->columns), n = width_of(p, b->columns);
-          pack_side(b, k, deep, j, n, halved, pb);
+          pack_side(b, k, deep, j, n, as_bf16, pb);
           for (long s = 0, rows = 0; s < many; s += rows / ROWS) {
-            rows = halved ? strip_rows(many - s) : ROWS;
+            rows = as_bf16 ? strip_rows(many - s) : ROWS;
             float *to[MOST_ROWS];
             for (long r = 0; r < rows; r++) {
               long i = first + s * ROWS + r;
               to[r] = s + r / ROWS >= many ? unused : !own ? mine + i * wide + j : i < past ? b->c + i * b->ldc + j : unused;
             }
-            strip_tile(pa + s * STRIP, rows, pb, deep, to, n / V, own ? b->columns - j : n, k > begin ? ADD : WRITE, halved);
+            strip_tile(pa + s * STRIP, rows, pb, deep, to, n / V, own ? b->columns - j : n, k > begin ? ADD : WRITE, as_bf16);
           }
         }
         mine += many * ROWS * wide;
       }
     }
 #ifdef TALL
-    if (halved && tiles) _tile_release();
+    if (as_bf16 && tiles) _tile_release();
 #endif
     if (own && sums) memcpy(sums + first, column, 4 * (past - first));
 #pragma omp barrier
@@ -632,12 +632,12 @@ static inline vec load_bytes(const int8_t *p) {
                    const float *bias, const float *scale) {                                                          \
     vec s[MR][NV];                                                                                                   \
     for (int m = 0; m < MR; m++)                                                                                     \
-      for (int n = 0; n < NV; n++) s[m][n] = all(0);                                                                 \
+      for (int n = 0; n < NV; n++) s[m][n] = splat(0);                                                               \
     for (long k = 0; k < depth; k++) {                                                                               \
       vec b[NV];                                                                                                     \
       for (int n = 0; n < NV; n++) b[n] = load_bytes(w + k * NV * V + n * V);                                        \
       for (int m = 0; m < MR; m++)                                                                                   \
-        for (int n = 0; n < NV; n++) s[m][n] += all(a[m][k]) * b[n];                                                 \
+        for (int n = 0; n < NV; n++) s[m][n] += splat(a[m][k]) * b[n];                                               \
     }                                                                                                                \
     for (int m = 0; m < MR; m++)                                                                                     \
       for (int n = 0; n < NV; n++)                                                                                   \

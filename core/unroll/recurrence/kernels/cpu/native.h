@@ -37,30 +37,31 @@ static inline void store_part(float *p, vec x, long n) { memcpy(p, &x, 4 * n); }
 #endif
 
 /* What stands at the input side of a step, and its gradient: bfloat16 in a kernel that is compiled with NARROW. */
-typedef uint16_t half; /* bfloat16 */
+typedef uint16_t bf16;
 #if defined(__AVX512BF16__)
 static inline vec widened(__m256i x) { return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
-static inline vec load_half(const half *p) { return widened(_mm256_loadu_si256((const __m256i *)p)); }
-static inline vec load_half_part(const half *p, long n) { return widened(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p)); }
-static inline void store_half(half *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
-static inline void store_half_part(half *p, vec x, long n) {
+static inline vec load_bf16(const bf16 *p) { return widened(_mm256_loadu_si256((const __m256i *)p)); }
+static inline vec load_bf16_part(const bf16 *p, long n) { return widened(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p)); }
+static inline void store_bf16(bf16 *p, vec x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x)); }
+static inline void store_bf16_part(bf16 *p, vec x, long n) {
   _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
 #endif
-static inline vec all(float x) { return x - (vec){0}; } /* what is x also if x is -0, so that no sum is computed */
-static inline vec pick(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
+static inline vec splat(float x) { return x - (vec){0}; } /* what is x also if x is -0, so that no sum is computed */
+/* a where the mask is set, else b; `select` is a function of the C library. */
+static inline vec blend(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
 #if defined(__AVX512F__) /* NaN stays NaN in all of these */
-static inline vec at_most(vec x, float high) { return (vec)_mm512_min_ps((__m512)all(high), (__m512)x); }
-static inline vec at_least(vec x, float low) { return (vec)_mm512_max_ps((__m512)all(low), (__m512)x); }
+static inline vec at_most(vec x, float high) { return (vec)_mm512_min_ps((__m512)splat(high), (__m512)x); }
+static inline vec at_least(vec x, float low) { return (vec)_mm512_max_ps((__m512)splat(low), (__m512)x); }
 #else
-static inline vec at_most(vec x, float high) { return pick(x > all(high), all(high), x); }
-static inline vec at_least(vec x, float low) { return pick(x < all(low), all(low), x); }
+static inline vec at_most(vec x, float high) { return blend(x > splat(high), splat(high), x); }
+static inline vec at_least(vec x, float low) { return blend(x < splat(low), splat(low), x); }
 #endif
 #if defined(__AVX512F__)
-static inline float total(vec x) { return _mm512_reduce_add_ps((__m512)x); }
+static inline float hsum(vec x) { return _mm512_reduce_add_ps((__m512)x); }
 static inline vec v_sqrt(vec x) { return (vec)_mm512_sqrt_ps((__m512)x); }
 #else
-static inline float total(vec x) { float sum = 0; for (int i = 0; i < V; i++) sum += x[i]; return sum; }
+static inline float hsum(vec x) { float sum = 0; for (int i = 0; i < V; i++) sum += x[i]; return sum; }
 static inline vec v_sqrt(vec x) { vec y; for (int i = 0; i < V; i++) y[i] = __builtin_sqrtf(x[i]); return y; }
 #endif
 
@@ -68,25 +69,25 @@ static inline vec v_sqrt(vec x) { vec y; for (int i = 0; i < V; i++) y[i] = __bu
 #if defined(__AVX512F__)
 static inline vec inverse(vec x) {
   vec y = (vec)_mm512_rcp14_ps((__m512)x);
-  return y + y * (all(1.f) - x * y);
+  return y + y * (splat(1.f) - x * y);
 }
 #else
-static inline vec inverse(vec x) { return all(1.f) / x; }
+static inline vec inverse(vec x) { return splat(1.f) / x; }
 #endif
 
 /* e^x = 2^n e^r to 1 ulp, |r| <= log(2)/2, polynomial of Cephes' expf; n comes back in *whole. */
 static inline vec exp_parts(vec x, ints *whole) {
-  const vec magic = all(12582912.f); /* adding 1.5 * 2^23 rounds to a whole number */
-  vec n = (x * all(1.44269504f) + magic) - magic;
-  vec r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
-  vec p = all(1.9875691500e-4f);
-  p = p * r + all(1.3981999507e-3f);
-  p = p * r + all(8.3334519073e-3f);
-  p = p * r + all(4.1665795894e-2f);
-  p = p * r + all(1.6666665459e-1f);
-  p = p * r + all(5.0000001201e-1f);
+  const vec magic = splat(12582912.f); /* adding 1.5 * 2^23 rounds to a whole number */
+  vec n = (x * splat(1.44269504f) + magic) - magic;
+  vec r = x - n * splat(0.693359375f) + n * splat(2.12194440e-4f);
+  vec p = splat(1.9875691500e-4f);
+  p = p * r + splat(1.3981999507e-3f);
+  p = p * r + splat(8.3334519073e-3f);
+  p = p * r + splat(4.1665795894e-2f);
+  p = p * r + splat(1.6666665459e-1f);
+  p = p * r + splat(5.0000001201e-1f);
   *whole = __builtin_convertvector(n, ints);
-  return p * r * r + r + all(1.f);
+  return p * r * r + r + splat(1.f);
 }
 /* NaN stays NaN, overflow is inf; in two factors, as 2^128 alone is not a float. */
 static inline vec v_exp(vec x) {
@@ -100,7 +101,7 @@ static inline vec v_exp(vec x) {
 static inline vec v_sigmoid(vec x) {
   ints whole;
   vec y = exp_parts(at_least(at_most(-x, 87.f), -87.f), &whole);
-  return pick(x < all(-88.7228317f), all(0.f), inverse(all(1.f) + y * (vec)((whole + 127) << 23)));
+  return blend(x < splat(-88.7228317f), splat(0.f), inverse(splat(1.f) + y * (vec)((whole + 127) << 23)));
 }
 
 /* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. Where it is cut off it is above 1 by more than
@@ -108,17 +109,17 @@ static inline vec v_sigmoid(vec x) {
 static inline vec v_tanh(vec x) {
   x = at_least(at_most(x, 9.7f), -9.7f);
   vec s = x * x;
-  vec p = all(-2.76076847742355e-16f);
-  p = p * s + all(2.00018790482477e-13f);
-  p = p * s + all(-8.60467152213735e-11f);
-  p = p * s + all(5.12229709037114e-08f);
-  p = p * s + all(1.48572235717979e-05f);
-  p = p * s + all(6.37261928875436e-04f);
-  p = p * s + all(4.89352455891786e-03f);
-  vec q = all(1.19825839466702e-06f);
-  q = q * s + all(1.18534705686654e-04f);
-  q = q * s + all(2.26843463243900e-03f);
-  q = q * s + all(4.89352518554385e-03f);
+  vec p = splat(-2.76076847742355e-16f);
+  p = p * s + splat(2.00018790482477e-13f);
+  p = p * s + splat(-8.60467152213735e-11f);
+  p = p * s + splat(5.12229709037114e-08f);
+  p = p * s + splat(1.48572235717979e-05f);
+  p = p * s + splat(6.37261928875436e-04f);
+  p = p * s + splat(4.89352455891786e-03f);
+  vec q = splat(1.19825839466702e-06f);
+  q = q * s + splat(1.18534705686654e-04f);
+  q = q * s + splat(2.26843463243900e-03f);
+  q = q * s + splat(4.89352518554385e-03f);
   return at_least(at_most(x * p * inverse(q), 1.f), -1.f);
 }
 
@@ -127,41 +128,41 @@ static inline vec v_log(vec x) {
   ints bits = (ints)x;
   ints exponent = (bits >> 23) - 126;
   vec m = (vec)((bits & 0x007fffff) | 0x3f000000); /* in [0.5, 1) */
-  ints low = m < all(0.707106781f);
+  ints low = m < splat(0.707106781f);
   exponent += low; /* -1 where true */
-  m = pick(low, m + m, m) - all(1.f);
+  m = blend(low, m + m, m) - splat(1.f);
   vec e = __builtin_convertvector(exponent, vec), z = m * m;
-  vec p = all(7.0376836292e-2f);
-  p = p * m + all(-1.1514610310e-1f);
-  p = p * m + all(1.1676998740e-1f);
-  p = p * m + all(-1.2420140846e-1f);
-  p = p * m + all(1.4249322787e-1f);
-  p = p * m + all(-1.6668057665e-1f);
-  p = p * m + all(2.0000714765e-1f);
-  p = p * m + all(-2.4999993993e-1f);
-  p = p * m + all(3.3333331174e-1f);
-  vec y = m * (z * p) + e * all(-2.12194440e-4f) - all(.5f) * z;
-  y = m + y + e * all(0.693359375f);
-  y = pick(x > all(3.4e38f), x, y);
-  y = pick(x == all(0.f), all(-INFINITY), y);
-  return pick(x >= all(0.f), y, all(NAN));
+  vec p = splat(7.0376836292e-2f);
+  p = p * m + splat(-1.1514610310e-1f);
+  p = p * m + splat(1.1676998740e-1f);
+  p = p * m + splat(-1.2420140846e-1f);
+  p = p * m + splat(1.4249322787e-1f);
+  p = p * m + splat(-1.6668057665e-1f);
+  p = p * m + splat(2.0000714765e-1f);
+  p = p * m + splat(-2.4999993993e-1f);
+  p = p * m + splat(3.3333331174e-1f);
+  vec y = m * (z * p) + e * splat(-2.12194440e-4f) - splat(.5f) * z;
+  y = m + y + e * splat(0.693359375f);
+  y = blend(x > splat(3.4e38f), x, y);
+  y = blend(x == splat(0.f), splat(-INFINITY), y);
+  return blend(x >= splat(0.f), y, splat(NAN));
 }
 
 static inline vec v_log1p(vec x) { /* Kahan: log(u) x / (u - 1) with u = 1 + x rounded */
-  vec u = all(1.f) + x, d = u - all(1.f);
-  return pick(d == all(0.f), x, v_log(u) * x / pick(d == all(0.f), all(1.f), d));
+  vec u = splat(1.f) + x, d = u - splat(1.f);
+  return blend(d == splat(0.f), x, v_log(u) * x / blend(d == splat(0.f), splat(1.f), d));
 }
 
 #ifdef NARROW
-typedef half unit;
-#define load_unit load_half
-#define load_unit_part load_half_part
-#define store_unit store_half
-#define store_unit_part store_half_part
+typedef bf16 unit;
+#define load_unit load_bf16
+#define load_unit_part load_bf16_part
+#define store_unit store_bf16
+#define store_unit_part store_bf16_part
 /* A gate in (0, 1) by its distance from the nearer end: a forget gate of 0.999 would be 1 in bfloat16, and the gradient
  * through a thousand steps not a third but all. */
-static inline vec folded(vec x) { return pick(x > all(.5f), -(all(1.f) - x), x); } /* 1 becomes -0 */
-static inline vec unfolded(vec x) { return x + pick((ints)x < 0, all(1.f), all(0.f)); }
+static inline vec folded(vec x) { return blend(x > splat(.5f), -(splat(1.f) - x), x); } /* 1 becomes -0 */
+static inline vec unfolded(vec x) { return x + blend((ints)x < 0, splat(1.f), splat(0.f)); }
 static inline vec load_gate(const unit *p) { return unfolded(load_unit(p)); }
 static inline vec load_gate_part(const unit *p, long n) { return unfolded(load_unit_part(p, n)); }
 static inline void store_gate(unit *p, vec x) { store_unit(p, folded(x)); }

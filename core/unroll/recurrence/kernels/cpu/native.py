@@ -42,7 +42,7 @@ class Side(ctypes.Structure):
     ]  # fmt: skip
 
 
-HALVED, FROM_NARROW, TO_NARROW = 1, 2, 4
+BF16, FROM_BF16, TO_BF16 = 1, 2, 4
 """what the matrices of a large product are made of"""
 DEEP = 32
 """a rounded row is padded to a multiple of at most this many numbers"""

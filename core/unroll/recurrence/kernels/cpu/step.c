@@ -7,7 +7,7 @@
 #define PACKED 24 /* rows of the batch from which on the sums of `dots` cost more than to pack the weight */
 
 /* What native.c has of this. */
-typedef void pack_fn(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int halved, long threads);
+typedef void pack_fn(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int as_bf16, long threads);
 
 /* What `by_rows` is given as a packed matrix: rows of the weight itself. */
 typedef struct {
@@ -18,7 +18,7 @@ typedef struct {
 } Matrix;
 
 /* The sums over each of four vectors. */
-static inline void totals(const vec *s, float *to) {
+static inline void hsums(const vec *s, float *to) {
 #if defined(__AVX512F__)
   __m256 half[4];
   for (int i = 0; i < 4; i++)
@@ -27,7 +27,7 @@ static inline void totals(const vec *s, float *to) {
   __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
   _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
 #else
-  for (int i = 0; i < 4; i++) to[i] = total(s[i]);
+  for (int i = 0; i < 4; i++) to[i] = hsum(s[i]);
 #endif
 }
 
@@ -43,7 +43,7 @@ static inline void totals(const vec *s, float *to) {
   static void NAME(const float *const *a, const float *w, long apart, long depth, float *const *c, int add) {        \
     vec s[MR][NR];                                                                                                   \
     _Pragma("GCC unroll 8") for (int m = 0; m < MR; m++)                                                             \
-      _Pragma("GCC unroll 8") for (int j = 0; j < NR; j++) s[m][j] = all(0);                                         \
+      _Pragma("GCC unroll 8") for (int j = 0; j < NR; j++) s[m][j] = splat(0);                                       \
     long k = 0;                                                                                                      \
     for (; k + V <= depth; k += V) {                                                                                 \
       vec x[MR];                                                                                                     \
@@ -63,7 +63,7 @@ static inline void totals(const vec *s, float *to) {
     }                                                                                                                \
     _Pragma("GCC unroll 8") for (int m = 0; m < MR; m++) {                                                           \
       float sums[NR];                                                                                                \
-      for (int j = 0; j < NR; j += 4) totals(s[m] + j, sums + j);                                                    \
+      for (int j = 0; j < NR; j += 4) hsums(s[m] + j, sums + j);                                                     \
       for (int j = 0; j < NR; j++) c[m][j] = sums[j] + (add ? c[m][j] : 0);                                          \
     }                                                                                                                \
   }
@@ -75,11 +75,11 @@ DOTS(dots_4, 4, 4)
 
 /* One row of w that is left over. */
 static float dot(const float *a, const float *w, long depth) {
-  vec s = all(0);
+  vec s = splat(0);
   long k = 0;
   for (; k + V <= depth; k += V) s += load(a + k) * load(w + k);
   if (k < depth) s += load_part(a + k, depth - k) * load_part(w + k, depth - k);
-  return total(s);
+  return hsum(s);
 }
 
 /* All rows of a with rows begin..end of w, `many` at a time. */
@@ -112,7 +112,7 @@ static void rows_of(const void *const *a, long rows, const Matrix *w, long depth
     vec s[MR][NV];                                                                                                     \
     _Pragma("GCC unroll 12") for (int m = 0; m < MR; m++)                                                              \
       _Pragma("GCC unroll 12") for (int j = 0; j < NV; j++)                                                            \
-        s[m][j] = !add ? all(0) : j + 1 < NV || part == V ? load(c[m] + j * V) : load_part(c[m] + j * V, part);        \
+        s[m][j] = !add ? splat(0) : j + 1 < NV || part == V ? load(c[m] + j * V) : load_part(c[m] + j * V, part);      \
     for (long k = 0; k < depth; k++, w += apart) {                                                                     \
       vec y[NV];                                                                                                       \
       _Pragma("GCC unroll 12") for (int j = 0; j < NV; j++) {                                                          \
@@ -300,7 +300,7 @@ int step(Layer *layers, long count, void *const *table, int checked, float *kept
   static void NAME(const float *a, long lda, const float *b, long ldb, long rows, float *to, long apart, long part) {  \
     vec s[MR][NV];                                                                                                     \
     _Pragma("GCC unroll 8") for (int m = 0; m < MR; m++)                                                               \
-      _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) s[m][j] = all(0);                                           \
+      _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++) s[m][j] = splat(0);                                         \
     for (long r = 0; r < rows; r++, a += lda, b += ldb) {                                                              \
       vec y[NV];                                                                                                       \
       _Pragma("GCC unroll 8") for (int j = 0; j < NV; j++)                                                             \

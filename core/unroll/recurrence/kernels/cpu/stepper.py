@@ -117,7 +117,7 @@ class _Layer:
     def _packed(self, weight: Tensor, one: Packed) -> Tensor:
         weight = weight.detach().contiguous()
         if self.weights != "int8":
-            return pack(weight, one, halved=self.weights == "bfloat16")
+            return pack(weight, one, bf16=self.weights == "bfloat16")
         to = torch.empty(self.base.byte_size(one.depth, one.columns), dtype=torch.int8)
         self.base.pack_bytes(start(weight, one), one.depth, one.columns, 1, weight.shape[1], address(to))
         return to
@@ -167,5 +167,5 @@ class _Layer:
 
 
 def _product_of(base: ctypes.CDLL, weights: str) -> Any:
-    names = {"float32": "product", "bfloat16": "half_product", "int8": "byte_product"}
+    names = {"float32": "product", "bfloat16": "bf16_product", "int8": "byte_product"}
     return ctypes.cast(getattr(base, names[weights]), ctypes.c_void_p)

@@ -26,7 +26,7 @@ static void shape_tiles(long rows) {
 
 /* sums[TALL, PANEL] = a times n vectors of columns of a panel, for the rows that the tiles are shaped for; `step`: from
  * one piece of a of DEEP numbers to the next, which differs from DEEP where a is packed. */
-static void one_tile(const half *a, long lda, long step, const half *w, long depth, long n, float *sums) {
+static void one_tile(const bf16 *a, long lda, long step, const bf16 *w, long depth, long n, float *sums) {
   _tile_zero(0); _tile_zero(1); _tile_zero(2);
   for (long k = 0; k < depth; k += DEEP, a += step, w += DEEP * V * n) {
     _tile_loadd(6, a, 2 * lda);
@@ -39,7 +39,7 @@ static void one_tile(const half *a, long lda, long step, const half *w, long dep
   if (n > 2) _tile_stored(2, sums + 2 * V, 4 * PANEL);
 }
 /* The same for 2 * TALL rows, `below` numbers apart: each piece of the panel is read once for both. */
-static void two_tiles(const half *a, long below, long lda, long step, const half *w, long depth, long n, float *sums) {
+static void two_tiles(const bf16 *a, long below, long lda, long step, const bf16 *w, long depth, long n, float *sums) {
   _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); _tile_zero(4); _tile_zero(5);
   for (long k = 0; k < depth; k += DEEP, a += step, w += DEEP * V * n) {
     _tile_loadd(7, w, 4 * V * n);
@@ -58,7 +58,7 @@ static void two_tiles(const half *a, long below, long lda, long step, const half
   if (n > 1) { _tile_stored(1, sums + V, 4 * PANEL); _tile_stored(4, sums + TALL * PANEL + V, 4 * PANEL); }
   if (n > 2) { _tile_stored(2, sums + 2 * V, 4 * PANEL); _tile_stored(5, sums + TALL * PANEL + 2 * V, 4 * PANEL); }
 }
-static void some_tiles(const half *a, long below, long lda, long step, long rows, const half *w, long depth, long n, float *sums) {
+static void some_tiles(const bf16 *a, long below, long lda, long step, long rows, const bf16 *w, long depth, long n, float *sums) {
   if (rows > TALL) two_tiles(a, below, lda, step, w, depth, n, sums);
   else one_tile(a, lda, step, w, depth, n, sums);
 }
