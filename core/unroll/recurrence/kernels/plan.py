@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unroll.recurrence.kernels.buffers import D_OUT, D_U, KEPT, MASK, OUT, SAVED, Buffer, Kind, Place, U
 from unroll.recurrence.kernels.graph import LEAVES, Derivatives, Node, differentiate, reachable
 from unroll.recurrence.kernels.operations import OPERATIONS, Cost
-from unroll.recurrence.kernels.schedule import Packed, Steps, levels_of, whole_lines
+from unroll.recurrence.kernels.schedule import Packed, Roots, Schedule, levels_of, nodes_of, schedule, whole_lines
 from unroll.recurrence.kernels.trace import StepGraph
 
 
@@ -28,7 +28,7 @@ class WeightGradient:
     operand: Place
 
 
-@dataclass
+@dataclass(frozen=True)
 class Program:
     """One cell's steps, ready to be printed, and what is handed to them.
 
@@ -50,15 +50,15 @@ class Program:
         steps: the phases of "keep", "bare" and "back", for who prints them in another language than C.
     """
 
-    forward: list[Packed]
-    backward: list[Packed]
-    params: list[tuple[str, int, int]]
-    d_params: list[tuple[str, int, int]]
+    forward: tuple[Packed, ...]
+    backward: tuple[Packed, ...]
+    params: tuple[tuple[str, int, int], ...]
+    d_params: tuple[tuple[str, int, int], ...]
     saved: int
     over_u: bool
     over_kept: bool
-    products: list[int]
-    weights: list[WeightGradient]
+    products: tuple[int, ...]
+    weights: tuple[WeightGradient, ...]
     scratch: int
     depth: int
     aliased: bool
@@ -67,7 +67,7 @@ class Program:
     inputs: int
     outputs: int
     states: tuple[int, ...]
-    steps: dict[str, Steps]
+    steps: Mapping[str, Schedule]
 
     def width(self, buffer: Buffer) -> int:
         """Floats of a row of a buffer."""
@@ -98,30 +98,30 @@ class _Planner:
     def __init__(self, traced: StepGraph) -> None:
         self.traced, self.graph = traced, traced.graph
         self.aliased = traced.output == traced.states[0]
-        self.params: dict[Node, int] = {}
+        self.after = self._after()
 
     def program(self) -> Program:
-        backward, roots = self._derivatives()
-        kept = self._kept([*(node for node, _ in roots), *backward.params.values()])
-        weights, products = self._weights(backward, roots, kept)
-        forward = self._steps(self._forward_roots(kept))
-        bare = self._steps(self._forward_roots({}))
-        back = self._steps(roots, {**self._after(), **kept}, self._accumulated(backward))
-        for steps in (forward, bare, back):
-            steps.plan()
-        read = self._read([*(node for node, _ in roots), *backward.params.values()], list(kept))
+        backward, gradients = self._derivatives()
+        wanted = [*(node for node, _ in gradients), *backward.params.values()]
+        kept = self._kept(wanted)
+        weights, results = self._weights(backward, gradients, kept)
+        products = {one.gradient.buffer: one.rows for one in weights if one.gradient.buffer.kind is Kind.D_PRODUCT}
+        roots = [*gradients, *results]
+        steps, params = self._schedules(kept, roots, self._accumulated(backward))
+        forward, back = steps["keep"], steps["back"]
+        read = self._read([node for node, _ in roots] + [*backward.params.values()], list(kept))
         return Program(
             forward=forward.packed,
             backward=back.packed,
-            params=[(node.data[0], node.data[1], node.width) for node in self.params],
-            d_params=[(node.data[0], node.data[1], node.width) for node in backward.params],
+            params=tuple((node.data[0], node.data[1], node.width) for node in params),
+            d_params=tuple((node.data[0], node.data[1], node.width) for node in backward.params),
             saved=whole_lines(sum(max(node.width, 1) for node, place in kept.items() if place.buffer == SAVED)),
             over_u=any(place.buffer == KEPT for place in kept.values()),
             over_kept=_undisturbed(back, kept),
-            products=products,
+            products=tuple(products.values()),
             weights=weights,
             # A row's scratch must not be a multiple of 4 KiB, or the rows of a product fight for the same cache lines.
-            scratch=max(steps.size for steps in (forward, bare, back)) + 16,
+            scratch=max(one.size for one in steps.values()) + 16,
             depth=max([packed.depth for packed in (*forward.packed, *back.packed)], default=0),
             aliased=self.aliased,
             needs_u=any(node.op == "u" for node in read),
@@ -131,37 +131,31 @@ class _Planner:
             inputs=self.traced.inputs,
             outputs=sum(node.width for node in self.traced.output),
             states=self.traced.widths,
-            steps={"keep": forward, "bare": bare, "back": back},
+            steps=steps,
         )
 
-    def _steps(
-        self,
-        roots: list[tuple[Node, Place]],
-        known: Mapping[Node, Place] | None = None,
-        accumulated: Sequence[tuple[Node, int]] = (),
-    ) -> Steps:
-        return Steps(self.leaf_place, self._segment, roots, known or {}, accumulated)
+    def _schedules(
+        self, kept: Mapping[Node, Place], gradients: Roots, accumulated: Sequence[tuple[Node, int]]
+    ) -> tuple[dict[str, Schedule], list[Node]]:
+        """The three kinds of steps, and the vector parameters that they read, in the order of their numbers."""
+        given: dict[str, tuple[Roots, Mapping[Node, Place], Sequence[tuple[Node, int]]]] = {
+            "keep": (self._forward_roots(kept), {}, ()),
+            "bare": (self._forward_roots({}), {}, ()),
+            "back": (gradients, {**self.after, **kept}, accumulated),
+        }
+        nodes = [node for step in given.values() for node in nodes_of(*step)]
+        params = list(dict.fromkeys(node for node in nodes if node.op == "param"))
+        numbers = {node: number for number, node in enumerate(params)}
+
+        def leaf_place(node: Node) -> Place:
+            return Place(Buffer(Kind.PARAM, numbers[node]), 0) if node.op == "param" else _leaf_place(node)
+
+        steps = {kind: schedule(*step, leaf_place, self._segment) for kind, step in given.items()}
+        return steps, params
 
     def _segment(self, buffer: Buffer) -> int:
         width = self.traced.inputs if buffer == D_U else self.traced.widths[buffer.state]
         return self.traced.units if width % self.traced.units == 0 else width
-
-    def leaf_place(self, node: Node) -> Place:
-        """Where a leaf stands before the step."""
-        name, offset = node.data
-        match node.op:
-            case "u":
-                return Place(U, offset)
-            case "state":
-                return Place(Buffer(Kind.BEFORE, name), offset)
-            case "mask":
-                return Place(MASK, offset)
-            case "d_output":
-                return Place(D_OUT, offset)
-            case "d_state":
-                return Place(Buffer(Kind.D_STATE, name), offset)
-        number = self.params.setdefault(node, len(self.params))
-        return Place(Buffer(Kind.PARAM, number), 0)
 
     def _after(self) -> dict[Node, Place]:
         """The new states (and the output) stand in their own arrays, also for the backward step."""
@@ -198,7 +192,7 @@ class _Planner:
 
     def _kept(self, roots: Sequence[Node]) -> dict[Node, Place]:
         """What the backward step needs of the forward one and cannot cheaply compute again, in `saved`."""
-        known = self._after()
+        known = self.after
         forward = reachable([node for segments in (self.traced.output, *self.traced.states) for node in segments])
         there = set(forward)
         kept: dict[Node, None] = {}
@@ -233,7 +227,7 @@ class _Planner:
 
     def _read(self, roots: Sequence[Node], kept: Sequence[Node]) -> list[Node]:
         """All nodes of the backward step."""
-        return reachable(roots, [*self._after(), *kept])
+        return reachable(roots, [*self.after, *kept])
 
     def _over_u(self, forward: Sequence[Node], kept: Sequence[Node]) -> dict[Node, Place]:
         """What can be written over u, which the backward step does not need: memory that is in the cache already.
@@ -266,27 +260,44 @@ class _Planner:
         return places
 
     def _weights(
-        self, backward: Derivatives, roots: list[tuple[Node, Place]], kept: Mapping[Node, Place]
-    ) -> tuple[list[WeightGradient], list[int]]:
-        """Where the gradients of the products' results go, and the large products that follow the loop over time."""
+        self, backward: Derivatives, roots: Roots, kept: Mapping[Node, Place]
+    ) -> tuple[tuple[WeightGradient, ...], list[tuple[Node, Place]]]:
+        """The large products that follow the loop over time, and the gradients of the products' results, with places
+        of their own, that do not stand in one piece of d_u.
+        """
         at = {node: place for node, place in roots if place.buffer == D_U}
         result: list[WeightGradient] = []
-        products: list[int] = []
+        apart: list[tuple[Node, Place]] = []
+        count = 0
         for dot, gradients in backward.products.items():
             name, row, rows = dot.data
             places = [at.get(node) for node in gradients]
             if not _contiguous(places, gradients):
-                buffer = Buffer(Kind.D_PRODUCT, len(products))
-                products.append(rows)
-                roots += _along(gradients, buffer)
-                places = [place for _, place in _along(gradients, buffer)]
+                segments = list(_along(gradients, Buffer(Kind.D_PRODUCT, count)))
+                places, count = [place for _, place in segments], count + 1
+                apart += segments
             column = 0
             for arg in dot.args:
-                operand = self.leaf_place(arg) if arg.op == "state" else {**self._after(), **kept}[arg]
+                operand = _leaf_place(arg) if arg.op == "state" else {**self.after, **kept}[arg]
                 assert places[0] is not None
                 result.append(WeightGradient(name, row, rows, column, arg.width, places[0], operand))
                 column += arg.width
-        return result, products
+        return tuple(result), apart
+
+
+def _leaf_place(node: Node) -> Place:
+    """Where a leaf that is no parameter stands before the step."""
+    name, offset = node.data
+    match node.op:
+        case "u":
+            return Place(U, offset)
+        case "state":
+            return Place(Buffer(Kind.BEFORE, name), offset)
+        case "mask":
+            return Place(MASK, offset)
+        case "d_output":
+            return Place(D_OUT, offset)
+    return Place(Buffer(Kind.D_STATE, name), offset)
 
 
 def _along(nodes: Sequence[Node], buffer: Buffer) -> Iterator[tuple[Node, Place]]:
@@ -309,7 +320,7 @@ def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
     return list(places) == wanted
 
 
-def _undisturbed(back: Steps, kept: Mapping[Node, Place]) -> bool:
+def _undisturbed(back: Schedule, kept: Mapping[Node, Place]) -> bool:
     """Whether no segment of KEPT is read in a later phase than the one that writes D_U at the same place."""
     written = {place.offset: back.levels[node] for node, place in back.roots if place.buffer == D_U}
     over = {node: place.offset for node, place in kept.items() if place.buffer == KEPT}

@@ -6,10 +6,14 @@ An LSTM's forward step is one phase, a GRU with its reset gate before the produc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from unroll.recurrence.kernels.buffers import SCRATCH, Buffer, Kind, Place
 from unroll.recurrence.kernels.graph import LEAVES, WHOLE_ROW, CannotFuse, Node, reachable
+
+PRODUCTS = ("dot", "tdot")
+Roots = Sequence[tuple[Node, Place]]
+Sums = Sequence[tuple[Node, int]]
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,10 @@ class Phase:
     """
 
     level: int
-    products: list[Node]
-    sums: list[Node]
-    stores: list[tuple[Node, Place]]
-    added: list[tuple[Node, int]]
+    products: tuple[Node, ...]
+    sums: tuple[Node, ...]
+    stores: tuple[tuple[Node, Place], ...]
+    added: tuple[tuple[Node, int], ...]
 
 
 def whole_lines(size: int) -> int:
@@ -50,157 +54,204 @@ def whole_lines(size: int) -> int:
     return -(-size // 16) * 16
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """One step: what comes when, and where everything stands.
+
+    Attributes:
+        roots: (node, where it goes).
+        known: what is there although it was computed: kept from the forward step.
+        accumulated: (node, offset in d_param): summed over all rows and steps.
+        segment: width of the segments of a buffer, for what is the same in all units.
+        levels: the phase of each node.
+        places: where each node can be loaded from that some phase loads.
+        size: floats of scratch per row.
+        packed: the weights as the products read them.
+        calls: of each product: (operand, number in packed) for each stretch of the operand in one piece.
+        phases: in order.
+    """
+
+    roots: Roots
+    known: Mapping[Node, Place]
+    accumulated: Sums
+    segment: Callable[[Buffer], int]
+    levels: Mapping[Node, int]
+    places: Mapping[Node, Place]
+    size: int
+    packed: tuple[Packed, ...]
+    calls: Mapping[Node, tuple[tuple[Place, int], ...]]
+    phases: tuple[Phase, ...]
+
+    def leaf(self, node: Node) -> bool:
+        """Whether the node is there before the step."""
+        return _there(node, self.known)
+
+    def loaded(self, node: Node, level: int) -> bool:
+        """Whether the node's value is loaded in this phase rather than computed."""
+        return self.leaf(node) or self.levels[node] < level or node.op in ("part", *PRODUCTS)
+
+    def width_of(self, node: Node, place: Place) -> int:
+        """Units that are stored."""
+        return node.width if node.width > 0 else self.segment(place.buffer)
+
+
+def nodes_of(roots: Roots, known: Mapping[Node, Place], accumulated: Sums = ()) -> list[Node]:
+    """All that a step reads and computes, oldest first."""
+    return reachable([node for node, _ in (*roots, *accumulated)], list(known))
+
+
+def schedule(
+    roots: Roots,
+    known: Mapping[Node, Place],
+    accumulated: Sums,
+    leaf_place: Callable[[Node], Place],
+    segment: Callable[[Buffer], int],
+) -> Schedule:
+    """The schedule of a step, pass by pass.
+
+    Args:
+        roots, known, accumulated, segment: as in `Schedule`.
+        leaf_place: where a leaf stands before the step.
+
+    Raises:
+        CannotFuse: a product has a number as its operand.
+    """
+    nodes = nodes_of(roots, known, accumulated)
+    levels = levels_of(nodes, known)
+    last = max((levels[node] for node, _ in (*roots, *accumulated)), default=0)
+    live = live_across_phases(nodes, levels, known, roots, last)
+    places, size = placed(nodes, live, known, roots, leaf_place)
+    packed, calls = packed_operands(sorted(nodes, key=levels.__getitem__), places, known)
+    phases = phases_of(nodes, levels, places, known, roots, accumulated, last)
+    return Schedule(tuple(roots), known, tuple(accumulated), segment, levels, places, size, packed, calls, phases)
+
+
 def levels_of(nodes: Sequence[Node], known: Mapping[Node, Place] | None = None) -> dict[Node, int]:
     """The phase of each node, given oldest first: how many whole rows must have been complete before it."""
     levels: dict[Node, int] = {}
     for node in nodes:
-        if node in (known or {}) or node.op in LEAVES:
+        if _there(node, known or {}):
             levels[node] = 0
         else:
             levels[node] = max((levels[arg] for arg in node.args), default=0) + (node.op in WHOLE_ROW)
     return levels
 
 
-@dataclass
-class Steps:
-    """The phases of one step.
+def live_across_phases(
+    nodes: Sequence[Node], levels: Mapping[Node, int], known: Mapping[Node, Place], roots: Roots, last: int
+) -> dict[Node, int]:
+    """Liveness: the floats of each value that is written in one phase and read in another, or read as a whole row."""
+    live: dict[Node, int] = {}
+    for node in nodes:
+        if _there(node, known):
+            continue
+        if node.op in PRODUCTS:
+            live.setdefault(node, node.width)
+        for arg in node.args:
+            read_later = levels[node] > levels[arg] or node.op in WHOLE_ROW
+            if read_later and not _there(arg, known) and arg.op not in ("part", *PRODUCTS):
+                live.setdefault(arg, max(arg.width, 1))
+    for node, place in roots:
+        early = _written_last(place) and levels[node] < last
+        if early and not _there(node, known) and node.op != "part":
+            live.setdefault(node, max(node.width, 1))
+    return live
 
-    Attributes:
-        leaf_place: where a leaf stands before the step.
-        segment: width of the segments of a buffer, for what is the same in all units.
-        roots: (node, where it goes).
-        known: what is there although it was computed: kept from the forward step.
-        accumulated: (node, offset in d_param): summed over all rows and steps.
-        packed: the weights as the products read them.
-        calls: of each product: (operand, number in packed) for each stretch of the operand in one piece.
-        size: floats of scratch per row.
-        places: where what was computed stands.
-        levels: the phase of each node.
-        phases: in order.
-    """
 
-    leaf_place: Callable[[Node], Place]
-    segment: Callable[[Buffer], int]
-    roots: list[tuple[Node, Place]]
-    known: Mapping[Node, Place]
-    accumulated: Sequence[tuple[Node, int]] = ()
-    packed: list[Packed] = field(default_factory=list)
-    calls: dict[Node, list[tuple[Place, int]]] = field(default_factory=dict)
-    size: int = 0
-    places: dict[Node, Place] = field(default_factory=dict)
-    levels: dict[Node, int] = field(default_factory=dict)
-    phases: list[Phase] = field(default_factory=list)
+def placed(
+    nodes: Sequence[Node],
+    live: Mapping[Node, int],
+    known: Mapping[Node, Place],
+    roots: Roots,
+    leaf_place: Callable[[Node], Place],
+) -> tuple[dict[Node, Place], int]:
+    """Where what is loaded stands: where it goes anyway, or in scratch; and the floats of scratch per row."""
+    places: dict[Node, Place] = {}
+    size = 0
+    for node, place in roots:
+        if not _written_last(place):
+            places.setdefault(node, place)
+    for node, floats in live.items():
+        if node not in places:
+            places[node] = Place(SCRATCH, size)
+            size += whole_lines(floats)
+    for node in nodes:
+        if node in known:
+            places[node] = known[node]
+        elif node.op in LEAVES and node.op != "const":
+            places[node] = leaf_place(node)
+        elif node.op == "part":
+            places[node] = Place(SCRATCH, places[node.args[0]].offset + node.data)
+    return places, size
 
-    def plan(self) -> None:
-        """Called once, after the roots are complete."""
-        wanted = [node for node, _ in self.roots] + [node for node, _ in self.accumulated]
-        nodes = reachable(wanted, list(self.known))
-        self.levels = levels_of(nodes, self.known)
-        self.last = max((self.levels[node] for node in wanted), default=0)
-        for node, place in self.roots:
-            # A gradient by the state overwrites the one that the step still reads: it is written in the last phase.
-            if place.buffer.kind is not Kind.D_STATE:
-                self.places.setdefault(node, place)
-        for node in nodes:
-            if node.op == "param":
-                self.leaf_place(node)  # parameters are numbered as they are first seen
-        self._assign(nodes)
-        for level in range(self.last + 1):
-            phase = self._phase(level, [node for node in nodes if self.levels[node] == level])
-            self.phases.append(phase)
-            for node in phase.products:
-                self.calls[node] = list(self._calls(node))
 
-    def leaf(self, node: Node) -> bool:
-        """Whether the node is there before the step."""
-        return node in self.known or node.op in LEAVES
-
-    def _assign(self, nodes: Sequence[Node]) -> None:
-        """Scratch for what a later phase reads."""
-        for node in nodes:
-            if self.leaf(node):
-                continue
-            if node.op in ("dot", "tdot"):
-                self._scratch(node, whole_lines(node.width))
-            for arg in node.args:
-                crosses = self.levels[node] > self.levels[arg] or node.op in ("dot", "tdot", "sum")
-                if crosses and not self.leaf(arg) and arg.op not in ("part", "dot", "tdot"):
-                    self._scratch(arg, max(arg.width, 1))
-        for node, place in self.roots:
-            if place.buffer.kind is Kind.D_STATE and self.levels[node] < self.last and not self.leaf(node):
-                self._scratch(node, max(node.width, 1))
-        for node in nodes:
-            if node.op == "part" and not self.leaf(node):
-                whole = self.places[node.args[0]]
-                self.places.setdefault(node, Place(SCRATCH, whole.offset + node.data))
-
-    def _scratch(self, node: Node, size: int) -> None:
-        if node not in self.places and node.op != "part":
-            self.places[node] = Place(SCRATCH, self.size)
-            self.size += whole_lines(size)
-
-    def place(self, node: Node) -> Place:
-        """Where the node can be loaded from."""
-        if node in self.known:
-            return self.known[node]
-        return self.leaf_place(node) if node.op in LEAVES else self._scratch_of(node)
-
-    def _scratch_of(self, node: Node) -> Place:
-        if node.op == "part":
-            whole = self.places[node.args[0]]
-            return Place(SCRATCH, whole.offset + node.data)
-        return self.places[node]
-
-    def _phase(self, level: int, nodes: Sequence[Node]) -> Phase:
-        stores = [
-            (node, place)
-            for node, place in self.roots
-            if (self.last if place.buffer.kind is Kind.D_STATE else self.levels[node]) == level
-        ]
-        crossing = [
-            (node, self.places[node])
-            for node in nodes
-            if not self.leaf(node)
-            and node.op not in ("part", "dot", "tdot")
-            and node in self.places
-            and (node, self.places[node]) not in stores
-        ]
-        return Phase(
-            level,
-            products=[node for node in nodes if node.op in ("dot", "tdot") and not self.leaf(node)],
-            sums=[node for node in nodes if node.op == "sum" and not self.leaf(node)],
-            stores=[*stores, *crossing],
-            added=[(node, offset) for node, offset in self.accumulated if self.levels[node] == level],
-        )
-
-    def _calls(self, node: Node) -> Iterator[tuple[Place, int]]:
-        name, row, rows = node.data
-        column = 0
-        for place, depth in self.stretches(node.args):
+def packed_operands(
+    nodes: Sequence[Node], places: Mapping[Node, Place], known: Mapping[Node, Place]
+) -> tuple[tuple[Packed, ...], dict[Node, tuple[tuple[Place, int], ...]]]:
+    """The weights as the products read them, and of each product the stretches of its operand; phase by phase."""
+    packed: list[Packed] = []
+    calls: dict[Node, tuple[tuple[Place, int], ...]] = {}
+    for node in nodes:
+        if node.op not in PRODUCTS or _there(node, known):
+            continue
+        (name, row, rows), column, stretches = node.data, 0, []
+        for place, depth in _stretches(node.args, places):
             if node.op == "dot":
-                self.packed.append(Packed(name, row, column, depth, rows, transposed=False))
+                packed.append(Packed(name, row, column, depth, rows, transposed=False))
             else:
-                self.packed.append(Packed(name, row + column, 0, depth, node.width, transposed=True))
-            yield place, len(self.packed) - 1
+                packed.append(Packed(name, row + column, 0, depth, node.width, transposed=True))
+            stretches.append((place, len(packed) - 1))
             column += depth
+        calls[node] = tuple(stretches)
+    return tuple(packed), calls
 
-    def stretches(self, args: Sequence[Node]) -> Iterator[tuple[Place, int]]:
-        """(place, width) of each stretch of an operand that stands in one piece."""
-        if any(arg.op == "const" for arg in args):
-            raise CannotFuse("a recurrent product of a constant")
-        begin, depth = self.place(args[0]), 0
-        for arg in args:
-            place = self.place(arg)
-            if place != Place(begin.buffer, begin.offset + depth):
-                yield begin, depth
-                begin, depth = place, 0
-            depth += arg.width
-        yield begin, depth
 
-    def width_of(self, node: Node, place: Place) -> int:
-        """Units that are stored."""
-        return node.width if node.width > 0 else self.segment(place.buffer)
+def phases_of(
+    nodes: Sequence[Node],
+    levels: Mapping[Node, int],
+    places: Mapping[Node, Place],
+    known: Mapping[Node, Place],
+    roots: Roots,
+    accumulated: Sums,
+    last: int,
+) -> tuple[Phase, ...]:
+    """The phases in order: what each computes for whole rows, stores, and adds up."""
+    computed = [node for node in nodes if not _there(node, known)]
+    phases = []
+    for level in range(last + 1):
+        here = [node for node in computed if levels[node] == level]
+        stores = [(n, place) for n, place in roots if (last if _written_last(place) else levels[n]) == level]
+        kept = [(n, places[n]) for n in here if n in places and n.op not in ("part", *PRODUCTS)]
+        phases.append(
+            Phase(
+                level,
+                products=tuple(node for node in here if node.op in PRODUCTS),
+                sums=tuple(node for node in here if node.op == "sum"),
+                stores=(*stores, *(store for store in kept if store not in stores)),
+                added=tuple((node, offset) for node, offset in accumulated if levels[node] == level),
+            )
+        )
+    return tuple(phases)
 
-    def loaded(self, node: Node, level: int) -> bool:
-        """Whether the node's value is loaded in this phase rather than computed."""
-        return self.leaf(node) or self.levels[node] < level or node.op in ("part", "dot", "tdot")
+
+def _there(node: Node, known: Mapping[Node, Place]) -> bool:
+    return node in known or node.op in LEAVES
+
+
+def _written_last(place: Place) -> bool:
+    """A gradient by the state overwrites the one that the step still reads: it is written in the last phase."""
+    return place.buffer.kind is Kind.D_STATE
+
+
+def _stretches(args: Sequence[Node], places: Mapping[Node, Place]) -> Iterator[tuple[Place, int]]:
+    """(place, width) of each stretch of an operand that stands in one piece."""
+    if any(arg.op == "const" for arg in args):
+        raise CannotFuse("a recurrent product of a constant")
+    begin, depth = places[args[0]], 0
+    for arg in args:
+        place = places[arg]
+        if place != Place(begin.buffer, begin.offset + depth):
+            yield begin, depth
+            begin, depth = place, 0
+        depth += arg.width
+    yield begin, depth

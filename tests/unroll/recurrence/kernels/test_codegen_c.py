@@ -14,7 +14,7 @@ from unroll.recurrence.kernels.cpu.codegen_c import MAX_LOADS, MAX_OPERATIONS, s
 from unroll.recurrence.kernels.graph import Graph
 from unroll.recurrence.kernels.operations import OPERATIONS, Cost
 from unroll.recurrence.kernels.plan import Program, program
-from unroll.recurrence.kernels.schedule import Steps
+from unroll.recurrence.kernels.schedule import schedule
 from unroll.recurrence.kernels.trace import projected_width, trace
 from unroll.recurrence.registry import make_cell
 
@@ -74,10 +74,8 @@ def test_a_later_stretch_of_an_operand_is_added() -> None:
     a, b = graph.leaf("state", 0, 0, 16), graph.leaf("state", 1, 0, 16)
     dot = graph.make("dot", a, b, data=("w", 0, 16), width=16)
     places = {a: Place(Buffer(Kind.BEFORE, 0), 0), b: Place(Buffer(Kind.BEFORE, 1), 0)}
-    steps = Steps(
-        lambda node: places[node], lambda _: 16, [(graph.part(dot, 0, 16), Place(Buffer(Kind.AFTER, 0), 0))], {}
-    )
-    steps.plan()
+    roots = [(graph.part(dot, 0, 16), Place(Buffer(Kind.AFTER, 0), 0))]
+    steps = schedule(roots, {}, (), places.__getitem__, lambda _: 16)
     calls = [line for line in codegen_c._product(steps, dot) if "C->product" in line]
     assert [call.split("to, ")[1][0] for call in calls] == ["0", "1"]
     assert ["packed[0]" in calls[0], "packed[1]" in calls[1]] == [True, True]

@@ -29,14 +29,14 @@ def test_an_lstm_keeps_its_gates_where_u_stood() -> None:
     assert made.aliased, "the output is the hidden state: it is stored once"
     assert made.over_u and made.over_kept and not made.needs_u
     assert made.saved == 0
-    assert made.products == [], "the gradients by the gates' sums are those by u"
+    assert made.products == (), "the gradients by the gates' sums are those by u"
     assert made.depth == 4 * H
 
 
 def test_the_weights_as_the_products_read_them() -> None:
     made = planned("lstm")
-    assert made.forward == [Packed("weight_hh", 0, 0, H, 4 * H, transposed=False)]
-    assert made.backward == [Packed("weight_hh", 0, 0, 4 * H, H, transposed=True)]
+    assert made.forward == (Packed("weight_hh", 0, 0, H, 4 * H, transposed=False),)
+    assert made.backward == (Packed("weight_hh", 0, 0, 4 * H, H, transposed=True),)
 
 
 def test_weight_gradients_say_what_is_multiplied_with_what() -> None:
@@ -55,7 +55,7 @@ def test_a_masked_state_is_kept_as_the_operand_that_it_is() -> None:
 def test_a_gru_has_a_product_of_its_own() -> None:
     """The reset gate stands behind the product, so that the gradient by the product's result is not that by u."""
     made = planned("gru")
-    assert made.products == [3 * H]
+    assert made.products == (3 * H,)
     assert [one.gradient for one in made.weights] == [Place(Buffer(Kind.D_PRODUCT, 0), 0)]
 
 

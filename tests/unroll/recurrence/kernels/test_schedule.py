@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from unroll.recurrence.kernels.buffers import D_U, KEPT, SAVED, SCRATCH, Buffer, Kind, Place, U
 from unroll.recurrence.kernels.graph import LEAVES, SCALAR, CannotFuse, Graph, Node
 from unroll.recurrence.kernels.plan import program
-from unroll.recurrence.kernels.schedule import Packed, Steps, levels_of, whole_lines
+from unroll.recurrence.kernels.schedule import Packed, Schedule, levels_of, live_across_phases, schedule, whole_lines
 from unroll.recurrence.kernels.trace import projected_width, trace
 from unroll.recurrence.registry import make_cell
 
@@ -23,10 +24,8 @@ def leaf_place(node: Node) -> Place:
     return Place(buffers[node.op], offset)
 
 
-def planned(roots: list[tuple[Node, Place]], known: Any = None, accumulated: Sequence[Any] = ()) -> Steps:
-    steps = Steps(leaf_place, lambda buffer: W, roots, known or {}, accumulated)
-    steps.plan()
-    return steps
+def planned(roots: list[tuple[Node, Place]], known: Any = None, accumulated: Sequence[Any] = ()) -> Schedule:
+    return schedule(roots, known or {}, accumulated, leaf_place, lambda buffer: W)
 
 
 def leaf(graph: Graph, op: str = "u", name: int = 0, offset: int = 0) -> Node:
@@ -54,7 +53,7 @@ def test_all_that_is_pointwise_is_one_phase_without_scratch() -> None:
     hidden = graph.point("tanh", graph.point("add", leaf(graph), leaf(graph, "state")))
     steps = planned([(hidden, Place(Buffer(Kind.AFTER, 0), 0))])
     [phase] = steps.phases
-    assert (phase.products, phase.sums, phase.stores) == ([], [], [(hidden, Place(Buffer(Kind.AFTER, 0), 0))])
+    assert (phase.products, phase.sums, phase.stores) == ((), (), ((hidden, Place(Buffer(Kind.AFTER, 0), 0)),))
     assert steps.size == 0
 
 
@@ -64,11 +63,11 @@ def test_a_product_is_called_for_each_stretch_of_its_operand() -> None:
     dot = graph.make("dot", a, b, c, data=("w", 5, 2 * W), width=2 * W)
     parts = [graph.part(dot, at, W) for at in (0, W)]
     steps = planned([(graph.point("mul", *parts), Place(Buffer(Kind.AFTER, 0), 0))])
-    assert steps.packed == [
+    assert steps.packed == (
         Packed("w", 5, 0, 2 * W, 2 * W, transposed=False), Packed("w", 5, 2 * W, W, 2 * W, transposed=False),
-    ]  # fmt: skip
-    assert steps.calls[dot] == [(Place(Buffer(Kind.BEFORE, 0), 0), 0), (Place(Buffer(Kind.BEFORE, 1), 0), 1)]
-    assert [steps.place(part) for part in parts] == [Place(SCRATCH, 0), Place(SCRATCH, W)]
+    )  # fmt: skip
+    assert steps.calls[dot] == ((Place(Buffer(Kind.BEFORE, 0), 0), 0), (Place(Buffer(Kind.BEFORE, 1), 0), 1))
+    assert [steps.places[part] for part in parts] == [Place(SCRATCH, 0), Place(SCRATCH, W)]
     assert steps.size == 2 * W
 
 
@@ -77,7 +76,7 @@ def test_the_product_of_a_backward_step_reads_rows() -> None:
     a, b = leaf(graph), leaf(graph, "state")
     back = graph.make("tdot", a, b, data=("w", 3, 2 * W), width=W)
     steps = planned([(graph.part(back, 0, W), Place(Buffer(Kind.D_STATE, 0), 0))])
-    assert steps.packed == [Packed("w", 3, 0, W, W, transposed=True), Packed("w", 3 + W, 0, W, W, transposed=True)]
+    assert steps.packed == (Packed("w", 3, 0, W, W, transposed=True), Packed("w", 3 + W, 0, W, W, transposed=True))
 
 
 def test_what_a_later_phase_reads_goes_to_scratch_and_nothing_else() -> None:
@@ -89,9 +88,9 @@ def test_what_a_later_phase_reads_goes_to_scratch_and_nothing_else() -> None:
     steps = planned([(graph.point("mul", both, total), Place(Buffer(Kind.AFTER, 0), 0))])
     first, second = steps.phases
     assert [node for node, _ in first.stores] == [x, both], "y is read by nothing later"
-    assert [steps.place(node) for node in (x, both)] == [Place(SCRATCH, 0), Place(SCRATCH, W)]
+    assert [steps.places[node] for node in (x, both)] == [Place(SCRATCH, 0), Place(SCRATCH, W)]
     assert y not in steps.places
-    assert second.sums == [total]
+    assert second.sums == (total,)
     assert steps.loaded(both, 1) and not steps.loaded(both, 0)
 
 
@@ -112,8 +111,8 @@ def test_what_is_kept_is_loaded_and_what_is_added_up_has_its_phase() -> None:
     gate = graph.point("sigmoid", leaf(graph))
     twice = graph.point("mul", gate, graph.const(2))
     steps = planned([(twice, Place(D_U, 0))], {gate: Place(KEPT, 0)}, [(twice, 48)])
-    assert steps.leaf(gate) and steps.place(gate) == Place(KEPT, 0)
-    assert steps.phases[0].added == [(twice, 48)]
+    assert steps.leaf(gate) and steps.places[gate] == Place(KEPT, 0)
+    assert steps.phases[0].added == ((twice, 48),)
     assert leaf(graph) not in steps.levels, "what is known is not computed"
 
 
@@ -129,6 +128,28 @@ def test_a_product_of_a_number_is_refused() -> None:
     dot = graph.make("dot", graph.const(1), data=("w", 0, W), width=W)
     with pytest.raises(CannotFuse, match="a recurrent product of a constant"):
         planned([(graph.part(dot, 0, W), Place(Buffer(Kind.AFTER, 0), 0))])
+
+
+def test_liveness_is_what_one_phase_writes_and_another_reads() -> None:
+    graph = Graph()
+    x, y = graph.point("tanh", leaf(graph)), graph.point("sigmoid", leaf(graph, offset=W))
+    total = graph.make("sum", x, width=SCALAR)
+    root = graph.point("mul", graph.point("mul", x, y), total)
+    nodes = [*root.args[0].args, root.args[0], total, root]
+    nodes = sorted({*nodes, *x.args, *y.args}, key=lambda node: node.index)
+    levels = levels_of(nodes)
+    assert live_across_phases(nodes, levels, {}, [(root, Place(D_U, 0))], 1) == {x: W, root.args[0]: W}
+    kept = {x: Place(SAVED, 0), root.args[0]: Place(SAVED, W)}
+    assert live_across_phases(nodes, levels_of(nodes, kept), kept, [(root, Place(D_U, 0))], 1) == {}
+
+
+def test_a_schedule_does_not_change() -> None:
+    graph = Graph()
+    steps = planned([(graph.point("tanh", leaf(graph)), Place(Buffer(Kind.AFTER, 0), 0))])
+    with pytest.raises(FrozenInstanceError):
+        steps.size = 1  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        program(trace(make_cell("lstm", 3, W), None)).saved = 1  # type: ignore[misc]
 
 
 PHASES = {"elman": (2, 2), "lstm": (2, 2), "mgu": (3, 3), "mingru": (1, 1), "cornn": (2, 2)}

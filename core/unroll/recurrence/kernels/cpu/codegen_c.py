@@ -13,7 +13,7 @@ from unroll.recurrence.kernels.buffers import D_PARAM, KEPT, SCRATCH, Kind, Plac
 from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node, reachable
 from unroll.recurrence.kernels.operations import OPERATIONS, Cost, c_functions, expression
 from unroll.recurrence.kernels.plan import Program
-from unroll.recurrence.kernels.schedule import Phase, Steps
+from unroll.recurrence.kernels.schedule import Phase, Schedule
 
 
 def source(program: Program, narrow: bool = False) -> str:
@@ -26,7 +26,7 @@ def source(program: Program, narrow: bool = False) -> str:
     return "\n".join([*lines, *_forward(program, "keep"), *_forward(program, "bare"), *_backward(program)]) + "\n"
 
 
-def _lines(steps: Steps) -> Iterator[str]:
+def _lines(steps: Schedule) -> Iterator[str]:
     again = _again(steps)
     for phase in steps.phases:
         if phase.products:
@@ -38,7 +38,7 @@ def _lines(steps: Steps) -> Iterator[str]:
             yield from _rows(steps, phase, again)
 
 
-def _product(steps: Steps, node: Node) -> Iterator[str]:
+def _product(steps: Schedule, node: Node) -> Iterator[str]:
     """One call per stretch of the operand that stands in one piece."""
     for place, number in steps.calls[node]:
         packed, add = steps.packed[number], int(number != steps.calls[node][0][1])
@@ -55,7 +55,7 @@ MAX_LOADS, MAX_OPERATIONS = 2, 3
 """what may be computed again, at most"""
 
 
-def _again(steps: Steps) -> dict[Node, tuple[int, int]]:
+def _again(steps: Schedule) -> dict[Node, tuple[int, int]]:
     """(loads, operations) of what a later phase of a backward step computes again rather than reads: a layer norm would
     fill the cache with differences from a mean, of which what they are made of stands in memory anyway.
     """
@@ -76,7 +76,7 @@ def _cheap(node: Node) -> bool:
     return node.op in OPERATIONS and OPERATIONS[node.op].cost is Cost.CHEAP
 
 
-def _cost(steps: Steps, node: Node, again: Mapping[Node, tuple[int, int]]) -> tuple[int, int]:
+def _cost(steps: Schedule, node: Node, again: Mapping[Node, tuple[int, int]]) -> tuple[int, int]:
     """(loads, operations) of a value in a later phase; too many of what is not there any more."""
     lasting = node.op in ("u", "state", "param", "const")
     if node in steps.known:
@@ -87,7 +87,7 @@ def _cost(steps: Steps, node: Node, again: Mapping[Node, tuple[int, int]]) -> tu
     return again.get(node, (MAX_LOADS + 1, 0))
 
 
-def _rows(steps: Steps, phase: Phase, again: Mapping[Node, tuple[int, int]]) -> Iterator[str]:
+def _rows(steps: Schedule, phase: Phase, again: Mapping[Node, tuple[int, int]]) -> Iterator[str]:
     """The loop over rows: sums, scalars, then the units of each width."""
     text = _Text(steps, phase.level, again)
     yield "    for (long i = MINE; i < R; i += EACH) { ROW;"
@@ -115,7 +115,7 @@ def _rows(steps: Steps, phase: Phase, again: Mapping[Node, tuple[int, int]]) -> 
 class _Text:
     """C expressions of nodes; what has a name already is not written twice."""
 
-    def __init__(self, steps: Steps, level: int, again: Container[Node]) -> None:
+    def __init__(self, steps: Schedule, level: int, again: Container[Node]) -> None:
         self.steps, self.level, self.again = steps, level, again
         self.names: dict[Node, str] = {}
 
@@ -128,7 +128,7 @@ class _Text:
         variable = f"x{node.index}"
         yield f"      vec {variable} = {{0}};"
         for arg in node.args:
-            place = self.steps.place(arg)
+            place = self.steps.places[arg]
             kind, load = ("unit", f"load{_kind(arg, place)}") if place.buffer.at_input_side else ("float", "load")
             yield f"      {{ const {kind} *p = {_pointer(place)}; long j = 0;"
             yield f"        for (; j + V <= {arg.width}; j += V) {variable} += {load}(p + j);"
@@ -142,7 +142,7 @@ class _Text:
         args = []
         for arg in node.args:
             if arg.width == SCALAR and arg not in self.names:
-                args.append(f"splat({_pointer(self.steps.place(arg))}[0])")
+                args.append(f"splat({_pointer(self.steps.places[arg])}[0])")
             else:
                 args.append(self.name(arg))
         yield f"      vec {variable} = {expression(node.op, args)};"
@@ -174,7 +174,7 @@ class _Text:
 
         def define(node: Node) -> str:
             if self.steps.loaded(node, self.level) and node not in self.again:
-                place = self.steps.place(node)
+                place = self.steps.places[node]
                 at = _pointer(place)
                 return (
                     f"splat({at}[0])" if node.width == SCALAR else f"load{_kind(node, place)}{suffix}({at} + j{count})"

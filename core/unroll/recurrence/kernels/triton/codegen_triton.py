@@ -16,7 +16,7 @@ from unroll.recurrence.kernels.buffers import D_PARAM, SCRATCH, Buffer, Kind, Pl
 from unroll.recurrence.kernels.graph import SCALAR, WHOLE_ROW, Node
 from unroll.recurrence.kernels.operations import expression, triton_functions
 from unroll.recurrence.kernels.plan import Program
-from unroll.recurrence.kernels.schedule import Phase, Steps
+from unroll.recurrence.kernels.schedule import Phase, Schedule
 
 BLOCK = 512
 """values of one segment that a program of a phase works on"""
@@ -52,7 +52,7 @@ def walks(program: Program) -> bool:
     return len(widths) == 1 and not any(node.op in WHOLE_ROW for node in nodes)
 
 
-def phases(program: Program, kind: str) -> list[tuple[list[Node], list[str], Launch | None]]:
+def phases(program: Program, kind: str) -> list[tuple[tuple[Node, ...], list[str], Launch | None]]:
     """A step, part by part: products, and the function that follows them with how to call it, or none."""
     steps = program.steps[kind]
     parts = []
@@ -62,7 +62,7 @@ def phases(program: Program, kind: str) -> list[tuple[list[Node], list[str], Lau
     return parts
 
 
-def _groups(steps: Steps) -> Iterator[Phase]:
+def _groups(steps: Schedule) -> Iterator[Phase]:
     """The phases, those without a product joined to the one before: a program has the whole row that a sum needs."""
     groups: list[list[Phase]] = []
     for phase in steps.phases:
@@ -77,11 +77,11 @@ def _groups(steps: Steps) -> Iterator[Phase]:
         stores = [store for phase in group for store in phase.stores if store[1].buffer != SCRATCH or store[0] in later]
         gradients = [(n, place) for n, place in _gradients(steps) if group_of[steps.levels[n]] == number]
         stores = [*(store for store in stores if store[1].buffer.kind is not Kind.D_STATE), *gradients]
-        sums, added = ([one for phase in group for one in getattr(phase, name)] for name in ("sums", "added"))
-        yield Phase(group[0].level, group[0].products, sums, stores, added)
+        sums, added = (tuple(one for phase in group for one in getattr(phase, name)) for name in ("sums", "added"))
+        yield Phase(group[0].level, group[0].products, sums, tuple(stores), added)
 
 
-def _gradients(steps: Steps) -> list[tuple[Node, Place]]:
+def _gradients(steps: Schedule) -> list[tuple[Node, Place]]:
     """The gradients by the states that no product writes itself, and where they go."""
     written = direct(steps)
     gradients = [(node, place) for node, place in steps.roots if place.buffer.kind is Kind.D_STATE]
@@ -92,7 +92,7 @@ def _next(place: Place) -> Place:
     return Place(Buffer(Kind.D_NEXT, place.buffer.number), place.offset)
 
 
-def direct(steps: Steps) -> dict[Node, Place]:
+def direct(steps: Schedule) -> dict[Node, Place]:
     """The products that are nothing but the gradient by a state, and where that begins."""
     read = {arg for node in steps.levels if node not in steps.known for arg in node.args}
     read.update(node for node, _ in steps.accumulated)
@@ -122,7 +122,7 @@ from unroll.recurrence.kernels.triton.functions import v_log1p, v_tanh
 class Values:
     """Expressions of nodes, each written once; what a subclass loads where is its own affair."""
 
-    def __init__(self, program: Program, steps: Steps, level: int) -> None:
+    def __init__(self, program: Program, steps: Schedule, level: int) -> None:
         self.program, self.steps, self.level = program, steps, level
         self.names: dict[Node, str] = {}
         self.buffers: dict[Buffer, None] = {}
@@ -142,7 +142,7 @@ class Values:
     def define(self, node: Node) -> str:
         """The node as loaded, or computed from its arguments."""
         if self.steps.loaded(node, self.level):
-            return self.load(self.steps.place(node), node.width)
+            return self.load(self.steps.places[node], node.width)
         if node.op != "sum":
             return expression(node.op, [self.value(arg) for arg in node.args])
         widths = sorted({arg.width for arg in node.args})
@@ -185,7 +185,7 @@ class Values:
 class _PhaseText(Values):
     """One phase: sums over rows, then everything pointwise, for a block of rows."""
 
-    def __init__(self, program: Program, steps: Steps, phase: Phase, name: str) -> None:
+    def __init__(self, program: Program, steps: Schedule, phase: Phase, name: str) -> None:
         super().__init__(program, steps, phase.level)
         self.phase, self.name = phase, name
         self.targets = [(node, place, self._width(node, place)) for node, place in phase.stores]

@@ -64,7 +64,7 @@ class _Walk(Values):
         if node.op in ("state", "d_state"):
             return self.variable("before" if node.op == "state" else "d", Segment(*node.data))
         if node.op in ("param", "mask"):
-            text = self.load(self.steps.place(node), node.width)
+            text = self.load(self.steps.places[node], node.width)
             self.before.append(f"l{node.index} = {text.replace(f'here{self.width}', 'inside')}")
             return f"l{node.index}"
         return super().define(node)
