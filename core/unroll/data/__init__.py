@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         write_jsonl,
         writing,
     )
-    from unroll.data.folders import SPLITS, Labelled, Split
+    from unroll.data.folders import Labelled
+    from unroll.data.source import SPLITS, Split
     from unroll.data.store import Prepared, Store
     from unroll.data.tables import Row, Table, read_table
     from unroll.data.text import read_lines, read_text
@@ -65,7 +66,8 @@ __getattr__, __dir__ = lazily(
             "write_jsonl",
             "writing",
         ),
-        "folders": ("SPLITS", "Labelled", "Split"),
+        "folders": ("Labelled",),
+        "source": ("SPLITS", "Split"),
         "store": ("Prepared", "Store"),
         "tables": ("Row", "Table", "read_table"),
         "text": ("read_lines", "read_text"),

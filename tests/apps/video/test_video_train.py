@@ -174,5 +174,5 @@ def test_predicting_frames_resumes_exactly(tmp_path):
 
 def test_an_empty_input_is_named(made):
     app, _, _, model = made["classify"]
-    with pytest.raises(UserError, match="an input is empty"):
+    with pytest.raises(UserError, match="input-1: is empty; name a video file"):
         app.predict(model, [""])
