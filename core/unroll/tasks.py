@@ -297,34 +297,51 @@ def promote(
         "app", "run", "preset", "set", fix="try the top remedies and report the effect of each",
         steps="training steps per trial", seeds="number of seeds per trial",
         replay="saved batch of a skipped step to examine",
-        ruler="measure how far back cells carry information", cell="with --ruler: cells as a,b,c, or all",
-        tasks="with --ruler: copy, adding, parity, flip-flop as a,b,c, or all", longest="with --ruler: longest lag",
     ),
 )  # fmt: skip
 def diagnose(
     _: Context, app: Given = None, run: Given = None, preset: Given = None, set_: Several = None, fix: bool = False,
-    steps: int = 0, seeds: int = 5, replay: Given = None, ruler: bool = False, cell: str = "all", tasks: str = "all",
-    longest: int = 128, json: bool = False, debug: bool = False,
+    steps: int = 200, seeds: int = 5, replay: Given = None, json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
     """Measure the gradient through time of a trained or untrained model: verdict, remedies, and an illustrated report.
 
     invoke diagnose --app speech
     invoke diagnose --app speech --run latest --fix
-    invoke diagnose --ruler --cell elman,lstm,gru
     """
     from unroll import commands
 
     def command() -> dict[str, Any]:
-        if ruler:
-            from unroll.commands.ruler import ruler as rule
-
-            return rule(cell, tasks, steps=steps or 300, longest=longest)
         name = commands.one(app)
         from unroll.commands.diagnose import diagnose
 
-        return diagnose(name, run, preset, set_ or [], fix=fix, steps=steps or 200, seeds=seeds, replay=replay)
+        return diagnose(name, run, preset, set_ or [], fix=fix, steps=steps, seeds=seeds, replay=replay)
 
     commands.run(command, as_json=json, debug=debug)
+
+
+@task(
+    positional=[], auto_shortflags=False,  # -h is the help
+    help=_help(
+        cell="cells as a,b,c, or all", task="copy, adding, parity, flip-flop as a,b,c, or all",
+        steps="training steps at each lag", hidden="units of each cell", longest="longest lag",
+    ),
+)  # fmt: skip
+def memory(
+    _: Context, cell: str = "all", task: str = "all", steps: int = 300, hidden: int = 32, longest: int = 128,
+    json: bool = False, debug: bool = False,
+) -> None:  # fmt: skip
+    """Measure how far back each recurrent cell learns to carry information, on tasks of known lags.
+
+    invoke memory --cell elman,lstm,gru
+    """
+    from unroll.commands import run
+
+    def command() -> dict[str, Any]:
+        from unroll.commands.memory import memory
+
+        return memory(cell, task, steps=steps, hidden=hidden, longest=longest)
+
+    run(command, as_json=json, debug=debug)
 
 
 @task(positional=[], help=_help())

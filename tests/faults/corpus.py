@@ -127,8 +127,8 @@ USAGE = [
     Fault("new-app --name Best --kind tag", "write it in lower-case letters"),
     Fault("new-cell --name gru", "there is a cell of that name already"),
     Fault("new-cell --name ../gru", "write it in lower-case letters"),
-    Fault("diagnose --ruler --cell grue", "--cell grue: unknown; did you mean gru", code=2),
-    Fault("diagnose --ruler --cell gru --tasks copies", "--task copies: unknown; did you mean copy", code=2),
+    Fault("memory --cell grue", "--cell grue: unknown; did you mean gru", code=2),
+    Fault("memory --cell gru --task copies", "--task copies: unknown; did you mean copy", code=2),
     Fault(
         "train --app speech --set train.epochs=0",
         r"error: train\.epochs=0 needs a time limit: set train.minutes$",

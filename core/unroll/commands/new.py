@@ -28,7 +28,7 @@ def new_cell(name: str, path: str | None = None) -> dict[str, Any]:
     if path:
         say(f"next: pip install -e {path}")
     say(f"{'      ' if path else 'next: '}{typed()} train --app speech --set model.cell={name}")
-    say(f"      {typed()} diagnose --ruler --cell {name},elman,lstm")
+    say(f"      {typed()} memory --cell {name},elman,lstm")
     return {"cell": name, "files": [str(file) for file in files]}
 
 

@@ -176,7 +176,7 @@ def spectrum(norms: Mapping[str, tuple[Sequence[int], Any]]) -> Figure:
     return figure
 
 
-def ruler(measured: Sequence[Measured]) -> Figure:
+def memory(measured: Sequence[Measured]) -> Figure:
     """A panel per task: how much of the task each cell solves at each lag; the reach of each cell in the legend."""
     tasks = list(dict.fromkeys(one.task for one in measured))
     figure = Figure(figsize=(10, 3.3 * -(-len(tasks) // 2) + 0.4), layout="constrained")

@@ -1,4 +1,4 @@
-"""The memory ruler: how far back can a cell learn to carry information, under a fixed budget of training?
+"""How far back can a cell learn to carry information, under a fixed budget of training?
 
 Four tasks in which the answer depends on an input exactly `lag` steps before it, and on nothing that is nearer:
 
@@ -39,7 +39,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """One of the ruler's tasks.
+    """One of the tasks.
 
     Attributes:
         draw: (lag, rows, generator) -> a batch.

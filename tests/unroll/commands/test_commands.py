@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from tests.unroll.training.toy import APP
 from unroll import tracking
 from unroll.commands import job, run
-from unroll.commands import ruler as module
+from unroll.commands import memory as module
 from unroll.recurrence.memory_tasks import Measured
 from unroll.training.progress import Pruned
 
@@ -29,7 +29,7 @@ def test_the_reach_of_each_cell_is_its_own(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setenv("UNROLL_RUNS", str(tmp_path))
     monkeypatch.setattr(module, "measure", measure)
-    found = module.ruler("elman,lstm", "copy,parity", longest=4)
+    found = module.memory("elman,lstm", "copy,parity", longest=4)
     assert found["reach"] == {"elman": {"copy": 2, "parity": 2}, "lstm": {"copy": 4, "parity": 4}}
 
 

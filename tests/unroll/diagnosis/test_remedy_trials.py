@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from tests.unroll.diagnosis.patients import APP, Net, data, elman, quiet
 from unroll import app as apps
 from unroll.commands import diagnose as command
-from unroll.commands.ruler import ruler
+from unroll.commands.memory import memory
 from unroll.diagnosis.examination import advice, diagnose, page, stream
 from unroll.diagnosis.in_training import gradient_probe, verdict
 from unroll.diagnosis.probe import probe
@@ -142,11 +142,11 @@ def test_wrong_usage_is_one_line(place: Path) -> None:
     with pytest.raises(UserError, match="no such checkpoint"):
         command.diagnose("toy", replay="nowhere.safetensors")
     with pytest.raises(UsageError, match="--cell lsmt: unknown; did you mean"):
-        ruler("lsmt")
+        memory("lsmt")
 
 
-def test_the_ruler_reports_every_cell_and_task(place: Path) -> None:
-    result = ruler("elman,mingru", "copy,flip-flop", steps=3, hidden=4, longest=2)
+def test_memory_reports_every_cell_and_task(place: Path) -> None:
+    result = memory("elman,mingru", "copy,flip-flop", steps=3, hidden=4, longest=2)
     assert set(result["reach"]) == {"elman", "mingru"} and set(result["reach"]["elman"]) == {"copy", "flip-flop"}
     json.dumps(result)
     assert Page(Path(result["report"]).read_text(encoding="utf-8")).sources[0].startswith("data:image/png")

@@ -1,4 +1,4 @@
-"""The ruler's tasks hold what they promise, and a cell that remembers measures longer than one that cannot."""
+"""The tasks hold what they promise, and a cell that remembers measures longer than one that cannot."""
 
 from dataclasses import replace
 from typing import cast

@@ -1,4 +1,4 @@
-"""`invoke diagnose --ruler`: how far back each cell learns to carry information, on tasks of known lags."""
+"""`invoke memory`: how far back each cell learns to carry information, on tasks of known lags."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,10 +13,10 @@ from unroll.places import runs_folder
 from unroll.recurrence.memory_tasks import LAGS, TASKS, Measured, measure, vector_cells
 
 
-def ruler(
+def memory(
     cell: str | None = None, task: str | None = None, *, steps: int = 300, hidden: int = 32, longest: int = LAGS[-1]
 ) -> dict[str, Any]:
-    """The memory ruler: how far back each cell carries information under the same budget.
+    """How far back each cell learns to carry information under the same budget.
 
     Args:
         cell: names of cells as a,b,c; None or `all` for all that read vectors.
@@ -38,7 +38,7 @@ def ruler(
         measured += row
     reach = {one: {m.task: m.reach for m in measured if m.cell == one} for one in cells}
     show_table(f"reach in steps: {steps} training steps at each lag", [{"cell": k, **v} for k, v in reach.items()])
-    path = runs_folder() / "ruler.html"
+    path = runs_folder() / "memory.html"
     subtitle = f"{hidden} units, {steps} optimiser steps at each lag, lags up to {lags[-1]}"
     _page(measured, reach, subtitle).write(path)
     say(f"report: {path}")
@@ -47,9 +47,9 @@ def ruler(
 
 @as_written()
 def _page(measured: Sequence[Measured], reach: dict[str, dict[str, int]], subtitle: str) -> Page:
-    made = Page("memory ruler", subtitle)
+    made = Page("memory of recurrent cells", subtitle)
     made.figure(
-        pictures.ruler(measured), "share of each task solved by lag, for every cell",
+        pictures.memory(measured), "share of each task solved by lag, for every cell",
         "A cell's reach is the longest lag up to which it solves at least 90 % of the task; a curve ends at the first "
         "lag that its cell does not solve.",
     )  # fmt: skip
