@@ -4,7 +4,6 @@ A prepared set is the tokeniser, one array of pictures and one file of records p
 used, its weights are a set of their own; where it is frozen as well, so are its annotations, which are computed once.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from unroll.data.files import atomic_file, read_arrays, read_json, read_jsonl, w
 from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
 from unroll.sequence.batching import pad
-from unroll.sequence.resumable_sampler import EpochSampler, resumable
+from unroll.sequence.resumable_sampler import RowSampler, resumable
 from unroll.sequence.tokens import Tokeniser
 
 from .decoder import IGNORE
@@ -132,7 +131,7 @@ def batches(
     splits = {}
     for split in SPLITS:
         rows = _Pictures(arrays[split], list(read_jsonl(prepared.folder / f"{split}.jsonl")), captions, seed)
-        sampler = _Order(len(rows), size, seed, shuffle=split == "train")
+        sampler = _Order(len(rows), size, seed=seed, shuffle=split == "train")
         end = Tokeniser.from_json(facts["tokeniser"]).first
         splits[split] = resumable(rows, sampler, partial(collate, end=end), seed=seed)
     notes = tuple(facts.pop("notes"))
@@ -146,21 +145,11 @@ def training_captions(folder: Path) -> Iterator[Sequence[str]]:
     return (record["captions"] for record in read_jsonl(folder / "train.jsonl"))
 
 
-class _Order(EpochSampler[list[Key]]):
-    """Batches of that many pictures in random order; the last may be smaller."""
-
-    def __init__(self, pictures: int, size: int, seed: int, *, shuffle: bool) -> None:
-        super().__init__(seed)
-        self.pictures, self.size, self.shuffle = pictures, size, shuffle
-
-    def __len__(self) -> int:
-        return math.ceil(self.pictures / self.size)
+class _Order(RowSampler):
+    """Batches of pictures, each with the epoch that its captions are drawn by."""
 
     def batches(self, start: int) -> Iterable[list[Key]]:
-        random = np.random.default_rng([self.seed, self.epoch])
-        order = (random.permutation(self.pictures) if self.shuffle else np.arange(self.pictures)).tolist()
-        chosen = [(row, self.epoch) for row in order]
-        return (chosen[i : i + self.size] for i in range(start * self.size, self.pictures, self.size))
+        return ([(row, self.epoch) for row in rows] for rows in super().batches(start))
 
 
 class _Pictures(Dataset[dict[str, Any]]):

@@ -3,8 +3,6 @@
 A prepared set is pixels and labels of each split as arrays, their names, and the facts: size, levels, classes.
 """
 
-import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +15,7 @@ from unroll.app import Data
 from unroll.data.files import read_arrays, read_json, write_arrays, write_json
 from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
-from unroll.sequence.resumable_sampler import EpochSampler, resumable
+from unroll.sequence.resumable_sampler import RowSampler, resumable
 
 from .sources import Pixels, Source
 
@@ -34,29 +32,6 @@ class Batch(NamedTuple):
     rows: Tensor
     """number in the split, [B]"""
     ids: list[str]
-
-
-class Shuffled(EpochSampler[list[int]]):
-    """Batches of pictures drawn from the whole split; the order is a function of (seed, epoch).
-
-    Args:
-        count: of pictures.
-        size: of a batch; the last one of an epoch may be smaller.
-        seed: of the order; None leaves the pictures in theirs.
-    """
-
-    def __init__(self, count: int, size: int, seed: int | None) -> None:
-        super().__init__(seed or 0)
-        self.count, self.size, self.shuffle = count, size, seed is not None
-
-    def __len__(self) -> int:
-        return math.ceil(self.count / self.size)
-
-    def batches(self, start: int) -> Iterable[list[int]]:
-        """The batches of `self.epoch`, from number `start` on: rows of each."""
-        random = np.random.default_rng([self.seed, self.epoch])
-        rows = random.permutation(self.count) if self.shuffle else np.arange(self.count)
-        return (rows[at : at + self.size].tolist() for at in range(start * self.size, self.count, self.size))
 
 
 class Rows(Dataset[Batch]):
@@ -124,7 +99,7 @@ def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data
         if split == "train" and 0 < limit < len(labels):
             rows = np.linspace(0, len(labels) - 1, limit).astype(int)
             dataset = Rows(pixels[rows], labels[rows], [names[split][row] for row in rows])
-        sampler = Shuffled(len(dataset), size, seed if split == "train" else None)
+        sampler = RowSampler(len(dataset), size, seed=seed, shuffle=split == "train")
         loaders[split] = resumable(dataset, sampler, lambda batch: batch, seed=seed)
     facts, rule = read_json(prepared.folder / "facts.json"), prepared.spec["source"]["split"]
     return Data(**loaders, facts=facts, digest=prepared.digest, split=rule)

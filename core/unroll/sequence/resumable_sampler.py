@@ -1,9 +1,11 @@
 """Base of all training data orders: a function of (seed, epoch) that resumes exactly in mid-epoch."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -49,6 +51,30 @@ class EpochSampler(Sampler[Batch]):
         for batch in self.batches(start):
             self._given += 1
             yield batch
+
+
+class RowSampler(EpochSampler[list[Any]]):
+    """Batches of equally many rows of a data set, drawn from all of them; the last batch may be smaller.
+
+    Args:
+        rows: of the data set.
+        size: rows in a batch.
+        seed: of the order, which is a function of (seed, epoch).
+        shuffle: False leaves the rows in theirs.
+    """
+
+    def __init__(self, rows: int, size: int, *, seed: int, shuffle: bool) -> None:
+        super().__init__(seed)
+        self.rows, self.size, self.shuffle = rows, size, shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.size)
+
+    def batches(self, start: int) -> Iterable[list[Any]]:
+        """The batches of `self.epoch`, from number `start` on: the numbers of the rows of each."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(self.rows) if self.shuffle else np.arange(self.rows)
+        return (order[at : at + self.size].tolist() for at in range(start * self.size, self.rows, self.size))
 
 
 def resumable(
