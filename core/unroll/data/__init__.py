@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         writing,
     )
     from unroll.data.folders import Labelled
-    from unroll.data.source import SPLITS, Split
+    from unroll.data.source import SPLITS, Source, Split
     from unroll.data.store import Prepared, Store
     from unroll.data.tables import Row, Table, read_table
     from unroll.data.text import read_lines, read_text
@@ -31,6 +31,7 @@ __all__ = [
     "Prepared",
     "RemoteFile",
     "Row",
+    "Source",
     "Split",
     "Store",
     "Table",
@@ -67,7 +68,7 @@ __getattr__, __dir__ = lazily(
             "writing",
         ),
         "folders": ("Labelled",),
-        "source": ("SPLITS", "Split"),
+        "source": ("SPLITS", "Source", "Split"),
         "store": ("Prepared", "Store"),
         "tables": ("Row", "Table", "read_table"),
         "text": ("read_lines", "read_text"),
