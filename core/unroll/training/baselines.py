@@ -15,7 +15,7 @@ Baselines = Mapping[str, Mapping[str, float]]
 def measured(app: App, config: Any, data: Data) -> Baselines:
     """The baselines that the application's networks must beat; none, with a note, if they cannot be measured."""
     if app.baselines:
-        with noted(f"simple methods of {app.name} to compare with"):
+        with noted(f"baselines of {app.name}"):
             return app.baselines(config, data)
     return {}
 
@@ -37,7 +37,7 @@ def warning(score: Score, metrics: Mapping[str, float], baselines: Baselines) ->
     if not found:
         return None
     better = ", ".join(f"{method} has {number(value)}" for method, value in found.items())
-    many = f"{len(found)} of {len(baselines)} simple methods" if len(baselines) > 1 else "a simple method"
+    many = f"{len(found)} of {len(baselines)} baselines" if len(baselines) > 1 else "its baseline"
     return (
         f"this model does not beat {many}: its test/{score.name} is {number(metrics[score.name])}, {better} "
         f"({'lower' if score.mode == 'min' else 'higher'} is better); train it for longer, or on more data"

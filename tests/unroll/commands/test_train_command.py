@@ -57,9 +57,7 @@ def test_a_picture_that_fails_loses_no_model(use: Use, client: MlflowClient) -> 
     assert [one.path for one in client.list_artifacts(done["run"], "figures")] == ["figures/prices.png"]
 
 
-@pytest.mark.parametrize(
-    ("what", "said"), [("figures", "pictures: left out"), ("baselines", "simple methods of toy to compare with: left")]
-)
+@pytest.mark.parametrize(("what", "said"), [("figures", "pictures: left out"), ("baselines", "baselines of toy: left")])
 def test_what_comes_after_the_model_may_fail(what: str, said: str, use: Use, client: MlflowClient) -> None:
     use(**{what: broken})
     with pytest.warns(Notice, match=f"^{said}.*ValueError: Expected end of text"):
@@ -84,7 +82,7 @@ def test_the_last_line_says_that_the_model_loses(use: Use, capsys: pytest.Captur
     use(baselines=lambda config, data: {"mean": {"mse": 0.0}, "noise": {"mse": 1e9}, "zero": {"mse": 1e-9}})
     done = train_one("toy", settings=["train.epochs=1"])
     last = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last.startswith("note: this model does not beat 2 of 3 simple methods: its test/mse is ")
+    assert last.startswith("note: this model does not beat 2 of 3 baselines: its test/mse is ")
     assert ", mean has 0, zero has 1e-09 (lower is better)" in last
     assert done["unbeaten"] == ["mean", "zero"]
     again = evaluate("toy", [done["run"]])
