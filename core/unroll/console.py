@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,16 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 def say(text: str = "") -> None:
     """A line, as it is: square brackets in it are no markup, and nothing in it steers the terminal."""
     console.print(Text(harmless(text)))
+
+
+@contextmanager
+def silent(on: bool = True) -> Iterator[None]:
+    """Within it nothing is said, shown or drawn as progress, where that is wanted."""
+    before, console.quiet = console.quiet, console.quiet or on
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 def show_config(app: App, config: Config) -> None:

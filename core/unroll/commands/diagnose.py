@@ -60,16 +60,20 @@ def diagnose(
 
 def _patient(name: str, run: str | None, preset: str | None, settings: Sequence[str]) -> Patient:
     if run is None:
-        app = apps.load(name)
-        config = app.config(preset or "default", settings)
-        data = prepared(app, config)
-        seed_everything(config.train.seed, verbose=False)
-        return Patient(
-            app.with_score_for(config), config, data, app.network(config, data.facts), trained=False, run=None
-        )
+        return fresh(name, preset, settings)
     model = trained(name, [run], settings)
     id = None if run.startswith("models:/") else _id(tracking.connect(), name, run)
     return Patient(model.app, model.config, prepared(model.app, model.config), model.model, trained=True, run=id)
+
+
+def fresh(name: str, preset: str | None, settings: Sequence[str]) -> Patient:
+    """An untrained model of a preset, with the data that it would be trained on."""
+    app = apps.load(name)
+    config = app.config(preset or "default", settings)
+    data = prepared(app, config)
+    seed_everything(config.train.seed, verbose=False)
+    network = app.network(config, data.facts)
+    return Patient(app.with_score_for(config), config, data, network, trained=False, run=None)
 
 
 def _id(client: MlflowClient, name: str, run: str) -> str:

@@ -1,7 +1,6 @@
 """Loading shared by several commands: an application's data, and a trained model."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from unroll import tracking
 from unroll.app import App, Data
@@ -25,12 +24,8 @@ def trained(name: str, references: Sequence[str], settings: Sequence[str] = ()) 
         UserError: there is none, it does not fit the settings, or it belongs to another application, or this
             application has no ensembles.
     """
-    first, *others = (_trained(name, reference, settings) for reference in references)
-    if not others:
-        return first
-    if first.app.ensemble is None:
-        raise UserError(f"--run {references[1]}: {name} has no ensembles of several runs; give one --run")
-    return replace(first, model=first.app.ensemble([first.model, *(other.model for other in others)]).eval())
+    first, *others = [_trained(name, reference, settings) for reference in references]
+    return saved.ensemble([first, *others]) if others else first
 
 
 def _trained(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:

@@ -3,6 +3,7 @@
 import base64
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,13 @@ class Page:
     def figure(self, figure: Figure, alternative: str, caption: str) -> None:
         """A picture with what it shows, for those who cannot see it, and how to read it."""
         with noted(f"picture: {alternative}"):
-            data = base64.b64encode(png(figure)).decode()
-            self._parts.append(
-                f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(alternative, quote=True)}">'
-                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-            )
+            image = picture(png(figure), alternative)
+            self._parts.append(f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of the same keys."""
-        if not rows:
-            return
-        head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
-        body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
-        self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+        if rows:
+            self._parts.append(f'<div class="wide">{table(rows)}</div>')
 
     def write(self, path: Path) -> None:
         """To a file, whose folder is made when missing. Raises UserError where that cannot be."""
@@ -81,6 +76,33 @@ class Page:
         )
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys in HTML, all of it escaped; a value that brings HTML of its own stands as that."""
+    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0]) if rows else ""
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row.values())}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def picture(content: bytes, alternative: str, kind: str = "png") -> str:
+    """An image in HTML, which holds it, with what it shows for those who cannot see it."""
+    data = base64.b64encode(content).decode()
+    return f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative, quote=True)}">'
+
+
+def framed(page: str, height: int = 600) -> str:
+    """A whole page as a part of another, such as a notebook, whose styles neither change it nor are changed."""
+    return f'<iframe srcdoc="{html.escape(page, quote=True)}" style="width:100%;height:{height}px;border:0"></iframe>'
+
+
+@dataclass(frozen=True)
+class Markup:
+    """HTML that is made already, for a cell of a table."""
+
+    html: str
+
+
 def _cell(value: Any) -> str:
+    if isinstance(value, Markup):
+        return f"<td>{value.html}</td>"
     kind = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
     return f"<td{kind}>{html.escape(number(value))}</td>"

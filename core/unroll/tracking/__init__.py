@@ -4,7 +4,7 @@ The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another.
 """
 
 from unroll.tracking.names import PRUNED, RESUMED, SWEEP
-from unroll.tracking.query import Curve, Logged, curves, find, made_by, records, runs
+from unroll.tracking.query import Curve, Logged, anywhere, curves, figures, find, made_by, records, runs
 from unroll.tracking.run import Run, publish, start
 from unroll.tracking.store import connect, experiment, store_errors, uri, where
 
@@ -15,9 +15,11 @@ __all__ = [
     "Curve",
     "Logged",
     "Run",
+    "anywhere",
     "connect",
     "curves",
     "experiment",
+    "figures",
     "find",
     "made_by",
     "publish",

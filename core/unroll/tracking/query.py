@@ -75,6 +75,33 @@ def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
         return Path(client.download_artifacts(run.id, name))
 
 
+def figures(client: MlflowClient, run: Logged) -> dict[str, Path]:
+    """The pictures of a run as local PNG files, by their names; none where it has none."""
+    folder = local_folder(run.artifacts)
+    if folder is None:
+        with store_errors():
+            if "figures" not in [item.path for item in client.list_artifacts(run.id)]:
+                return {}
+            folder = Path(client.download_artifacts(run.id, "figures")).parent
+    found = sorted((folder / "figures").rglob("*.png"))
+    return {path.relative_to(folder / "figures").with_suffix("").as_posix(): path for path in found}
+
+
+def anywhere(client: MlflowClient, apps: Sequence[str], reference: str) -> tuple[str, Logged]:
+    """(application, run) of the run of this id, beginning of an id or name, whichever application it is of.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    found = [
+        (app, run) for app in apps for run in runs(client, app) if run.id.startswith(reference) or run.name == reference
+    ]
+    if len(found) != 1:
+        what = f"{len(found)} runs begin so" if found else "no such run of any application"
+        raise UserError(f"run {reference}: {what}, in {where()}")
+    return found[0]
+
+
 def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[str, Curve]:
     """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
     ids = [run.id for run in runs if metric in run.metrics]

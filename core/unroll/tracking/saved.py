@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,16 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
         reason = str(error).splitlines()[0]
         raise UserError(f"{weights}: does not fit the model of {app.name} with its configuration ({reason})") from None
     return Saved(app.with_score_for(config), config, described.facts, described.digest, model.eval())
+
+
+def ensemble(models: Sequence[Saved]) -> Saved:
+    """Several models of one application as one. Raises UserError where they are of several, or it has no ensembles."""
+    first = models[0]
+    if others := {model.app.name for model in models} - {first.app.name}:
+        raise UserError(f"an ensemble is of one application, not of {first.app.name} and {', '.join(sorted(others))}")
+    if first.app.ensemble is None:
+        raise UserError(f"{first.app.name} has no ensembles of several runs; give one")
+    return replace(first, model=first.app.ensemble([model.model for model in models]).eval())
 
 
 def _described(path: Path) -> _Description:

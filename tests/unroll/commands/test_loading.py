@@ -45,5 +45,5 @@ def test_several_runs_are_their_ensemble(runs: None) -> None:
 
 
 def test_an_application_without_ensembles_says_so(runs: None) -> None:
-    with pytest.raises(UserError, match="--run b: similarity has no ensembles of several runs; give one --run"):
+    with pytest.raises(UserError, match="similarity has no ensembles of several runs; give one"):
         loading.trained("similarity", ["a", "b"], ["none"])
