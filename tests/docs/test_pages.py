@@ -4,18 +4,32 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+CODE, FLAGS = r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE
 
 
 @pytest.mark.parametrize("page", ["core-alone", "from-torch-nn"])
 def test_a_page_of_code_runs_from_top_to_bottom(page: str) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    code = "\n".join(re.findall(CODE, text, FLAGS))
     assert "assert" in code
     exec(compile(code, page, "exec"), {"__name__": page})
+
+
+# MLflow warns of the types in its own interface when its pyfunc is imported, and of its own search.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_the_python_api_does_what_its_page_says(client: Any) -> None:
+    test_a_page_of_code_runs_from_top_to_bottom("python")
+
+
+def test_both_languages_have_the_same_code_and_table_rows() -> None:
+    texts = [(ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("python", "python.zh")]
+    english, chinese = ([re.sub(r" +# .*", "", block) for block in re.findall(CODE, text, FLAGS)] for text in texts)
+    assert english == chinese and len({text.count("\n|") for text in texts}) == 1
 
 
 def test_the_cell_on_the_page_is_the_one_that_is_written() -> None:

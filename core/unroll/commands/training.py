@@ -134,7 +134,7 @@ def _run(job: _Job, run: tracking.Run, observers: Sequence[Observer]) -> dict[st
         report = evaluate(app, model, stop.watch(data.test))
     # The model first: whatever comes after it, an application's own pictures too, may fail.
     save(folder / "model", app, config, data.facts, data.digest, model)
-    run.model(folder / "model")
+    run.model(folder / "model", app)
     report = replace(report, signature=signature(report, "test", data))
     trained = _Trained(model, fitted, report, measured(app, config, data))
     _keep(job, run, trained)

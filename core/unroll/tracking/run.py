@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ from mlflow.models import ModelSignature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import AnyType
 
 from unroll.app import App, Report
 from unroll.config import Config, flat
@@ -30,10 +31,12 @@ from unroll.drawing.style import pngs
 from unroll.tracking.code import code_digest, commit, device, machine
 from unroll.tracking.example_table import write_records
 from unroll.tracking.names import PRUNED, RESUMED, local_folder, stored
+from unroll.tracking.requirements import requirements
 from unroll.tracking.store import experiment, store_errors
 from unroll.training.progress import Observer, Position
 
 _MONITOR: Any = SystemMetricsMonitor
+_ANY: Any = cast(Any, AnyType)()  # its constructor carries no types
 FLUSH_SECONDS = 5.0
 FLUSH_METRICS = 1000  # MLflow takes no more in one call
 THEN = ", then "
@@ -140,9 +143,11 @@ class Run(Observer):
                 path.write_bytes(content)
             self.client.log_artifacts(self.id, folder, "figures")
 
-    def model(self, folder: Path) -> None:
+    def model(self, folder: Path, app: App) -> None:
         """A saved model (see `unroll.tracking.saved`) as MLflow's own LoggedModel behind a pyfunc."""
-        signature = ModelSignature(Schema([ColSpec("string", "input")]), Schema([ColSpec("string", "output")]))
+        # MLflow has no union of types, no pair of an array and a number, no picture: `check` of ours sees to these.
+        kind = _ANY if app.values else "string"
+        signature = ModelSignature(Schema([ColSpec(kind, "input")]), Schema([ColSpec(kind, "output")]))
         with (
             self._writing_artifacts(),
             _no_example_warning(),
@@ -150,7 +155,7 @@ class Run(Observer):
         ):
             mlflow.pyfunc.log_model(
                 name="model", loader_module="unroll.tracking.saved", data_path=str(folder), signature=signature,
-                pip_requirements=["unroll"],
+                pip_requirements=requirements(app.name),
             )  # fmt: skip
 
     def tag(self, name: str, value: str) -> None:

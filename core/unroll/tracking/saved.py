@@ -134,7 +134,7 @@ def _numbers(weights: Path) -> int:
 
 
 class _Served:
-    """What MLflow calls: a data frame with a column "input" in, one with a column "output" out."""
+    """What MLflow calls: a data frame with a column "input" in, one with a column "output" out; both of any values."""
 
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
@@ -143,7 +143,7 @@ class _Served:
         import pandas as pd
 
         outputs = self.saved.predict(frame["input"].tolist())
-        return pd.DataFrame({"output": [o if isinstance(o, str) else json.dumps(o) for o in outputs]})
+        return pd.DataFrame({"output": pd.Series(outputs, dtype=object)})
 
 
 def _load_pyfunc(path: str) -> _Served:

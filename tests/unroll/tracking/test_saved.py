@@ -1,9 +1,13 @@
 """A saved model is not trusted: whatever its files hold, loading it ends in a model or in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -119,3 +123,34 @@ def test_a_bound_does_not_take_memory_first() -> None:
     """The parameter is refused before it is filled: 4 TB are asked for here, or not even promised."""
     with pytest.raises((TooLarge, RuntimeError)), bounded(10):
         nn.Linear(1 << 20, 1 << 20)
+
+
+def test_mlflow_takes_and_gives_the_values_of_predict(model: Path) -> None:
+    loaded = saved.load(model)
+    given = [(np.zeros(8000, np.float32), 8000), [[0.0] * 8000, 8000], loaded.app.examples[0]]
+    served = saved._load_pyfunc(str(model)).predict(pd.DataFrame({"input": given}))
+    assert served["output"].tolist() == loaded.predict(given)
+
+
+def test_outputs_that_are_no_text_stay_what_they_are(model: Path) -> None:
+    loaded = saved.load(model)
+    answers: list[Any] = [{"a": [1, 2]}, ["x"], "text"]
+    changed = replace(loaded, app=replace(loaded.app, predict=lambda network, inputs: answers))
+    assert saved._Served(changed).predict(pd.DataFrame({"input": ["a", "b", "c"]}))["output"].tolist() == answers
+
+
+@pytest.mark.parametrize(("app", "kind"), [("speech", "any"), ("language", "string")])
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_the_signature_is_text_where_all_inputs_are(client: Any, model: Path, app: str, kind: str) -> None:
+    from unroll import tracking
+
+    loaded = apps.load(app)
+    run = tracking.Run(client, tracking.start(client, loaded, loaded.config("smoke"), "0" * 64), system_metrics=False)
+    run.model(model, loaded)
+    run.finish("FINISHED")
+    [logged] = client.search_logged_models([client.get_run(run.id).info.experiment_id])
+    info = mlflow.models.get_model_info(f"models:/{logged.model_id}")
+    signature = info.signature.to_dict()
+    assert json.loads(signature["inputs"]) == [{"type": kind, "name": "input", "required": True}]
+    needed = Path(mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}"), "requirements.txt").read_text()
+    assert needed.startswith("unroll[apps]") and "\ntorch==" in needed
