@@ -129,6 +129,8 @@ class GenerateConfig(Section):
 class LanguageConfig(Config):
     """The settings of a language model."""
 
+    window_setting = "train.window"
+
     data: LanguageData = LanguageData()
     model: LanguageModel = LanguageModel(layers=1)
     train: LanguageTrain = LanguageTrain(epochs=10)

@@ -24,6 +24,9 @@ VERSION = 2
 """part of the specification: raise it when the same settings give other tokens"""
 STEPS = 200
 """of a window in evaluation, where windows only bound the memory"""
+BY_CHARACTER = "use data.units=characters"
+SMALLER = "lower train.batch or train.window"
+"""what a user can do about a text without spaces, and about one that is too short"""
 
 
 def prepare(store: Store, source: Source, *, units: Units, size: int) -> Prepared:
@@ -35,7 +38,7 @@ def prepare(store: Store, source: Source, *, units: Units, size: int) -> Prepare
 
     def write(folder: Path) -> None:
         blocks = source.read("train")
-        blocks = blocks if units == "characters" else whole_words(blocks, "the training split")
+        blocks = blocks if units == "characters" else whole_words(blocks, "the training split", BY_CHARACTER)
         tokeniser = Tokeniser.fit(blocks, units, size)
         facts: dict[str, Any] = {"tokeniser": tokeniser.to_json(), "counts": {}, "documents": {}}
         for split in SPLITS:
@@ -53,7 +56,7 @@ def _encode(
     starts = [start for _, start in documents]
     unknown, at, found = 0, 0, list[tuple[str, int]]()
     with TokenWriter(folder / f"{split}.tokens", len(tokeniser)) as writer:
-        for text in tokeniser.recut(source.read(split), f"the {split} split"):
+        for text in tokeniser.recut(source.read(split), f"the {split} split", BY_CHARACTER):
             numbers = tokeniser.encode(text)
             begun = documents[len(found) : bisect_left(starts, at + len(text))]
             places = tokeniser.places(text, numbers, [start - at for _, start in begun])
@@ -81,13 +84,13 @@ def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, se
         documents = facts["documents"][split]
         return stream_loader(
             streams[split], batch=1, steps=STEPS, first=tokeniser.first, name=f"the {split} split",
-            documents=documents if len(documents) > 1 else (),
+            documents=documents if len(documents) > 1 else (), cure=SMALLER,
         )  # fmt: skip
 
     return Data(
         train=stream_loader(
-            streams["train"], batch=batch, steps=window, first=tokeniser.first, name=where, randomised=randomised,
-            seed=seed,
+            streams["train"], batch=batch, steps=window, first=tokeniser.first, name=where, cure=SMALLER,
+            randomised=randomised, seed=seed,
         ),
         val=whole("val"),
         test=whole("test"),

@@ -15,6 +15,8 @@ from unroll.errors import UserError
 from unroll.recurrence.state import detach
 from unroll.sequence.tokens import read_blocks
 
+from .data import BY_CHARACTER
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -35,7 +37,7 @@ def scores(model: "LanguageModel", path: Path) -> tuple[list[dict[str, Any]], di
         UserError: the file is no text, or too long.
     """
     tokeniser = model.tokeniser
-    blocks = tokeniser.encode_blocks(read_blocks(path), str(path))
+    blocks = tokeniser.encode_blocks(read_blocks(path), str(path), BY_CHARACTER)
     numbers = list(chain.from_iterable(_limited(blocks, path)))
     rows: list[dict[str, Any]] = []
     for token, bits, best, probability in _read(model, numbers):

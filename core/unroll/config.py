@@ -121,6 +121,9 @@ class OptimizerConfig(Section):
 class Config(Section):
     """All settings of an application. Printed in full at the start of a run and saved with it."""
 
+    window_setting: ClassVar[str] = ""
+    """key of the window of truncated back-propagation, such as "train.window"; empty: the state is not carried"""
+
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()

@@ -15,8 +15,6 @@ from unroll.recurrence.rnn import Recurrent
 
 GATED = "lstm"
 NORMALISED = {"lstm": "layernorm-lstm", "gru": "layernorm-gru"}
-WINDOWS = ("train.window", "train.bptt", "data.window")
-"""keys by which applications set the window of truncated BPTT"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class _Options:
 
     def __init__(self, finding: Finding, config: Config, networks: Sequence[Recurrent]) -> None:
         self.finding, self.networks = finding, networks
-        self.keys = flat(config)
+        self.keys, self.window_key = flat(config), config.window_setting
         self.cells: list[Any] = [cell for network in networks for cell in network.cells]
 
     def clip(self) -> Remedy:
@@ -129,12 +127,11 @@ class _Options:
         return Remedy("zoneout of 0.1", reason, (), change)
 
     def window(self, times: int) -> Remedy | None:
-        key = next((key for key in WINDOWS if key in self.keys), None)
-        if key is None:
+        if not self.window_key:
             return None
-        value = times * self.keys[key]
+        value = times * self.keys[self.window_key]
         reason = f"the gradient may then follow dependencies of {value} steps; memory and time a step grow with it"
-        return Remedy(f"windows of {value} steps", reason, (f"{key}={value}",))
+        return Remedy(f"windows of {value} steps", reason, (f"{self.window_key}={value}",))
 
     def _initial(self, name: str, reason: str, init: str) -> Remedy | None:
         needs_gate = not init.startswith("orthogonal")

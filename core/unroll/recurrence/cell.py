@@ -47,11 +47,14 @@ class Cell(nn.Module):
         extent_dims: how many dimensions a row's extent has: 0 for vectors, 2 for maps [C, Y, X].
         fixed_states: names of states whose initial value is part of the equations and is never learned.
         recurrent_weights: names of the parameters of W: what weight drop and the orthogonal initialisation act on.
+        activation_names: what the squashing functions of `step` are, in the order of its calls ("forget gate",
+            "candidate"), for the gradient microscope; without names they go by their function.
     """
 
     recurrent_weights: tuple[str, ...] = ("weight_hh",)
     fixed_states: tuple[str, ...] = ()
     extent_dims: int = 0
+    activation_names: tuple[str, ...] = ()
 
     def __init__(
         self,

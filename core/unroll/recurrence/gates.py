@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,6 @@ _FUNCTIONS = {
     torch.sigmoid: "sigmoid", torch.Tensor.sigmoid: "sigmoid", torch.tanh: "tanh", torch.Tensor.tanh: "tanh",
     torch.relu: "relu", torch.Tensor.relu: "relu", F.relu: "relu",
 }  # fmt: skip
-
-NAMES: Mapping[str, Sequence[str]] = {
-    "ElmanCell": ["activation"],
-    "LSTMCell": ["forget gate", "input gate", "candidate", "output gate", "cell output"],
-    "coupled LSTMCell": ["forget gate", "candidate", "output gate", "cell output"],
-    "LayerNormLSTMCell": ["forget gate", "input gate", "candidate", "output gate", "cell output"],
-    "GRUCell": ["reset and update gate", "candidate"],
-    "LayerNormGRUCell": ["reset and update gate", "candidate"],
-    "MGUCell": ["gate", "candidate"],
-    "IndRNNCell": ["activation"],
-    "CoRNNCell": ["force"],
-}
-"""what the squashing functions of a step are, in the order of their calls; others are named by the function"""
 
 Squashed = list[tuple[str, Tensor]]
 """(function, values [B, H]) of each squashing function that one step called, in order"""
@@ -61,7 +48,7 @@ class Activation:
     """One gate or activation over all steps and rows.
 
     Attributes:
-        name: "forget gate", or the function where the cell is not in NAMES.
+        name: one of the cell's `activation_names`, or the function where it has none.
         function: "sigmoid", "tanh" or "relu".
         mean: of its values.
         saturated: share of the values at which the slope is below FLAT of the steepest; for relu, the share of units
@@ -81,8 +68,7 @@ def activations(cell: Any, squashed: Sequence[Squashed], alive: Tensor) -> list[
     """Statistics of every squashing function over the steps and rows where bool [T, B] `alive` is true."""
     if not squashed:
         return []
-    kind = type(cell).__name__
-    names = NAMES.get(f"coupled {kind}" if getattr(cell, "coupled", False) else kind, ())
+    names = getattr(cell, "activation_names", ())
     results = []
     for index, (function, _) in enumerate(squashed[0]):
         values = torch.stack([step[index][1] for step in squashed])[alive]

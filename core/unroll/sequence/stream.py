@@ -142,7 +142,7 @@ class _Rows(Dataset[Window]):
 
 def stream_loader(
     tokens: Tokens, *, batch: int, steps: int, first: int, name: str, documents: Documents = (),
-    randomised: bool = False, seed: int = 0,
+    cure: str = "use fewer rows or shorter windows", randomised: bool = False, seed: int = 0,
 ) -> "StatefulDataLoader[Window]":  # fmt: skip
     """A loader of `Window`s over a token stream, that resumes in mid-epoch exactly.
 
@@ -155,6 +155,7 @@ def stream_loader(
         steps: of a window.
         first: the token that is taken to stand before the stream.
         name: of the stream, for the error.
+        cure: what to do about a stream that is too short, in the words of the application.
         documents: that the stream consists of, the first one at its beginning; none where that is not known.
         randomised, seed: of `WindowSampler`.
 
@@ -165,7 +166,7 @@ def stream_loader(
     if rows.length < min(steps, 2 if batch == 1 else steps):
         raise UserError(
             f"{name}: has {len(tokens):,} tokens, but one window of {steps} steps in {batch} rows needs "
-            f"{batch * steps:,}; give it more text, or lower train.batch or train.window"
+            f"{batch * steps:,}; give it more text, or {cure}"
         )
     sampler = WindowSampler(rows.length, steps, randomised=randomised, seed=seed)
     return resumable(rows, sampler, _only, seed=seed)

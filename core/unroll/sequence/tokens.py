@@ -34,6 +34,8 @@ KINDS = {
 }
 """first bytes of files that are taken for text: what they are, and what to do; the last two would pass as text"""
 LONGEST_WORD = 100_000
+CURE = "split it into characters"
+"""what to do about a text without spaces, where the application does not say it in its own terms"""
 """characters without a space that are still taken for a word"""
 
 
@@ -86,7 +88,7 @@ def _refuse_nul(path: Path, block: bytes, offset: int) -> None:
         raise UserError(f"{path}, byte {offset + at:,}: is a NUL byte, so it is no text; convert or remove it")
 
 
-def whole_words(blocks: Iterable[str], name: str) -> Iterator[str]:
+def whole_words(blocks: Iterable[str], name: str, cure: str = CURE) -> Iterator[str]:
     """The same text, cut between words only.
 
     Raises:
@@ -100,7 +102,7 @@ def whole_words(blocks: Iterable[str], name: str) -> Iterator[str]:
         if len(left) > LONGEST_WORD:
             raise UserError(
                 f"{name}, character {done + cut:,}: no space in the {LONGEST_WORD:,} characters that follow; "
-                "this is no text of words: use data.units=characters"
+                f"this is not a text of words: {cure}"
             )
         if cut:
             done += cut
@@ -170,13 +172,13 @@ class Tokeniser:
         parts: Iterable[str] = text if self.units == "characters" else _words(text)
         return [numbers.get(part, unknown) for part in parts]
 
-    def encode_blocks(self, blocks: Iterable[str], name: str) -> Iterator[list[int]]:
+    def encode_blocks(self, blocks: Iterable[str], name: str, cure: str = CURE) -> Iterator[list[int]]:
         """Numbers of a text that comes in pieces cut anywhere; raises UserError as `whole_words`."""
-        yield from map(self.encode, self.recut(blocks, name))
+        yield from map(self.encode, self.recut(blocks, name, cure))
 
-    def recut(self, blocks: Iterable[str], name: str) -> Iterable[str]:
+    def recut(self, blocks: Iterable[str], name: str, cure: str = CURE) -> Iterable[str]:
         """The same text in pieces that can be encoded one by one; raises UserError as `whole_words`."""
-        return blocks if self.units == "characters" else whole_words(blocks, name)
+        return blocks if self.units == "characters" else whole_words(blocks, name, cure)
 
     def places(self, text: str, numbers: Sequence[int], characters: Sequence[int]) -> list[int]:
         """How many of a text's `numbers` stand before each of some places in it, which rise.

@@ -50,6 +50,12 @@ def test_remedies_fit_the_cell() -> None:
     assert names("truncated") == [], "the toy has no window to lengthen"
 
 
+def test_a_window_is_lengthened_by_the_setting_that_the_application_names() -> None:
+    config = apps.load("language").config(settings=["train.window=30"])
+    found = remedies(finding("truncated"), config, Net("lstm", 3, 8))
+    assert [remedy.settings for remedy in found] == [("train.window=60",), ("train.window=120",)]
+
+
 @pytest.mark.parametrize("kind", ["vanishing", "exploding", "saturated"])
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "indrnn", "mingru"])
 def test_every_remedy_can_be_taken(kind: str, cell: str) -> None:

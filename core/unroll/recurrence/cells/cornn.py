@@ -25,6 +25,8 @@ class CoRNNCell(Cell):
     dt is the time constant: lower it for longer dependencies.
     """
 
+    activation_names = ("force",)
+
     def __init__(
         self, input_size: int, hidden_size: int, *, dt: float = 0.042, frequency: float = 2.7, damping: float = 4.7
     ) -> None:

@@ -69,6 +69,8 @@ class ElmanCell(_OfFunction):
     "identity" or any element-wise function. Two biases, as in torch.nn, so that weights can be exchanged.
     """
 
+    activation_names = ("activation",)
+
     def __init__(self, input_size: int, hidden_size: int, *, f: str | Function = "tanh", bias: bool = True) -> None:
         super().__init__(input_size, hidden_size)
         self.name_of_f, self.f = function_named(f)
@@ -99,6 +101,8 @@ class IndRNNCell(_OfFunction):
     When to use it: long sequences and deep stacks of it; w alone decides how fast a unit forgets, so the gradient
     through time is w to the power of the lag. Units mix only between layers: use at least two.
     """
+
+    activation_names = ("activation",)
 
     def __init__(self, input_size: int, hidden_size: int, *, f: str | Function = "relu") -> None:
         super().__init__(input_size, hidden_size)

@@ -27,6 +27,8 @@ class GRUCell(Cell):
     weaker where exact counting is needed. "after" needs one recurrent product per step, "before" two.
     """
 
+    activation_names = ("reset and update gate", "candidate")
+
     def __init__(self, input_size: int, hidden_size: int, *, reset_gate: str = "after", bias: bool = True) -> None:
         super().__init__(input_size, hidden_size)
         if reset_gate not in ("after", "before"):
@@ -82,6 +84,8 @@ class LayerNormGRUCell(Cell):
 
     When to use it: where a GRU fits but trains slowly, or its inputs vary in scale from sequence to sequence.
     """
+
+    activation_names = ("reset and update gate", "candidate")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)

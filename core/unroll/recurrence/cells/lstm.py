@@ -33,6 +33,8 @@ class LSTMCell(Cell):
     When to use it: the safe choice for most tasks. With init = "forget" it remembers before it has learnt to.
     """
 
+    activation_names: tuple[str, ...] = ("forget gate", "input gate", "candidate", "output gate", "cell output")
+
     def __init__(
         self,
         input_size: int,
@@ -47,6 +49,8 @@ class LSTMCell(Cell):
         shapes = {"hidden": (output,), "cell": (hidden_size,)}
         super().__init__(input_size, hidden_size, output_size=output, state_shapes=shapes)
         self.coupled = coupled
+        if coupled:
+            self.activation_names = ("forget gate", "candidate", "output gate", "cell output")
         rows = (3 if coupled else 4) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh = nn.Parameter(torch.empty(rows, output))
@@ -104,6 +108,8 @@ class LayerNormLSTMCell(Cell):
 
     When to use it: deep or wide LSTMs that train slowly or diverge; usually needs fewer epochs than the plain one.
     """
+
+    activation_names = ("forget gate", "input gate", "candidate", "output gate", "cell output")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, state_shapes={"hidden": (hidden_size,), "cell": (hidden_size,)})

@@ -22,6 +22,8 @@ class MGUCell(Cell):
     When to use it: two thirds of a GRU's weights where memory or data are scarce. Note that f = 1 forgets.
     """
 
+    activation_names = ("gate", "candidate")
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.weight_ih = nn.Parameter(torch.empty(2 * hidden_size, input_size))
