@@ -4,68 +4,23 @@ Each task is a thin wrapper that passes its options to a command in `unroll.comm
 the tasks, so that listings, help texts and usage errors appear at once.
 """
 
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
-from invoke.parser.argument import Argument
-from invoke.tasks import Task, task
+from invoke.tasks import task
 
-Given = str | None
-"""an option that defaults to None"""
-Several = list[str] | None
-"""an option that may be repeated"""
-
-HELP = {
-    "app": "name of the application; `invoke apps` lists them",
-    "apps": "name of the application, several as a,b,c, or all",
-    "preset": "named set of settings to start from (default: default)",
-    "set": "override a setting: key=value, for example --set model.cell=gru; may be repeated",
-    "run": "latest, an MLflow run id or a prefix of one, or models:/name@alias",
-    "json": "print one line of JSON at the end, for programs",
-    "debug": "show the traceback of an error",
-}
-SEVERAL = HELP["run"] + "; several form an ensemble, if the application supports it"
-
-
-def _help(*names: str, **more: str) -> dict[str, str]:
-    """Help texts, keyed by parameter name as invoke expects them."""
-    several = {"app": HELP["apps"]} if "apps" in names else {}
-    return {**{name: HELP[name] for name in (*names, "json", "debug") if name != "apps"}, **several, **more}
-
-
-class Inputs(Task[Any]):
-    """A task that takes any number of arguments after its options: FILE ... without a `--` before them.
-
-    Invoke supports a fixed number of positional arguments; this task declares as many as the command line has.
-    """
-
-    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """The declared options, and one positional argument for each word that is neither an option nor its value."""
-        options = [option for option in super().get_arguments(ignore_unknown_help) if option.name != "inputs"]
-        takes_value = {flag for option in options if option.takes_value for flag in _flags(option)}
-        count, words = 0, sys.argv[sys.argv.index(self.name) + 1 :] if self.name in sys.argv else []
-        while words:
-            word = words.pop(0)
-            if word in takes_value:
-                words = words[1:]
-            elif word == "--":
-                break
-            elif not word.startswith("-"):
-                count += 1
-        return [Argument(name=f"input{i}", positional=True) for i in range(count)] + options
-
-
-def _flags(option: Argument) -> list[str]:
-    return [("-" if len(name) == 1 else "--") + name.strip("_").replace("_", "-") for name in option.names]
+from unroll.checkout_tasks import bench as bench
+from unroll.checkout_tasks import docs as docs
+from unroll.checkout_tasks import lint as lint
+from unroll.checkout_tasks import test as test
+from unroll.task_options import HELP, SEVERAL, Given, Inputs, Several, after_double_dash, helps, quoted
 
 
 @task(
     positional=[],
     iterable=["set_"],
-    help=_help("apps", "preset", "set", force="rebuild prepared data, for example to replace a damaged set"),
+    help=helps("apps", "preset", "set", force="rebuild prepared data, for example to replace a damaged set"),
 )
 def prepare(
     _: Context, app: Given = None, preset: Given = None, set_: Several = None, force: bool = False,
@@ -87,7 +42,7 @@ def prepare(
 
 @task(
     positional=[], iterable=["set_"],
-    help=_help(
+    help=helps(
         "apps", "preset", set=f"{HELP['set']}; several values, key=a,b,c, form a grid",
         resume="resume an interrupted run: latest, or a run id",
         seeds="number of seeds to train with, counting up from train.seed",
@@ -118,7 +73,7 @@ def train(
 
 @task(
     positional=[], iterable=["set_", "run"],
-    help=_help("app", "set", run=SEVERAL, split="split to evaluate on: train, val or test (default: test)"),
+    help=helps("app", "set", run=SEVERAL, split="split to evaluate on: train, val or test (default: test)"),
 )  # fmt: skip
 def evaluate(
     _: Context, app: Given = None, run: Several = None, split: str = "test", set_: Several = None, json: bool = False,
@@ -143,7 +98,7 @@ def evaluate(
     klass=Inputs,
     positional=[],
     iterable=["set_", "run", "prompt", "history"],
-    help=_help(
+    help=helps(
         "app", "set", run=SEVERAL, file="file to read inputs from; -: standard input", prompt="text to continue",
         history="items already seen: 50,181,258", score="file to score token by token; writes a table and plots",
     ),
@@ -169,7 +124,7 @@ def predict(
 
         if score:
             return command.score(name, run or ["latest"], score, set_ or [])
-        given = [*inputs.values(), *(prompt or []), *(history or []), *_after_double_dash()]
+        given = [*inputs.values(), *(prompt or []), *(history or []), *after_double_dash()]
         return command.predict(name, run or ["latest"], given, file, set_ or [])
 
     commands.run(command, as_json=json, debug=debug)
@@ -177,7 +132,7 @@ def predict(
 
 @task(
     positional=[], iterable=["by", "where"],
-    help=_help(
+    help=helps(
         "apps", metric="metric to compare, as split/metric (default: the score on the test split)",
         by="settings to group runs by, several as a,b (default: all that differ)",
         baseline="group to compare the others with, by its value (default: the default preset's)",
@@ -214,7 +169,7 @@ def compare(
 
 @task(
     positional=[],
-    help=_help(
+    help=helps(
         "apps", "preset", cells="cells to train, as a,b,c; the first is the baseline",
         seeds="number of seeds per cell", jobs="number of runs to train in parallel",
         out="folder to write to (default: docs)",
@@ -237,7 +192,7 @@ def results(
 
         from unroll.commands.results import results
 
-        words = _quoted(["invoke", *sys.argv[sys.argv.index("results") :]])
+        words = quoted(["invoke", *sys.argv[sys.argv.index("results") :]])
         return results(names, preset, cells=cells, seeds=seeds, jobs=jobs, share=share, folder=Path(out), command=words)
 
     run(command, as_json=json, debug=debug)
@@ -245,7 +200,7 @@ def results(
 
 @task(
     positional=[], iterable=["set_", "search"],
-    help=_help(
+    help=helps(
         "app", "preset", "set",
         search="setting to search: key=low..high, key=low..high:log or key=a,b,c; may be repeated",
         trials="total number of trials in the study (default: 20)",
@@ -271,7 +226,7 @@ def sweep(
     commands.run(command, as_json=json, debug=debug)
 
 
-@task(positional=[], help=_help("app", "run", alias="alias to assign in the model registry (default: champion)"))
+@task(positional=[], help=helps("app", "run", alias="alias to assign in the model registry (default: champion)"))
 def promote(
     _: Context, app: Given = None, run: str = "latest", alias: str = "champion", json: bool = False,
     debug: bool = False,
@@ -293,7 +248,7 @@ def promote(
 
 @task(
     positional=[], iterable=["set_"],
-    help=_help(
+    help=helps(
         "app", "run", "preset", "set", fix="try the top remedies and report the effect of each",
         steps="training steps per trial", seeds="number of seeds per trial",
         replay="saved batch of a skipped step to examine",
@@ -321,7 +276,7 @@ def diagnose(
 
 @task(
     positional=[], auto_shortflags=False,  # -h is the help
-    help=_help(
+    help=helps(
         cell="cells as a,b,c, or all", task="copy, adding, parity, flip-flop as a,b,c, or all",
         steps="training steps at each lag", hidden="units of each cell", longest="longest lag",
     ),
@@ -344,7 +299,7 @@ def memory(
     run(command, as_json=json, debug=debug)
 
 
-@task(positional=[], help=_help())
+@task(positional=[], help=helps())
 def doctor(_: Context, json: bool = False, debug: bool = False) -> None:
     """Check this installation: torch, threads, gradients of every cell, fast paths, disk, data, tracking store.
 
@@ -360,7 +315,7 @@ def doctor(_: Context, json: bool = False, debug: bool = False) -> None:
     run(command, as_json=json, debug=debug)
 
 
-@task(positional=[], help=_help())
+@task(positional=[], help=helps())
 def apps(_: Context, json: bool = False, debug: bool = False) -> None:
     """List the applications with their data sources and presets, and the cells."""
     from unroll.commands import run
@@ -379,7 +334,7 @@ NEW = {
 }
 
 
-@task(positional=[], help=_help(**NEW, kind="kind of application: classify, tag, generate, translate or recommend"))
+@task(positional=[], help=helps(**NEW, kind="kind of application: classify, tag, generate, translate or recommend"))
 def new_app(
     _: Context, name: Given = None, kind: Given = None, path: Given = None, json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
@@ -398,7 +353,7 @@ def new_app(
     run(command, as_json=json, debug=debug)
 
 
-@task(positional=[], help=_help(**NEW))
+@task(positional=[], help=helps(**NEW))
 def new_cell(_: Context, name: Given = None, path: Given = None, json: bool = False, debug: bool = False) -> None:
     """Create a new recurrent cell, about twenty lines of equations, which every application can use by name.
 
@@ -426,90 +381,3 @@ def ui(_: Context, port: int = 5000) -> None:
         ui(int(port))
 
     run(command)
-
-
-@task
-def docs(c: Context) -> None:
-    """Build the documentation into site/; neither building nor reading it needs a network."""
-    with c.cd(_checkout("docs")):
-        # The theme announces its successor on every build.
-        c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
-    print("open site/index.html")
-
-
-@task(positional=[], help={"slow": "run the quality checks on real data instead", "k": "only tests whose name matches"})
-def test(c: Context, slow: bool = False, k: str = "") -> None:
-    """Run the tests; options after `--` are passed to pytest."""
-    chosen = ["-m", "slow"] if slow else ["-n", str(os.cpu_count())]
-    words = ["python", "-m", "pytest", *chosen, *(["-k", k] if k else []), *_after_double_dash()]
-    with c.cd(_checkout("test")):
-        # One thread each: two test processes with two threads each would fight over two cores.
-        c.run(_quoted(words), env={} if slow else {"OMP_NUM_THREADS": "1"}, pty=sys.stdout.isatty())
-
-
-@task(
-    positional=[],
-    help=_help(
-        only="part to run: training, family, lengths, scan, inference or streaming; several as a,b,c (default: all)",
-        quick="use tiny sizes, as a smoke test",
-        threads="number of threads for every implementation (default: torch's own)",
-        seconds="time budget of each case (default: 4)",
-        clock="clock to measure with: wall, or processor (one thread, on a busy machine)",
-        out="folder to write to (default: benchmarks/results)",
-    ),
-)  # fmt: skip
-def bench(
-    _: Context, only: str = "", quick: bool = False, threads: int = 0, seconds: float = 0.0, clock: str = "wall",
-    out: str = "benchmarks/results", json: bool = False, debug: bool = False,
-) -> None:  # fmt: skip
-    """Benchmark recurrent networks against torch.nn, onnxruntime and NumPy; writes tables, raw numbers and a chart.
-
-    invoke bench --only training,lengths --threads 2
-    """
-    from unroll.commands import run
-
-    top = _checkout("bench")
-
-    def command() -> dict[str, Any]:
-        sys.path.insert(0, top)  # the benchmarks are part of the checkout, and not of the package
-        from benchmarks.recurrence import bench
-
-        return bench(only, quick=quick, threads=threads, seconds=seconds, clock=clock, out=out)
-
-    run(command, as_json=json, debug=debug)
-
-
-@task(help={"audit": "also check the pinned versions for known vulnerabilities with pip-audit"})
-def lint(c: Context, audit: bool = False) -> None:
-    """Check style, types and import contracts, as continuous integration does."""
-    top = _checkout("lint")
-    with c.cd(top):
-        for command in ("ruff check .", "ruff format --check .", "mypy", "lint-imports"):
-            c.run(command, pty=sys.stdout.isatty(), echo=True)
-    if audit:
-        from unroll.commands import run
-        from unroll.commands.audit import audit as ask
-
-        run(lambda: ask(Path(top) / "constraints.txt"))
-
-
-def _checkout(task: str) -> str:
-    """The checkout that contains the current folder; exits with a one-line error if there is none."""
-    from unroll.places import checkout, inside_checkout
-
-    if root := inside_checkout():
-        return str(root)
-    own = checkout()
-    where = f"run it in {own}" if own else "clone the repository and run it there"
-    print(f"error: {task}: needs a checkout of Unroll, and this folder is not inside one; {where}", file=sys.stderr)
-    sys.exit(1)
-
-
-def _after_double_dash() -> list[str]:
-    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-
-
-def _quoted(words: list[str]) -> str:
-    import shlex
-
-    return shlex.join(words)
