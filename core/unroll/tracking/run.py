@@ -151,7 +151,7 @@ class Run(Observer):
         with (
             self._writing_artifacts(),
             _no_example_warning(),
-            mlflow.start_run(run_id=self.id, log_system_metrics=False),
+            _active(self.id),
         ):
             mlflow.pyfunc.log_model(
                 name="model", loader_module="unroll.tracking.saved", data_path=str(folder), signature=signature,
@@ -227,6 +227,18 @@ def _circumstances(app: App, config: Config) -> dict[str, str]:
 
 def _last_step(client: MlflowClient, id: str, key: str) -> int:
     return max((metric.step for metric in client.get_metric_history(id, key)), default=-1)
+
+
+@contextmanager
+def _active(run: str) -> Iterator[None]:
+    """MLflow's own context of a run ends it as FINISHED, though its results are still to come: a process that is killed
+    before they are written would leave a run that is whole by its status, and is not resumed.
+    """
+    mlflow.start_run(run_id=run, log_system_metrics=False)
+    try:
+        yield
+    finally:
+        mlflow.end_run("RUNNING")
 
 
 @contextmanager

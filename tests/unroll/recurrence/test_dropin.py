@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import unroll
 from unroll.recurrence import Recurrent, from_torch, state
-from unroll.recurrence.kernels.cpu import cpu_kernel, native
+from unroll.recurrence.kernels.cpu import autograd, native
 
 KINDS = ["LSTM", "GRU", "RNN"]
 VARIANTS: list[dict[str, Any]] = [
@@ -110,8 +110,8 @@ def test_a_state_keeps_the_kernels(kind: str, options: dict[str, Any], monkeypat
     x = batch(options, dtype=torch.float32)
     after = ours(x)[1]
     calls: list[int] = []
-    apply = cpu_kernel.Kernel.apply
-    monkeypatch.setattr(cpu_kernel.Kernel, "apply", lambda *args: calls.append(1) or apply(*args))
+    apply = autograd.Kernel.apply
+    monkeypatch.setattr(autograd.Kernel, "apply", lambda *args: calls.append(1) or apply(*args))
     ours(x)
     without = len(calls)
     ours(x, after)

@@ -52,6 +52,7 @@ def test_a_folder_of_any_name_keeps_everything_in_it(odd: Path) -> None:
     run.report("test", Report({"mse": 0.5}, [{"id": "a", "score": 0.5}], "mse"), step=1)
     saved.save(places.runs_folder() / run.id / "model", APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
     run.model(places.runs_folder() / run.id / "model", APP)
+    assert client.get_run(run.id).info.status == "RUNNING", "its results are not written yet"
     run.finish("FINISHED")
     [logged] = tracking.runs(client, "toy")
     records = tracking.records(client, logged, "test")
