@@ -1,5 +1,6 @@
 """For mkdocs: the READMEs and the top level's pages become pages of the site, with their pictures and links."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ TOP = {"README.md": "overview.md", "README.zh.md": "overview.zh.md", "CHANGELOG.
        "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}  # fmt: skip
 PICTURES = {".png", ".svg", ".jpg", ".gif"}
 CHINESE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+WORD_END = "\u200b"  # zero width; a separator in mkdocs.yml
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -39,6 +41,20 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     """Break lines as a reader would: not inside --an-option, in Chinese without a space, in code with an indent."""
     parts = re.split(r"(<pre.*?</pre>)", html, flags=re.DOTALL)
     return "".join(_code(part) if part.startswith("<pre") else _text(part) for part in parts)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Make each Chinese character a word of the search index: the theme cuts a query by the words that it finds there.
+
+    A separator that matches between two characters cannot do that: the parser of queries asks of every single character
+    whether it is a separator, and a query of several Chinese ones would match everything.
+    """
+    path = Path(config.site_dir, "search", "search_index.json")
+    index = json.loads(path.read_text(encoding="utf-8"))
+    for entry in index["docs"]:
+        for field in ("title", "text"):
+            entry[field] = re.sub(rf"(?<={CHINESE})(?=[^\s<])|(?<=[^\s>])(?={CHINESE})", WORD_END, entry[field])
+    path.write_text(json.dumps(index, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def _text(html: str) -> str:

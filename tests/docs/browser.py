@@ -60,7 +60,8 @@ const search = async (width, queries) => {
     input.focus();
     input.value = query;
     input.dispatchEvent(new KeyboardEvent("keyup", { bubbles: true }));
-    const shown = () => find(".md-search-result__item").map((item) => item.querySelector("h1").textContent);
+    const title = (item) => item.querySelector("h1").textContent.replaceAll("\u200b", "");
+    const shown = () => find(".md-search-result__item").map(title);
     const before = JSON.stringify(shown());
     await until(() => shown().length && JSON.stringify(shown()) != before);
     found[query] = shown();

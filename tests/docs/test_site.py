@@ -122,8 +122,11 @@ def test_the_search_index_holds_every_page(site, pages):
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     assert {entry["location"].partition("#")[0] for entry in index["docs"]} == set(pages)
     assert (site / "search" / "search_index.js").read_text(encoding="utf-8").startswith("var __index = {")
-    words = re.split(index["config"]["separator"], "train.epochs: 隐藏状态")
-    assert list(filter(None, words)) == ["train", "epochs", *"隐藏状态"]
+    separator = re.compile(index["config"]["separator"])
+    assert list(filter(None, separator.split("train.epochs: 1.5"))) == ["train", "epochs", "1.5"]
+    assert not separator.match("隐"), "the parser of queries asks of single characters whether they are separators"
+    words = {word for entry in index["docs"] for word in separator.split(re.sub("<[^>]*>", " ", entry["text"]))}
+    assert set("隐藏状态") <= words and not [word for word in words if re.search(f"{CHINESE}.|.{CHINESE}", word)]
 
 
 def test_lines_do_not_end_inside_an_option_nor_before_a_per_cent_sign_nor_with_a_space_in_chinese(pages):
@@ -138,7 +141,7 @@ def test_in_a_browser_nothing_is_cut_off_and_search_finds(site, pages, tmp_path)
     browser = find_browser()
     if browser is None:
         pytest.skip("no chromium or chrome on this machine")
-    queries = {"check_cell": "The core alone"}
+    queries = {"check_cell": "The core alone", "隐藏状态": "随时间反向传播：逐项推导"}
     seen = look_at(browser, site, sorted(pages), list(queries), tmp_path)
     assert len(seen["pages"]) == 2 * len(pages)
     faults = ("wider", "cut", "pictures", "mathematics")
