@@ -119,7 +119,5 @@ def plain(found: Diagnosis) -> dict[str, Any]:
 
 def _fresh_run(client: MlflowClient, patient: Patient) -> str:
     """Diagnoses of untrained models have an experiment of their own, so that they are no candidates for `latest`."""
-    name = f"{patient.app.name} diagnoses"
-    found = client.get_experiment_by_name(name)
-    experiment = client.create_experiment(name) if found is None else found.experiment_id
+    experiment = tracking.experiment(client, f"{patient.app.name} diagnoses")
     return str(client.create_run(experiment, tags={"app": patient.app.name}).info.run_id)

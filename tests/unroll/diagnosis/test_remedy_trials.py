@@ -114,6 +114,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UNROLL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("UNROLL_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("UNROLL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -137,6 +138,7 @@ def test_a_fresh_model_is_diagnosed_and_cured(place: Path) -> None:
     assert client.get_experiment_by_name("toy") is None, "no candidate for `latest`"
     [run] = client.search_runs([client.get_experiment_by_name("toy diagnoses").experiment_id])
     assert run.info.status == "FINISHED"
+    assert run.info.artifact_uri.startswith((place / "home" / "mlruns").as_uri()), "where everything is kept"
     assert [file.path for file in client.list_artifacts(run.info.run_id, "diagnosis")] == ["diagnosis/diagnosis.html"]
 
 
