@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlflow.tracking import MlflowClient
+
 from unroll import app as apps
 from unroll import tracking
 from unroll.api_values import Diagnosed, Model, Run, Runs, run_of
@@ -196,23 +198,24 @@ def _pairs(settings: Sequence[str]) -> list[tuple[str, str]]:
 def _loaded(model: str | Path | Run, settings: Sequence[str]) -> Model:
     client = tracking.connect()
     if isinstance(model, Run):
-        return _of_run(model.app, model.id, settings)
+        if model.logged is None:
+            raise UserError(f"that training of {model.app} did not begin: {model.error}")
+        return _of_run(client, model.logged, settings)
     text = str(model)
     if isinstance(model, str) and model.startswith(REGISTRY):
         app = model.removeprefix(REGISTRY).partition("@")[0].partition("/")[0]
         return Model(saved.load(model_registry.model_folder(client, app, model), settings), model)
     if isinstance(model, str) and model in apps.names():
         latest = tracking.find(client, model, "latest", lambda run: run.status == "FINISHED")
-        return _of_run(model, latest.id, settings)
+        return _of_run(client, latest, settings)
     if isinstance(model, Path) or Path(model, saved.DESCRIPTION).is_file():
         return Model(saved.load(Path(model), settings), text)
-    app, run = tracking.anywhere(client, apps.names(), model)
-    return _of_run(app, run.id, settings)
+    _, run = tracking.anywhere(client, apps.names(), model)
+    return _of_run(client, run, settings)
 
 
-def _of_run(app: str, id: str, settings: Sequence[str]) -> Model:
-    folder = model_registry.model_folder(tracking.connect(), app, id)
-    return Model(saved.load(folder, settings), f"run {id[:8]}", id)
+def _of_run(client: MlflowClient, run: Logged, settings: Sequence[str]) -> Model:
+    return Model(saved.load(model_registry.folder_of(client, run), settings), f"run {run.id[:8]}", run.id)
 
 
 def _typed(settings: Settings | None, several: bool = False) -> list[str]:

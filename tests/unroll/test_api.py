@@ -203,7 +203,11 @@ def test_a_comparison_is_a_data_frame_that_is_shown_as_the_table(toy: Any, run: 
     assert type(found[["mean"]]).__name__ == "DataFrame", "what is cut from it is a plain one"
     seen = Seen(found._repr_html_())
     assert any("toy: test/mse, less is better" in word for word in seen.words) and "gru" in seen.words
-    assert any("left out" in word for word in seen.words) or not found.comparisons[0].left
+    assert not found.comparisons[0].left and "left out" not in found._repr_html_()
+    made = tracking.Run(toy, tracking.start(toy, TOY, TOY.config(), "0" * 64), system_metrics=False)
+    made.finish("FAILED")
+    shown = unroll.compare("toy", by="model.cell")._repr_html_()
+    assert f"left out: {made.id[:8]} (FAILED): ended as FAILED" in shown
     with pytest.raises(UsageError, match="--equal steps"):
         unroll.compare("toy", equal="steps")
 

@@ -19,14 +19,11 @@ from unroll.commands import note
 from unroll.comparison.groups import Comparison
 from unroll.comparison.page import page
 from unroll.comparison.question import Question, ask_all, judged_by
-from unroll.comparison.tables import exact, explained, plain, table, title
+from unroll.comparison.tables import exact, explained, left_out, plain, table, title
 from unroll.console import say, show_table
 from unroll.errors import typed
 from unroll.places import runs_folder
 from unroll.tracking import Curve
-
-SHOWN = 20
-"""runs that are left out are listed up to here"""
 
 
 def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, html: bool = False) -> dict[str, Any]:
@@ -59,10 +56,8 @@ def compare(names: Sequence[str], question: Question, *, as_csv: bool = False, h
 
 
 def _show(found: Comparison, question: Question) -> None:
-    for one in found.left[:SHOWN]:
-        say(f"left out: {one.run.id[:8]} ({one.run.status}): {one.why}")
-    if len(found.left) > SHOWN:
-        say(f"left out: {len(found.left) - SHOWN} more; --json has them all")
+    for line in left_out(found, "; --json has them all"):
+        say(line)
     if not found.groups:
         say(f"{found.app}: no finished run to compare; train one: {typed()} train --app {found.app}")
         return

@@ -7,11 +7,8 @@ import pandas as pd
 
 from unroll import app as apps
 from unroll.comparison.groups import Comparison
-from unroll.comparison.tables import exact, explained, table, title
+from unroll.comparison.tables import exact, explained, left_out, table, title
 from unroll.drawing.page import table as as_html
-
-SHOWN = 20
-"""runs that are left out are listed up to here"""
 
 
 class ComparisonFrame(pd.DataFrame):  # type: ignore[misc]  # pandas brings no types
@@ -45,8 +42,7 @@ def frame(comparisons: Sequence[Comparison], equal: str | None = None) -> Compar
 def _shown(found: Comparison, equal: str | None) -> str:
     rows = table(found, apps.load(found.app).unit)
     said = [*([explained(found)] if len(found.groups) > 1 else []), *(f"note: {note}" for note in found.notes)]
-    said += [f"left out: {one.run.id[:8]} ({one.run.status}): {one.why}" for one in found.left[:SHOWN]]
-    said += [f"left out: {len(found.left) - SHOWN} more"] * (len(found.left) > SHOWN)
+    said += left_out(found)
     shown = as_html(rows) if rows else "<p>no finished run to compare</p>"
     lines = "".join(f"<br>{html.escape(line)}" for line in said)
     return f"<p><b>{html.escape(title(found, equal))}</b></p>{shown}<p><small>{lines}</small></p>"

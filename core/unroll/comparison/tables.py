@@ -6,6 +6,9 @@ from unroll.comparison.eligibility import COSTS
 from unroll.comparison.groups import Comparison, Group
 from unroll.console import duration
 
+SHOWN = 20
+"""runs that are left out are listed up to here"""
+
 
 def title(found: Comparison, equal: str | None = None) -> str:
     """What the table shows, at equal "parameters" or "seconds"."""
@@ -20,6 +23,13 @@ def explained(found: Comparison) -> str:
         f"difference: to {base}, with its 95 % interval; effect: in standard deviations between seeds; p Holm: for all "
         f"differences of this answer together; tested over {found.how}"
     )
+
+
+def left_out(found: Comparison, all_at: str = "") -> list[str]:
+    """A line for each of the first runs that are left out, with the reason; `all_at` says where the others are."""
+    lines = [f"left out: {one.run.id[:8]} ({one.run.status}): {one.why}" for one in found.left[:SHOWN]]
+    more = len(found.left) - SHOWN
+    return [*lines, f"left out: {more} more{all_at}"] if more > 0 else lines
 
 
 def table(found: Comparison, unit: str = "examples") -> list[dict[str, Any]]:

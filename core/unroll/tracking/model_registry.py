@@ -26,7 +26,11 @@ def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
     with store_errors():
         if reference.startswith("models:/"):
             return _registered(app, reference)
-    run = find(client, app, reference, lambda run: run.status == "FINISHED")
+    return folder_of(client, find(client, app, reference, lambda run: run.status == "FINISHED"))
+
+
+def folder_of(client: MlflowClient, run: Logged) -> Path:
+    """The model that a run ended with, as a local folder. Raises UserError when there is none."""
     with store_errors():
         return _downloaded(f"models:/{model_id(client, run)}")
 

@@ -93,9 +93,7 @@ def anywhere(client: MlflowClient, apps: Sequence[str], reference: str) -> tuple
     Raises:
         UserError: there is none, or more than one.
     """
-    found = [
-        (app, run) for app in apps for run in runs(client, app) if run.id.startswith(reference) or run.name == reference
-    ]
+    found = [(app, run) for app in apps for run in runs(client, app) if _called(run.id, run.name, reference)]
     if len(found) != 1:
         what = f"{len(found)} runs begin so" if found else "no such run of any application"
         raise UserError(f"run {reference}: {what}, in {where()}")
@@ -135,7 +133,7 @@ def find(
     if reference == "latest":
         fitting = [run for run in candidates if latest(run)][:1]
     else:
-        fitting = [run for run in candidates if run.id.startswith(reference) or run.name == reference]
+        fitting = [run for run in candidates if _called(run.id, run.name, reference)]
     if len(fitting) != 1:
         known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
         what = "more than one run begins so" if fitting else _missing(client, app, reference)
@@ -144,13 +142,18 @@ def find(
     return fitting[0]
 
 
+def _called(id: str, name: str, reference: str) -> bool:
+    """Whether a run is meant by its id, the beginning of its id, or its name."""
+    return id.startswith(reference) or name == reference
+
+
 def _missing(client: MlflowClient, app: str, reference: str) -> str:
     """Why a run is not there: somebody may have deleted it."""
     with store_errors():
         own = active_experiment(client, app)
         gone = client.search_runs([own.experiment_id], run_view_type=ViewType.DELETED_ONLY) if own else []
     for run in gone:
-        if run.info.run_id.startswith(reference) or run.info.run_name == reference:
+        if _called(run.info.run_id, run.info.run_name, reference):
             return f"was deleted; {restoring('run', run.info.run_id)}"
     return "no such run"
 

@@ -12,7 +12,7 @@ from unroll.comparison import charts
 from unroll.comparison.eligibility import Excluded
 from unroll.comparison.groups import Comparison, compare, corrected
 from unroll.comparison.page import page
-from unroll.comparison.tables import exact, plain, table, title
+from unroll.comparison.tables import exact, left_out, plain, table, title
 
 COSTS = {
     "parameters": 9000.0,
@@ -42,6 +42,13 @@ def test_a_row_for_people() -> None:
     assert row["p Holm"] == "<0.001" and row["seeds needed"] == ""
     assert row["parameters"] == 9000 and row["time"] == "1:05" and row["seconds of audio/s"] == 1234
     assert row["failed"] == 0 and table(found())[0]["failed"] == 1 and table(found())[0]["difference"] == "baseline"
+
+
+def test_runs_that_are_left_out_are_listed_up_to_a_number() -> None:
+    one = found()
+    assert left_out(one) == [f"left out: {one.left[0].run.id[:8]} (FAILED): ended as FAILED"]
+    one = replace(one, left=one.left * 22)
+    assert len(left_out(one)) == 21 and left_out(one, "; see there")[-1] == "left out: 2 more; see there"
 
 
 def test_one_group_is_compared_with_nothing() -> None:
