@@ -117,7 +117,7 @@ def generate(tokens: int) -> None:
         model.eval()
         rates = []
         for length in (tokens, 10 * tokens):
-            model.generation = Generation(length=length)
+            model.generation = Generation(length=length, temperature=1.0)
             pieces = stream(model, "")
             next(pieces)
             begin = time.process_time()

@@ -30,7 +30,7 @@ from unroll.apps.recommend.model import Recommender
 from unroll.apps.recommend.objective import Objective
 from unroll.apps.recommend.sources import table
 from unroll.config import OptimizerConfig
-from unroll.data.files import write_arrays
+from unroll.data.arrays import write_arrays
 from unroll.data.store import Store
 from unroll.recurrence.state import detach
 from unroll.sequence import sessions

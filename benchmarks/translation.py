@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unroll.apps.translation.data import NOTHING, Batch, collate
-from unroll.apps.translation.decode import Decoding, translate
+from unroll.apps.translation.decode import translate
 from unroll.apps.translation.model import Translator
+from unroll.apps.translation.options import Decoding
 from unroll.sequence.tokens import Tokeniser
 
 WORDS, EMBEDDING, HIDDEN, SMOOTHING, BUDGET = 4000, 256, 256, 0.1, 1200

@@ -12,76 +12,77 @@ from unroll.errors import UserError
 from unroll.sequence.tokens import Tokeniser
 
 from . import data, train
-from .config import PRESETS, RAMP, CaptioningConfig
+from .annotations import annotate, backbone
+from .config import PRESETS, CaptioningConfig
 from .data import Batch
+from .encoder import Encoder, ResidualCNN, pretrained
 from .figures import figures
-from .model import Captioner, Decoding, Objective, build, pretrained
+from .model import Captioner
+from .predict import predict
 from .reward import CiderReward
 from .sources import Source, builtin, folder, published
 
 __all__ = ["APP"]
 
+RAMP = 12
+"""epochs over which scheduled sampling ramps up if only a time limit is set and the number of epochs is unknown"""
 EXAMPLES = Path(__file__).parent / "examples"
 """scenes with held-out combinations; the names say what they show"""
 
 
-def prepare(config: CaptioningConfig, store: Store) -> None:
-    """Prepare the pictures and captions of the configured source in the store; do nothing if they are there."""
-    _annotations(config, store, _prepared(config, store, _source(config)))
+def prepare(config: CaptioningConfig, store: Store) -> tuple[Prepared, Prepared | None, tuple[str, ...]]:
+    """Prepare the pictures and captions of the configured source in the store; do nothing if they are there.
+
+    Returns:
+        them; what a frozen backbone sees in them, None for an encoder that is trained; and notes on the source.
+    """
+    source, wanted = _source(config), config.model
+    prepared = data.prepare(store, source, side=config.data.side, vocabulary=config.data.vocabulary)
+    frozen = wanted.backbone and wanted.frozen
+    return prepared, annotate(store, prepared, wanted.backbone) if frozen else None, source.notes
 
 
 def batches(config: CaptioningConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
-    source, wanted = _source(config), config.train
-    prepared = _prepared(config, store, source)
-    annotations = _annotations(config, store, prepared)
+    (prepared, annotations, notes), wanted = prepare(config, store), config.train
     made = data.batches(
         prepared, size=wanted.batch, captions=wanted.captions, seed=wanted.seed, annotations=annotations
     )  # fmt: skip
     if config.model.backbone:
-        made.facts["weights"] = str(data.backbone(store, config.model.backbone).folder)
-    return replace(made, notes=(*source.notes, *made.notes))
+        made.facts["weights"] = str(backbone(store, config.model.backbone).folder)
+    return replace(made, notes=(*notes, *made.notes))
 
 
 def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
     """The network for data of these facts. Raises UserError for sizes that do not fit together."""
-    wanted, train = config.model.model_dump(), config.train
-    if wanted["attention"] == "none":
-        wanted["attention"] = None
+    wanted, train = config.model, config.train
     try:
-        return build(
+        return Captioner(
             Tokeniser.from_json(facts["tokeniser"]),
+            _encoder(config, facts),
             side=config.data.side,
-            weights=Path(facts["weights"]) if "weights" in facts else None,
-            objective=Objective(
-                train.coverage, train.forget, train.epochs or RAMP, train.self_critical_from, train.rollouts
-            ),
-            decoding=Decoding(**config.decode.model_dump()),
+            frozen=wanted.frozen and bool(wanted.backbone),
+            look=None if wanted.attention == "none" else wanted.attention,
+            objective=train,
+            ramp=train.epochs or RAMP,
+            decoding=config.decode,
             reward=CiderReward(partial(data.training_captions, Path(facts["folder"]))),
-            **wanted,
+            **wanted.model_dump(exclude={"attention", "width", "stages", "backbone", "frozen"}),
         )
     except ValueError as error:  # dot attention wants equal sizes, several heads one that they divide
-        raise UserError(f"model.attention={config.model.attention}: {error}; see model.hidden, model.width") from error
+        raise UserError(f"model.attention={wanted.attention}: {error}; see model.hidden, model.width") from error
+
+
+def _encoder(config: CaptioningConfig, facts: dict[str, Any]) -> Encoder:
+    wanted = config.model
+    if not wanted.backbone:
+        return ResidualCNN(wanted.width, wanted.stages)
+    return pretrained(wanted.backbone, Path(facts["weights"]) if "weights" in facts else None)
 
 
 def score(config: CaptioningConfig) -> Score:
     """The facts where they are known, CIDEr elsewhere."""
     return Score("facts_true" if config.data.source == "builtin" else "cider", "max")
-
-
-def _prepared(config: CaptioningConfig, store: Store, source: Source) -> Prepared:
-    return data.prepare(store, source, side=config.data.side, vocabulary=config.data.vocabulary)
-
-
-def _annotations(config: CaptioningConfig, store: Store, prepared: Prepared) -> Prepared | None:
-    """Of a frozen backbone; None for an encoder that is trained."""
-    name = config.model.backbone
-    if not name or not config.model.frozen:
-        return None
-    weights = data.backbone(store, name)
-    return data.annotate(
-        store, prepared, partial(pretrained, name, weights.folder), {"name": name, "digest": weights.digest}
-    )
 
 
 def _source(config: CaptioningConfig) -> Source:
@@ -103,7 +104,7 @@ APP: App[CaptioningConfig, Captioner, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=train.predict,
+    predict=predict,
     score=Score("facts_true", "max"),
     score_of=score,
     values=images.VALUES,

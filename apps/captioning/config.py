@@ -1,45 +1,21 @@
 """The settings and presets."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from unroll.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from unroll.reads import Only
 
-from .model import Method
-
-RAMP = 12
-"""epochs over which scheduled sampling ramps up if only a time limit is set and the number of epochs is unknown"""
+from .options import Decoding, Objective
+from .sources import READS
 
 
 class CaptioningData(DataConfig):
     """The pictures and their captions."""
 
-    sources: ClassVar = {
-        "builtin": Reads(("pictures", "seed")),
-        "flickr8k": Reads(
-            ("images",),
-            path="the folder of dataset_flickr8k.json or Flickr8k.token.txt",
-            folders=("dataset_flickr8k.json", "flickr8k.token.txt"),
-        ),
-        "flickr30k": Reads(
-            ("images",),
-            path="the folder of dataset_flickr30k.json or results_20130124.token",
-            folders=("dataset_flickr30k.json", "results_20130124.token"),
-        ),
-        "coco": Reads(
-            ("images",),
-            path="the folder of dataset_coco.json or captions_train2017.json",
-            folders=("dataset_coco.json", "captions_train20*.json", "annotations"),
-        ),
-        "folder": Reads(
-            path="a folder of pictures and the table of their captions, or that table",
-            files=(*patterns("csv", "tsv", "jsonl", "ndjson", "json"), "captions.txt"),
-            folders=(*patterns("csv", "tsv", "jsonl", "ndjson", "json"), "captions.txt"),
-        ),
-    }
+    sources: ClassVar = READS
     source: Literal["builtin", "flickr8k", "flickr30k", "coco", "folder"] = "builtin"
     """builtin: rendered scenes; flickr8k, flickr30k, coco: published annotation files (see path); folder: your own"""
     images: Path | None = None
@@ -77,54 +53,13 @@ class CaptioningModel(ModelConfig):
     """freeze the backbone; its features are then computed once and cached on disk"""
 
 
-class CaptioningTrain(TrainConfig):
+class CaptioningTrain(Objective, TrainConfig):
     """Length, precision and seed of the training."""
 
     batch: int = Field(32, ge=1)
     """pictures per batch"""
     captions: int = Field(1, ge=1)
     """captions per picture in a batch, sampled again in every epoch"""
-    coverage: float = Field(0.0, ge=0)
-    """weight of the doubly stochastic attention loss: every region should be attended to once"""
-    forget: float = Field(0.0, ge=0, le=1)
-    """scheduled sampling: final fraction of inputs that the model predicted, reached over train.epochs (0: over 12)"""
-    self_critical_from: int = Field(0, ge=0)
-    """epochs before self-critical training on CIDEr begins; 0: never"""
-    rollouts: Annotated[int, Only("train.self_critical_from!=0")] = Field(5, ge=1)
-    """captions sampled per picture in self-critical training"""
-
-
-class DecodeConfig(Section):
-    """How captions are decoded. These may be changed on a trained model."""
-
-    method: Method = "beam"
-    """beam: beam search; diverse: beam search in groups that avoid each other's words; sample: random sampling"""
-    beam: Annotated[int, Only("decode.method!=sample")] = Field(3, ge=1)
-    """beam width"""
-    groups: Annotated[int, Only("decode.method=diverse")] = Field(3, ge=1)
-    """diverse: number of groups that the beam is divided into"""
-    diversity: Annotated[float, Only("decode.method=diverse")] = Field(0.5, ge=0)
-    """diverse: penalty, in nats, for a word that another group has just chosen"""
-    length_penalty: Annotated[float, Only("decode.method!=sample")] = Field(0.7, ge=0)
-    """exponent of the length that log probabilities are divided by; 0 favours short captions"""
-    n_best: int = Field(1, ge=1)
-    """captions per picture; metrics use the first"""
-    longest: int = Field(50, ge=1)
-    """maximum number of words"""
-    temperature: Annotated[float, Only("decode.method=sample")] = Field(1.0, gt=0)
-    """sample: softmax temperature; below 1 sharper, above 1 flatter"""
-    top_p: Annotated[float, Only("decode.method=sample")] = Field(1.0, gt=0, le=1)
-    """sample: restrict to the most probable words that together have this probability (top-p)"""
-    seed: Annotated[int, Only("decode.method=sample")] = Field(0, ge=0)
-    """sample: random seed"""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.method != "sample" and self.n_best > self.beam:
-            raise ValueError(f"decode.n_best={self.n_best} is more than decode.beam={self.beam}; raise the beam")
-        if self.method == "diverse" and self.beam % self.groups:
-            raise ValueError(f"decode.groups={self.groups} must divide decode.beam={self.beam}")
-        return self
 
 
 class CaptioningConfig(Config):
@@ -134,7 +69,7 @@ class CaptioningConfig(Config):
     model: CaptioningModel = CaptioningModel()
     train: CaptioningTrain = CaptioningTrain(epochs=12)
     optimizer: OptimizerConfig = OptimizerConfig(lr=4e-3, schedule="cosine", warmup=0.05)
-    decode: DecodeConfig = DecodeConfig()
+    decode: Decoding = Decoding()
 
 
 DEFAULT = CaptioningConfig()

@@ -1,41 +1,35 @@
 """From pictures and captions to batches: read once into the store, batches are cut from there.
 
-A prepared set is the tokeniser, one array of pictures and one file of records per split. Where a pre-trained encoder is
-used, its weights are a set of their own; where it is frozen as well, so are its annotations, which are computed once.
+A prepared set is the tokeniser, one array of pictures and one file of records per split.
 """
 
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
-from safetensors.torch import save_file
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data import images
-from unroll.data.files import atomic_file, read_arrays, read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.arrays import read_arrays, write_rows
+from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
 from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
+from unroll.errors import few
 from unroll.sequence.batching import pad
 from unroll.sequence.resumable_sampler import RowSampler, resumable
+from unroll.sequence.text import plain
 from unroll.sequence.tokens import Tokeniser
 
 from .decoder import IGNORE
-from .encoder import Backbone
-from .model import WEIGHTS
 from .sources import Picture, Source
 
 NAME = "captioning"
-WORD = re.compile(r"\w+(?:['’-]\w+)*")
-AT_ONCE = 64
-"""pictures that a frozen encoder sees at a time"""
 Key = tuple[int, int]
 """(row of a split, epoch)"""
 
@@ -50,11 +44,6 @@ class Batch(NamedTuple):
     records: list[dict[str, Any]]
     """of each picture: id, all its captions, scene"""
     epoch: int
-
-
-def words(caption: str) -> str:
-    """Lower case, no punctuation, one form of every character (NFKC), single spaces between words."""
-    return " ".join(WORD.findall(unicodedata.normalize("NFKC", caption).lower()))
 
 
 def prepare(store: Store, source: Source, *, side: int, vocabulary: int) -> Prepared:
@@ -74,45 +63,11 @@ def prepare(store: Store, source: Source, *, side: int, vocabulary: int) -> Prep
         tokeniser = Tokeniser.fit(texts, "words", vocabulary)
         for split, pictures in splits.items():
             shown = (images.pixels(picture.load(), (side, side)) for picture in pictures)
-            _write_rows(folder / f"{split}.npy", shown, (len(pictures), side, side, 3), np.uint8)
+            write_rows(folder / f"{split}.npy", shown, (len(pictures), side, side, 3), np.uint8)
             write_jsonl(folder / f"{split}.jsonl", (_record(picture, tokeniser) for picture in pictures))
         write_json(folder / "facts.json", {"tokeniser": tokeniser.to_json(), "notes": notes})
 
     return store.prepare(NAME, {"source": source.spec, "side": side, "vocabulary": vocabulary}, write)
-
-
-def backbone(store: Store, name: str) -> Prepared:
-    """The published weights of a backbone, fetched by timm once, as safetensors. Raises UserError as `Backbone`."""
-
-    def write(folder: Path) -> None:
-        encoder = Backbone(name, pretrained=True)
-        save_file({key: value.contiguous() for key, value in encoder.state_dict().items()}, folder / WEIGHTS)
-
-    return store.prepare(f"{NAME}.backbone", {"name": name}, write)
-
-
-def annotate(store: Store, prepared: Prepared, make: Callable[[], torch.nn.Module], spec: dict[str, Any]) -> Prepared:
-    """What a frozen encoder sees in each picture, float16 [N, S, D] per split: computed once.
-
-    Args:
-        make: the encoder; called only when there is something to compute.
-        spec: what it is, as plain JSON values.
-    """
-
-    @torch.no_grad()
-    def rows(encoder: torch.nn.Module, pictures: NDArray[np.uint8]) -> Iterator[NDArray[np.float16]]:
-        for start in range(0, len(pictures), AT_ONCE):
-            yield from (
-                encoder(torch.from_numpy(pictures[start : start + AT_ONCE].copy())).transpose(0, 1).half().numpy()
-            )
-
-    def write(folder: Path) -> None:
-        encoder = make().eval()
-        for split, pictures in read_arrays(prepared.folder).items():
-            shape = next(rows(encoder, pictures[:1])).shape
-            _write_rows(folder / f"{split}.npy", rows(encoder, pictures), (len(pictures), *shape), np.float16)
-
-    return store.prepare(f"{NAME}.annotations", {"pictures": prepared.digest, "encoder": spec}, write)
 
 
 def batches(
@@ -186,7 +141,7 @@ def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
     splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
     empty, without = 0, []
     for picture in source.read():
-        texts = [words(caption) for caption in picture.captions]
+        texts = [plain(caption, "drop") for caption in picture.captions]
         empty += texts.count("")
         captions = tuple(text for text in texts if text)
         if captions:
@@ -196,9 +151,7 @@ def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
     source.check_splits({split for split, pictures in splits.items() if pictures}, "pictures")
     notes = []
     if empty:
-        named = (
-            f"; pictures left without any: {', '.join(without[:3])}{', ...' * (len(without) > 3)}" if without else ""
-        )
+        named = f"; pictures left without any: {few(without)}" if without else ""
         notes.append(f"{empty} captions have no words and are left out{named}")
     return splits, notes
 
@@ -206,12 +159,3 @@ def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
 def _record(picture: Picture, tokeniser: Tokeniser) -> dict[str, Any]:
     tokens = [tokeniser.encode(caption) for caption in picture.captions]
     return {"id": picture.id, "captions": list(picture.captions), "tokens": tokens, "scene": picture.scene}
-
-
-def _write_rows(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
-    """An .npy file of any size, row by row."""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    with atomic_file(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for row in rows:
-            file.write(np.ascontiguousarray(row, dtype=dtype).tobytes())

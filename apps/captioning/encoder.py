@@ -1,9 +1,11 @@
 """From a picture to its annotations: a grid of feature vectors, one for each place."""
 
 import importlib
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,6 +13,8 @@ from unroll.errors import UserError
 
 WAVES = 4
 """cosines along a side that tell where a place is"""
+WEIGHTS = "backbone.safetensors"
+"""a backbone's published weights in a prepared set"""
 
 
 class Encoder(Protocol):
@@ -79,6 +83,17 @@ class Backbone(nn.Module):
         x = self.network.forward_features(x)
         # Transformers give [B, N, D] with their class tokens first; those stand at no place.
         return x[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(0, 1) if x.ndim == 3 else _annotations(x)
+
+
+def pretrained(name: str, weights: Path | None) -> Backbone:
+    """A backbone with the weights in this folder, see `unroll.apps.captioning.annotations.backbone`.
+
+    Elsewhere than where the data were prepared they are not found: a saved model brings its own.
+    """
+    encoder = Backbone(name)
+    if weights is not None and (weights / WEIGHTS).is_file():
+        encoder.load_state_dict(load_file(weights / WEIGHTS))
+    return encoder
 
 
 class _Block(nn.Module):

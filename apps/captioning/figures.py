@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unroll.app import Report
 
 from .data import Batch
+from .decode import write
 from .model import Captioner, as_used
 
 SHOWN = 9
@@ -55,7 +56,7 @@ def attention(model: Captioner, batch: Batch, row: int) -> Figure:
     picture = batch.pictures[row]
     # After a training the model is still in training mode, in which batch normalisation would learn from this picture.
     with as_used(model), torch.no_grad():
-        caption = model.write(picture[None])[0][0]
+        caption = write(model, picture[None])[0][0]
         weights = looked(model, picture[None], caption)[:MOST_WORDS]
     words = [*caption.split(), "(end)"][:MOST_WORDS]
     figure = Figure(figsize=(10, 0.6 + 1.5 * -(-len(words) // COLUMNS)), layout="constrained")
@@ -76,7 +77,7 @@ def attention(model: Captioner, batch: Batch, row: int) -> Figure:
 @torch.no_grad()
 def looked(model: Captioner, picture: torch.Tensor, caption: str) -> NDArray[np.float32]:
     """Weights of the attention for each word of a caption and its end, as maps [T, h, w], of a picture [1, H, W, 3]."""
-    seen = model.decoder.annotated(model.annotations(picture))
+    seen = model.see(picture)
     state, maps = model.decoder.begin(seen, 1), []
     for token in [model.end, *model.tokeniser.encode(caption)]:
         _, state, weights = model.decoder.step(torch.tensor([token], device=picture.device), state, seen)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from unroll.errors import Notice, UserError
-from unroll.sequence.decoding import beam_search, no_repeats, sample, until_stop
+from unroll.sequence.beam import beam_search, no_repeats
+from unroll.sequence.decoding import sample, until_stop
 from unroll.sequence.tokens import Tokeniser
 
 from .model import LanguageModel

@@ -13,8 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.app import Data
+from unroll.sequence.resumable_sampler import dataset_of
+from unroll.sequence.stream import Window
+from unroll.sequence.tokens import Tokeniser
+
+from .metrics import Total
+
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+MOST_COUNTED = 20_000_000
+"""tokens of training text that are counted in memory"""
 DISCOUNTS: tuple[float, ...] = tuple(np.arange(0.1, 1.0, 0.05).tolist())
 
 
@@ -90,6 +99,16 @@ class KneserNey:
             mixed = np.maximum(count - discount, 0) / some + discount * types / some * probability
             probability = np.where(known, mixed, probability)
         return probability
+
+
+def measured(data: Data[Window], order: int = 5) -> dict[str, float]:
+    """The figures of an n-gram model on the test stream; its discount is chosen on the validation stream."""
+    tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
+    training, held_out, test = (dataset_of(batches).tokens for batches in (data.train, data.val, data.test))
+    model = KneserNey(training[:MOST_COUNTED], len(tokeniser), order)
+    nats = -np.log(model.probabilities(test, model.tuned(held_out))).sum()
+    characters = int(np.asarray(tokeniser.lengths)[test].sum())
+    return Total(float(nats), len(test), characters).metrics()
 
 
 def _orders(tokens: Integers, words: int, order: int) -> Iterator[_Order]:

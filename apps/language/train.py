@@ -1,25 +1,19 @@
-"""What a step of training and an evaluation are."""
+"""The loss on a window, and the metrics on a stream."""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from unroll.app import Data, Mean, Report, Step
-from unroll.sequence.resumable_sampler import dataset_of
+from unroll.app import Mean, Report, Step
 from unroll.sequence.stream import Window
-from unroll.sequence.tokens import Tokeniser
 
 from .adapt import Plain, Reader, readers
 from .generate import write
+from .metrics import Total
 from .model import LanguageModel
-from .ngrams import KneserNey
 
-MOST_COUNTED = 20_000_000
-"""tokens of training text that the n-gram model counts in memory"""
 SHOWN = 3
 """windows of an evaluation after which the model writes on, to be read"""
 STRETCH = 2000
@@ -36,22 +30,6 @@ def step(model: LanguageModel, batch: Window, state: Any = None) -> Step:
     return Step(loss * scale, batch.targets.numel(), state, {"surprisal": surprisal.item()})
 
 
-@dataclass
-class _Sum:
-    """Surprisal over a stream."""
-
-    nats: float = 0.0
-    tokens: int = 0
-    characters: int = 0
-
-    def metrics(self, name: str) -> dict[str, float]:
-        suffix = f"_{name}" if name else ""
-        return {
-            f"bits_per_character{suffix}": self.nats / math.log(2) / max(self.characters, 1),
-            f"perplexity{suffix}": math.exp(min(self.nats / max(self.tokens, 1), 700.0)),
-        }
-
-
 def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
     """Perplexity and bits per character over a stream, the state carried from its first token to its last.
 
@@ -60,7 +38,7 @@ def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
     lengths = torch.tensor(model.tokeniser.lengths)
     plain = Plain(model)
     ways = [plain, *readers(model, model.adaptation)]
-    sums = [_Sum() for _ in ways]
+    sums = [Total() for _ in ways]
     records: list[dict[str, Any]] = []
     for number, window in enumerate(batches):
         targets = window.targets.flatten().tolist()
@@ -82,7 +60,7 @@ def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
             }
         )
     metrics = {k: v for way, total in zip(ways, sums, strict=True) for k, v in total.metrics(way.name).items()}
-    means = {next(iter(_Sum().metrics(way.name))): Mean(_column(way), "characters") for way in ways}
+    means = {next(iter(Total().metrics(way.name))): Mean(_column(way), "characters") for way in ways}
     signature = f"ppl+bpc|units:{model.tokeniser.units}|state:carried|tokens:{sums[0].tokens}"
     return Report(metrics, records, signature, means)
 
@@ -90,13 +68,3 @@ def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
 def _column(way: Reader) -> str:
     """Of the bits of a window, in the records."""
     return f"bits_{way.name}" if way.name else "bits"
-
-
-def count_baseline(data: Data[Window], order: int) -> dict[str, float]:
-    """The figures of an n-gram model on the test stream; its discount is chosen on the validation stream."""
-    tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
-    training, held_out, test = (dataset_of(batches).tokens for batches in (data.train, data.val, data.test))
-    model = KneserNey(training[:MOST_COUNTED], len(tokeniser), order)
-    nats = -np.log(model.probabilities(test, model.tuned(held_out))).sum()
-    characters = int(np.asarray(tokeniser.lengths)[test].sum())
-    return _Sum(float(nats), len(test), characters).metrics("")

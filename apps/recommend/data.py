@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unroll.app import Data
-from unroll.data.files import read_arrays, read_json, write_arrays, write_json
+from unroll.data.arrays import read_arrays, write_arrays
+from unroll.data.files import read_json, write_json
 from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError

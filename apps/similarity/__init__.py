@@ -10,44 +10,37 @@ from . import baselines, data, train
 from .config import PRESETS, SimilarityConfig
 from .data import Batch
 from .inputs import VALUES
-from .model import Siamese, build
+from .model import Siamese
+from .predict import predict
 from .sources import Source, builtin, own, published
+from .vectors import VECTORS
 
 __all__ = ["APP"]
 
 
-def prepare(config: SimilarityConfig, store: Store) -> None:
+def prepare(config: SimilarityConfig, store: Store) -> Prepared:
     """Prepare the pairs of the configured source in the store; do nothing if they are there."""
-    _prepared(config, store)
+    wanted = config.data
+    source = _source(config, store)
+    return data.prepare(store, source, units=wanted.units, vocabulary=wanted.vocabulary, vectors=wanted.vectors)
 
 
 def batches(config: SimilarityConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
-    return data.batches(_prepared(config, store), size=config.train.batch, seed=config.train.seed)
+    return data.batches(prepare(config, store), size=config.train.batch, seed=config.train.seed)
 
 
 def model(config: SimilarityConfig, facts: dict[str, Any]) -> Siamese:
     """The network for data of these facts."""
-    return build(
+    return Siamese(
         Tokeniser.from_json(facts["tokeniser"]),
         low=facts["low"],
         high=facts["high"],
-        vectors=facts.get(data.VECTORS),
+        vectors=facts.get(VECTORS),
         entailment=config.train.entailment,
         **config.model.model_dump(),
         **config.predict.model_dump(),
     )
-
-
-def compare(config: SimilarityConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
-    """Bag of words, TF-IDF and edit distance on the test split."""
-    return baselines.measured(data)
-
-
-def _prepared(config: SimilarityConfig, store: Store) -> Prepared:
-    wanted = config.data
-    source = _source(config, store)
-    return data.prepare(store, source, units=wanted.units, vocabulary=wanted.vocabulary, vectors=wanted.vectors)
 
 
 def _source(config: SimilarityConfig, store: Store) -> Source:
@@ -73,7 +66,7 @@ APP: App[SimilarityConfig, Siamese, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=train.predict,
+    predict=predict,
     score=Score("pearson", "max"),
     values=VALUES,
     examples=(
@@ -81,5 +74,5 @@ APP: App[SimilarityConfig, Siamese, Batch] = App(
         "the small red cube is left of the large blue ball | the small blue cube is left of the large red ball",
     ),
     unit="pairs",
-    baselines=compare,
+    baselines=lambda config, data: baselines.measured(data),
 )

@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from unroll.reads import Only, Reads, patterns
+from unroll.reads import Only
+
+from .sources import READS
 
 Pooled = Literal["last", "mean", "max", "attention"]
 
@@ -14,21 +16,7 @@ Pooled = Literal["last", "mean", "max", "attention"]
 class SimilarityData(DataConfig):
     """The pairs and their tokenisation."""
 
-    sources: ClassVar = {
-        "builtin": Reads(("pairs", "seed")),
-        "sick": Reads(path="SICK.txt, or its folder", files=("sick.txt",), folders=("sick.txt",)),
-        "stsb": Reads(path="the folder of sts-train.csv", folders=("sts-train.csv",)),
-        "quora": Reads(
-            path="quora_duplicate_questions.tsv, or its folder",
-            files=("quora_duplicate_questions.tsv",),
-            folders=("quora_duplicate_questions.tsv",),
-        ),
-        "csv": Reads(
-            ("columns", "low", "high"),
-            path="a table of pairs",
-            files=patterns("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json"),
-        ),
-    }
+    sources: ClassVar = READS
     source: Literal["builtin", "sick", "stsb", "quora", "csv"] = "builtin"
     """builtin: scenes; sick: SICK; stsb: the STS benchmark; quora: question pairs; csv: your own (see path)"""
     pairs: int = Field(12000, ge=10)

@@ -10,25 +10,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data import copies
-from unroll.data.files import read_json, read_jsonl, sha256, write_arrays, write_json, write_jsonl
+from unroll.data.files import read_json, read_jsonl, sha256, write_json, write_jsonl
 from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
-from unroll.errors import UserError
+from unroll.errors import UserError, few
 from unroll.sequence.batching import loader, pad
 from unroll.sequence.tokens import Tokeniser, Units
-from unroll.sequence.vectors import Vectors, read_vectors
 
-from .sources import ENTAILMENT, Pair, Source
+from .sources import ENTAILMENT, UNLABELLED, Pair, Source
 from .text import plain
+from .vectors import VECTORS, write_vectors
 
 NAME = "similarity"
-UNLABELLED = -100
-"""in place of an entailment label where there is none: what cross-entropy leaves out"""
-VECTORS = "vectors"
 MOST_KNOWN = 0.5
 """share of the sentences of test that may be in train without a note"""
 
@@ -67,10 +63,8 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
         tokeniser = Tokeniser.fit(_texts(p for p in pairs if p.split == "train"), units, vocabulary)
         facts: dict[str, Any] = {"low": source.low, "high": source.high}
         if vectors:
-            tokeniser, found = _with_vectors(tokeniser, pairs, vectors)
-            write_arrays(folder, {VECTORS: found.rows})
-            numbers = [tokeniser.symbols.index(word) for word in found.words]
-            facts[VECTORS] = {"numbers": numbers, "dimension": found.rows.shape[1]}
+            words = {word for text in _texts(pairs) for word in text.split()}
+            tokeniser, facts[VECTORS] = write_vectors(folder, vectors, words, tokeniser)
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", (_record(p, tokeniser) for p in pairs if p.split == split))
         items = [copies.Item(p.id, p.split, f"{p.score:g}", repr(sorted((p.a, p.b)))) for p in pairs]
@@ -102,16 +96,6 @@ def _texts(pairs: Iterable[Pair]) -> Iterator[str]:
         yield from (f"{pair.a} ", f"{pair.b} ")
 
 
-def _with_vectors(tokeniser: Tokeniser, pairs: Sequence[Pair], path: Path) -> tuple[Tokeniser, Vectors]:
-    """The vectors of all words, and a tokeniser that knows those as well which only val and test have."""
-    words = {word for pair in pairs for text in (pair.a, pair.b) for word in text.split()}
-    found = read_vectors(path, words | set(tokeniser.symbols))
-    if not found.words:
-        raise UserError(f"{path}: has none of the {len(words):,} words of the data; is it of another language?")
-    new = sorted(set(found.words) - set(tokeniser.symbols))
-    return Tokeniser("words", (*tokeniser.symbols, *new)), found
-
-
 def _record(pair: Pair, tokeniser: Tokeniser) -> dict[str, Any]:
     numbers = {"tokens_a": tokeniser.encode(pair.a), "tokens_b": tokeniser.encode(pair.b)}
     return {"id": pair.id, "a": pair.a, "b": pair.b, "score": pair.score, "label": pair.label} | numbers
@@ -121,42 +105,33 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:
+        prepared: see `prepare`.
         size: tokens of the first sentences in a batch, padding included; of the second ones as many.
         seed: of the order.
     """
     facts = read_json(prepared.folder / "facts.json")
+    low, width = facts["low"], facts["high"] - facts["low"]
     splits = {}
     for split in SPLITS:
-        rows = _Pairs(list(read_jsonl(prepared.folder / f"{split}.jsonl")), facts["low"], facts["high"])
-        splits[split] = loader(rows, rows.lengths, size, collate, seed=seed, shuffle=split == "train")
-    left_out = facts.pop("left_out")
+        rows = [r | {"target": (r["score"] - low) / width} for r in read_jsonl(prepared.folder / f"{split}.jsonl")]
+        lengths = [max(len(row["tokens_a"]), len(row["tokens_b"])) for row in rows]
+        splits[split] = loader(rows, lengths, size, collate, seed=seed, shuffle=split == "train")
     if VECTORS in facts:
         # Only a fresh model reads them; a saved one brings its own.
         facts[VECTORS]["folder"] = str(prepared.folder)
-    notes = [*([_note(left_out)] if left_out else []), *facts.pop("copies", ())]
-    if (known := facts.pop("known", 0.0)) > MOST_KNOWN:
-        notes.append(
+    notes = tuple(_notes(facts.pop("left_out"), facts.pop("copies", ()), facts.pop("known", 0.0)))
+    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
+
+
+def _notes(left_out: list[str], copies: Sequence[str], known: float) -> Iterator[str]:
+    if left_out:
+        yield f"{len(left_out)} pairs have an empty sentence and are left out: {few(left_out)}"
+    yield from copies
+    if known > MOST_KNOWN:
+        yield (
             f"{known:.0%} of the sentences of test are in train as well: its figures say little about new sentences; "
             "a column split divides them as you want"
         )
-    return Data(
-        **splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=tuple(notes)
-    )
-
-
-class _Pairs(Dataset[dict[str, Any]]):
-    """The records of a split, with the score from 0 to 1 beside them."""
-
-    def __init__(self, records: list[dict[str, Any]], low: float, high: float) -> None:
-        self._records, self._low, self._range = records, low, high - low
-        self.lengths = [max(len(record["tokens_a"]), len(record["tokens_b"])) for record in records]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        record = self._records[index]
-        return record | {"target": (record["score"] - self._low) / self._range}
 
 
 def collate(records: list[dict[str, Any]]) -> Batch:
@@ -167,8 +142,3 @@ def collate(records: list[dict[str, Any]]) -> Batch:
     numbers = [ENTAILMENT.index(record["label"]) if record["label"] else UNLABELLED for record in records]
     shown = [{key: record[key] for key in ("id", "a", "b", "score", "label")} for record in records]
     return Batch(tokens, lengths, scores, torch.tensor(numbers), shown)
-
-
-def _note(left_out: list[str]) -> str:
-    named = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-    return f"{len(left_out)} pairs have an empty sentence and are left out: {named}"

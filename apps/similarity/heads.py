@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .sources import UNLABELLED
+
 Kind = Literal["manhattan", "cosine", "regression", "distribution"]
 
 
@@ -133,6 +135,12 @@ class Entailment(nn.Module):
         """[B, F] x [B, F] -> [B, classes]."""
         logits: Tensor = self.layers(torch.cat((u, v, (u - v).abs(), u * v), -1))
         return logits
+
+    def loss(self, u: Tensor, v: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy over the pairs that have a label: u, v [B, F], labels [B]. 0 where none has."""
+        # Summed and divided by hand: the mean over no label at all is NaN.
+        errors = F.cross_entropy(self(u, v), labels, reduction="sum", ignore_index=UNLABELLED)
+        return errors / (labels != UNLABELLED).sum().clamp(min=1)
 
 
 def _layers(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:

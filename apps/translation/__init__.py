@@ -5,28 +5,32 @@ from typing import Any
 from unroll.app import App, Data, Score
 from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
-from unroll.sequence.decoding import Sampling
 
 from . import data, train
-from .config import PRESETS, DecodeConfig, TranslationConfig
+from .config import PRESETS, TranslationConfig
 from .data import Batch
-from .decode import Decoding
+from .decode import predict
+from .ensemble import ensemble
 from .figures import figures, scores
-from .model import Translator, ensemble
+from .model import Translator
 from .sources import Source, builtin, own, published
 from .sources.locales import locale
 
 __all__ = ["APP"]
 
 
-def prepare(config: TranslationConfig, store: Store) -> None:
+def prepare(config: TranslationConfig, store: Store) -> Prepared:
     """Prepare the pairs of the configured source in the store; do nothing if they are there."""
-    _prepared(config, store)
+    wanted = config.data
+    return data.prepare(
+        store, _source(config, store), units=wanted.units, size=wanted.vocabulary, joint=wanted.joint,
+        longest=wanted.longest,
+    )  # fmt: skip
 
 
 def batches(config: TranslationConfig, store: Store) -> Data[Batch]:
     """Loaders of the splits."""
-    return data.batches(_prepared(config, store), budget=config.train.batch, seed=config.train.seed)
+    return data.batches(prepare(config, store), budget=config.train.batch, seed=config.train.seed)
 
 
 def model(config: TranslationConfig, facts: dict[str, Any]) -> Translator:
@@ -48,7 +52,7 @@ def model(config: TranslationConfig, facts: dict[str, Any]) -> Translator:
         scheduled=config.train.scheduled,
         longest=facts["longest"],
         headline=score_of(config).name,
-        decoding=_decoding(config.decode),
+        decoding=config.decode,
         **options,
     )
 
@@ -58,25 +62,11 @@ def score_of(config: TranslationConfig) -> Score:
     return Score("exact_match" if config.data.source == "builtin" else "bleu", "max")
 
 
-def _decoding(wanted: DecodeConfig) -> Decoding:
-    options = wanted.model_dump(include={"beam", "length_penalty", "coverage_penalty", "n_best", "no_repeat", "seed"})
-    drawn = wanted.model_dump(include={"temperature", "top_k", "top_p"})
-    return Decoding(**options, sampling=Sampling(**drawn) if wanted.sample else None)
-
-
 def _languages(config: TranslationConfig) -> tuple[str, str]:
     return (
         str(locale(config.data.source_locale, "data.source_locale")),
         str(locale(config.data.target_locale, "data.target_locale")),
     )
-
-
-def _prepared(config: TranslationConfig, store: Store) -> Prepared:
-    wanted = config.data
-    return data.prepare(
-        store, _source(config, store), units=wanted.units, size=wanted.vocabulary, joint=wanted.joint,
-        longest=wanted.longest,
-    )  # fmt: skip
 
 
 def _source(config: TranslationConfig, store: Store) -> Source:
@@ -100,7 +90,7 @@ APP: App[TranslationConfig, Translator, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=train.predict,
+    predict=predict,
     score=Score("exact_match", "max"),
     score_of=score_of,
     ensemble=ensemble,

@@ -5,24 +5,17 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
-from unroll.reads import Only, Reads, patterns
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from unroll.reads import Only
+
+from .options import Decoding
+from .sources import READS
 
 
 class TranslationData(DataConfig):
     """The sentence pairs and their tokenisation."""
 
-    sources: ClassVar = {
-        "builtin": Reads(("sentences", "seed")),
-        "multi30k": Reads(("test",), path="a copy of Multi30k's folder raw", folders=("train.*.gz",)),
-        "tsv": Reads(path="a table of two columns, a tab between them", files=patterns("tsv", "tab", "txt")),
-        "csv": Reads(path="a table of two columns", files=patterns("csv")),
-        "jsonl": Reads(path="a JSON object on each line", files=patterns("jsonl", "ndjson", "json")),
-        "parallel": Reads(
-            ("target_path",), path="a file of sentences, with data.target_path, that of their translations",
-            files=("*",), needs=("target_path",),
-        ),
-    }  # fmt: skip
+    sources: ClassVar = READS
     source: Literal["builtin", "multi30k", "tsv", "csv", "jsonl", "parallel"] = "builtin"
     """builtin: CLDR's dates and names; multi30k; tsv, csv, jsonl: your own table; parallel: two line-aligned files"""
     source_locale: str = "en"
@@ -85,31 +78,6 @@ class TranslationTrain(TrainConfig):
     """scheduled sampling: fraction of the decoder's inputs that are its own predictions"""
 
 
-class DecodeConfig(Section):
-    """How translations are decoded. None of these settings changes the weights."""
-
-    beam: Annotated[int, Only("decode.sample=false")] = Field(5, ge=1)
-    """beam width; 1: greedy"""
-    length_penalty: Annotated[float, Only("decode.sample=false")] = Field(1.0, ge=0)
-    """length normalisation: exponent of the length that log probabilities are divided by"""
-    coverage_penalty: Annotated[float, Only("decode.sample=false")] = Field(0.0, ge=0)
-    """weight of the penalty for parts of the source that were not attended to (Wu et al. 2016)"""
-    n_best: int = Field(1, ge=1)
-    """number of translations per sentence"""
-    no_repeat: Annotated[int, Only("decode.sample=false")] = Field(0, ge=0)
-    """no n-gram of this length may occur twice in a translation; 0: no limit"""
-    sample: bool = False
-    """sample translations instead of using beam search"""
-    temperature: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0)
-    """sample: softmax temperature; below 1 sharper, above 1 flatter"""
-    top_k: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
-    """sample: restrict to the k most probable tokens (top-k); 0: no restriction"""
-    top_p: Annotated[float, Only("decode.sample=true")] = Field(1.0, gt=0, le=1)
-    """sample: restrict to the most probable tokens that together have this probability (top-p)"""
-    seed: Annotated[int, Only("decode.sample=true")] = Field(0, ge=0)
-    """sample: random seed"""
-
-
 class TranslationConfig(Config):
     """The settings of a translation model."""
 
@@ -117,7 +85,7 @@ class TranslationConfig(Config):
     model: TranslationModel = TranslationModel()
     train: TranslationTrain = TranslationTrain(epochs=4)
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=0.05)
-    decode: DecodeConfig = DecodeConfig()
+    decode: Decoding = Decoding()
 
     @model_validator(mode="after")
     def _sharing(self) -> Self:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
@@ -109,9 +108,10 @@ def batches(prepared: Prepared, *, budget: int, seed: int) -> Data[Batch]:
     end = tokenisers(facts)[1].first
     splits = {}
     for split in SPLITS:
-        pairs = _Pairs(list(read_jsonl(prepared.folder / f"{split}.jsonl")))
+        rows = list(read_jsonl(prepared.folder / f"{split}.jsonl"))
+        lengths = [max(len(row["tokens_source"]), len(row["tokens_target"]) + 1) for row in rows]
         together = partial(collate, end=end, greedy=split == "val")
-        splits[split] = loader(pairs, pairs.lengths, budget, together, seed=seed, shuffle=split == "train")
+        splits[split] = loader(rows, lengths, budget, together, seed=seed, shuffle=split == "train")
     notes = tuple(_notes(counts, facts["longest"]))
     return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["split"], notes=notes)
 
@@ -127,20 +127,6 @@ def _notes(counts: dict[str, int], longest: int) -> Iterator[str]:
         yield f"{counts['empty']:,} pairs have an empty sentence and are left out; all others stay aligned"
     if counts["cut"]:
         yield f"{counts['cut']:,} pairs have a sentence of more than data.longest={longest} tokens, which is cut there"
-
-
-class _Pairs(Dataset[dict[str, Any]]):
-    """The records of a split."""
-
-    def __init__(self, records: list[dict[str, Any]]) -> None:
-        self._records = records
-        self.lengths = [max(len(r["tokens_source"]), len(r["tokens_target"]) + 1) for r in records]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._records[index]
 
 
 def collate(records: list[dict[str, Any]], end: int, greedy: bool = False) -> Batch:

@@ -2,58 +2,25 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unroll.errors import Notice, UserError
+from unroll.errors import Notice
 from unroll.sequence.batching import BucketSampler, pad
-from unroll.sequence.decoding import Hypothesis, Sampling, beam_search, no_repeats, sample
+from unroll.sequence.beam import beam_search, no_repeats
+from unroll.sequence.decoding import Hypothesis, sample_texts
 
 from . import text
 from .data import collate
-from .model import Ensemble, Translator
+from .ensemble import Ensemble
+from .model import Translator
+from .options import Decoding
 
 Model = Translator | Ensemble
 BUDGET = 20_000
 """source tokens times texts that are written at once"""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a translation is chosen."""
-
-    beam: int = 5
-    """texts kept at each step; 1: the best token only"""
-    length_penalty: float = 1.0
-    """exponent of the length that log probabilities are divided by"""
-    coverage_penalty: float = 0.0
-    """weight of the penalty for parts of the source that were not looked at (Wu et al. 2016)"""
-    n_best: int = 1
-    """translations given for each sentence, at most `beam`"""
-    no_repeat: int = 0
-    """no n-gram of this length may occur twice in a translation; 0: no limit"""
-    sampling: Sampling | None = None
-    """draw translations, instead of searching for the best"""
-    seed: int = 0
-    """of what is drawn"""
-
-    def __post_init__(self) -> None:
-        if self.n_best > self.beam and self.sampling is None:
-            raise UserError(f"decode.n_best={self.n_best}: is more than decode.beam={self.beam}; raise that as well")
-
-    @property
-    def signature(self) -> str:
-        """For reports: how texts were chosen."""
-        if self.sampling:
-            return "sampled"
-        found = f"beam{self.beam}|length:{self.length_penalty:g}|coverage:{self.coverage_penalty:g}"
-        return found + (f"|no_repeat:{self.no_repeat}" if self.no_repeat else "")
-
-
-GREEDY = Decoding(beam=1, length_penalty=0.0)
 
 
 @torch.no_grad()
@@ -71,7 +38,10 @@ def decode(model: Model, source: Tensor, lengths: Tensor, decoding: Decoding) ->
 
     if decoding.sampling:
         generator = torch.Generator(source.device).manual_seed(decoding.seed)
-        drawn = [_draw(step, first, state, longest, decoding.sampling, generator) for _ in range(decoding.n_best)]
+        drawn = [
+            sample_texts(step, first, state, decoding.sampling, longest=longest, end=model.end, generator=generator)
+            for _ in range(decoding.n_best)
+        ]
         return [list(row) for row in zip(*drawn, strict=True)]
     return beam_search(
         step, first, state, width=decoding.beam, longest=longest, end=model.end,
@@ -81,33 +51,15 @@ def decode(model: Model, source: Tensor, lengths: Tensor, decoding: Decoding) ->
     )  # fmt: skip
 
 
-def _draw(
-    step: Any, first: Tensor, state: Any, longest: Sequence[int], sampling: Sampling, generator: torch.Generator
-) -> list[Hypothesis]:
-    """One drawn text for each row; its score is the log probability under the model as it is, unrestricted."""
-    end = int(first[0]) if len(first) else 0
-    total = torch.zeros(len(first), device=first.device)
-    texts: list[list[int]] = [[] for _ in longest]
-    open_rows, kept = set(range(len(longest))), [torch.empty(0)]
+def predict(model: Model, inputs: Sequence[str]) -> list[Any]:
+    """One translation per sentence, in their order; an empty one stays empty.
 
-    def watched(tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        kept[0], state = step(tokens, state)
-        return kept[0], state
-
-    for tokens in sample(watched, first, state, sampling, generator):
-        gained = kept[0].gather(1, tokens[:, None])[:, 0]
-        for row in list(open_rows):
-            total[row] += gained[row]
-            if tokens[row] == end or len(texts[row]) + 1 >= longest[row]:
-                open_rows.discard(row)
-            if tokens[row] != end:
-                texts[row].append(int(tokens[row]))
-        if not open_rows:
-            break
-    return [
-        Hypothesis(tokens, log_prob, log_prob, ended=len(tokens) < limit)
-        for tokens, log_prob, limit in zip(texts, total.tolist(), longest, strict=True)
-    ]
+    Where several are asked for (decode.n_best), a list of them, each with its score.
+    """
+    found = translate(model, list(inputs))
+    if model.decoding.n_best == 1:
+        return [texts[0][0] if texts else "" for texts in found]
+    return [[{"text": words, "score": round(score, 3)} for words, score in texts] for texts in found]
 
 
 def translate(

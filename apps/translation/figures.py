@@ -14,7 +14,8 @@ from unroll.errors import UserError
 from . import text
 from .data import Batch
 from .decode import forced
-from .model import Ensemble, Translator
+from .ensemble import Ensemble
+from .model import Translator
 from .sources.own import read_pairs
 
 PICTURES = 3

@@ -1,15 +1,16 @@
-"""The trainer: loss on a batch, metrics on a split, translations of what the user gives."""
+"""The loss on a batch, and the metrics on a split."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from unroll.app import Mean, Report, Step
 
 from . import text
 from .data import NOTHING, Batch
-from .decode import GREEDY, Model, decode, translate
+from .decode import Model, decode
 from .metrics import measure, sentence_scores
 from .model import Translator
+from .options import GREEDY
 
 MEANS = {
     "exact_match": Mean("exact", share=True),
@@ -48,14 +49,3 @@ def _record(row: dict[str, Any], prediction: str, score: float) -> dict[str, Any
         "exact": prediction == row["target"], "copied": prediction == row["source"], "empty": not prediction,
         "group": row["source"],  # of a sentence that has several translations
     }  # fmt: skip
-
-
-def predict(model: Model, inputs: Sequence[str]) -> list[Any]:
-    """One translation per sentence, in their order; an empty one stays empty.
-
-    Where several are asked for (decode.n_best), a list of them, each with its score.
-    """
-    found = translate(model, list(inputs))
-    if model.decoding.n_best == 1:
-        return [texts[0][0] if texts else "" for texts in found]
-    return [[{"text": words, "score": round(score, 3)} for words, score in texts] for texts in found]

@@ -131,8 +131,9 @@ class App(Generic[ConfigT, ModelT, BatchT]):
     """one line"""
     presets: Mapping[str, ConfigT]
     """at least "default" and "smoke", both on built-in data; smoke takes a minute at most on one core"""
-    prepare: "Callable[[ConfigT, Store], None]"
-    """(config, store): sources -> verified, prepared splits in the store; does nothing if they exist"""
+    prepare: "Callable[[ConfigT, Store], object]"
+    """(config, store): sources -> verified, prepared splits in the store; does nothing if they exist. What it returns
+    is for the application itself"""
     data: "Callable[[ConfigT, Store], Data[BatchT]]"
     """(config, store) -> batches of every split, and the facts"""
     model: "Callable[[ConfigT, dict[str, Any]], ModelT]"

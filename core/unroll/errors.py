@@ -8,7 +8,7 @@ own.
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -34,6 +34,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first of the `names`, `most` at most, and an ellipsis for any others."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def typed() -> str:

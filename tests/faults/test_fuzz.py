@@ -25,7 +25,7 @@ from unroll.apps.similarity.sources import own as pairs
 from unroll.apps.speech import audio
 from unroll.apps.translation.sources import own as texts
 from unroll.apps.video import clips
-from unroll.data import files, idx, images, tables
+from unroll.data import arrays, files, idx, images, tables
 from unroll.errors import Notice, UserError
 from unroll.recurrence import Recurrent, state
 from unroll.sequence.tokens import read_blocks
@@ -86,7 +86,7 @@ READERS: dict[str, tuple[Callable[[Path], bytes], str, Reader]] = {
     "jsonl": (constant('{"a": 1}\n{"b": [1, 2, "x"]}\n' * 5), "a.jsonl", lambda path: list(files.read_jsonl(path))),
     "arrays": (
         written(lambda path: np.save(path, np.arange(12.0).reshape(3, 4)), "a.npy"), "a.npy",
-        lambda path: files.read_arrays(path.parent),
+        lambda path: arrays.read_arrays(path.parent),
     ),
     "checkpoint": (written(lambda path: checkpoint.save(path, tree()), "c.st"), "c.st", checkpoint.load),
     "state": (

@@ -9,8 +9,9 @@ from PIL import Image
 from unroll.data import images, source
 from unroll.data.source import Split
 from unroll.errors import UserError
+from unroll.reads import Reads, patterns
 
-__all__ = ["Picture", "Source"]
+__all__ = ["READS", "Picture", "Source"]
 
 
 class Picture(NamedTuple):
@@ -42,3 +43,28 @@ class Picture(NamedTuple):
 
 
 Source = source.Source[[], Iterator[Picture]]
+
+READS = {
+    "builtin": Reads(("pictures", "seed")),
+    "flickr8k": Reads(
+        ("images",),
+        path="the folder of dataset_flickr8k.json or Flickr8k.token.txt",
+        folders=("dataset_flickr8k.json", "flickr8k.token.txt"),
+    ),
+    "flickr30k": Reads(
+        ("images",),
+        path="the folder of dataset_flickr30k.json or results_20130124.token",
+        folders=("dataset_flickr30k.json", "results_20130124.token"),
+    ),
+    "coco": Reads(
+        ("images",),
+        path="the folder of dataset_coco.json or captions_train2017.json",
+        folders=("dataset_coco.json", "captions_train20*.json", "annotations"),
+    ),
+    "folder": Reads(
+        path="a folder of pictures and the table of their captions, or that table",
+        files=(*patterns("csv", "tsv", "jsonl", "ndjson", "json"), "captions.txt"),
+        folders=(*patterns("csv", "tsv", "jsonl", "ndjson", "json"), "captions.txt"),
+    ),
+}
+"""the settings that each source reads, and the paths that it takes"""

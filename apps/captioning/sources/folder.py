@@ -12,13 +12,15 @@ from typing import cast
 
 from unroll.data import copies, folders, tables
 from unroll.data.files import sha256
-from unroll.data.source import Split
+from unroll.data.source import held_out
 from unroll.errors import UserError
 
 from . import Picture, Source
 
 COLUMNS = {"path": ("image", "image_path", "image_name", "file", "file_name"), "caption": ("text", "description")}
 MORE = {"split": ()}
+SHARE = 0.1
+"""of the pictures that go to val, and as many to test, where the table does not say"""
 CAPTIONS = "captions.txt"
 """name of the table that is no table by its ending"""
 
@@ -72,15 +74,10 @@ def _grouped(path: Path) -> list[Picture]:
         if known.split != split:
             raise UserError(f"{where}: {name} is in {split} here and in {known.split} above; put it into one split")
         pictures[name] = known._replace(captions=(*known.captions, row["caption"]))
-    if not pictures:
-        raise UserError(f"{path}: has no rows below its header")
     return list(pictures.values()) if table.place("split") is not None else _with_splits(list(pictures.values()))
 
 
 def _with_splits(pictures: list[Picture]) -> list[Picture]:
-    """A tenth each to val and test, at least one: those whose names have the smallest hashes, whatever their order."""
-    share = max(1, round(0.1 * len(pictures)))
-    ranked = sorted(pictures, key=lambda picture: hashlib.sha256(picture.id.encode()).digest())
-    chosen: dict[str, Split] = dict.fromkeys((picture.id for picture in ranked[:share]), "test")
-    chosen |= dict.fromkeys((picture.id for picture in ranked[share : 2 * share]), "val")
-    return [picture._replace(split=chosen.get(picture.id, "train")) for picture in pictures]
+    """A tenth each to val and test, by hash of the name."""
+    splits = held_out((picture.id for picture in pictures), SHARE)
+    return [picture._replace(split=splits[picture.id]) for picture in pictures]

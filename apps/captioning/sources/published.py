@@ -8,7 +8,6 @@ In the folder data.path one of:
     coco: captions_train2017.json, captions_val2017.json (or 2014), also in a subfolder annotations
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unroll.data.files import read_json, sha256
-from unroll.data.source import SPLITS, Split
+from unroll.data.source import SPLITS, Split, by_hash
 from unroll.data.text import read_lines
 from unroll.errors import UserError
 
@@ -114,7 +113,7 @@ def _coco(train: Path, val: Path) -> Iterator[tuple[str, Split, tuple[str, ...]]
         names = [
             (image["file_name"], tuple(captions[image["id"]])) for image in _fields(file, "images", "id", "file_name")
         ]
-        ranked = sorted(names, key=lambda entry: hashlib.sha256(entry[0].encode()).digest())
+        ranked = sorted(names, key=lambda entry: by_hash(entry[0]))
         held = {name for name, _ in ranked[: min(COCO_VAL, len(ranked) // 10 or 1)]} if file == train else set()
         for name, texts in names:
             yield name, "test" if file == val else "val" if name in held else "train", texts

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from itertools import accumulate
 
-from unroll.data.source import SPLITS, Split
+from unroll.data.source import SPLITS, Split, by_hash
 
 from . import Documents, Source
 
@@ -39,7 +39,7 @@ def _splits(topics: dict[str, str]) -> dict[Split, list[str]]:
     """Names of the topics of each split."""
     limit = SHARE * sum(map(len, topics.values()))
     found: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
-    for name in sorted(topics, key=lambda name: hashlib.sha256(name.encode()).digest()):
+    for name in sorted(topics, key=by_hash):
         # The first split that still has room; a long topic stays whole, and goes to train.
         held_out: tuple[Split, ...] = ("test", "val")
         sizes = {split: sum(len(topics[other]) for other in found[split]) for split in held_out}

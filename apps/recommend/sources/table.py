@@ -85,7 +85,7 @@ def histories(path: Path) -> list[dict[str, Any]]:
 def _read(file: reading.File, places: Mapping[str, int]) -> Log:
     loaded = file.load(places)
     if not len(loaded.table):
-        raise UserError(f"{file.path}: has no rows below its header")
+        raise tables.no_rows(file.path)
     session, sessions = _codes(loaded, next(iter(places)))
     item, items = _codes(loaded, "item")
     found = times.read(loaded.table["time"])

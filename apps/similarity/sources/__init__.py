@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 from unroll.data import source
 from unroll.data.source import Split
+from unroll.reads import Reads, patterns
 
-__all__ = ["ENTAILMENT", "Pair", "Source"]
+__all__ = ["ENTAILMENT", "READS", "UNLABELLED", "Pair", "Source"]
 
 ENTAILMENT = ("NEUTRAL", "ENTAILMENT", "CONTRADICTION")
 """what the first sentence says about the second, in SICK's words"""
+UNLABELLED = -100
+"""in place of its number where nobody has said"""
 
 
 class Pair(NamedTuple):
@@ -33,3 +36,21 @@ class Source(source.Source[[], Iterator[Pair]]):
     """score of sentences that have nothing in common"""
     high: float
     """score of sentences that mean the same"""
+
+
+READS = {
+    "builtin": Reads(("pairs", "seed")),
+    "sick": Reads(path="SICK.txt, or its folder", files=("sick.txt",), folders=("sick.txt",)),
+    "stsb": Reads(path="the folder of sts-train.csv", folders=("sts-train.csv",)),
+    "quora": Reads(
+        path="quora_duplicate_questions.tsv, or its folder",
+        files=("quora_duplicate_questions.tsv",),
+        folders=("quora_duplicate_questions.tsv",),
+    ),
+    "csv": Reads(
+        ("columns", "low", "high"),
+        path="a table of pairs",
+        files=patterns("csv", "tsv", "tab", "txt", "jsonl", "ndjson", "json"),
+    ),
+}
+"""the settings that each source reads, and the paths that it takes"""

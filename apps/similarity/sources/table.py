@@ -1,10 +1,9 @@
 """What a row of pairs holds, checked value by value, every complaint with file and row; and how pairs are split."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 
-from unroll.data.source import SPLITS
+from unroll.data.source import SPLITS, by_hash
 from unroll.errors import UserError
 
 from . import ENTAILMENT, Pair
@@ -56,7 +55,7 @@ def _divided(pairs: Sequence[Pair], groups: Sequence[str], names: Sequence[str],
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
     wanted = max(1, round(share * len(pairs)))
-    ranked = sorted(members.values(), key=lambda rows: min(_hash(names[row]) for row in rows))
+    ranked = sorted(members.values(), key=lambda rows: min(by_hash(names[row]) for row in rows))
     result = list(pairs)
     for split in SPLITS[:0:-1]:
         room = wanted
@@ -82,7 +81,3 @@ def _groups(pairs: Sequence[Pair]) -> dict[str, str]:
     for pair in pairs:
         parent[root(pair.a)] = root(pair.b)
     return {sentence: root(sentence) for sentence in parent}
-
-
-def _hash(sentence: str) -> bytes:
-    return hashlib.sha256(sentence.encode()).digest()

@@ -4,13 +4,13 @@ A recording and its copies stay together, and a character that one recording alo
 could be trained to write it.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unroll.data.source import Split
+from unroll.data.source import Split, by_hash
+from unroll.errors import few
 from unroll.sequence.text import Units, split
 
 SHARE = 0.1
@@ -19,8 +19,6 @@ FEWEST = 5
 """speakers of whom some can be held out: each has about a fifth of the recordings"""
 LARGEST = 0.25
 """share of the recordings of a speaker who can be held out"""
-SHOWN = 3
-"""recordings that a note names"""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def _draw(pool: Sequence[Row], missing: Sequence[Split], units: Units, *, by_spe
 
 
 def _rank(row: Row, by_speaker: bool = False) -> bytes:
-    return hashlib.sha256(((by_speaker and row.speaker) or row.name).encode()).digest()
+    return by_hash((by_speaker and row.speaker) or row.name)
 
 
 def _said(draw: _Draw, missing: Sequence[Split], speakers: int, apart: bool) -> str:
@@ -136,6 +134,6 @@ def _said(draw: _Draw, missing: Sequence[Split], speakers: int, apart: bool) -> 
 
 def _kept_note(draw: _Draw) -> Iterator[str]:
     if draw.kept:
-        names = ", ".join(row.name for row in list(draw.kept)[:SHOWN]) + (", ..." if len(draw.kept) > SHOWN else "")
+        names = few([row.name for row in draw.kept])
         one = draw.units.removesuffix("s")
         yield f"drawn, but left in train, the only ones with some {one}: {len(draw.kept):,} recordings: {names}"

@@ -65,14 +65,12 @@ def _found(path: Path | None) -> tuple[list[Row], str]:
         rows, said = known
         return _checked(path, rows), f"{path}: {said}"
     table = tables.only_table(path) if path.is_dir() else path
-    found = _checked(table.parent, list(tables.read_table(table).pick(COLUMNS, MORE)), str(table))
+    found = _checked(table.parent, list(tables.read_table(table).pick(COLUMNS, MORE)))
     others = folders.left_out([table, *(row.path for row in found)])
     return found, f"{table}: {len(found):,} recordings{others}"
 
 
-def _checked(root: Path, rows: layouts.Rows, table: str = "") -> list[Row]:
-    if not rows:
-        raise UserError(f"{table}: has no rows below its header")
+def _checked(root: Path, rows: layouts.Rows) -> list[Row]:
     places = folders.places(root)
     return [_row(places, where, values) for where, values in rows]
 

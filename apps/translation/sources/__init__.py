@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from unroll.data import source
 from unroll.data.source import Split
+from unroll.reads import Reads, patterns
 
-__all__ = ["Pair", "Source"]
+__all__ = ["READS", "Pair", "Source"]
 
 
 class Pair(NamedTuple):
@@ -25,3 +26,17 @@ class Source(source.Source[[], Iterator[Pair]]):
 
     languages: tuple[str, str]
     """from which into which, as CLDR names them ("en", "zh_Hans")"""
+
+
+READS = {
+    "builtin": Reads(("sentences", "seed")),
+    "multi30k": Reads(("test",), path="a copy of Multi30k's folder raw", folders=("train.*.gz",)),
+    "tsv": Reads(path="a table of two columns, a tab between them", files=patterns("tsv", "tab", "txt")),
+    "csv": Reads(path="a table of two columns", files=patterns("csv")),
+    "jsonl": Reads(path="a JSON object on each line", files=patterns("jsonl", "ndjson", "json")),
+    "parallel": Reads(
+        ("target_path",), path="a file of sentences, with data.target_path, that of their translations",
+        files=("*",), needs=("target_path",),
+    ),
+}  # fmt: skip
+"""the settings that each source reads, and the paths that it takes"""

@@ -1,6 +1,5 @@
 """The user's own sentences: two files line by line, or a table of two columns."""
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import Any
 
 from unroll.data import tables
 from unroll.data.files import sha256
-from unroll.data.source import Split
+from unroll.data.source import held_out
 from unroll.data.text import read_lines as _lines
 from unroll.errors import Notice, UserError
 
@@ -132,12 +131,7 @@ def divided(pairs: Sequence[Pair], path: Path) -> list[Pair]:
     Raises:
         UserError: fewer than three distinct source sentences.
     """
-    distinct = sorted(
-        {pair.source for pair in pairs if pair.source}, key=lambda text: hashlib.sha256(text.encode()).digest()
-    )
-    if len(distinct) < 3:
-        raise UserError(f"{path}: has {len(distinct)} different source sentences; at least three are needed")
-    count = max(1, round(SHARE * len(distinct)))
-    split: dict[str, Split] = dict.fromkeys(distinct[:count], "test")
-    split |= dict.fromkeys(distinct[count : 2 * count], "val")
-    return [pair._replace(split=split.get(pair.source, "train")) for pair in pairs]
+    splits = held_out((pair.source for pair in pairs if pair.source), SHARE)
+    if len(splits) < 3:
+        raise UserError(f"{path}: has {len(splits)} different source sentences; at least three are needed")
+    return [pair._replace(split=splits.get(pair.source, "train")) for pair in pairs]

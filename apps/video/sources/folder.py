@@ -13,7 +13,7 @@ from pathlib import Path
 from unroll.data import copies, folders
 from unroll.data.files import sha256
 from unroll.data.folders import Labelled
-from unroll.data.source import SPLITS, Split
+from unroll.data.source import SPLITS, Split, by_hash
 from unroll.errors import UserError
 
 from .. import clips
@@ -85,7 +85,7 @@ def _dealt(root: Path, listed: list[Labelled]) -> dict[Split, list[Labelled]]:
     """A tenth of each class, at least one clip, for val and for test: the names with the smallest hashes."""
     split: dict[Split, list[Labelled]] = {name: [] for name in SPLITS}
     for label, group in groupby(sorted(listed, key=lambda clip: clip.label), key=lambda clip: clip.label):
-        ranked = sorted(group, key=lambda clip: hashlib.sha256(clip.path.name.encode()).digest())
+        ranked = sorted(group, key=lambda clip: by_hash(clip.path.name))
         if len(ranked) < 3:
             raise UserError(f"{root / label}: holds {len(ranked)} clips; a class needs three, one for each split")
         share = max(1, round(SHARE * len(ranked)))

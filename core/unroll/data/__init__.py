@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 from unroll.lazy import lazily
 
 if TYPE_CHECKING:
+    from unroll.data.arrays import read_arrays, write_arrays, write_rows
     from unroll.data.fetch import RemoteFile, fetch_all
     from unroll.data.files import (
         atomic_file,
         atomic_write,
-        read_arrays,
         read_json,
         read_jsonl,
         sha256,
-        write_arrays,
         write_json,
         write_jsonl,
         writing,
@@ -48,21 +47,21 @@ __all__ = [
     "write_arrays",
     "write_json",
     "write_jsonl",
+    "write_rows",
     "writing",
 ]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "arrays": ("read_arrays", "write_arrays", "write_rows"),
         "fetch": ("RemoteFile", "fetch_all"),
         "files": (
             "atomic_file",
             "atomic_write",
-            "read_arrays",
             "read_json",
             "read_jsonl",
             "sha256",
-            "write_arrays",
             "write_json",
             "write_jsonl",
             "writing",

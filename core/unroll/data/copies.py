@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unroll.data.files import sha256
-
-SHOWN = 3
-"""copies that a note names"""
+from unroll.errors import few
 
 
 class Item(NamedTuple):
@@ -80,5 +78,4 @@ def _pairs(copies: list[tuple[Item, Item]]) -> str:
 
 
 def _named(copies: Sequence[tuple[str, str]]) -> str:
-    named = ", ".join(f"{one} is {other}" for one, other in copies[:SHOWN])
-    return named + (", ..." if len(copies) > SHOWN else "")
+    return few([f"{one} is {other}" for one, other in copies])

@@ -18,9 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
-from numpy.typing import NDArray
 
 from unroll.errors import UserError
 
@@ -213,42 +211,6 @@ def read_jsonl(path: Path) -> Iterator[Any]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield parse_json(path, line.rstrip("\n"), number)
-
-
-def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write each array to `folder/NAME.npy`. Raises TypeError for Python objects, UserError as `atomic_file`."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        _write_array(folder / f"{name}.npy", array)
-
-
-def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    """The arrays that `write_arrays` wrote, read-only and memory-mapped: opening costs nothing, processes share pages.
-
-    Raises:
-        UserError: there are none, or one is damaged.
-    """
-    paths = sorted(folder.glob("*.npy"))
-    if not paths:
-        raise UserError(f"{folder}: holds no arrays (*.npy)")
-    return {path.stem: _map_array(path) for path in paths}
-
-
-def _write_array(path: Path, array: NDArray[Any]) -> None:
-    if array.dtype.hasobject:
-        raise TypeError(f"{path.name}: dtype {array.dtype} holds Python objects, which only pickle could store")
-    array = np.ascontiguousarray(array).reshape(array.shape)  # the former makes a 0-d array 1-d
-    with atomic_file(path) as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(array.reshape(-1).view(np.uint8).data)  # numpy.save hides from its error that the disk is full
-
-
-def _map_array(path: Path) -> NDArray[Any]:
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # NumPy parses the header with Python's own tokenizer, which raises errors of many kinds
-        raise UserError(f"{path}: is damaged: not an intact .npy file") from error
 
 
 def _try(lock: BaseFileLock) -> bool:

@@ -1,6 +1,7 @@
 """What a data set is to an application: a source that can be read again and again, in three splits."""
 
-from collections.abc import Callable, Collection
+import hashlib
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
@@ -33,3 +34,19 @@ class Source(Generic[P, T]):
         for split in SPLITS:
             if split not in found:
                 raise UserError(f"data.source={self.spec['source']}: the {split} split has no {examples}; add some")
+
+
+def by_hash(name: str) -> bytes:
+    """A key that sorts names into an order that looks random, and is the same on every machine and with other names."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def held_out(names: Iterable[str], share: float) -> dict[str, Split]:
+    """The split of each name: a share of them each is test and val, at least one, those with the smallest hashes.
+
+    So a name stays where it is, whatever the order of the names; most stay when others are added.
+    """
+    ranked = sorted(set(names), key=by_hash)
+    count = max(1, round(share * len(ranked)))
+    splits: dict[str, Split] = dict.fromkeys(ranked, "train")
+    return splits | dict.fromkeys(ranked[:count], "test") | dict.fromkeys(ranked[count : 2 * count], "val")

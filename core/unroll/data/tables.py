@@ -16,7 +16,7 @@ from unroll.data import quoting
 from unroll.data import text as texts
 from unroll.data.files import parse_json
 from unroll.data.folders import entries
-from unroll.errors import UserError
+from unroll.errors import UserError, few
 
 VERSION = 1
 """of how a file is read: part of the specification of what is prepared from it"""
@@ -72,13 +72,19 @@ class Table:
             hint: for the error, what to do beside renaming a column.
 
         Raises:
-            UserError: a wanted column is missing (lists what is looked for and what is there); a row has more or
-                fewer values than there are columns (with both numbers), or a list as a value.
+            UserError: a wanted column is missing (lists what is looked for and what is there); there are no rows; a
+                row has more or fewer values than there are columns (with both numbers), or a list as a value.
         """
         return self.at(self.find(wanted, hint) | self._found(also or {}))
 
     def at(self, places: Mapping[str, int]) -> Iterator[tuple[str, dict[str, str]]]:
-        """The same for columns at known places. Raises UserError for a row that does not fit the columns."""
+        """The same for columns at known places.
+
+        Raises:
+            UserError: there are no rows, or one does not fit the columns.
+        """
+        if not self.rows:
+            raise no_rows(self.path)
         for row in self.rows:
             if len(row.values) != len(self.columns):
                 raise wrong_count(self.path, row.number, len(row.values), len(self.columns), self.mark)
@@ -120,11 +126,16 @@ def column_of(names: Sequence[str], columns: Sequence[str]) -> int | None:
 def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: str = "") -> str:
     """The message for columns that a file lacks: what is looked for, and what is there."""
     names = (" or ".join(_names(ours, others)) for ours, others in missing.items())
-    there = ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")
+    there = few(columns, SHOWN)
     wanted = " and no column ".join(names)
     return f"{texts.called(path)}: has no column {wanted}; its columns: {there or 'none'}" + (
         f"; {hint}" if hint else ""
     )
+
+
+def no_rows(path: Path) -> UserError:
+    """The error for a table that ends with its header."""
+    return UserError(f"{texts.called(path)}: has no rows below its header")
 
 
 def wrong_count(path: Path, row: int, values: int, columns: int, mark: str) -> UserError:
@@ -185,7 +196,7 @@ def only_table(folder: Path) -> Path:
     found = [path for path in entries(folder) if path.is_file() and path.suffix.lower() in ENDINGS]
     if len(found) == 1:
         return found[0]
-    named = f": {', '.join(path.name for path in found[:3])}" if found else ""
+    named = f": {few([path.name for path in found])}" if found else ""
     kinds = "CSV, TSV or JSON Lines"
     raise UserError(f"{folder}: holds {len(found)} tables ({kinds}) instead of one{named}; set data.path to the file")
 

@@ -7,8 +7,17 @@ from unroll.lazy import lazily
 if TYPE_CHECKING:
     from unroll.sequence.attention import Attention, Memory
     from unroll.sequence.batching import BucketSampler, loader, pad
+    from unroll.sequence.beam import beam_search, no_repeats
     from unroll.sequence.ctc import Lexicon
-    from unroll.sequence.decoding import Hypothesis, Sampling, beam_search, no_repeats, restrict, sample, until_stop
+    from unroll.sequence.decoding import (
+        Hypothesis,
+        Sampling,
+        mean_probability,
+        restrict,
+        sample,
+        sample_texts,
+        until_stop,
+    )
     from unroll.sequence.losses import (
         AdaptiveSoftmax,
         MixtureOfSoftmaxes,
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
     from unroll.sequence.resumable_sampler import EpochSampler, dataset_of, resumable
     from unroll.sequence.sampling import PopularitySampler
     from unroll.sequence.sessions import SessionParallel
+    from unroll.sequence.spelling import Spelling
     from unroll.sequence.stream import TokenWriter, Window, open_tokens, stream_loader
     from unroll.sequence.text import Vocabulary
     from unroll.sequence.tokens import Tokeniser
@@ -43,6 +53,7 @@ __all__ = [
     "Sampling",
     "SessionParallel",
     "Softmax",
+    "Spelling",
     "TokenWriter",
     "Tokeniser",
     "Vectors",
@@ -54,6 +65,7 @@ __all__ = [
     "linear_cross_entropy",
     "linear_surprisal",
     "loader",
+    "mean_probability",
     "no_repeats",
     "open_tokens",
     "pad",
@@ -62,6 +74,7 @@ __all__ = [
     "restrict",
     "resumable",
     "sample",
+    "sample_texts",
     "stream_loader",
     "until_stop",
 ]
@@ -72,7 +85,17 @@ __getattr__, __dir__ = lazily(
         "attention": ("Attention", "Memory"),
         "batching": ("BucketSampler", "loader", "pad"),
         "ctc": ("Lexicon",),
-        "decoding": ("Hypothesis", "Sampling", "beam_search", "no_repeats", "restrict", "sample", "until_stop"),
+        "beam": ("beam_search", "no_repeats"),
+        "decoding": (
+            "Hypothesis",
+            "Sampling",
+            "mean_probability",
+            "restrict",
+            "sample",
+            "sample_texts",
+            "sample_texts",
+            "until_stop",
+        ),
         "losses": ("AdaptiveSoftmax", "MixtureOfSoftmaxes", "Softmax", "linear_cross_entropy", "linear_surprisal"),
         "metrics": ("Errors", "corpus_errors"),
         "pooling": ("Pooling",),
@@ -80,6 +103,7 @@ __getattr__, __dir__ = lazily(
         "resumable_sampler": ("EpochSampler", "dataset_of", "resumable"),
         "sampling": ("PopularitySampler",),
         "sessions": ("SessionParallel",),
+        "spelling": ("Spelling",),
         "stream": ("TokenWriter", "Window", "open_tokens", "stream_loader"),
         "text": ("Vocabulary",),
         "tokens": ("Tokeniser",),

@@ -77,7 +77,7 @@ def pad(sequences: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
 
 
 def loader(
-    dataset: "Dataset[Item]",
+    dataset: "Dataset[Item] | Sequence[Item]",
     lengths: ArrayLike,
     budget: int,
     collate: Callable[[list[Item]], Any],
@@ -86,6 +86,14 @@ def loader(
     shuffle: bool = True,
     workers: int = 0,
 ) -> "StatefulDataLoader[Item]":
-    """A loader of `BucketSampler` batches, collated by `collate`, that resumes exactly in mid-epoch."""
+    """A loader of `BucketSampler` batches, collated by `collate`, that resumes exactly in mid-epoch.
+
+    Args:
+        dataset: N examples; a list of them will do.
+        lengths: steps of each example, [N].
+        budget, seed, shuffle: see `BucketSampler`.
+        collate: makes a batch of a list of examples.
+        workers: processes that load batches ahead; 0: none.
+    """
     sampler = BucketSampler(lengths, budget, seed=seed, shuffle=shuffle)
     return resumable(dataset, sampler, collate, seed=seed, workers=workers)

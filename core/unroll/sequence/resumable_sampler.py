@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -78,12 +78,23 @@ class RowSampler(EpochSampler[list[Any]]):
 
 
 def resumable(
-    dataset: "Dataset[Any]", sampler: Sampler[Any], collate: Callable[[Any], Any], *, seed: int, workers: int = 0
+    dataset: "Dataset[Any] | Sequence[Any]",
+    sampler: Sampler[Any],
+    collate: Callable[[Any], Any],
+    *,
+    seed: int,
+    workers: int = 0,
 ) -> "StatefulDataLoader[Any]":
     """A loader of the sampler's batches, collated by `collate`, that resumes exactly in mid-epoch."""
     # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
     own = torch.Generator().manual_seed(seed)
-    return StatefulDataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=own)
+    return StatefulDataLoader(
+        cast("Dataset[Any]", dataset),  # of a data set, torch asks no more than a list can do
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        generator=own,
+    )
 
 
 def dataset_of(batches: Iterable[Any]) -> Any:

@@ -1,5 +1,7 @@
-"""Symbols and their numbers."""
+"""Texts in one form, and the symbols that they are written in with their numbers."""
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +10,22 @@ from typing import Any, Literal, Self
 from unroll.errors import UserError
 
 Units = Literal["characters", "words"]
+WORD = re.compile(r"\w+(?:['’-]\w+)*")
+WORD_OR_MARK = re.compile(rf"{WORD.pattern}|[^\w\s]")
+
+
+def plain(text: str, punctuation: Literal["keep", "split", "drop"] = "keep") -> str:
+    """Lower case, one form of every character (NFKC), and single spaces.
+
+    Args:
+        text: of any length.
+        punctuation: stays as it is written, is split off as words of its own, or is dropped; an apostrophe or a hyphen
+            inside a word is a part of it.
+    """
+    text = unicodedata.normalize("NFKC", text).lower()
+    if punctuation == "keep":
+        return " ".join(text.split())
+    return " ".join((WORD_OR_MARK if punctuation == "split" else WORD).findall(text))
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,6 @@ from unroll.sequence.tokens import Tokeniser
 batches = partial(data.batches, size=5, captions=2, seed=0)
 
 
-def test_captions_become_words():
-    assert data.words("  Two MEN aren't  here , are they?  ") == "two men aren't here are they"
-    assert data.words("ﬁne — naïve, well-known № 5!") == "fine naïve well-known no 5"
-    assert data.words(" ?! ") == ""
-
-
 def test_batches_hold_pictures_and_their_captions(prepared):
     made = batches(prepared)
     tokeniser = Tokeniser.from_json(made.facts["tokeniser"])

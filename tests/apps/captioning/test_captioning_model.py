@@ -1,13 +1,14 @@
 """The network: encoder, both decoders, and the ways in which captions are written."""
 
-import math
-
 import pytest
 import torch
 
+from unroll.apps.captioning import decode
+from unroll.apps.captioning.decode import write
 from unroll.apps.captioning.decoder import IGNORE, Decoder
 from unroll.apps.captioning.encoder import WAVES, ResidualCNN
-from unroll.apps.captioning.model import Decoding, build
+from unroll.apps.captioning.model import Captioner
+from unroll.apps.captioning.options import Decoding
 from unroll.sequence.decoding import Sampling
 from unroll.sequence.tokens import Tokeniser
 
@@ -144,10 +145,9 @@ def test_annotations_are_a_grid_that_knows_its_places():
 def captioner(**decoding):
     torch.manual_seed(3)
     tokeniser = Tokeniser("words", ("<eos>", "<unk>", *"abcdefg"))
-    return build(
-        tokeniser, side=16, embedding=8, cell="lstm", hidden=8, layers=1, attention="general", feedback=True,
-        dropout=0.0, word_dropout=0.0, width=4, stages=1, backbone="", frozen=True,
-        decoding=Decoding(longest=7, **decoding),
+    return Captioner(
+        tokeniser, ResidualCNN(4, 1), side=16, embedding=8, cell="lstm", hidden=8, layers=1, look="general",
+        feedback=True, dropout=0.0, word_dropout=0.0, decoding=Decoding(longest=7, **decoding),
     ).eval()  # fmt: skip
 
 
@@ -164,8 +164,8 @@ def probability(model, picture, text):
 @torch.no_grad()
 def test_a_beam_over_pictures_is_the_beam_over_each_alone():
     model = captioner(beam=4, n_best=3)
-    together = model.write(pictures())
-    assert together == [model.write(one[None])[0] for one in pictures()]
+    together = write(model, pictures())
+    assert together == [write(model, one[None])[0] for one in pictures()]
     assert all(len(texts) == len(set(texts)) == 3 for texts in together)
     assert "<unk>" not in " ".join(text for texts in together for text in texts)
 
@@ -175,7 +175,7 @@ def test_a_wider_beam_finds_likelier_captions():
     narrow, wide = captioner(beam=1), captioner(beam=60)
     gains = []
     for picture in pictures():
-        texts = [model.write(picture[None])[0][0] for model in (narrow, wide)]
+        texts = [write(model, picture[None])[0][0] for model in (narrow, wide)]
         complete = [len(text.split()) < 7 for text in texts]
         if all(complete):
             gains.append(probability(wide, picture, texts[1]) - probability(narrow, picture, texts[0]))
@@ -189,24 +189,22 @@ def test_diverse_captions_differ_more():
         return sum(a == b for one in words for other in words if one != other for a, b in zip(one, other, strict=False))
 
     plain, diverse = (captioner(beam=6, n_best=3, **more) for more in ({}, {"method": "diverse", "diversity": 3.0}))
-    both = [sum(map(overlap, model.write(pictures(8)))) for model in (plain, diverse)]
+    both = [sum(map(overlap, write(model, pictures(8)))) for model in (plain, diverse)]
     assert both[1] < both[0]
 
 
 @torch.no_grad()
 def test_drawn_captions_follow_the_seed_and_the_model():
     model = captioner(method="sample", n_best=2, seed=5)
-    assert model.write(pictures()) == model.write(pictures())
-    assert model.write(pictures()) != captioner(method="sample", n_best=2, seed=6).write(pictures())
-    seen = model.decoder.annotated(model.annotations(pictures(1)))
-    drawn = model.draw(seen, 3000, Sampling(), torch.Generator().manual_seed(0))
+    assert write(model, pictures()) == write(model, pictures())
+    assert write(model, pictures()) != write(captioner(method="sample", n_best=2, seed=6), pictures())
+    seen = model.see(pictures(1))
+    drawn = decode.sample(model, seen, 3000, Sampling(), torch.Generator().manual_seed(0))
     hidden, _, _ = model.decoder.step(torch.tensor([END]), model.decoder.begin(seen, 1), seen)
     wanted = model.decoder.log_probs(hidden)[0].exp()
     wanted[model.tokeniser.unknown] = 0
-    share = torch.bincount(drawn[0], minlength=WORDS) / 3000
+    first = torch.tensor([(*caption.tokens, END)[0] for caption in drawn])
+    share = torch.bincount(first, minlength=WORDS) / 3000
     torch.testing.assert_close(share, wanted / wanted.sum(), atol=0.03, rtol=0)
-    ended = (drawn == END).int().cumsum(0)
-    assert ((drawn == IGNORE) == ((ended >= 1) & (drawn != END))).all() and len(drawn) <= 7
-    alone = [model.draw(seen, 1, Sampling(), torch.Generator().manual_seed(seed)) for seed in range(9)]
-    assert all((one != IGNORE).all() for one in alone), "drawn on after the end"
-    assert math.isclose(float((drawn == END).any(0).float().mean()), float((ended[-1] > 0).float().mean()))
+    assert {len(caption.tokens) + caption.ended for caption in drawn} == set(range(1, 8))
+    assert not any({END, model.tokeniser.unknown} & set(caption.tokens) for caption in drawn)

@@ -9,7 +9,7 @@ from lightning.fabric import seed_everything
 
 from tests.apps.captioning.conftest import SIDE
 from unroll.app import load
-from unroll.apps.captioning import APP, data, train
+from unroll.apps.captioning import APP, data, self_critical, train
 from unroll.apps.captioning.decoder import IGNORE
 from unroll.apps.captioning.figures import looked
 from unroll.apps.captioning.metrics import texts
@@ -95,7 +95,7 @@ def test_scheduled_sampling_rises_over_the_epochs(prepared):
 
 def test_scheduled_sampling_of_a_training_by_the_clock_rises_over_twelve_epochs(prepared):
     model, _ = made(prepared, "train.forget=0.5", "train.epochs=0", "train.minutes=1")
-    assert model.objective.epochs == 12
+    assert model.ramp == 12
 
 
 CORPUS = [["a red ball", "the red ball"], ["a blue ball"], ["two dogs"], ["two dogs run", "dogs"], ["a cat in the sun"]]
@@ -121,25 +121,27 @@ def test_a_self_critical_step_follows_its_definition(prepared, monkeypatch):
     model, found = made(prepared, "train.self_critical_from=1", "train.rollouts=3", "model.dropout=0.5")
     batch = next(iter(found.train))._replace(epoch=1)
     rewards = iter([torch.arange(18.0), torch.tensor([1.0, 5, 2, 0, 3, 9])])
-    monkeypatch.setattr(train, "_rewards", lambda *_: next(rewards))
+    monkeypatch.setattr(self_critical, "_rewards", lambda *_: next(rewards))
     drawn = []
-    draw = model.draw
-    monkeypatch.setattr(model, "draw", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    sample = self_critical.sample
+    monkeypatch.setattr(self_critical, "sample", lambda *a, **k: drawn.append(sample(*a, **k)) or drawn[-1])
     step = APP.step(model.train(), batch, None)
-    assert model.training and [tokens.shape[1] for tokens in drawn] == [18, 6]
+    assert model.training and [len(captions) for captions in drawn] == [18, 6]
+    tokens = self_critical._tokens(model, drawn[0])
+    assert [(row != IGNORE).sum() for row in tokens.T] == [len(h.tokens) + h.ended for h in drawn[0]]
     model.eval()
     seen = model.decoder.annotated(model.annotations(batch.pictures))
     advantage = torch.arange(18.0) - torch.tensor([1.0, 5, 2, 0, 3, 9]).repeat_interleave(3)
     total = 0.0
     for row in range(18):
         told = model.decoder(
-            drawn[0][:, [row]], model.decoder.annotated(model.annotations(batch.pictures[[row // 3]])), model.end
+            tokens[:, [row]], model.decoder.annotated(model.annotations(batch.pictures[[row // 3]])), model.end
         )
         own = told.targets != IGNORE
         chosen = model.decoder.log_probs(told.hidden)[own].gather(1, told.targets[own, None])
         total -= advantage[row].item() * chosen.sum().item()
     assert len(seen.mean) == 6
-    assert step.loss.item() == pytest.approx(total / (drawn[0] != IGNORE).sum().item(), rel=1e-4)
+    assert step.loss.item() == pytest.approx(total / (tokens != IGNORE).sum().item(), rel=1e-4)
     step.loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 
@@ -174,7 +176,7 @@ def test_metrics_by_hand():
     assert len(each) == 2 and each[0] > each[1] > 0
 
 
-def test_built_in_pictures_are_judged_by_their_facts(tmp_path):
+def test_built_in_pictures_are_judged_by_their_facts(tmp_path, monkeypatch):
     config = APP.config("smoke", SMALL)
     store = data.Store(tmp_path / "store")
     APP.prepare(config, store)
@@ -184,7 +186,8 @@ def test_built_in_pictures_are_judged_by_their_facts(tmp_path):
     assert list(written.metrics)[:4] == ["facts_true", "facts_told", "sentences", "cider"]
     assert APP.with_score_for(config).score.name == "facts_true" and "beam=3" in written.signature
     # The references themselves: all that they say is true.
-    model.write = lambda pictures: [[record["captions"][0]] for record in next(iter(found.test)).records]
+    told = [[record["captions"][0]] for record in next(iter(found.test)).records]
+    monkeypatch.setattr(train, "write", lambda model, pictures: told)
     perfect = train.evaluate(model, [next(iter(found.test))])
     assert perfect.metrics["facts_true"] == perfect.metrics["sentences"] == 1 and perfect.metrics["facts_told"] > 0.7
 
@@ -193,12 +196,12 @@ def test_predict_reads_pictures_of_any_size(prepared, picture, tmp_path):
     model, _ = made(prepared)
     model.eval()
     paths = [picture("a.png", (100, 30)), picture("grey.jpg", mode="L"), picture("p.gif", mode="P")]
-    captions = train.predict(model, [str(path) for path in paths])
+    captions = APP.predict(model, [str(path) for path in paths])
     assert len(captions) == 3 and all(isinstance(text, str) for text in captions)
     with pytest.raises(UserError, match=r"gone.png: there is no such file"):
-        train.predict(model, ["gone.png"])
+        APP.predict(model, ["gone.png"])
     several, _ = made(prepared, "decode.n_best=2", "decode.method=diverse", "decode.beam=4", "decode.groups=2")
-    assert all(len(texts) == 2 for texts in train.predict(several.eval(), paths))
+    assert all(len(texts) == 2 for texts in APP.predict(several.eval(), paths))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +232,7 @@ def test_a_saved_model_needs_no_data(tmp_path):
     model = app.model(config, found.facts)
     fit(app, config, found, model, tmp_path / "run")
     saved.save(tmp_path / "model", app, config, found.facts, found.digest, model)
-    wanted = train.predict(model.eval(), app.examples)
+    wanted = APP.predict(model.eval(), app.examples)
     (tmp_path / "store").rename(tmp_path / "gone")
     assert saved.load(tmp_path / "model").predict(app.examples) == wanted
     assert len(saved.load(tmp_path / "model", ["decode.n_best=2"]).predict(app.examples)[0]) == 2

@@ -1,7 +1,6 @@
 """Writing: prompts, seeds, stops, beams, and what cannot be written."""
 
 import warnings
-from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -21,7 +20,7 @@ def network(request, trained):
 
 
 def with_options(network, **options):
-    network.generation = replace(network.generation, **options)
+    network.generation = network.generation.model_copy(update=options)
     return network
 
 
@@ -34,7 +33,7 @@ def _restore(trained):
 
 
 def test_it_writes_what_it_has_read(network):
-    [text] = predict(with_options(network, sampling=Sampling(top_k=1)), ["the cat sat"])
+    [text] = predict(with_options(network, top_k=1), ["the cat sat"])
     assert text.startswith("the cat sat on the mat .")
 
 
@@ -55,9 +54,7 @@ def test_each_token_is_one_step_of_the_model(network, monkeypatch):
 
 
 def test_the_seed_decides(network):
-    texts = [
-        predict(with_options(network, seed=seed, sampling=Sampling(temperature=2.0)), ["the"])[0] for seed in (1, 1, 2)
-    ]
+    texts = [predict(with_options(network, seed=seed, temperature=2.0), ["the"])[0] for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
 
 
@@ -69,7 +66,7 @@ def test_the_prompt_is_read_in_chunks_as_a_whole(network, monkeypatch):
 
 
 def test_stop_strings_are_not_written(network):
-    [text] = predict(with_options(network, stop=("mat",), sampling=Sampling(top_k=1)), ["the cat sat"])
+    [text] = predict(with_options(network, stop=("mat",), top_k=1), ["the cat sat"])
     assert text == "the cat sat on the "
 
 
@@ -82,8 +79,8 @@ def test_a_beam_is_at_least_as_probable_as_the_greedy_text(trained):
             hidden, _ = network(numbers[:-1, None])
             return network.output.surprisal(hidden[:, 0], numbers[1:]).sum()
 
-    greedy = predict(with_options(network, sampling=Sampling(top_k=1), length=8), ["the"])[0]
-    beam = predict(with_options(network, beam=4, sampling=Sampling(), length=8), ["the"])[0]
+    greedy = predict(with_options(network, top_k=1, length=8), ["the"])[0]
+    beam = predict(with_options(network, beam=4, length=8), ["the"])[0]
     assert surprisal(beam) <= surprisal(greedy) + 1e-4
 
 
@@ -100,7 +97,7 @@ def test_blocked_repeats(trained):
 
 
 def test_an_empty_prompt_begins_a_line(network):
-    [text] = predict(with_options(network, sampling=Sampling(top_k=1)), [""])
+    [text] = predict(with_options(network, top_k=1), [""])
     assert text.split(" ")[0] in ("the", "a")
 
 
@@ -118,7 +115,7 @@ def test_unknown_characters_are_one_line_and_unknown_words_a_notice(trained):
 
 
 def test_unknown_is_never_written_among_characters(trained):
-    network = with_options(trained("characters").model, length=300, sampling=Sampling(temperature=50.0))
+    network = with_options(trained("characters").model, length=300, temperature=50.0)
     assert "<unk>" not in predict(network, ["the"])[0]
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from unroll.apps.language.config import PRESETS
 from unroll.apps.language.model import LanguageModel
+from unroll.apps.language.presets import PRESETS
 from unroll.sequence.tokens import Tokeniser
 
 WORDS = 50

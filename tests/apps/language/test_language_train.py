@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tests.apps.language.conftest import TEXT, configured
 from tests.unroll.training.test_loop import same
-from unroll.apps.language import APP, baselines, batches, model
+from unroll.apps.language import APP, batches, model
 from unroll.apps.language.adapt import Cached, Dynamic, Plain
 from unroll.apps.language.options import Adaptation
 from unroll.apps.language.surprisal import scores
@@ -61,7 +61,7 @@ def test_every_token_counts_once_with_the_state_carried(trained, units):
 
 def test_the_baseline_is_in_the_same_units_on_the_same_text(trained):
     given = trained("words")
-    counted = baselines(given.config, given.data)["kneser-ney-5"]
+    counted = APP.baselines(given.config, given.data)["kneser-ney-5"]
     ours = evaluate_split(APP, given.model, given.data.test).metrics
     assert counted.keys() == ours.keys()
     ratio = math.log(counted["perplexity"]) / counted["bits_per_character"]

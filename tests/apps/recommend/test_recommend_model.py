@@ -20,7 +20,7 @@ from unroll.apps.recommend.model import Decoding, Recommender
 from unroll.apps.recommend.objective import Objective
 from unroll.apps.recommend.online import Session
 from unroll.apps.recommend.predict import predict
-from unroll.data.files import write_arrays
+from unroll.data.arrays import write_arrays
 from unroll.errors import UserError
 from unroll.training.evaluation import evaluate
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from unroll.apps.similarity import APP
-from unroll.apps.similarity.data import UNLABELLED
-from unroll.apps.similarity.sources import ENTAILMENT
+from unroll.apps.similarity.sources import ENTAILMENT, UNLABELLED
 from unroll.apps.similarity.text import plain
 from unroll.data.store import Store
 from unroll.errors import UserError

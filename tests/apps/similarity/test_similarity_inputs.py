@@ -4,7 +4,7 @@ import pytest
 
 from tests.apps.similarity.test_similarity_model import siamese
 from unroll.apps.similarity.inputs import VALUES, is_pair
-from unroll.apps.similarity.train import predict
+from unroll.apps.similarity.predict import predict
 
 
 def test_two_texts_are_what_a_text_with_a_line_between_is():

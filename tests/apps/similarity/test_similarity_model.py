@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from unroll.apps.similarity import heads
-from unroll.apps.similarity.model import Encoder, build
+from unroll.apps.similarity.encoder import Encoder
+from unroll.apps.similarity.model import Siamese
 from unroll.errors import UserError
 from unroll.sequence.tokens import Tokeniser
 
@@ -16,7 +17,7 @@ def siamese(units="words", **changed):
         "bag": True, "spelling": False, "head": "regression", "dropout": 0.0, "word_dropout": 0.0, "weight_drop": 0.0,
     }  # fmt: skip
     torch.manual_seed(0)
-    return build(Tokeniser.fit([TEXT], units, 50), **settings | changed).eval()
+    return Siamese(Tokeniser.fit([TEXT], units, 50), **settings | changed).eval()
 
 
 @pytest.fixture

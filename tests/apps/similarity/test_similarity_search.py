@@ -3,8 +3,8 @@ import torch
 
 from tests.apps.similarity.test_similarity_model import HEADS, siamese
 from unroll.apps.similarity import search
+from unroll.apps.similarity.predict import predict
 from unroll.apps.similarity.search import Index
-from unroll.apps.similarity.train import predict
 from unroll.errors import UserError
 
 SENTENCES = ["a dog runs", "the cat sleeps", "a cat sleeps on the sofa", "a dog runs in the park", "the sofa ."]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unroll.apps.translation import data
-from unroll.apps.translation.decode import Decoding
 from unroll.apps.translation.model import Translator
+from unroll.apps.translation.options import Decoding
 from unroll.apps.translation.sources import Pair, Source
 from unroll.data.store import Store
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from unroll.apps.translation import text
-from unroll.apps.translation.decode import GREEDY, Decoding, decode, forced, translate
-from unroll.apps.translation.model import ensemble
+from unroll.apps.translation.config import TranslationConfig
+from unroll.apps.translation.decode import decode, forced, translate
+from unroll.apps.translation.ensemble import ensemble
+from unroll.apps.translation.options import GREEDY, Decoding
 from unroll.errors import Notice, UserError
-from unroll.sequence.decoding import Sampling
 
 SENTENCES = ["one two", "four", "three three one four two", "two one"]
 
@@ -90,12 +91,12 @@ def test_blocked_repetitions(make):
 
 def test_drawn_translations_follow_the_seed_and_score_what_they_are(make):
     draws = [
-        translate(make(), SENTENCES, Decoding(sampling=Sampling(temperature=2.0), n_best=3, beam=1, seed=seed))
+        translate(make(), SENTENCES, Decoding(sample=True, temperature=2.0, n_best=3, beam=1, seed=seed))
         for seed in (0, 0, 1)
     ]
     assert draws[0] == draws[1] != draws[2]
     assert all(len(texts) == 3 for texts in draws[0])
-    best = translate(make(), SENTENCES, Decoding(sampling=Sampling(top_k=1), beam=1))
+    best = translate(make(), SENTENCES, Decoding(sample=True, top_k=1, beam=1))
     greedy = translate(make(), SENTENCES, GREEDY)
     assert [texts[0][0] for texts in best] == [texts[0][0] for texts in greedy]
     assert [t[0][1] for t in best] == pytest.approx([t[0][1] for t in greedy], abs=1e-3)
@@ -147,4 +148,4 @@ def test_ensembles_decode_as_models_do(make):
 
 def test_more_translations_than_the_beam_holds_are_refused():
     with pytest.raises(UserError, match=r"decode\.n_best=6: is more than decode\.beam=5"):
-        Decoding(n_best=6)
+        TranslationConfig().override(["decode.n_best=6"])

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from unroll.apps.translation.data import NOTHING
-from unroll.apps.translation.model import ensemble
+from unroll.apps.translation.ensemble import ensemble
 from unroll.errors import UserError
 from unroll.recurrence import CELLS
 

@@ -11,9 +11,10 @@ import torch
 from tests.apps.quality import train_and_test
 from unroll.apps.translation import APP, train
 from unroll.apps.translation.config import PRESETS, TranslationConfig
-from unroll.apps.translation.decode import Decoding, translate
+from unroll.apps.translation.decode import translate
 from unroll.apps.translation.figures import _shown, figures, scores
 from unroll.apps.translation.metrics import measure, sentence_scores
+from unroll.apps.translation.options import Decoding
 from unroll.apps.translation.sources import own
 from unroll.errors import UserError
 
@@ -78,10 +79,10 @@ def test_evaluation_is_free_running_and_its_records_are_the_predictions(make, lo
 
 def test_predictions_are_lines_or_lists(make):
     model = make()
-    lines = train.predict(model, ["one two", "", "four"])
+    lines = APP.predict(model, ["one two", "", "four"])
     assert lines[1] == "" and all(isinstance(line, str) for line in lines)
     model.decoding = Decoding(n_best=2)
-    several = train.predict(model, ["one two", ""])
+    several = APP.predict(model, ["one two", ""])
     assert [len(texts) for texts in several] == [2, 0]
     assert several[0][0]["text"] == lines[0] and several[0][0]["score"] >= several[0][1]["score"]
 
@@ -97,7 +98,7 @@ def test_a_model_learns_to_translate_what_it_has_seen(make, loaders):
             optimizer.zero_grad()
             train.step(model.train(), batch).loss.backward()
             optimizer.step()
-    assert train.predict(model.eval(), ["three four", "two two"]) == ["drei vier", "zwei zwei"]
+    assert APP.predict(model.eval(), ["three four", "two two"]) == ["drei vier", "zwei zwei"]
 
 
 def test_pictures_and_forced_scores(make, loaders, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import unroll
-from unroll.data.source import SPLITS, Source
+from unroll.data.source import SPLITS, Source, by_hash, held_out
 from unroll.errors import UserError
 
 ROOT = Path(unroll.__file__).parents[2]
@@ -27,3 +27,16 @@ def test_the_splits_are_named_in_one_place():
     ]
     assert SPLITS == ("train", "val", "test")
     assert written == ["core/unroll/data/source.py"]
+
+
+def test_names_are_held_out_by_their_hashes_in_any_order():
+    names = [f"picture-{number}.jpg" for number in range(40)]
+    splits = held_out(names, 0.1)
+    assert splits == held_out([*reversed(names), names[3]], 0.1)
+    ranked = sorted(names, key=by_hash)
+    assert [splits[name] for name in ranked] == ["test"] * 4 + ["val"] * 4 + ["train"] * 32
+    assert by_hash("a").hex().startswith("ca978112ca1bbdca")
+
+
+def test_of_few_names_one_each_is_held_out():
+    assert sorted(held_out(["a", "b", "c"], 0.1).values()) == ["test", "train", "val"]

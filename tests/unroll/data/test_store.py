@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from unroll.data import store as module
+from unroll.data.arrays import write_arrays
 from unroll.data.fetch import RemoteFile
-from unroll.data.files import write_arrays, write_json
+from unroll.data.files import write_json
 from unroll.data.store import MANIFEST, Prepared, Store
 from unroll.errors import UserError
 

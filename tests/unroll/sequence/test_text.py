@@ -3,7 +3,7 @@ import json
 import pytest
 
 from unroll.errors import UserError
-from unroll.sequence.text import Vocabulary
+from unroll.sequence.text import Vocabulary, plain
 
 
 @pytest.mark.parametrize(("units", "size"), [("characters", 7), ("words", 4)])
@@ -32,3 +32,21 @@ def test_an_unknown_symbol_is_named_with_its_record(units, symbol):
 def test_a_reserved_symbol_is_not_text():
     with pytest.raises(UserError, match="'<'"):
         Vocabulary.fit(["blank"], reserved=["<blank>"]).encode("<blank>", "row 1")
+
+
+@pytest.mark.parametrize(
+    ("punctuation", "wanted"),
+    [
+        ("keep", "“it's a ﬁve-o'clock tea”, she said…".replace("ﬁ", "fi").replace("…", "...")),
+        ("split", "“ it's a five-o'clock tea ” , she said . . ."),
+        ("drop", "it's a five-o'clock tea she said"),
+    ],
+)
+def test_plain_text_has_one_form(punctuation, wanted):
+    assert plain(" “It's a\tﬁve-o'clock  TEA”, she said… ", punctuation) == wanted
+
+
+def test_what_is_punctuation_and_what_is_a_word():
+    assert plain("  Two MEN aren't  here , are they?  ", "drop") == "two men aren't here are they"
+    assert plain("ﬁne — naïve, well-known № 5!", "drop") == "fine naïve well-known no 5"
+    assert plain(" ?! ", "drop") == ""
