@@ -51,11 +51,12 @@ EXCLUSIONS = (
         r"^    (    )?\w+: (int|float|bool)( \| None)? = ",
         "constant|flag",
     ),
-    Exclusion(r"core/unroll/errors\.py", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
+    Exclusion(r".*", f"how near is near: {CHOICE}", "get_close_matches", "constant"),
     Exclusion(r".*", "what a picture looks like", r"^\s*(axes|below|above|figure)\.\w+\("),
     Exclusion(r"core/unroll/recurrence/memory_tasks\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
     Exclusion(r".*", "a random number is never just that", r"random\(\) [<>]|rand\(.*\) [<>]", "comparison"),
     Exclusion(r".*", "a seed is any number", r"manual_seed\(|\bRandom\(|default_rng\(|seed \*", "constant|arithmetic"),
+    Exclusion(r".*", "a seed is any number", r"^    seed: int = 0,$", "constant"),
     Exclusion(
         rf"{KERNELS}cpu/codegen_c\.py", f"what is computed again rather than read: {SPEED}", function="_again|_cost"
     ),

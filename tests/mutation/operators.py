@@ -199,7 +199,7 @@ class Finder(ast.NodeVisitor):
         start, end = self.span(node)
         if isinstance(node.value, bool):
             self.add("flag", start, end, str(not node.value).encode())
-        elif isinstance(node.value, int | float):
+        elif isinstance(node.value, int | float) and node.value + 1 != node.value:
             self.add("constant", start, end, f"({self.source(node).decode()} + 1)".encode())
 
     def visit_Call(self, node: ast.Call) -> None:

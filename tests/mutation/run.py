@@ -44,7 +44,7 @@ AREAS = {
 TOGETHER = ("tests/test_tasks", "tests/unroll/test_scaffold.py")
 """files whose tests go on from each other: they are run whole"""
 BUDGET = 30.0
-"""seconds of tests that one mutant is given, most likely ones first"""
+"""seconds of processor time that the tests of one mutant are given, most likely ones first"""
 KINDS = {"comparison": 3, "arithmetic": 3, "boolean": 2, "condition": 2, "constant": 2, "statement": 3, "extreme": 1,
          "flag": 1, "call": 1, "swapped": 1, "jump": 1}  # fmt: skip
 """how often each kind of change is drawn"""
@@ -185,6 +185,6 @@ def judge(root: Path, mutant: Mutant, tests: Map) -> str | None:
     shutil.copy2(path, original)
     try:
         path.write_bytes(mutant.applied(original.read_bytes()))
-        return warm.verdict(root, chosen, 60 + 2 * tests.seconds(chosen), tests.work)
+        return warm.verdict(root, chosen, 30 + 2 * tests.seconds(chosen), tests.work)
     finally:
         original.replace(path)

@@ -44,6 +44,7 @@ def test_each_operator_is_changed_where_it_stands(line: str, changed: set[str]) 
     [
         "x: int | None = y", "def f(a: Literal[3]) -> None: ...", "print(a + b)", "raise ValueError(a < b)",
         "x = f'{a + 1} of {b}'", '"""Documentation."""', "assert a < b", "x = zip(a, b, strict=True)", "x = y + 'text'",
+        "x = 1e30",
     ],
 )  # fmt: skip
 def test_texts_types_and_assertions_are_left_alone(line: str) -> None:
@@ -103,11 +104,13 @@ import os, time
 from pathlib import Path
 from tests.mutation import warm
 place = Path({str(tmp_path)!r})
-print(warm.in_child(lambda: [0, ""], Path.cwd(), 20, place), warm.in_child(os.abort, Path.cwd(), 20, place),
-      warm.in_child(lambda: time.sleep(60), Path.cwd(), 1, place), sep="; ")
+def busy():
+    while True: pass
+works = (lambda: [0, ""], 20), (os.abort, 20), (lambda: time.sleep(60), 0.2), (busy, 1)
+print(*(warm.in_child(work, Path.cwd(), seconds, place) for work, seconds in works), sep="; ")
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[0, '']; crashed; took too long"
+    assert done.stdout.strip() == "[0, '']; crashed; took too long; took too long"
 
 
 def test_a_fault_is_noticed_by_the_test_that_reaches_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import resource
 import signal
@@ -29,6 +30,8 @@ HEAVY = (
 """imported before the first fork, as far as installed"""
 MEMORY = 8 << 30
 """bytes that a mutant may ask for"""
+PATIENCE = 5
+"""seconds by the clock for each one of processor time: a loaded machine changes no verdict, a deadlock still ends"""
 CRASHED, LATE = "crashed", "took too long"
 
 
@@ -57,6 +60,11 @@ class Selected:
             self.failed = self.failed or report.nodeid
 
 
+def processor_seconds() -> float:
+    """Of this process and of those that it waited for; other than the clock's, the same on a loaded machine."""
+    return sum(os.times()[:4])
+
+
 class Reach:
     """A pytest plugin: which of our functions each test calls, and how long it takes."""
 
@@ -72,7 +80,7 @@ class Reach:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        began, self.codes = time.monotonic(), set()
+        began, self.codes = processor_seconds(), set()
         sys.settrace(self.trace)
         try:
             return (yield)
@@ -80,7 +88,7 @@ class Reach:
             sys.settrace(None)
             calls = {(code.co_filename[self.skip :], plain(code.co_qualname)) for code in self.codes
                      if code.co_filename.startswith(self.ours)}  # fmt: skip
-            self.tests[item.nodeid] = {"seconds": time.monotonic() - began, "calls": sorted(calls)}
+            self.tests[item.nodeid] = {"seconds": processor_seconds() - began, "calls": sorted(calls)}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:
@@ -132,38 +140,40 @@ def run_pytest(root: Path, files: Sequence[str], plugins: Sequence[object], *mor
 
 
 def in_child(work: Callable[[], Any], root: Path, limit: float, folder: Path) -> Any:
-    """What `work` returns in a process of its own; CRASHED or LATE where it returns nothing."""
+    """What `work` returns in a process of its own, within so many seconds of processor time; CRASHED or LATE if not."""
     answer, output = folder / "answer.json", folder / "output.txt"
     answer.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            prepare(root, folder, output)
+            prepare(root, folder, output, math.ceil(limit))
             try:
                 answer.write_text(json.dumps(work()))
             except BaseException:
                 traceback.print_exc()
         os._exit(0)
-    ended = waited(child, limit)
+    status = waited(child, PATIENCE * limit)
     with contextlib.suppress(ProcessLookupError):  # what the tests left behind
         os.killpg(child, signal.SIGKILL)
-    if not ended:
+    if status is None:
         os.waitpid(child, 0)
+    if status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return LATE
     return json.loads(answer.read_text()) if answer.exists() else CRASHED
 
 
-def waited(child: int, limit: float) -> bool:
-    """Whether it ends within so many seconds."""
+def waited(child: int, limit: float) -> int | None:
+    """How the process ended; None if it has not within so many seconds by the clock."""
     until = time.monotonic() + limit
     while time.monotonic() < until:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return True
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
         time.sleep(0.02)
-    return False
+    return None
 
 
-def prepare(root: Path, folder: Path, output: Path) -> None:
+def prepare(root: Path, folder: Path, output: Path, seconds: int) -> None:
     """The process becomes one that was started in the copy: paths, output, home, limits."""
     os.setsid()
     home = folder / "home"
@@ -174,6 +184,7 @@ def prepare(root: Path, folder: Path, output: Path) -> None:
     sys.path[:] = [str(root), *elsewhere]
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -45,14 +45,15 @@ class Decay:
     def reach(self, share: float = LEFT) -> tuple[float, bool]:
         """(lags until no more than this share is left for good, whether that happens within the lags there are).
 
-        Interpolated between two lags on the logarithmic scale; where it does not happen, all lags, and False.
+        Interpolated between two lags on the logarithmic scale; where it does not happen, all lags, and False. The share
+        is below 1.
         """
         above = (self.left > share).nonzero().flatten()
         last = int(above[-1]) if len(above) else 0
         if last == self.lags:
             return float(last), False
         high, low = float(self.left[last]), float(self.left[last + 1])
-        if low <= 0 or not math.isfinite(high) or high <= share:
+        if low <= 0 or not math.isfinite(high):
             return float(last + 1), True
         return last + math.log(high / share) / math.log(high / low), True
 

@@ -190,7 +190,7 @@ def t975(freedom: int) -> float:
     """The 97.5 % quantile of Student's t (from three degrees of freedom on by Cornish and Fisher, within 1 %)."""
     if freedom < 3:
         return {1: 12.7062, 2: 4.3027}[freedom]
-    z = 1.959964
+    z = 1.9599639845
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
@@ -198,4 +198,7 @@ def t975(freedom: int) -> float:
 
 
 def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -61,7 +61,7 @@ def beam_search(
         ValueError: width or longest below one, n_best not between one and width, or groups that do not divide it.
     """
     limits = [longest] * len(first) if isinstance(longest, int) else list(longest)
-    if width < 1 or min(limits, default=1) < 1 or len(limits) != len(first) or not 1 <= n_best <= width:
+    if width < 1 or any(limit < 1 for limit in limits) or len(limits) != len(first) or not 1 <= n_best <= width:
         raise ValueError(
             f"expected 1 <= n_best <= width and longest >= 1, one or one per row, got {n_best}, {width} and {longest}"
         )
@@ -188,7 +188,7 @@ class _Beam:
         return Hypothesis(tokens.tolist(), log_prob, score, ended)
 
     def _score(self, log_prob: float, length: int) -> float:
-        return float(log_prob / max(length, 1) ** self.penalty)
+        return float(log_prob / length**self.penalty)
 
     def _judge(self) -> None:
         """Rows whose finished texts can no longer be overtaken: more tokens cost probability, and divide it by more."""

@@ -59,8 +59,8 @@ def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) 
         log_probs = log_probs - seen * math.log(sampling.repetition_penalty)
     if sampling.temperature != 1:
         log_probs = log_probs / sampling.temperature
-    if 0 < sampling.top_k < log_probs.shape[-1]:
-        smallest = log_probs.topk(sampling.top_k).values[..., -1:]
+    if sampling.top_k:
+        smallest = log_probs.topk(min(sampling.top_k, log_probs.shape[-1])).values[..., -1:]
         log_probs = log_probs.masked_fill(log_probs < smallest, -math.inf)
     if sampling.top_p < 1:
         falling, order = log_probs.log_softmax(-1).sort(descending=True)

@@ -34,9 +34,9 @@ KINDS = {
 }
 """first bytes of files that are taken for text: what they are, and what to do; the last two would pass as text"""
 LONGEST_WORD = 100_000
+"""characters without a space that are still taken for a word"""
 CURE = "split it into characters"
 """what to do about a text without spaces, where the application does not say it in its own terms"""
-"""characters without a space that are still taken for a word"""
 
 
 def read_blocks(path: Path) -> Iterator[str]:

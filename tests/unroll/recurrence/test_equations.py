@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from unroll.recurrence.registry import make_cell
 
@@ -51,6 +52,11 @@ def lstm_all(w: Weights, x: Tensor, state: State) -> State:
     return [((o + p_o * c).sigmoid() * c.tanh()) @ w["weight_hr"].T, c]
 
 
+def lstm_projected(w: Weights, x: Tensor, state: State) -> State:
+    h, c = lstm(w, x, state)
+    return [h @ w["weight_hr"].T, c]
+
+
 def layernorm_lstm(w: Weights, x: Tensor, state: State) -> State:
     h, c = state
     total = norm(x @ w["weight_ih"].T) * w["gain_ih"] + norm(h @ w["weight_hh"].T) * w["gain_hh"] + w["bias"]
@@ -65,6 +71,10 @@ def gru(w: Weights, x: Tensor, state: State) -> State:
     from_x = x @ w["weight_ih"][2 * H :].T + w["bias_ih"][2 * H :]
     n = (from_x + r * (h @ w["weight_hh"][2 * H :].T + w["bias_hh"][2 * H :])).tanh()
     return [(1 - z) * n + z * h]
+
+
+def gru_without_biases(w: Weights, x: Tensor, state: State) -> State:
+    return gru(w | {name: torch.zeros(3 * H, dtype=x.dtype) for name in ("bias_ih", "bias_hh")}, x, state)
 
 
 def gru_before(w: Weights, x: Tensor, state: State) -> State:
@@ -99,6 +109,29 @@ def ligru(w: Weights, x: Tensor, state: State) -> State:
     return [z * h + (1 - z) * n]
 
 
+def ligru_bare(w: Weights, x: Tensor, state: State) -> State:
+    (h,) = state
+    z, n = gate(w, 0, x, h).sigmoid(), gate(w, 1, x, h).relu()
+    return [z * h + (1 - z) * n]
+
+
+def slstm(w: Weights, x: Tensor, state: State, log_keep: Callable[[Tensor], Tensor] = F.logsigmoid) -> State:
+    """Two heads of two units: W's rows of a unit read those of its head."""
+    h, c, n, m = state
+    recurrent = torch.stack(
+        [(w["weight_hh"][row] * h[:, row % H // 2 * 2 :][:, :2]).sum(-1) for row in range(4 * H)], 1
+    )
+    i, f, g, o = (x @ w["weight_ih"].T + recurrent + w["bias"]).chunk(4, 1)
+    largest = torch.maximum(log_keep(f) + m, i)
+    keep, write = (log_keep(f) + m - largest).exp(), (i - largest).exp()
+    c, n = keep * c + write * g.tanh(), keep * n + write
+    return [o.sigmoid() * c / n, c, n, largest]
+
+
+def slstm_exponential(w: Weights, x: Tensor, state: State) -> State:
+    return slstm(w, x, state, lambda forget: forget)
+
+
 def indrnn(w: Weights, x: Tensor, state: State) -> State:
     return [(x @ w["weight_ih"].T + w["weight_hh"] * state[0] + w["bias"]).relu()]
 
@@ -114,18 +147,27 @@ CASES: list[tuple[str, dict[str, Any], Callable[[Weights, Tensor, State], State]
     ("lstm", {}, lstm),
     ("lstm", {"peephole": True}, lstm_peephole),
     ("lstm", {"peephole": True, "coupled": True, "projection": 2}, lstm_all),
+    ("lstm", {"bias": False}, lstm),
+    ("lstm", {"projection": 2}, lstm_projected),
     ("layernorm-lstm", {}, layernorm_lstm),
     ("gru", {}, gru),
+    ("gru", {"bias": False}, gru_without_biases),
     ("gru", {"reset_gate": "before"}, gru_before),
+    ("gru", {"reset_gate": "before", "bias": False}, gru_before),
     ("layernorm-gru", {}, layernorm_gru),
     ("mgu", {}, mgu),
     ("ligru", {}, ligru),
+    ("ligru", {"normalised": False}, ligru_bare),
+    ("slstm", {"heads": 2}, slstm),
+    ("slstm", {"heads": 2, "forget_gate": "exponential"}, slstm_exponential),
     ("indrnn", {}, indrnn),
     ("cornn", {"dt": 0.1, "frequency": 1.5, "damping": 0.5}, cornn),
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "equations"), CASES, ids=[case[2].__name__ for case in CASES])
+@pytest.mark.parametrize(
+    ("name", "options", "equations"), CASES, ids=[f"{case[2].__name__}-{len(case[1])}" for case in CASES]
+)
 def test_a_step_is_its_equations(name: str, options: dict[str, Any], equations: Any) -> None:
     torch.manual_seed(2)
     cell = make_cell(name, D, H, **options).double()
@@ -134,6 +176,7 @@ def test_a_step_is_its_equations(name: str, options: dict[str, Any], equations: 
             parameter.uniform_(-1, 1)  # gains and biases too, which start at one and zero
     x = torch.randn(5, D, dtype=torch.float64)
     state = [torch.randn_like(tensor) for tensor in cell.initial(5)]
+    state[2:] = [tensor.exp() for tensor in state[2:]]  # a normaliser is positive
     output, after = cell(x, tuple(state))
     expected = equations(dict(cell.named_parameters()), x, state)
     for got, wanted in zip((output, *after), (expected[0], *expected), strict=True):

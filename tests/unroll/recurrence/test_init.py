@@ -124,3 +124,71 @@ def test_fresh_weights_are_finite_and_not_all_alike(name: str) -> None:
     cell = make_cell(name, 4, 4)
     assert all(p.isfinite().all() for p in cell.parameters())
     assert any(p.unique().numel() > 1 for p in cell.parameters())
+
+
+def bounds(cell: Cell, name: str) -> tuple[float, float]:
+    """Between which numbers a fresh parameter lies: +-1/sqrt(H), but for what is documented otherwise."""
+    wide = cell.hidden_size**-0.5
+    if name.startswith("gain"):
+        return 1.0, 1.0
+    if name.startswith("bias") and any(other.startswith("gain") for other, _ in cell.named_parameters()):
+        return 0.0, 0.0  # a layer norm begins as the bare normalisation
+    kind = type(cell).__name__
+    if kind.startswith("Conv"):
+        return -wide / 15**0.5, wide / 15**0.5  # of all units that a unit reads
+    if (kind, name) == ("IndRNNCell", "weight_hh"):
+        return 0.0, 1.0
+    if (kind, name) == ("RGLRUCell", "decay"):
+        return 0.9, 0.999  # of sigmoid(decay)^8, what a unit keeps
+    if (kind, name) == ("RGLRUCell", "weight_gates"):
+        return -2 * wide, 2 * wide  # four blocks
+    return -wide, wide
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_fresh_weights_fill_the_range_that_is_documented(name: str) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"kernel_size": (5, 3)} if name.startswith("conv") else {}
+    cell = make_cell(name, 7, 100, **options | ({"blocks": 4} if name == "rglru" else {}))
+    for name_of, parameter in cell.named_parameters():
+        low, high = bounds(cell, name_of)
+        values = parameter.detach().sigmoid() ** 8 if name_of == "decay" else parameter.detach()
+        assert low - 1e-6 <= float(values.min()) <= low + 0.1 * (high - low) + 1e-6, name_of
+        assert high + 1e-6 >= float(values.max()) >= high - 0.1 * (high - low) - 1e-6, name_of
+
+
+KEEP, WRITE, FILLED = 0.7, -0.3, 9.0
+GATES: list[tuple[str, dict[str, Any], int, dict[int, float], dict[int, float]]] = [
+    ("lstm", {}, 4, {1: KEEP}, {0: WRITE}),
+    ("lstm", {"peephole": True, "projection": 2}, 4, {1: KEEP}, {0: WRITE}),
+    ("lstm", {"coupled": True}, 3, {0: KEEP}, {}),
+    ("layernorm-lstm", {}, 4, {1: KEEP}, {0: WRITE}),
+    ("slstm", {}, 4, {1: KEEP}, {0: WRITE}),
+    ("slstm", {"forget_gate": "exponential"}, 4, {1: torch.tensor(KEEP).sigmoid().log().item()}, {0: WRITE}),
+    ("gru", {}, 3, {1: KEEP}, {}),
+    ("gru", {"reset_gate": "before"}, 3, {1: KEEP}, {}),
+    ("layernorm-gru", {}, 3, {1: KEEP}, {}),
+    ("mgu", {}, 2, {0: -KEEP}, {}),
+    ("ligru", {}, 2, {0: KEEP}, {}),
+    ("ligru", {"normalised": False}, 2, {0: KEEP}, {}),
+    ("mingru", {}, 2, {0: -KEEP}, {}),
+    ("minlstm", {}, 3, {0: KEEP, 1: -KEEP}, {}),
+    ("convlstm", {}, 4, {1: KEEP}, {0: WRITE}),
+    ("convgru", {}, 3, {1: KEEP}, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "gates", "kept", "written"), GATES)
+@pytest.mark.parametrize("with_write", [False, True])
+def test_a_memory_is_set_in_the_biases_of_its_gates_and_in_no_other(
+    name: str, options: dict[str, Any], gates: int, kept: dict[int, float], written: dict[int, float], with_write: bool
+) -> None:
+    cell = make_cell(name, 3, 6, **options)
+    biases = [p for n, p in cell.named_parameters() if n in ("bias", "bias_ih", "bias_hh")]
+    for bias in biases:
+        torch.nn.init.constant_(bias, FILLED)
+    cell.set_memory(torch.full((6,), KEEP), torch.full((6,), WRITE) if with_write else None)
+    wanted = dict.fromkeys(range(gates), FILLED * len(biases)) | kept | (written if with_write else {})
+    total = torch.stack([bias.detach() for bias in biases]).sum(0).chunk(gates)
+    for gate, value in wanted.items():
+        torch.testing.assert_close(total[gate], torch.full((6,), value), msg=f"gate {gate}")

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unroll.sequence import batching
 from unroll.sequence.batching import BucketSampler, loader, pad
 
 LENGTHS = np.random.default_rng(0).integers(10, 300, size=500)
@@ -98,3 +99,10 @@ def test_pad_puts_time_first():
     assert lengths.tolist() == [2, 4]
     assert padded[2:, 0].eq(-1).all()
     assert padded[:, 1].eq(1).all()
+    assert pad([torch.ones(1), torch.ones(2)])[0].tolist() == [[1, 1], [0, 1]]
+
+
+def test_in_order_the_longest_come_first_and_a_batch_is_as_full_as_its_bucket_allows(monkeypatch):
+    monkeypatch.setattr(batching, "BATCHES_PER_BUCKET", 2)
+    batches = list(BucketSampler([2, 5, 3, 9, 4, 1, 5, 2, 2], 10, shuffle=False))
+    assert batches == [[3], [1], [6, 4], [2, 0], [7, 8, 5]]

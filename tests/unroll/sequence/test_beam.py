@@ -190,6 +190,33 @@ def test_a_row_goes_on_until_no_open_text_can_be_among_the_wanted():
     assert [h.log_prob for h in found] == pytest.approx([math.log(0.6), math.log(0.4 * 0.99 * 0.98)])
 
 
+@pytest.mark.parametrize(
+    ("ends", "width", "n_best", "steps"),
+    [
+        ([0.9] * 9, 1, 1, 1),
+        ([0.5] * 9, 1, 1, 1),  # what is still open can draw level, and not overtake
+        ([0.9] * 9, 2, 2, 2),
+        ([0.0, 0.0, 0.9, 0.9], 2, 1, 3),
+        ([0.4, 0.5, 0.9], 2, 1, 2),
+    ],
+)
+def test_the_search_ends_as_soon_as_nothing_open_can_overtake(ends, width, n_best, steps):
+    asked = []
+
+    def step(tokens, state):
+        p = torch.tensor(ends)[state[0, :, 0]]
+        asked.append(len(tokens))
+        return torch.stack([p, 1 - p], -1).log(), state + 1
+
+    last, state = start()
+    beam_search(step, last, state, width=width, longest=9, end=END, n_best=n_best)
+    assert asked == [width] * steps
+
+
+def test_no_row_at_all():
+    assert beam_search(step, *start(rows=0), width=2, longest=3, end=END) == []
+
+
 @pytest.mark.parametrize(("width", "longest", "n_best"), [(0, 5, 1), (2, 0, 1), (2, 5, 3), (2, 5, 0)])
 def test_arguments_that_make_no_sense(width, longest, n_best):
     last, state = start()
@@ -205,6 +232,7 @@ def test_rows_have_their_own_longest_text():
         alone = beam_search(step, last, state, width=3, longest=longest, end=None, length_penalty=0.5, n_best=2)
         assert [h.tokens for h in alone[0]] == [h.tokens for h in found]
         assert all(len(h.tokens) == longest for h in found)
+        assert [h.score for h in found] == pytest.approx([h.log_prob / longest**0.5 for h in found])
     with pytest.raises(ValueError, match=r"\[2, 0\]"):
         beam_search(step, *start(rows=2), width=3, longest=[2, 0], end=None)
     with pytest.raises(ValueError, match=r"\[2\]"):

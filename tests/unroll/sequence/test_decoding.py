@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from unroll.sequence.decoding import Sampling, mean_probability, restrict, sample, sample_texts, until_stop
+from unroll.sequence.decoding import Sampling, _draw, mean_probability, restrict, sample, sample_texts, until_stop
 
 WORDS, END = 5, 0
 TABLE = torch.randn(WORDS, WORDS, WORDS, generator=torch.Generator().manual_seed(3)).mul(1.5).log_softmax(-1)
@@ -33,6 +33,7 @@ def test_nothing_is_restricted_by_default():
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
+        ({"temperature": 2.0}, [0.5**0.5 / 1.7020, 0.3**0.5 / 1.7020, 0.2**0.5 / 1.7020]),
         ({"temperature": 0.5}, [0.25 / 0.38, 0.09 / 0.38, 0.04 / 0.38]),
         ({"top_k": 1}, [1, 0, 0]),
         ({"top_k": 2}, [0.625, 0.375, 0]),
@@ -49,6 +50,33 @@ def test_each_restriction(options, wanted):
     seen = torch.tensor([[True, False, False]])
     got = restrict(probabilities(0.5, 0.3, 0.2), Sampling(**options), seen).exp()
     torch.testing.assert_close(got, torch.tensor([wanted], dtype=got.dtype))
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.6}, {"min_p": 0.5}, {"repetition_penalty": 2.0}]
+)
+def test_each_row_is_restricted_by_itself(options):
+    generator = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(3, WORDS, generator=generator).log_softmax(-1)
+    seen = torch.rand(3, WORDS, generator=generator) < 0.4
+    together = restrict(log_probs, Sampling(**options), seen)
+    for row in range(3):
+        alone = restrict(log_probs[row : row + 1], Sampling(**options), seen[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone)
+
+
+def test_the_whole_probability_leaves_no_word_out_however_many_there_are():
+    many = torch.randn(1, 50_000, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    assert restrict(many, Sampling(top_p=1.0)).isfinite().all()
+
+
+@pytest.mark.parametrize("number", [0.0, 0.24, 0.26, 0.49, 0.51, 1 - 2**-53])
+def test_a_number_between_0_and_1_stands_for_a_word_in_proportion_to_its_weight(monkeypatch, number):
+    """Whatever the weights add up to; and no number for a word of weight zero."""
+    monkeypatch.setattr(torch, "rand", lambda *shape, dtype, **options: torch.full(shape, number, dtype=dtype))
+    weights = torch.tensor([[0.0, 1.0, 0.0, 1.0, 2.0, 0.0], [3.0, 0.0, 1.0, 0.0, 0.0, 0.0]])
+    wanted = [1 if number < 0.25 else 3 if number < 0.5 else 4, 0 if number < 0.75 else 2]
+    assert _draw(weights, None).tolist() == wanted
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def given(dtype=torch.float64, seed=0):
 
 @pytest.mark.usefixtures("piece")
 @pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize("ignored", [0, 5, N])
+@pytest.mark.parametrize("ignored", [0, 5, N - 1, N])
 def test_value_and_gradients_are_those_of_cross_entropy(with_bias, ignored):
     results = []
     for ours in (True, False):
@@ -38,7 +38,7 @@ def test_value_and_gradients_are_those_of_cross_entropy(with_bias, ignored):
             loss = linear_cross_entropy(hidden, weight, chosen, targets)
         else:
             loss = F.cross_entropy(F.linear(hidden, weight, chosen), targets, reduction="sum") / max(N - ignored, 1)
-        (3 * loss).backward()
+        (2 * loss).backward()
         results.append([loss.detach(), hidden.grad, weight.grad, bias.grad if with_bias else torch.zeros(())])
     for got, wanted in zip(*results, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-7, check_dtype=False)
@@ -46,7 +46,7 @@ def test_value_and_gradients_are_those_of_cross_entropy(with_bias, ignored):
 
 @pytest.mark.usefixtures("piece")
 @pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize("ignored", [0, 5])
+@pytest.mark.parametrize("ignored", [0, 5, N - 1])
 def test_label_smoothing_is_that_of_cross_entropy(with_bias, ignored):
     results = []
     for ours in (True, False):
@@ -61,6 +61,24 @@ def test_label_smoothing_is_that_of_cross_entropy(with_bias, ignored):
         results.append([loss.detach(), hidden.grad, weight.grad, bias.grad if with_bias else torch.zeros(())])
     for got, wanted in zip(*results, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-7, check_dtype=False)
+
+
+def test_without_a_target_that_counts_the_smoothed_loss_is_zero():
+    hidden, weight, bias, targets = given()
+    loss = linear_cross_entropy(hidden, weight, bias, torch.full_like(targets, -100), smoothing=0.2)
+    loss.backward()
+    assert loss == 0 and not any(tensor.grad.any() for tensor in (hidden, weight, bias))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 40])
+@pytest.mark.parametrize("words", [1, 9, 10, 11, 25])
+def test_pieces_are_as_few_as_the_budget_allows_and_of_about_one_size(monkeypatch, rows, words):
+    monkeypatch.setattr(losses, "PIECE", 50)
+    pieces = list(losses._pieces(rows, words))
+    sizes = [b - a for a, b in pieces]
+    assert [a for a, _ in pieces] == [sum(sizes[:i]) for i in range(len(sizes))] and sum(sizes) == rows
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == max(1, min(rows, -(-rows * words // 50)))
 
 
 def test_only_what_is_wanted_has_a_gradient():

@@ -24,14 +24,22 @@ def test_ranks_and_top_are_those_of_sorting():
 
 @pytest.mark.parametrize("budget", [1, 30 * 4 * 7, 10**9])
 def test_the_budget_changes_nothing(budget):
-    assert torch.equal(ranked(SCORES, TARGETS, budget=budget).ranks, ranked(SCORES, TARGETS).ranks)
+    one, other = (ranked(SCORES, TARGETS, sampled=4, **options) for options in ({"budget": budget}, {}))
+    assert torch.equal(one.ranks, other.ranks) and torch.equal(one.top, other.top)
+    assert torch.equal(one.sampled, other.sampled)
 
 
-def test_no_more_scores_than_the_budget_are_asked_for():
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_as_many_scores_as_the_budget_allows_are_asked_for_and_no_more(rows):
+    """One row first, whose size is not known before; one row at least."""
     asked = []
-    rank(lambda part: asked.append(SCORES[part].nbytes) or SCORES[part], TARGETS, k=5, budget=30 * 4 * 7)
-    assert max(asked) <= 30 * 4 * 7
-    assert sum(asked) == SCORES.nbytes
+    rank(lambda part: asked.append(len(SCORES[part])) or SCORES[part], TARGETS, k=5, budget=30 * 4 * rows + 1)
+    assert asked == [1, *[max(1, rows)] * (len(asked) - 2), 50 - sum(asked[:-1])]
+    assert sum(asked) == 50 and asked[-1] <= max(1, rows)
+
+
+def test_fewer_items_than_are_to_be_kept():
+    assert torch.equal(ranked(SCORES[:, :4], TARGETS % 4).top, SCORES[:, :4].argsort(1, descending=True))
 
 
 def test_ties_and_nan_count_against_the_model():

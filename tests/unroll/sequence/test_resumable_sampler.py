@@ -2,7 +2,7 @@
 
 import pytest
 
-from unroll.sequence.resumable_sampler import RowSampler
+from unroll.sequence.resumable_sampler import RowSampler, dataset_of, resumable
 
 
 @pytest.mark.parametrize(("rows", "size", "batches"), [(10, 4, 3), (8, 4, 2), (3, 5, 1)])
@@ -31,3 +31,11 @@ def test_a_resumed_pass_continues_behind_the_batches_that_were_given():
     given = [next(batches), next(batches)]
     resumed.load_state_dict(stopped.state_dict())
     assert given + list(resumed) == undisturbed
+
+
+def test_the_data_set_behind_a_loader():
+    rows = list(range(6))
+    batches = resumable(rows, RowSampler(6, 4, seed=0, shuffle=False), list, seed=0)
+    assert dataset_of(batches) is rows and list(batches) == [[0, 1, 2, 3], [4, 5]]
+    with pytest.raises(TypeError, match="a loader with a data set, got list"):
+        dataset_of([[0, 1]])

@@ -20,6 +20,16 @@ def test_draws_by_the_power_of_the_counts(alpha):
     assert share[COUNTS == 0].eq(0).all()
 
 
+def test_no_number_from_0_to_1_draws_what_never_occurs(monkeypatch):
+    for number, item in ((0.0, 1), (1 - 2**-53, 4)):
+        monkeypatch.setattr(torch, "rand", lambda *shape, n=number, dtype, **options: torch.full(shape, n, dtype=dtype))
+        assert PopularitySampler(COUNTS, 1.0)(2).tolist() == [item, item]
+
+
+def test_a_saved_model_does_not_hold_the_sampler():
+    assert not PopularitySampler(COUNTS, 1.0).state_dict()
+
+
 def test_follows_torchs_seed():
     sampler = PopularitySampler(COUNTS, 0.5)
     torch.manual_seed(1)

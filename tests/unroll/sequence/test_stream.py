@@ -104,3 +104,43 @@ def test_a_stream_is_written_piece_by_piece_and_mapped_not_read(tmp_path, words,
     assert isinstance(tokens, np.memmap) and tokens[-1] == words - 1
     windows = list(stream_loader(tokens, batch=5, steps=100, first=0, name="a text"))
     assert windows[3].targets[:, 2].tolist() == list(range(20_300, 20_400))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+@pytest.mark.parametrize("length", [1, 2, 5, 9])
+def test_randomised_windows_of_a_short_row_are_not_empty_and_cover_it(length, steps):
+    sampler = WindowSampler(length, steps, randomised=True)
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        windows = [window for [window] in sampler]
+        assert [step for begin, end in windows for step in range(begin, end)] == list(range(length))
+        assert len(windows) <= len(sampler) and all(begin < end for begin, end in windows)
+
+
+def test_the_number_of_randomised_windows_is_that_of_their_mean_size():
+    assert [len(WindowSampler(n, 40, randomised=True)) for n in (1, 19, 58, 59, 390)] == [1, 1, 1, 2, 10]
+
+
+def test_a_window_of_one_row_names_its_document():
+    """That of its first target, also where the document begins at a window's edge."""
+    documents = [("one", 0), ("two", 5), ("three", 6), ("four", 12)]
+    options = {"batch": 1, "steps": 3, "first": FIRST, "name": "a text", "documents": documents}
+    windows = list(stream_loader(TOKENS[:14], **options))
+    assert [window.document for window in windows] == ["one", "one", "three", "three", "four"]
+    assert [window.usual for window in windows] == [3] * 5 and len(windows[-1].tokens) == 2
+    assert {window.document for window in stream_loader(TOKENS[:14], **{**options, "batch": 2})} == {""}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "batch", "steps", "enough"),
+    [(2, 1, 50, True), (1, 1, 50, False), (1, 1, 1, True), (12, 4, 3, True), (11, 4, 3, False), (0, 1, 1, False)],
+)
+def test_the_shortest_stream_that_is_read(tokens, batch, steps, enough):
+    def read():
+        return list(stream_loader(TOKENS[:tokens], batch=batch, steps=steps, first=FIRST, name="a text"))
+
+    if enough:
+        assert sum(window.targets.numel() for window in read()) == tokens
+    else:
+        with pytest.raises(UserError, match="one window of"):
+            read()

@@ -123,9 +123,22 @@ def test_streamed_words_have_their_spaces():
 
 
 def test_the_first_token_is_the_end_of_a_line():
-    for units, symbol in (("words", "<eos>"), ("characters", "\n")):
-        tokeniser = Tokeniser.fit([TEXT], units, 100)
+    for units, symbol in (("words", "<eos>"), ("characters", "\n"), ("pieces", "Ċ")):
+        tokeniser = Tokeniser.fit([TEXT], units, 300)
         assert tokeniser.symbols[tokeniser.first] == symbol
+    assert Tokeniser.fit(["one line"], "characters", 300).first == 0
+
+
+def test_pieces_that_stand_for_no_text_come_out_at_the_latest_after_four():
+    """The bytes of a character that never ends, as a model may write them."""
+    tokeniser = Tokeniser.fit([TEXT], "pieces", 300)
+    inside = tokeniser.symbols.index("Ģ")  # byte 0x80, which begins nothing
+    assert list(tokeniser.stream([inside] * 6)) == ["\ufffd" * 4, "\ufffd" * 2]
+
+
+def test_only_what_occurs_twice_becomes_a_piece():
+    once, twice = (Tokeniser.fit(["ab" * times], "pieces", 300) for times in (1, 2))
+    assert "ab" in twice.symbols and "ab" not in once.symbols
 
 
 def test_pieces():

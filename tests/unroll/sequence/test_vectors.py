@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from unroll.errors import UserError
+from unroll.sequence import vectors
 from unroll.sequence.vectors import read_vectors
 
 TEXT = "the 0.1 0.2 0.3\ncat 1 2 3\ndog -1 -2e0 -3\n"
@@ -46,6 +47,9 @@ def test_a_word_with_spaces_and_a_word_that_comes_twice(tmp_path):
         ("", "is empty"),
         ("\n\n", "is empty"),
         ("word\n", "line 1: has no numbers"),
+        ("cat 1 2\n. . 1 2 3\n", r"line 2: has 3 numbers instead of 2"),
+        (f"3 {vectors.WIDEST + 1}\n", "line 1: has too many numbers"),
+        ("the 1 2 3\ncat 1 2 3.5e38\n", "line 2: the vector of 'cat' holds NaN or infinity"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, message):
@@ -93,3 +97,27 @@ def test_a_first_line_of_two_whole_numbers_is_a_header_and_no_other_is(tmp_path,
     found = read_vectors(write(tmp_path / "v.txt", text), {"7", "8", "1", "cat", "dog"})
     assert found.words == words
     assert found.rows.shape == (len(words), size)
+
+
+def test_the_widest_number_and_the_longest_line_are_still_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "LONGEST", 30)
+    largest = np.finfo(np.float32).max
+    found = read_vectors(write(tmp_path / "v.txt", f"cat {float(largest)!r} 1\ndog 1 2\n"), {"cat", "dog"})
+    assert found.rows.tolist() == [[largest, 1], [1, 2]]
+    longest = "dog 1 " + "2" * 23
+    for line, fits in ((longest[:-1], True), (longest, False)):
+        path = write(tmp_path / "v.txt", f"cat 1 2\n{line}\n")
+        if fits:
+            assert read_vectors(path, {"dog"}).words == ("dog",)
+        else:
+            with pytest.raises(UserError, match="line 2: has 30 bytes or more"):
+                read_vectors(path, {"dog"})
+
+
+def test_a_header_may_name_as_many_numbers_as_are_ever_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "WIDEST", 2)
+    assert read_vectors(write(tmp_path / "v.txt", "1 2\ncat 1 2\n"), {"cat"}, dimension=2).rows.tolist() == [[1, 2]]
+    with pytest.raises(UserError, match="line 1: has too many numbers"):
+        read_vectors(write(tmp_path / "v.txt", "1 3\ncat 1 2 3\n"), {"cat"})
+    with pytest.raises(UserError, match="line 1: has no numbers"):
+        read_vectors(write(tmp_path / "v.txt", "3 0\n"), {"cat"})
