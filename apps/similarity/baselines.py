@@ -6,7 +6,6 @@ from math import log, sqrt
 from typing import Any
 
 import numpy as np
-from nltk.metrics.distance import edit_distance
 
 from unroll.app import Data
 from unroll.sequence.resumable_sampler import dataset_of
@@ -43,6 +42,8 @@ def cosine(a: "Weights | Counter[str]", b: "Weights | Counter[str]") -> float:
 
 def edit_similarity(a: Sequence[str], b: Sequence[str]) -> float:
     """1 for the same words in the same order, 0 where every one of the longer sentence must be edited."""
+    from nltk.metrics.distance import edit_distance  # not at the top: predicting needs no NLTK, which takes a second
+
     return 1 - float(edit_distance(a, b)) / max(len(a), len(b))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
@@ -38,6 +37,8 @@ def measure(
 
 
 def _nltk(bleu: BLEU, references: Sequence[str], predictions: Sequence[str]) -> float:
+    from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu  # not at the top: predicting needs no NLTK
+
     split = [[bleu.tokenizer(text).split() for text in texts] for texts in (references, predictions)]
     # Smoothed as little as can be: without, an n-gram length that never matches is a warning.
     smooth = SmoothingFunction().method1

@@ -8,7 +8,9 @@ own.
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -27,6 +29,17 @@ class UsageError(UserError):
 
 class Notice(UserWarning):
     """Something that the user should be told while the work continues; the tasks print it as `note: ...`."""
+
+
+@contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Around what a run can do without: an error in it is one note, and the work continues."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        # Matplotlib points at the place in a text by further lines; the first sentence is enough.
+        warnings.warn(f"{what}: left out ({type(error).__name__}: {reason[:200]})", Notice, stacklevel=3)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

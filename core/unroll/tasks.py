@@ -120,7 +120,7 @@ def predict(
 
     def command() -> dict[str, Any]:
         name = commands.one(app)
-        from unroll.commands import evaluate as command
+        from unroll.commands import predict as command
 
         if score:
             return command.score(name, run or ["latest"], score, set_ or [])

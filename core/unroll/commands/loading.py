@@ -1,13 +1,13 @@
 """Loading shared by several commands: an application's data, and a trained model."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from unroll import tracking
 from unroll.app import App, Data
 from unroll.config import Config
 from unroll.data.store import Store
 from unroll.errors import UserError
-from unroll.tracking import model_registry, saved
+from unroll.tracking import local_models, saved
 
 
 def prepared(app: App, config: Config) -> Data:
@@ -29,7 +29,15 @@ def trained(name: str, references: Sequence[str], settings: Sequence[str] = ()) 
 
 
 def _trained(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:
-    model = saved.load(model_registry.model_folder(tracking.connect(), name, reference), settings)
+    model = saved.load(local_models.model_folder(name, reference) or _of_mlflow(name, reference), settings)
     if model.app.name != name:
         raise UserError(f"--run {reference}: that model belongs to {model.app.name}, not to {name}")
     return model
+
+
+def _of_mlflow(name: str, reference: str) -> Path:
+    """The model of a run in another kind of store, or of the registry; or what is wrong with the reference."""
+    from unroll import tracking
+    from unroll.tracking import model_registry
+
+    return model_registry.model_folder(tracking.connect(), name, reference)

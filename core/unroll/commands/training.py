@@ -17,8 +17,8 @@ from unroll.commands.loading import prepared
 from unroll.config import Config
 from unroll.console import duration, say, show_config, show_metrics, show_predictions
 from unroll.diagnosis import in_training
-from unroll.drawing.style import as_written, noted
-from unroll.errors import UserError, typed
+from unroll.drawing.style import as_written
+from unroll.errors import UserError, noted, typed
 from unroll.interrupt import StopRequest
 from unroll.places import runs_folder
 from unroll.recurrence.kernels.cpu import native

@@ -11,8 +11,8 @@ from unroll.app import App
 from unroll.diagnosis import pictures
 from unroll.diagnosis.probe import NetworkProbe, probe, scalars
 from unroll.diagnosis.verdict import classify, worst
-from unroll.drawing.style import as_written, noted
-from unroll.errors import Notice, UserError
+from unroll.drawing.style import as_written
+from unroll.errors import Notice, UserError, noted
 from unroll.tracking import Run
 from unroll.training.progress import Explain, Probe
 

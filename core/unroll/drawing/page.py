@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from unroll.console import number
 from unroll.data.files import writing
-from unroll.drawing.style import noted, png
+from unroll.drawing.style import png
+from unroll.errors import noted
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #d0d0d0; --soft: #f4f4f4; --mark: #0072b2 }

@@ -5,7 +5,6 @@ mathematics: "$10_-_$20" then raises, and "$5 to $9" loses its dollars. Within `
 """
 
 import io
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatterMathtext
 
-from unroll.errors import Notice
+from unroll.errors import noted
 
 DPI = 110
 
@@ -24,17 +23,6 @@ def as_written() -> Iterator[None]:
     """Around the making of figures: text that is added to them is never parsed as mathematics."""
     with mpl.rc_context({"text.parse_math": False}):
         yield
-
-
-@contextmanager
-def noted(what: str) -> Iterator[None]:
-    """Around what a run can do without: an error in it is one note, and the work continues."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        # Matplotlib points at the place in a text by further lines; the first sentence is enough.
-        warnings.warn(f"{what}: left out ({type(error).__name__}: {reason[:200]})", Notice, stacklevel=3)
 
 
 def png(figure: Figure) -> bytes:

@@ -3,10 +3,15 @@
 The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another.
 """
 
-from unroll.tracking.names import PRUNED, RESUMED, SWEEP
-from unroll.tracking.query import Curve, Logged, anywhere, curves, figures, find, made_by, records, runs
-from unroll.tracking.run import Run, publish, start
-from unroll.tracking.store import connect, experiment, store_errors, uri, where
+from typing import TYPE_CHECKING
+
+from unroll.lazy import lazily
+
+if TYPE_CHECKING:
+    from unroll.tracking.names import PRUNED, RESUMED, SWEEP
+    from unroll.tracking.query import Curve, Logged, anywhere, curves, figures, find, made_by, records, runs
+    from unroll.tracking.run import Run, publish, start
+    from unroll.tracking.store import connect, experiment, store_errors, uri, where
 
 __all__ = [
     "PRUNED",
@@ -30,3 +35,13 @@ __all__ = [
     "uri",
     "where",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "names": ("PRUNED", "RESUMED", "SWEEP"),
+        "query": ("Curve", "Logged", "anywhere", "curves", "figures", "find", "made_by", "records", "runs"),
+        "run": ("Run", "publish", "start"),
+        "store": ("connect", "experiment", "store_errors", "uri", "where"),
+    },
+)

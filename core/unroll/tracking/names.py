@@ -3,13 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.uri import is_local_uri
-
-# Neither carries types.
-_as_path: Any = local_file_uri_to_path
-_is_local: Any = is_local_uri
-
 PRUNED = "unroll.pruned"
 """tag of a run that a search ended early: why"""
 RESUMED = "code.resumed"
@@ -30,4 +23,9 @@ def spoken(metric: str) -> str:
 
 def local_folder(uri: str) -> Path | None:
     """The folder that a URI means, or a path, of which MLflow reads some as URIs; None on another machine."""
-    return Path(_as_path(uri)) if _is_local(uri) else None
+    from mlflow.utils import file_utils  # not at the top: the names are read without waiting for MLflow
+    from mlflow.utils import uri as uris
+
+    files: Any = file_utils  # neither carries types
+    kinds: Any = uris
+    return Path(files.local_file_uri_to_path(uri)) if kinds.is_local_uri(uri) else None

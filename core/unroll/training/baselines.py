@@ -6,7 +6,7 @@ from typing import Any
 
 from unroll.app import App, Data, Score
 from unroll.console import number
-from unroll.drawing.style import noted
+from unroll.errors import noted
 
 Baselines = Mapping[str, Mapping[str, float]]
 """method -> its metrics on the test split, by bare name"""

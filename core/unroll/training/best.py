@@ -12,8 +12,7 @@ from typing import Any
 from torch import nn
 
 from unroll.app import App
-from unroll.drawing.style import noted
-from unroll.errors import UserError
+from unroll.errors import UserError, noted
 from unroll.training.checkpoint import Checkpoints, load
 from unroll.training.evaluation import mean_loss
 

@@ -11,8 +11,8 @@ from tests.unroll.comparison.test_page import found
 from unroll.comparison import charts
 from unroll.drawing.confusion import confusion
 from unroll.drawing.page import Page
-from unroll.drawing.style import as_written, noted, png, pngs
-from unroll.errors import Notice
+from unroll.drawing.style import as_written, png, pngs
+from unroll.errors import Notice, noted
 
 PRICE = "$10_-_$20"
 """between the dollars stands what is no mathematics"""

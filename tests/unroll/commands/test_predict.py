@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from unroll import app as apps
-from unroll.commands import evaluate
+from unroll.commands import predict
 from unroll.errors import UserError
 
 ODD = ["a man runs\u2028on the mat | a boy sits", "a cat\x85plays\x0b | x\x1cy", " the ball | the red ball"]
@@ -29,11 +29,11 @@ class Told:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "trained", lambda name, references, settings: Told(apps.load(name)))
+    monkeypatch.setattr(predict, "trained", lambda name, references, settings: Told(apps.load(name)))
 
 
 def inputs(name: str, file: str) -> list[Any]:
-    outputs: list[Any] = evaluate.predict(name, ["latest"], [], file)["outputs"]
+    outputs: list[Any] = predict.predict(name, ["latest"], [], file)["outputs"]
     return outputs
 
 

@@ -1,0 +1,64 @@
+"""The models of runs in an SQLite store, found by reading the file: importing MLflow takes longer than a prediction.
+
+What is not found here exactly once is left to `model_registry`, which asks MLflow and says what is wrong.
+"""
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from unroll.places import store_uri
+from unroll.tracking.names import SWEEP
+from unroll.tracking.saved import DESCRIPTION
+
+READY = 2
+"""MLflow's LoggedModelStatus.READY, as its tables hold it"""
+QUERY = """
+    SELECT runs.run_uuid, logged_models.artifact_location
+    FROM runs
+    JOIN experiments ON experiments.experiment_id = runs.experiment_id
+    LEFT JOIN logged_models ON logged_models.source_run_id = runs.run_uuid
+        AND logged_models.status = :ready AND logged_models.lifecycle_stage = 'active'
+    WHERE experiments.name = :app AND experiments.lifecycle_stage = 'active' AND runs.lifecycle_stage = 'active'
+        AND NOT EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND tags.key = :sweep)
+        AND CASE :reference WHEN 'latest' THEN runs.status = 'FINISHED'
+            ELSE substr(runs.run_uuid, 1, length(:reference)) = :reference OR runs.name = :reference END
+    ORDER BY runs.start_time DESC, runs.run_uuid, logged_models.creation_timestamp_ms DESC
+"""
+
+
+def model_folder(app: str, reference: str) -> Path | None:
+    """The saved model of the run named by `latest`, an id, the beginning of one, or a name; None: ask MLflow."""
+    store = _file(store_uri())
+    if store is None or not store.is_file() or reference.startswith("models:/"):
+        return None
+    try:
+        database = sqlite3.connect(f"file:{quote(str(store))}?mode=ro", uri=True)
+        try:
+            asked = {"app": app, "reference": reference, "ready": READY, "sweep": SWEEP}
+            rows = database.execute(QUERY, asked).fetchall()
+        finally:
+            database.close()
+    except sqlite3.Error:  # locked, damaged, or tables of another version of MLflow
+        return None
+    if not rows or (reference != "latest" and len({run for run, _ in rows}) > 1):
+        return None
+    return _holding(rows[0][1])
+
+
+def _file(uri: str) -> Path | None:
+    """The file of an SQLite store without options; None for any other store."""
+    path = uri.removeprefix("sqlite:///")
+    return None if path == uri or "?" in path else Path(unquote(path))
+
+
+def _holding(location: str | None) -> Path | None:
+    """The folder with a model's files below MLflow's place for it; None where that is no plain local folder."""
+    if location is None:
+        return None
+    if location.startswith("file:///"):
+        location = unquote(urlsplit(location).path)
+    elif ":" in location or "%" in location:
+        return None
+    found = list(Path(location).glob(f"data/*/{DESCRIPTION}"))
+    return found[0].parent if len(found) == 1 else None
