@@ -16,12 +16,15 @@ Upwards, in the order in which a cell becomes a kernel (docs/performance-kernels
     kernel_cache.py    the kernels of a cell, made at its first call
     cpu/               C, compiled at first use:
         compiled.py        compiles, and keeps the result in ~/.cache/unroll/kernels
-        native.c .h, tiles.h, native.py   vectors and matrix products, and what they are called with
+        native.h           vectors, their functions, and what a step is called with
+        native.c, native.py               matrix products, and what they are called with
+        register_tiles.h, tiles.h, packing.h, outer.h, bytes.h   their parts: sums in registers and in the matrix unit,
+                           packed matrices, weights' gradients, weights of 8 bits
         linear.py          products of the input side and of the weights' gradients
         codegen_c.py       the plan as C
         cpu_kernel.py      the compiled steps of a cell
         autograd.py        the forward and the backward pass as one function of autograd
-        step.c, step.py    one time step of a stack of cells in one call
+        step.c, unpacked.h, step.py       one time step of a stack of cells in one call
         step_gradients.py  the same, differentiably
         stepper.py         streams: a step without an allocation, weights of 32, 16 or 8 bits
     triton/            the same plan as Triton:

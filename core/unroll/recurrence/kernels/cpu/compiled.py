@@ -51,8 +51,7 @@ def load(source: str, *functions: str) -> ctypes.CDLL:
         CannotCompile: no compiler, or it refuses, or it leaves out a function; or the cache is not ours alone.
     """
     kept, command, identity = toolchain()
-    headers = (HERE / name for name in ("native.h", "tiles.h"))
-    text = "\0".join([*(header.read_text() for header in headers), source, identity])
+    text = "\0".join([*(header.read_text() for header in sorted(HERE.glob("*.h"))), source, identity])
     path = kept / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
     try:
         library = ctypes.CDLL(str(path)) if _intact(path) else _compile(command, source, path)
