@@ -20,6 +20,9 @@ from torch.autograd import forward_ad
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
+_ORDINARY = (Tensor, torch.nn.Parameter)
+_in_functorch = torch._C._functorch.is_functorch_wrapped_tensor
+_in_batch = torch._C._functorch.is_legacy_batchedtensor
 _tracing = torch._C._is_tracing
 _transformed = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -81,10 +84,7 @@ def elementary(*tensors: Tensor) -> bool:
 
 def _wrapped(tensor: Tensor) -> bool:
     """Whether there is something else behind it than memory: a batch of vmap or of is_grads_batched, a subclass."""
-    functorch = torch._C._functorch
-    if type(tensor) not in (Tensor, torch.nn.Parameter):
-        return True
-    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    return type(tensor) not in _ORDINARY or _in_functorch(tensor) or _in_batch(tensor)
 
 
 def compiled_around(*tensors: Any) -> bool:

@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from unroll.recurrence import one_step
 
+MODES = {"tanh": "RNN_TANH", "relu": "RNN_RELU"}
+"""torch.nn's names of the two networks that an RNNCell may be"""
+
 
 class RNNCell(nn.RNNCell):
     """torch.nn.RNNCell, faster in small steps."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """As torch.nn: input [B, D] or [D], hx [B, H] or [H] -> the hidden state after the step, of hx's shape."""
-        after: Any = one_step.of_cell(self, f"RNN_{self.nonlinearity.upper()}", input, hx)
+        mode = MODES.get(self.nonlinearity)
+        after: Any = None if mode is None else one_step.of_rnn_cell(self, mode, input, hx)
         return super().forward(input, hx) if after is None else after
 
     def __prepare_scriptable__(self) -> nn.Module:

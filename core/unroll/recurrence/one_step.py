@@ -1,15 +1,15 @@
 """One time step of a plain call, for whoever calls one after another: `Recurrent.step`, torch.nn's modules with T = 1.
 
 Without gradients it is one call of C (kernels.step). With them it is a second one for the cells that torch knows
-(kernels.cpu.step_gradients), but for a bare RNN cell and torch.nn's layers torch's own function of one cell. Each
-function here returns None for a call that it does not serve, before anything has been done.
+(kernels.cpu.step_gradients), but for a bare RNN cell that is small torch's own function. Each function here returns
+None for a call that it does not serve, before anything has been done.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.kernels.cpu.autograd import Kernel
 from unroll.recurrence.kernels.cpu.compiled import CannotCompile
 from unroll.recurrence.kernels.cpu.step import Single
-from unroll.recurrence.kernels.cpu.step_gradients import Again, followed
+from unroll.recurrence.kernels.cpu.step_gradients import Again, run
 from unroll.recurrence.kernels.graph import CannotFuse
 from unroll.recurrence.kernels.kernel_cache import kernel_of
 
@@ -36,38 +36,45 @@ FUNCTIONS = {
 """torch's functions of a single cell, by torch.nn's name of the mode"""
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """the weights of a cell in torch.nn's order"""
-LIGHT = 1 << 18
-"""multiplications of a step below which torch's function of an RNN, with one operation besides its products, is over
-before a call of ours has begun; the same goes for its gradients at any size"""
+LIGHT, LIGHT_TRAINING = 1 << 18, 1 << 19
+"""multiplications of a step (with gradients: of a row) below which torch's function of an RNN, with one operation
+besides its products, is over before a call of ours has begun"""
 
 
-def wanted(*tensors: Tensor) -> bool:
-    """Whether autograd follows what is computed from these."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+def wanted(*tensors: Tensor | None) -> bool:
+    """Whether autograd follows what is computed from these; the likeliest first."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
+
+
+def of_rnn_cell(cell: nn.RNNCell, mode: str, input: Tensor, hx: Any) -> Any:
+    """`of_cell` for a cell with one operation besides its products, of which torch's function is soon over."""
+    weights = _of_torch(cell)
+    if weights is None or type(input) is not Tensor or type(hx) is not Tensor or interceptor() is not None:
+        return None
+    if input.dim() != 2 or hx.dim() != 2:
+        return None
+    size = cell.hidden_size
+    work = size * (size + cell.input_size)
+    light = work < LIGHT_TRAINING if wanted(weights[1], input, hx, *weights) else input.shape[0] * work < LIGHT
+    return FUNCTIONS[mode](input, hx, *weights) if light else of_cell(cell, mode, input, hx)
 
 
 def of_cell(cell: nn.RNNCellBase, mode: str, input: Tensor, hx: Any) -> Any:
     """torch.nn's cell of this mode on rows [B, D] and states [B, H] -> what torch.nn's returns."""
     given = hx if mode == "LSTM" else (hx,)
-    weights = _of_torch(cell) if mode in FUNCTIONS else None
-    if weights is None or not _rows(input, given, 1 + (mode == "LSTM")) or interceptor() is not None:
+    found = _of_torch(cell)
+    if found is None or not _rows(input, given, 1 + (mode == "LSTM")) or interceptor() is not None:
         return None
-    rows, size = input.shape[0], cell.hidden_size
-    trained = wanted(input, *given, *weights)
-    if mode.startswith("RNN") and (trained or rows * size * (size + cell.input_size) < LIGHT):
-        return _function(mode, input, given, weights)
-    single = _standard(mode, cell.input_size, size, 1, len(weights) == 4)
-    if (
-        single is None
-        or any(state.shape != (rows, size) for state in given)
-        or not _serves(single, input, given, weights)
-    ):
+    weights = found if found[2] is not None else found[:2]
+    single = _standard(mode, cell.input_size, cell.hidden_size, 1, len(weights) == 4)
+    if single is None or torch.is_autocast_enabled("cpu") or not _of_shapes(single, weights):
         return None
-    if trained:
-        after: Any = followed(single, _alone(mode), input, given, weights, output=False)
-    else:
-        after = single.run(input, given, weights, output=False)[1]  # type: ignore[index]
-    return tuple(after) if mode == "LSTM" else after[0]
+    after = run(single, _alone(mode), input, given, weights, output=False)
+    return after if after is None else tuple(after) if mode == "LSTM" else after[0]
 
 
 def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] | None:
@@ -75,62 +82,42 @@ def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] 
     lstm, mode, time = module.mode == "LSTM", module.mode, 1 if module.batch_first else 0
     if type(input) is not Tensor or module.bidirectional or module.proj_size or interceptor() is not None:
         return None
-    if not lstm and _trained(module):
-        return None  # torch's own is as fast
     x = input.squeeze(time)
     shape = (module.num_layers, x.shape[0], module.hidden_size)
     given = hx if lstm and hx is not None else (hx,) * (1 + lstm)
     given = [x.new_zeros(shape) if state is None else state for state in given]
-    if len(given) != 1 + lstm or any(not isinstance(state, Tensor) or state.shape != shape for state in given):
-        return None
     module._update_flat_weights()
     weights: list[Any] = module._flat_weights
     single = _standard(mode, module.input_size, module.hidden_size, module.num_layers, module.bias)
-    if single is None or not _serves(single, x, given, weights):
+    if single is None or torch.is_autocast_enabled("cpu") or not _of_shapes(single, weights):
         return None
     dropout = module.dropout if module.training and module.num_layers > 1 else 0.0
-    if dropout or wanted(x, *given, *weights):
-        output, after = _functions(mode, x, given, weights, dropout)
+    if not dropout:
+        found = run(single, _again(mode), x, given, weights, module.num_layers)
+    elif lstm and single.takes(x, given, weights, module.num_layers):
+        found = _functions(mode, x, given, weights, dropout)
     else:
-        output, after = cast("tuple[Tensor, list[Tensor]]", single.run(x, given, weights))
-    return output.unsqueeze(time), (tuple(after) if lstm else after[0])
+        return None  # torch's own draws in the order that it always has, but for an LSTM's
+    return None if found is None else (found[0].unsqueeze(time), tuple(found[1:]) if lstm else found[1])
 
 
 def of_network(network: Any, x: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     """`Recurrent.step` of a plain stack. What is wrong with x or the state is found by who goes on."""
-    if type(x) is not Tensor or x.dim() != 2 or not _plain_stack(network) or interceptor() is not None:
+    if interceptor() is not None or type(x) is not Tensor or not _plain_stack(network):
         return None
-    cells, rows = network._modules["cells"]._modules.values(), x.shape[0]
+    cells = network._modules["cells"]._modules.values()
     single = _stack(cells)
     if single is None:
         return None
-    given = network.initial(rows) if state is None else state
-    if type(given) is not tuple or len(given) != len(single.states):
+    given = network.initial(x.shape[0]) if state is None else state
+    if type(given) is not tuple:
         return None
-    for tensor, width in zip(given, single.states, strict=True):
-        if type(tensor) is not Tensor or tensor.shape != (network.layers, rows, width):
-            return None
-    weights = single.weights_of(cells)
-    if not single.takes(x, given, weights):
-        return None
-    if torch.is_grad_enabled() and wanted(x, *given, *weights):
-        return _followed(network, single, x, given, weights)
-    found = single.run(x, given, weights, checked=True)
+    found = run(single, _again(single.mode), x, given, single.weights_of(cells), network.layers, checked=True)
     if found is None:
         return None
-    _ran(network, "fused")
-    return cast(Tensor, found[0]), tuple(found[1])
-
-
-def _followed(
-    network: Any, single: Single, x: Tensor, given: tuple[Tensor, ...], weights: Sequence[Tensor]
-) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """With gradients, for cells that torch knows."""
-    found = followed(single, _again(single.mode), x, given, weights) if single.mode else None
-    if found is None:
-        return None
-    _ran(network, "fused")
-    return found[0], found[1:]
+    if network.ran != "fused":  # to set an attribute of a module takes as long as a small step
+        network.ran = "fused"
+    return found[0], tuple(found[1:])
 
 
 @functools.cache
@@ -138,8 +125,7 @@ def _again(mode: str) -> Again:
     """A step in torch's operations."""
 
     def again(x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        output, after = _functions(mode, x, given, weights)
-        return output, *after
+        return _functions(mode, x, given, weights)
 
     return again
 
@@ -155,21 +141,17 @@ def _alone(mode: str) -> Again:
     return again
 
 
-def _trained(module: nn.Module) -> bool:
-    """Whether autograd follows the weights; usually the first one tells."""
-    return torch.is_grad_enabled() and any(
-        weight is not None and weight.requires_grad for weight in module._parameters.values()
-    )
-
-
-def _of_torch(cell: nn.RNNCellBase) -> list[Any] | None:
+def _of_torch(cell: nn.RNNCellBase) -> tuple[Any, Any, Any, Any] | None:
     """The weights of a cell of torch.nn's in their order; None: something else stands in the place of one."""
     mine = cell._parameters
-    # By what is there, as torch's own forward does, not by `cell.bias`.
-    weights = [mine.get(name) for name in (NAMES if mine.get("bias_ih") is not None else NAMES[:2])]
-    if len(weights) == 2 and (mine.get("bias_hh") is not None or "bias_ih" not in mine):
+    try:
+        found = mine["weight_ih"], mine["weight_hh"], mine["bias_ih"], mine["bias_hh"]
+    except KeyError:
         return None
-    return None if any(weight is None for weight in weights) else weights
+    # By what is there, as torch's own forward does, not by `cell.bias`.
+    if found[0] is None or found[1] is None or (found[2] is None) != (found[3] is None):
+        return None
+    return found
 
 
 def _rows(input: Any, given: Any, states: int) -> bool:
@@ -179,14 +161,14 @@ def _rows(input: Any, given: Any, states: int) -> bool:
     return all(type(state) is Tensor and state.dim() == 2 for state in given)
 
 
-def _serves(single: Single, x: Tensor, given: Sequence[Tensor], weights: Sequence[Any]) -> bool:
-    """Whether the call is one for C; weights may be anything."""
-    if torch.is_autocast_enabled("cpu") or len(weights) != len(single.shapes):
+def _of_shapes(single: Single, weights: Sequence[Any]) -> bool:
+    """Whether these, which may be anything, are of the shapes of its weights."""
+    if len(weights) != len(single.shapes):
         return False
-    right = all(
-        weight is not None and weight.shape == shape for weight, shape in zip(weights, single.shapes, strict=True)
-    )
-    return right and single.takes(x, given, weights)
+    for weight, shape in zip(weights, single.shapes, strict=True):
+        if weight is None or weight.shape != shape:
+            return False
+    return True
 
 
 def _plain_stack(network: Any) -> bool:
@@ -200,12 +182,6 @@ def _plain_stack(network: Any) -> bool:
     return not torch.is_autocast_enabled("cpu")
 
 
-def _ran(network: Any, name: str) -> None:
-    """To set an attribute of a module takes as long as a small step."""
-    if network.ran != name:
-        network.ran = name
-
-
 def _function(mode: str, x: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> Any:
     """One cell by torch: x [B, D] and its states [B, H] -> the states after."""
     biases = () if len(weights) == 4 else (None, None)
@@ -214,7 +190,7 @@ def _function(mode: str, x: Tensor, state: Sequence[Tensor], weights: Sequence[T
 
 def _functions(
     mode: str, x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor], dropout: float = 0.0
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, ...]:
     """A stack of them: x [B, D] and states [layers, B, H] -> the output [B, H] and the states after.
 
     Output and states share no memory, and what is written over them reaches nothing that autograd has kept.
@@ -228,7 +204,8 @@ def _functions(
         after.append(made if mode == "LSTM" else (made,))
         x = after[-1][0]
     # A tanh keeps its result, which the product that ends the others does not.
-    return (x.clone() if mode.startswith("RNN") else x), [torch.stack(parts) for parts in zip(*after, strict=True)]
+    output = x.clone() if mode.startswith("RNN") else x
+    return output, *(torch.stack(parts) for parts in zip(*after, strict=True))
 
 
 @functools.lru_cache(maxsize=64)
@@ -247,10 +224,13 @@ def _standard(mode: str, input_size: int, hidden_size: int, layers: int, bias: b
 def _stack(cells: Collection[Cell]) -> Single | None:
     """The step of these cells as they are now; None: it cannot be had. Kept with the kernel of the lowest."""
     kernels = tuple([kernel_of(cell, Kernel) for cell in cells])
-    known: dict[Any, Single | None] = getattr(kernels[0], "stacks", {})  # a str says why there is no kernel
-    if kernels not in known:
-        known[kernels] = _made(list(cells), kernels)
-    return known[kernels]
+    if isinstance(kernels[0], str):  # which says why there is no kernel
+        return None
+    known: dict[Any, Single | None] = kernels[0].stacks
+    try:
+        return known[kernels]
+    except KeyError:
+        return known.setdefault(kernels, _made(list(cells), kernels))
 
 
 def _made(cells: list[Cell], kernels: Sequence[Any]) -> Single | None:

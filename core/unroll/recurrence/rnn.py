@@ -159,13 +159,13 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: the network is bidirectional: its backward direction would have to see the future.
         """
+        if (quick := one_step.of_network(self, x, state)) is not None:
+            return quick
         if self.directions == 2:
             raise ValueError("step needs bidirectional=False: the backward direction starts at the end of the sequence")
         if self.backend != "eager" and compiled_around(x):
             result: tuple[Tensor, Any] = plain(Recurrent.step)(self, x, state)
             return result
-        if (quick := one_step.of_network(self, x, state)) is not None:
-            return quick
         check_input(x.unsqueeze(0) if isinstance(x, Tensor) else x, self._cell(0))
         x = x.unsqueeze(0)
         if state is not None:

@@ -40,7 +40,10 @@ def kernel_of(cell: Cell, kind: Kind, masked: bool = False) -> Any:
 
     `kind` makes it: one of the classes that are a `call.Kernel`.
     """
-    known = kernels(cell).setdefault((kind, masked, type(cell)), [])
+    found: _Known | None = cell.__dict__.get("_kernels")
+    known = None if found is None else found.get((kind, masked, type(cell)))
+    if known is None:
+        known = kernels(cell).setdefault((kind, masked, type(cell)), [])
     for guard, kernel in known:
         if guard.holds(cell):
             return kernel

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import struct
 from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -119,20 +120,29 @@ class Single:
         """The weights of these cells, as they stand there now."""
         if self._deep:
             return [parameter(cell, name) for cell, own in zip(cells, self._own, strict=True) for name in own]
+        if len(self._own) == 1:
+            [cell] = cells
+            mine: Any = cell._parameters
+            return [mine[name] for name in self._own[0]]
         found: list[Any] = []
         for cell, own in zip(cells, self._own, strict=True):
-            mine = cell._parameters
-            found += [mine[name] for name in own]
+            found.extend(map(cell._parameters.__getitem__, own))
         return found
 
-    def takes(self, x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor]) -> bool:
-        """Whether x [B, D], states and weights of the right shapes are float32 in the memory of the CPU."""
-        if x.dim() != 2 or x.shape[1] != self.width or not 0 < x.shape[0] <= MOST_ROWS:
+    def takes(self, x: Tensor, given: Sequence[Any], weights: Sequence[Any], *layers: int) -> bool:
+        """Whether C can read all of them: x [B, D], states [*layers, B, n] and weights of the right shapes."""
+        if x.dim() != 2 or len(given) != len(self.states):
+            return False
+        batch, width = x.shape
+        if width != self.width or not 0 < batch <= MOST_ROWS:
             return False
         for tensor in (x, *given):
             if type(tensor) not in _PLAIN or tensor.dtype is not _FLOAT or not tensor.is_cpu:
                 return False
             if tensor.layout is not _STRIDED or tensor.is_neg():
+                return False
+        for state, units in zip(given, self.states, strict=True):
+            if state.shape != (*layers, batch, units):
                 return False
         for weight in weights:
             if type(weight) not in _PLAIN or weight.dtype is not _FLOAT or not weight.is_cpu:
@@ -144,31 +154,43 @@ class Single:
     def run(
         self,
         x: Tensor,
-        given: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        *,
+        given: Sequence[Any],
+        weights: Sequence[Any],
+        *layers: int,
         output: bool = True,
         checked: bool = False,
-        kept: Tensor | None = None,
-    ) -> tuple[Tensor | None, list[Tensor]] | None:
-        """What `takes` has accepted -> the output [B, O] and the states after.
+    ) -> tuple[list[Tensor], Tensor | None] | None:
+        """One step, in a plain call.
 
         Args:
+            x: [B, D].
+            given: states [*layers, B, n].
+            weights: of the right shapes.
             output: False: none is wanted beside the hidden state that it is a copy of.
-            checked: the result is None if a state holds NaN.
-            kept: what `back` needs is written there; see `room`.
+            checked: a state that holds NaN is refused.
+
+        Returns:
+            The output [B, O], if it is wanted, and the states after; and what `back` needs, if autograd is to follow.
+            None, and nothing was done: a tensor is not float32 in the CPU's memory, or of another shape, or refused;
+            or autograd is to follow and there is no `mode`.
         """
+        if not self.takes(x, given, weights, *layers):
+            return None
+        batch, keeps = x.shape[0], torch.is_grad_enabled() and any(map(_followed, (*weights, x, *given)))
+        if keeps and not self.mode:
+            return None
         x, given = x.contiguous(), [state.contiguous() for state in given]
         # As x and the states are: on the CPU and in float32, whatever torch's defaults are here.
-        out = x.new_empty((x.shape[0], self.outputs)) if output else None
         after = [torch.empty_like(state) for state in given]
-        frame = self._frame(x.shape[0])
-        at = [tensor.data_ptr() for tensor in (*given, *after, *weights)]
-        self._table.pack_into(frame.table, 0, x.data_ptr(), 0 if out is None else out.data_ptr(), *at)
+        made = [x.new_empty(batch, self.outputs), *after] if output else after
+        kept = x.new_empty(batch * self.room) if keeps else None
+        frame = self._frame(batch)
+        out = made[0].data_ptr() if output else 0
+        self._table.pack_into(frame.table, 0, x.data_ptr(), out, *map(_address, (*given, *after, *weights)))
         to = None if kept is None else kept.data_ptr()
-        refused = self.library.step(frame.start, len(self.kernels), frame.table, checked, to)
+        refused = self.library.step(frame.start, len(self.kernels), frame.where, checked, to)
         frame.home.append(frame)
-        return None if refused else (out, after)
+        return None if refused else (made, kept)
 
     def back(
         self,
@@ -188,7 +210,7 @@ class Single:
             d_output: [B, O], contiguous; None: zero.
             d_states: gradients of the states after the step, contiguous, which become those of the states before it;
                 None: zero, and those before the step are lost.
-            kept: what `run` has written there.
+            kept: what `run` gave for it.
             into: where the gradients by x and the weights are written; None: they are not wanted.
             by_states: whether those of the states before the step are wanted.
         """
@@ -232,6 +254,7 @@ class _Frame:
         self.layers = (_Layer * len(single.kernels))()
         self.start = ctypes.addressof(self.layers)
         self.table = ctypes.create_string_buffer(single._table.size)
+        self.where = ctypes.addressof(self.table)
         self.count, self.offset = _long(batch), _long(0)
         self.held: list[Tensor] = []
         states = len(single.states)
@@ -279,6 +302,10 @@ class _Frame:
         call.u, call.out, call.d_param = u.data_ptr(), out.data_ptr(), d_param.data_ptr()
         call.scratch, call.scratch_size = scratch.data_ptr(), size
         return call
+
+
+_address = Tensor.data_ptr
+_followed = attrgetter("requires_grad")
 
 
 def _addresses(tensors: Iterable[Tensor | None]) -> list[int]:

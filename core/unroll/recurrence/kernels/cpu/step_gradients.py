@@ -19,54 +19,54 @@ Outputs = tuple[Tensor, ...]
 Again = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], Outputs]
 
 
-def followed(
-    single: Single, again: Again, x: Tensor, given: Sequence[Tensor], weights: Sequence[Tensor], *, output: bool = True
-) -> Outputs | None:
-    """The output [B, O] and the states after the step, differentiably; None: a state holds NaN.
+def run(
+    single: Single,
+    again: Again,
+    x: Tensor,
+    given: Sequence[Any],
+    weights: Sequence[Any],
+    *layers: int,
+    output: bool = True,
+    checked: bool = False,
+) -> Sequence[Tensor] | None:
+    """The output and the states of `Single.run`, differentiably where autograd is to follow.
 
     Args:
         single: of cells that torch knows: it has a `mode`.
         again: the same in torch's operations, which can be differentiated more than once.
-        x, given, weights: what `Single.takes` has accepted.
-        output: False: the states alone, and whether they hold NaN is not asked.
+        x, given, weights, layers, output, checked: as there.
     """
-    try:
-        return _Step.apply(single, again, output, x, *given, *weights)  # type: ignore[no-untyped-call,no-any-return]
-    except _Refused:
-        return None
-
-
-class _Refused(Exception):  # noqa: N818
-    """A state holds NaN."""
+    found = single.run(x, given, weights, *layers, output=output, checked=checked)
+    if found is None or found[1] is None:
+        return None if found is None else found[0]
+    result: Outputs = _apply((single, again, output), found, x, *given, *weights)
+    return result
 
 
 class _Step(torch.autograd.Function):
-    """forward(single, again, output, x, *states, *weights) -> the output [B, O], if it is wanted, and the states."""
+    """apply((single, again, whether there is an output), what `Single.run` gave, x, *states, *weights) -> outputs."""
 
     @staticmethod
-    def forward(ctx: Any, single: Single, again: Again, output: bool, x: Tensor, *tensors: Tensor) -> Outputs:
-        count = len(single.states)
-        kept = x.new_empty(x.shape[0] * single.room)
-        found = single.run(x, tensors[:count], tensors[count:], output=output, checked=output, kept=kept)
-        if found is None:
-            raise _Refused
-        ctx.single, ctx.again, ctx.output = single, again, output
+    def forward(
+        ctx: Any, call: tuple[Single, Again, bool], made: tuple[Sequence[Tensor], Tensor], *tensors: Tensor
+    ) -> Outputs:
+        outputs, kept = made
+        ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(kept, x, *tensors)
-        after = tuple(found[1])
-        return after if found[0] is None else (found[0], *after)
+        ctx.save_for_backward(kept, *tensors)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         kept, x, *tensors = ctx.saved_tensors
-        single: Single = ctx.single
+        single, again, output = ctx.call
         count = len(single.states)
         given, weights = tensors[:count], tensors[count:]
         if torch.is_grad_enabled() or intercepted(gradients):
-            return (None, None, None, *_by_torch(ctx.again, x, given, weights, gradients))
-        by_x, wanted = ctx.needs_input_grad[3], ctx.needs_input_grad[4:]
+            return (None, None, *_by_torch(again, x, given, weights, gradients))
+        by_x, wanted = ctx.needs_input_grad[2], ctx.needs_input_grad[3:]
         by_states = any(wanted[:count])
-        d_output = gradients[0] if ctx.output else None
+        d_output = gradients[0] if output else None
         d_output = None if d_output is None else d_output.contiguous()
         d_states = [
             (torch.zeros_like(state) if by_states else None)
@@ -77,7 +77,11 @@ class _Step(torch.autograd.Function):
         into = [torch.empty_like(x) if by_x else None]
         into += [torch.empty_like(weight) if one else None for weight, one in zip(weights, wanted[count:], strict=True)]
         single.back(x, d_output, given, d_states, weights, kept, into, by_states)
-        return (None, None, None, into[0], *(d_states if by_states else [None] * count), *into[1:])
+        return (None, None, into[0], *(d_states if by_states else [None] * count), *into[1:])
+
+
+_apply: Any = super(torch.autograd.Function, _Step).apply
+"""`_Step.apply` without what is for transforms of torch.func, of which there is none in a plain call"""
 
 
 def _by_torch(
