@@ -9,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from mlflow.entities import LoggedModelStatus
 from mlflow.tracking import MlflowClient
+from torch import nn
 
-from tests.unroll.training.toy import APP
+from tests.unroll.training.toy import APP, Model
 from unroll import app as apps
 from unroll import tracking
 from unroll.app import App
@@ -151,3 +152,49 @@ def test_a_run_that_is_resumed_on_other_code_says_so(
     assert "note: the code is not the one that this run began with; the run is tagged" in capsys.readouterr().out
     [run] = tracking.runs(client, "toy")
     assert run.tags["code.resumed"] == "another" and run.tags["code.digest"] != "another"
+
+
+class Frozen(Model):
+    """The toy's model beside weights that are not trained."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden)
+        self.fixed = nn.Linear(7, 7).requires_grad_(False)
+
+
+def test_what_is_answered_is_what_the_run_holds(use: Use, client: MlflowClient) -> None:
+    use(model=lambda config, facts: Frozen(config.model.hidden), baselines=lambda *_: {"mean": {"mse": 0.25}})
+    done = train_one("toy", settings=["train.epochs=2", "train.patience=9"])
+    [run] = tracking.runs(client, "toy")
+    size = sum(p.numel() for p in Model(APP.config().model.hidden).parameters())
+    assert done["parameters"] == run.metrics["parameters"] == size
+    assert (done["app"], done["run"], done["status"]) == ("toy", run.id, run.status) == ("toy", run.id, "FINISHED")
+    assert (done["epochs"], done["steps"]) == (2, 12)
+    assert done["metrics"] == {"test/mse": run.metrics["test/mse"]} and run.metrics["baseline/mean/mse"] == 0.25
+    assert (done["best"], done["best_epoch"]) == (run.metrics["best/mse"], run.metrics["best/epoch"])
+    assert done["seconds"] == round(run.metrics["train/total_seconds"], 2)
+    assert done["data_wait"] == round(run.metrics["train/total_data_wait"], 4)
+    assert run.tags["signature.test"] == done["signature"] and "backends" in run.tags
+    assert {"val/mse", "epoch", "seconds", "train/loss"} <= set(run.metrics) and run.metrics["epoch"] == 2
+
+
+def test_a_seed_decides_the_weights(use: Use) -> None:
+    use()
+    found = [train_one("toy", settings=["train.epochs=1", f"train.seed={seed}"])["metrics"] for seed in (3, 3, 4)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_notes_on_the_data_are_said(use: Use, capsys: pytest.CaptureFixture[str]) -> None:
+    use(data=lambda config, store: replace(APP.data(config, store), notes=("3 rows are empty", "another")))
+    train_one("toy", settings=["train.epochs=1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "note: 3 rows are empty" in lines and "note: another" in lines
+
+
+def test_other_data_than_those_of_the_run_are_refused(use: Use, client: MlflowClient) -> None:
+    use()
+    done = train_one("toy", settings=["train.epochs=1"])
+    client.update_run(done["run"], status="RUNNING")
+    use(data=lambda config, store: replace(APP.data(config, store), digest="f" * 64))
+    with pytest.raises(UserError, match=r"the prepared data are not those of that run \(digest f{12}, was 0{12}\)"):
+        train_one("toy", resume=done["run"])

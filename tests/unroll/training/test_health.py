@@ -16,7 +16,7 @@ from unroll.diagnosis.probe import probe, scalars
 from unroll.errors import Notice, UserError
 from unroll.interrupt import Interrupted
 from unroll.recurrence import Recurrent
-from unroll.training.health import _typed, replay
+from unroll.training.health import KEPT, RECENT, Health, _typed, replay, tensors
 
 
 class Broken:
@@ -201,3 +201,99 @@ def test_a_batch_comes_back_as_the_types_that_it_was_made_of() -> None:
     found = _typed([(1, [2, (3, 4)]), {"one": (5, 6)}], like)
     assert found == [Pair(1, [2, Pair(3, 4)]), {"one": Pair(5, 6)}]
     assert type(found[0]) is type(found[0].y[1]) is type(found[1]["one"]) is Pair
+
+
+def health(folder: Path, *settings: str) -> Health:
+    return Health(APP, APP.config(settings=settings), folder)
+
+
+def looked(found: Health, losses: Any) -> list[bool]:
+    answers = []
+    for loss in losses:
+        answers.append(found.look(torch.tensor(float(loss))))
+        found.problem = ""
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("before", "spikes"),
+    [
+        ([1] * 19, False),  # too few to know what is usual
+        ([1] * 20, True),
+        ([0] * 20, False),  # no multiple of zero is larger
+        ([-1] * 20, False),
+        ([1] * RECENT + [9] * RECENT, False),  # 3 x 9 is more; the first are forgotten
+        ([1] * RECENT + [9] * (RECENT // 2 - 1), True),
+    ],
+)
+def test_a_spike_is_measured_by_the_median_of_recent_losses(before: list[int], spikes: bool, tmp_path: Path) -> None:
+    found = health(tmp_path, "train.spike=3")
+    found.losses.extend(map(float, before))
+    assert looked(found, [3.01]) == [not spikes]
+
+
+def test_exactly_as_many_times_as_allowed_is_no_spike(tmp_path: Path) -> None:
+    found = health(tmp_path, "train.spike=3")
+    assert all(looked(found, [2] * 20)) and looked(found, [6, 6.01]) == [True, False]
+    found.look(torch.tensor(20.0))
+    assert found.problem == "the loss is 20, 10 times its median"
+
+
+def test_batches_are_saved_up_to_a_number_of_them(tmp_path: Path) -> None:
+    found, model = health(tmp_path), APP.model(APP.config(), {})
+    batch = next(iter(APP.data(APP.config(), None).train))
+    said = []
+    for step in range(KEPT + 2):
+        found.problem = "bad"
+        said.append(found.skip(model, batch, None, step))
+        found.took(batch, None)
+    assert len(list((tmp_path / "skipped").iterdir())) == KEPT == 10
+    assert ["replay" in line for line in said] == [True] * KEPT + [False] * 2
+    assert (found.skipped, found.in_a_row) == (KEPT + 2, 0)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("32", False), ("16-mixed", True)])
+def test_a_scaled_gradient_may_overflow(precision: str, allowed: bool, tmp_path: Path) -> None:
+    found = health(tmp_path, f"train.precision={precision}")
+    assert found.allows(torch.tensor(float("inf"))) == allowed
+    assert found.problem == ("" if allowed else "the gradient's norm is inf")
+    assert found.taken == int(allowed)
+
+
+def test_a_norm_at_the_limit_is_not_clipped(tmp_path: Path) -> None:
+    found = health(tmp_path, "optimizer.clip=2")
+    assert all(found.allows(torch.tensor(norm)) for norm in (1.0, 2.0, 2.5, 4.0))
+    assert found.numbers(2.5) == {"train/gradient_norm_clipped": 2.0, "train/clipped_share": 0.5}
+    found.skipped = 3
+    assert found.numbers(1.0) == {
+        "train/gradient_norm_clipped": 1.0, "train/clipped_share": 0.5, "train/skipped_steps": 3,
+    }  # fmt: skip
+    unlimited = health(tmp_path, "optimizer.clip=0")
+    assert unlimited.allows(torch.tensor(9.0))
+    assert unlimited.numbers(9.0) == {"train/gradient_norm_clipped": 9.0, "train/clipped_share": 0.0}
+    assert health(tmp_path).numbers(0.5)["train/clipped_share"] == 0.0
+
+
+def test_every_tensor_of_numbers_in_a_batch_has_a_place() -> None:
+    class Pair(NamedTuple):
+        x: Any
+        y: Any
+
+    number, whole = torch.ones(1), torch.ones(1, dtype=torch.int64)
+    batch = {"a": [number, whole], "b": Pair(number, ("text", number)), "c": None}
+    assert [place for place, _ in tensors(batch)] == ["batch.a[0]", "batch.b.x", "batch.b.y[1]"]
+
+
+def test_what_was_counted_comes_back(tmp_path: Path) -> None:
+    found = health(tmp_path)
+    looked(found, [1, 2])
+    found.taken, found.clipped, found.skipped, found.in_a_row = 5, 4, 3, 2
+    again = health(tmp_path)
+    again.load_state_dict(found.state_dict())
+    assert again.state_dict() == found.state_dict() and list(again.losses) == [1.0, 2.0]
+    found.check_any()
+    found.taken = 0
+    with pytest.raises(UserError, match="all 3 steps were skipped"):
+        found.check_any()
+    found.skipped = 0
+    found.check_any()
