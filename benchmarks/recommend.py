@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unroll.apps.recommend import data, train
+from unroll.apps.recommend import data, preparation, train
 from unroll.apps.recommend.catalogue import Catalogue
 from unroll.apps.recommend.model import Recommender
 from unroll.apps.recommend.objective import Objective
@@ -205,7 +205,7 @@ def prepare_file(path: Path) -> None:
     """Prepare one file, and say what it took."""
     began, cpu = time.perf_counter(), time.process_time()
     store = Store(path.parent / "store")
-    prepared = data.prepare(store, table.source(path, None), protocol=None, days=1.0, support=5, features=False)
+    prepared = preparation.prepare(store, table.source(path, None), protocol=None, days=1.0, support=5, features=False)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(f"  prepared in {wall:.1f} s ({cpu:.1f} CPU seconds), peak {_peak():,.0f} MiB")
     splits = {name: data.Clicks(prepared.folder / name) for name in ("train", "val", "test")}

@@ -11,11 +11,13 @@ from unroll.errors import UserError, did_you_mean
 from unroll.recurrence import CELLS
 
 from . import baselines, data, sources, train
+from .classification import Classifier
 from .completion import PixelRNN
 from .config import PRESETS, ImageConfig
 from .data import Batch
+from .denoising import Denoiser
 from .figures import figures
-from .model import Asked, Classifier, Denoiser, Network, Shape
+from .model import Asked, Network, Shape
 from .predict import predict
 
 __all__ = ["APP"]

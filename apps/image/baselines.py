@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unroll.app import Data
 
 from .data import Batch
-from .reading import noisy
+from .denoising import noisy
 
 Metrics = dict[str, dict[str, float]]
 Levels = NDArray[np.int64]

@@ -1,16 +1,21 @@
 """A picture's probability, pixel by pixel: each one given all rows above it and all pixels to its left."""
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unroll.app import Mean, Report
 from unroll.recurrence import Recurrent
 from unroll.sequence.decoding import Sampling, restrict
 
-from .model import ASKED, Asked, Network, Shape
+from .data import Batch
+from .model import ASKED, Asked, Network, Shape, record
 
+MEANS = {"bits_per_pixel": Mean("score"), "bits_per_pixel_below": Mean("bits_per_pixel_below")}
 KERNEL = (1, 5)
 """columns that the convolutional LSTM sees at once, of the row that it reads and of its own last state"""
 PLACE = 4
@@ -59,6 +64,28 @@ class PixelRNN(Network):
         log_probs = self(self.scaled(pixels[..., 0]))
         found: Tensor = log_probs.gather(3, pixels.long()).squeeze(3)
         return -found / math.log(2)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Bits per pixel."""
+        return self.bits(batch.pixels).mean()
+
+    def evaluate(self, batches: Iterable[Batch]) -> Report:
+        """Bits of all pixels, and of the rows that `predict` fills in, given the others: exact, nothing is drawn."""
+        records = [row for batch in batches for row in self._measured(batch)]
+        signature = f"exact negative log2-likelihood; below: rows {self.kept} and on, given those above"
+        return Report.of_means(records, signature, MEANS)
+
+    def _measured(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        bits = self.bits(batch.pixels)
+        per_picture, below = bits.mean((1, 2)).tolist(), bits[:, self.kept :].mean((1, 2)).tolist()
+        for id, label, whole, part in zip(batch.ids, batch.labels.tolist(), per_picture, below, strict=True):
+            row = record(id, self.classes[label], f"{whole:.3f} bits per pixel", whole)
+            yield row | {"bits_per_pixel_below": part}
+
+    @property
+    def kept(self) -> int:
+        """Rows that `predict` is given of a picture."""
+        return round(self.asked.keep * self.shape.height)
 
     def complete(
         self, pixels: Tensor, keep: int, generator: torch.Generator | None = None, temperature: float = 1.0

@@ -12,11 +12,11 @@ from torch import Tensor
 from unroll.app import Report
 from unroll.drawing.confusion import confusion
 
+from .classification import Classifier
 from .completion import PixelRNN
 from .data import Batch
-from .model import Classifier, Denoiser, Network
-from .reading import noisy
-from .train import kept_rows
+from .denoising import Denoiser, noisy
+from .model import Network
 
 MOST_CLASSES = 30
 """with more of them the confusion picture cannot be read"""
@@ -45,7 +45,7 @@ def figures(model: Network, batches: Iterable[Batch], report: Report) -> dict[st
 
 def completions(model: PixelRNN, pixels: Tensor) -> dict[str, Figure]:
     """Pictures, what the model was given of them, and what it drew; and pictures that it drew from nothing."""
-    keep, own = kept_rows(model), torch.Generator(pixels.device).manual_seed(0)
+    keep, own = model.kept, torch.Generator(pixels.device).manual_seed(0)
     given = pixels.clone()
     given[:, keep:] = 0
     drawn = [model.complete(pixels, keep, own) for _ in range(DRAWN)]

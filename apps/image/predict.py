@@ -14,10 +14,11 @@ from unroll.data import images
 from unroll.data.files import atomic_file, writing
 from unroll.errors import UserError
 
+from .classification import Classifier
 from .completion import PixelRNN
 from .data import quantised
-from .model import Classifier, Denoiser, Network
-from .train import kept_rows
+from .denoising import Denoiser
+from .model import Network
 
 NEW = "new"
 """complete: an input that asks for a picture drawn from nothing; new:9 asks for nine"""
@@ -95,7 +96,7 @@ def _completed(model: PixelRNN, given: images.Given, name: str, stem: str) -> di
         bits = model.bits(drawn).mean().item()
         path = _write(model, _sheet(drawn), f"new-{model.asked.seed}.png")
         return {"new": len(drawn), "written": path, "bits_per_pixel": round(bits, 4)}
-    whole, keep = read(model, given, name), kept_rows(model)
+    whole, keep = read(model, given, name), model.kept
     drawn = model.complete(whole, keep, own, model.asked.temperature)
     path = _write(model, drawn[0], f"{stem}.completed.png")
     return {"picture": name, "rows_kept": keep, "written": path}

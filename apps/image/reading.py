@@ -85,30 +85,3 @@ class Sweeps(nn.Module):
             states = network(steps)[0].transpose(0, 1).unflatten(0, grid.shape[:2])
             grid = states.transpose(1, 2)  # the next one reads the other way
         return grid
-
-
-def distorted(pixels: Tensor, most: float) -> Tensor:
-    """[B, H, W, C], each picture moved, turned, stretched and slanted a little, at random; black comes in at the edges.
-
-    Args:
-        most: every entry of the affine map that is drawn for a picture differs by at most so much from doing nothing;
-            a move of one is half the picture.
-    """
-    nothing = torch.eye(2, 3, device=pixels.device)
-    maps = nothing + most * (2 * torch.rand(len(pixels), 2, 3, device=pixels.device) - 1)
-    images = pixels.permute(0, 3, 1, 2)
-    places = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(images, places, align_corners=False).permute(0, 2, 3, 1)
-
-
-def noisy(values: Tensor, deviation: float, rows: Tensor | None = None) -> Tensor:
-    """Normal noise added to [B, H, W, C], cut off at black and white.
-
-    With `rows` [B], numbers of the pictures, each has its own noise, which is always the same.
-    """
-    if rows is None:
-        drawn = torch.randn_like(values)
-    else:
-        own = [torch.Generator().manual_seed(row) for row in rows.tolist()]
-        drawn = torch.stack([torch.randn(values.shape[1:], generator=one) for one in own]).to(values.device)
-    return (values + deviation * drawn).clamp(0, 1)

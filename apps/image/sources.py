@@ -1,6 +1,5 @@
 """Where pictures and their classes come from, and which of them are held out."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -136,16 +135,13 @@ def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
     Raises:
         UserError: no folder, no classes, a class without pictures, or a layout that is half understood.
     """
-    if path is None:
-        raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a subfolder for each class")
+    path = source.own_path(path, "folder", "FOLDER, a folder with a subfolder for each class")
     splits = folders.layout(path, images.SUFFIXES)
     found = list(_dealt(splits))
     classes = tuple(sorted({label for _, label, _ in found}))
     items = [copies.Item(str(file.relative_to(path)), split, label, sha256(file)) for file, label, split in found]
-    content = hashlib.sha256()
-    for name, split, label, digest in items:
-        content.update(repr((name, label, split, digest)).encode())
-    spec = {"source": "folder", "size": list(size), "colour": colour, "content": content.hexdigest()}
+    content = source.content_digest((name, label, split, digest) for name, split, label, digest in items)
+    spec = {"source": "folder", "size": list(size), "colour": colour, "content": content}
     spec["split"] = f"by folder, else {BY_NUMBER}"
     notes = (folders.described(path, splits, images.SUFFIXES), *copies.notes(items, "class"))
     read = partial(_load, path, found, classes, size, colour)

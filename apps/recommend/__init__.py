@@ -8,12 +8,11 @@ from unroll.app import App, Data, Score
 from unroll.data.store import Prepared, Store
 
 from . import baselines as simple
-from . import data, predict, train
+from . import data, predict, preparation, train
 from .catalogue import Catalogue
 from .config import PRESETS, RecommendConfig
 from .data import Batch
 from .figures import figures
-from .inputs import VALUES
 from .model import Decoding, Recommender
 from .objective import Objective
 from .sources import Source, builtin, movielens, table
@@ -49,7 +48,7 @@ def baselines(config: RecommendConfig, data: Data[Batch]) -> dict[str, dict[str,
 
 def _prepared(config: RecommendConfig, store: Store) -> Prepared:
     wanted = config.data
-    return data.prepare(
+    return preparation.prepare(
         store,
         _source(config, store),
         protocol=None if wanted.split == "auto" else wanted.split,
@@ -82,7 +81,7 @@ APP: App[RecommendConfig, Recommender, Batch] = App(
     evaluate=train.evaluate,
     predict=predict.predict,
     score=Score("recall@20", "max"),
-    values=VALUES,
+    values=predict.VALUES,
     examples=("50,181,58", "7,12,200,41"),
     unit="clicks",
     figures=figures,

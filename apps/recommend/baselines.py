@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .catalogue import Catalogue
 from .data import Clicks
-from .train import Results, history
+from .results import Results, history
 
 SHRINK = 20.0
 """item-kNN: pairs that occur together rarely are trusted less"""

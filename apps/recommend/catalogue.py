@@ -4,17 +4,26 @@ import base64
 import csv
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeIs
 
 from unroll.errors import Notice, UserError
 
-from .inputs import Items
+Items = Sequence[str | int] | NDArray[np.integer]
+"""names, titles or numbers"""
+
+
+def is_items(value: object) -> TypeIs[Items]:
+    """Whether a value is a sequence of names, titles or numbers."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "iu"
+    return isinstance(value, list | tuple) and all(isinstance(item, str | int | np.integer) for item in value)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,8 @@
-"""From a log to batches: the splits are prepared once, as flat arrays; batches are cut from there.
+"""From prepared sessions to batches. What is prepared, and how: see `preparation`."""
 
-A prepared set holds for each split the items, times and sessions of its events, which of them are to be predicted, and
-(built-in data) the rank that the best possible predictor gave them; and the catalogue of items.
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,19 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unroll.app import Data
-from unroll.data.arrays import read_arrays, write_arrays
-from unroll.data.files import read_json, write_json
+from unroll.data.arrays import read_arrays
+from unroll.data.files import read_json
 from unroll.data.source import SPLITS
-from unroll.data.store import Prepared, Store
-from unroll.errors import UserError
+from unroll.data.store import Prepared
 from unroll.sequence import batching, sessions
 
-from . import events
-from .catalogue import Catalogue
-from .events import Log, Protocol, Sessions
-from .sources import Source, Table
-
-NAME = "recommend"
+FACTS = "facts.json"
+"""of a prepared set; beside it, a folder of arrays for each split"""
 GAPS = 32
 """buckets of the time since the last click: powers of two of seconds"""
 NOTHING = -1
@@ -55,82 +45,6 @@ class Batch(NamedTuple):
     """of the sessions, [B]; none in training"""
     users: Sequence[str] = ()
     """whose the sessions are, [B], "" where nobody knows; none where the log does not say"""
-
-
-def prepare(
-    store: Store, source: Source, *, protocol: Protocol | None, days: float, support: int, features: bool
-) -> Prepared:
-    """Split and filter the log of a source.
-
-    Args:
-        store: where it is kept.
-        source: of the clicks.
-        protocol: how to split; None: as is usual for the source.
-        days: see `events.split`.
-        support: clicks in training that an item needs to be recommended.
-        features: use what the source knows of the items, and so recommend items that training has not seen.
-
-    Raises:
-        UserError: as the source; a split with nothing to predict; features that the source does not have.
-    """
-    protocol = protocol or source.protocol
-
-    def write(folder: Path) -> None:
-        log = events.ordered(source.read())
-        splits = events.split(log, protocol, days)
-        how = f"data.split={protocol}" + (f", data.days={days:g}" if protocol == "time" else "")
-        events.check(splits, how, "it needs a longer log, or another split")
-        catalogue, kept, numbers = _catalogue(splits, log.items, source.table, support, features)
-        splits, notes = events.filtered(splits, kept)
-        events.check(splits, f"data.support={support}", "lower it")
-        for name, part in splits.items():
-            write_arrays(folder / name, _arrays(replace(part, item=numbers[part.item]), log))
-        write_json(folder / "facts.json", {"catalogue": catalogue.to_json(), "notes": [*log.notes, *notes]})
-
-    options = {"protocol": protocol, "days": days if protocol == "time" else None, "split": events.rule(protocol, days)}
-    return store.prepare(NAME, {**source.spec, **options, "support": support, "features": features}, write)
-
-
-def _catalogue(
-    splits: dict[str, Sessions],
-    names: NDArray[np.str_],
-    table: Callable[[], Table] | None,
-    support: int,
-    features: bool,
-) -> tuple[Catalogue, NDArray[np.bool_], NDArray[np.int32]]:
-    """(catalogue, which items of the log are in it, their numbers there): by clicks in training, then by name."""
-    described = table() if table else Table([], [], np.zeros((0, 0), np.float32))
-    if features and not described.features.shape[1]:
-        raise UserError("data.features=true: the source says nothing of its items; set data.items to a table of them")
-    if features:
-        names = np.append(names, np.setdiff1d(np.array(described.items, dtype=np.str_), names))
-    place = {name: row for row, name in enumerate(described.items)}
-    rows = np.array([place.get(name, -1) for name in names.tolist()])
-    cold = (rows >= 0) & features
-    kept = events.known(splits, len(names), support, cold)
-    splits, _ = events.filtered({"train": splits["train"]}, kept)
-    counts = np.bincount(splits["train"].item, minlength=len(names))
-    order = np.lexsort((names, -counts))
-    order = order[kept[order]]
-    numbers = np.full(len(names), -1, dtype=np.int32)
-    numbers[order] = np.arange(len(order))
-    padded = np.concatenate([described.features, np.zeros((1, described.features.shape[1]), np.float32)])
-    titles = [described.titles[row] if row >= 0 else str(name) for row, name in zip(rows, names, strict=True)]
-    catalogue = Catalogue(
-        tuple(names[order].tolist()), tuple(titles[index] for index in order), counts[order],
-        padded[rows[order]] if features else np.zeros((len(order), 0), np.float32),
-    )  # fmt: skip
-    return catalogue, kept, numbers
-
-
-def _arrays(part: Sessions, log: Log) -> dict[str, NDArray[Any]]:
-    first = events.firsts(part.session)
-    gaps = np.where(first, 0, buckets(np.diff(part.time, prepend=part.time[:1])))
-    own = part.session[part.offsets[:-1]]
-    return {
-        "items": part.item, "gaps": gaps.astype(np.uint8), "target": part.target, "best": part.best,
-        "offsets": part.offsets, "names": log.sessions[own], **({} if log.users is None else {"users": log.users[own]}),
-    }  # fmt: skip
 
 
 def buckets(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -194,13 +108,13 @@ def batches(prepared: Prepared, *, mode: Mode, rows: int, steps: int, seed: int)
     """Loaders of the three splits.
 
     Args:
-        prepared: by `prepare`.
+        prepared: by `preparation.prepare`.
         mode: training batches: "sessions", parallel rows of one session after the other, cut into windows whose state
             is carried; or "padded", whole sessions of similar length.
         rows, steps: B and T of a window; a padded batch has as many steps in all.
         seed: of the order.
     """
-    facts = read_json(prepared.folder / "facts.json")
+    facts = read_json(prepared.folder / FACTS)
     splits = {name: Clicks(prepared.folder / name) for name in SPLITS}
     train = splits["train"]
     loaders = {

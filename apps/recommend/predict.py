@@ -2,17 +2,49 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeIs
 
-from .inputs import Input, Session
+from unroll.values import Value
+
+from .catalogue import Items, is_items
 from .model import Recommender
 
 EXPLAINED = 50
 """clicks, the latest, that are tried as explanations"""
 REASONS = 3
+"""clicks named as explanations"""
+
+
+class Session(TypedDict):
+    """A history with the name of its session, which the output then has as well."""
+
+    session: NotRequired[str | int]
+    history: str | Items
+
+
+Input = str | Items | Session
+
+
+def is_session(value: object) -> TypeIs[Session]:
+    """Whether a value is a dict with a history."""
+    if not isinstance(value, dict):
+        return False
+    history = value.get("history")
+    return isinstance(history, str) or is_items(history)
+
+
+def _items(text: str) -> Items:
+    return [item.strip() for item in text.split(",")]
+
+
+VALUES = (
+    Value[Items]("items: a list or tuple of names, titles or numbers", is_items, _items),
+    Value[Session]("{'session': name, 'history': items}", is_session, lambda text: {"session": "a", "history": text}),
+)
 
 
 def predict(model: Recommender, inputs: Sequence[Input]) -> list[dict[str, Any]]:

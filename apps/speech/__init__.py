@@ -8,13 +8,12 @@ from unroll.app import App, Data, Score
 from unroll.data.store import Prepared, Store
 from unroll.sequence.text import Vocabulary
 
-from . import data, train
+from . import data, predict, preparation, train
 from .augment import Augment
 from .config import PRESETS, SpeechConfig
 from .data import Batch
 from .features import LogMel
 from .figures import figures
-from .inputs import VALUES
 from .model import Recogniser
 from .sources import Source, builtin, folder, fsdd
 
@@ -59,7 +58,7 @@ def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
 
 def _prepared(config: SpeechConfig, store: Store, source: Source) -> Prepared:
     features = LogMel(config.data.rate, config.data.bands, config.data.level)
-    return data.prepare(store, source, features, copies=config.data.perturb, seed=config.data.seed)
+    return preparation.prepare(store, source, features, copies=config.data.perturb, seed=config.data.seed)
 
 
 def _source(config: SpeechConfig, store: Store) -> Source:
@@ -81,9 +80,9 @@ APP: App[SpeechConfig, Recogniser, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=train.predict,
+    predict=predict.predict,
     score=Score("wer", "min"),
-    values=VALUES,
+    values=predict.VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.flac"))),
     unit="seconds of audio",
     figures=figures,

@@ -1,20 +1,17 @@
-"""What a step of training, an evaluation and a prediction are."""
+"""What a step of training and an evaluation are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import nn
 
 from unroll.app import Mean, Report, Step
 from unroll.sequence import metrics
 from unroll.sequence.text import Units
 
-from . import audio
 from .data import Batch
 from .features import HOP
-from .inputs import Input
 from .model import Recogniser
 
 UNITS: tuple[Units, Units] = ("words", "characters")
@@ -59,20 +56,3 @@ def report(references: list[str], predictions: list[str], rows: list[dict[str, A
         )  # fmt: skip
     rates = {"wer": metrics.corpus_errors(words).rate, "cer": metrics.corpus_errors(letters).rate}
     return Report(rates, records, f"wer|case:kept|decode:{decoding}|jiwer:{version('jiwer')}", MEANS)
-
-
-def predict(model: Recogniser, inputs: Sequence[Input]) -> list[str]:
-    """The transcript of each audio file, of any format and sample rate that libsndfile and soxr know; or of samples.
-
-    Raises:
-        UserError: names the first file or input that cannot be read, and why.
-    """
-    return [_transcribe(model, given, f"input {number}") for number, given in enumerate(inputs, start=1)]
-
-
-@torch.no_grad()
-def _transcribe(model: Recogniser, given: Input, name: str) -> str:
-    frames = model.features(audio.taken(given, model.features.rate, name))
-    features = torch.from_numpy(frames)[:, None].to(model.mean.device)
-    log_probs, lengths, _ = model(features, torch.tensor([len(frames)], device=features.device))
-    return model.decode(log_probs, lengths)[0]

@@ -9,12 +9,12 @@ from unroll.data.store import Store
 from unroll.errors import UserError
 from unroll.recurrence import CELLS
 
-from . import baselines, data, train
+from . import baselines, data, predict, train
+from .classification import Classifier
 from .config import PRESETS, VideoConfig
 from .data import Batch
 from .figures import figures
-from .inputs import VALUES
-from .model import Classifier, Forecaster
+from .forecasting import Forecaster
 from .sources import Source, builtin, folder, moving_mnist
 
 __all__ = ["APP"]
@@ -96,13 +96,13 @@ APP: App[VideoConfig, Classifier | Forecaster, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=train.predict,
+    predict=predict.predict,
     score=Score("accuracy", "max"),
-    values=VALUES,
+    values=predict.VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*/"))),
     unit="frames",
     figures=figures,
     baselines=compare,
-    stream=train.stream,
+    stream=predict.stream,
     score_of=score,
 )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -13,7 +14,7 @@ from unroll.app import Data
 from unroll.sequence.resumable_sampler import dataset_of
 
 from .data import Batch
-from .train import Errors, errors, totals
+from .metrics import Errors, errors, totals
 
 FASTEST = 3
 """pixels from frame to frame that linear motion looks for"""
@@ -32,10 +33,9 @@ def naming(data: Data[Batch]) -> dict[str, dict[str, float]]:
     }
 
 
-def _middles(dataset: Any) -> tuple[Any, list[int]]:
-    clips = [dataset[index] for index in range(len(dataset))]
-    frames = torch.stack([frames[len(frames) // 2].flatten() for _, frames, _ in clips])
-    return frames.numpy() / 255, [label for *_, label in clips]
+def _middles(clips: Any) -> tuple[Any, list[int]]:
+    found = [(frames[len(frames) // 2].flatten(), record["class"]) for record, frames in clips]
+    return np.stack([frame for frame, _ in found]) / 255, [label for _, label in found]
 
 
 def predicting_frames(data: Data[Batch], context: int) -> dict[str, dict[str, float]]:

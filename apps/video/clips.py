@@ -5,7 +5,7 @@ clip never lies in memory at its own resolution.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import TypeIs
 
-from unroll.data import folders, images
+from unroll.data import folders, images, numbers
 from unroll.data.containers import lacking
+from unroll.data.images import Picture, is_picture
 from unroll.errors import UserError
 
-from .inputs import Input
 from .sources import Frames
 
 VIDEOS = frozenset(
@@ -36,6 +37,10 @@ OPTIONS = {
     "format_whitelist": "asf,avi,flv,gif,h264,hevc,ivf,jpeg_pipe,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,ogg",
 }
 """what FFmpeg may take a file for, and open for it: some of its readers are of lists that name other files"""
+Clip = Sequence[Picture] | NDArray[np.generic]
+"""in memory: pictures, or an array [T, H, W] or [T, H, W, C]"""
+Input = str | Path | Clip
+"""a clip by its file or folder, or itself"""
 
 
 def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
@@ -55,6 +60,14 @@ def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
         raise UserError(f"{path}: there is no such file or folder; check the path")
     frames = _folder(path, _mode(channels), every) if path.is_dir() else _video(path, every)
     return _stacked(str(path), frames, size, channels)
+
+
+def is_clip(value: object) -> TypeIs[Clip]:
+    """Whether a value is some frames: pictures, or an array of them."""
+    if isinstance(value, list | tuple) and value and all(map(is_picture, value)):
+        return True
+    found = numbers.array(value)
+    return found is not None and found.ndim in (3, 4) and (found.ndim == 3 or found.shape[-1] in (1, 3, 4))
 
 
 def taken(given: Input, size: int, channels: int, every: int = 1, name: str = "clip") -> Frames:

@@ -5,26 +5,26 @@ A prepared set is one file of uint8 frames, one after the other, a record per cl
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from unroll.app import Data
 from unroll.data.files import read_json, read_jsonl, write_json, write_jsonl
+from unroll.data.frames import FrameSequences, FrameWriter, Record, open_frames
 from unroll.data.source import SPLITS
 from unroll.data.store import Prepared, Store
-from unroll.errors import UserError, did_you_mean
+from unroll.errors import UserError, did_you_mean, few
 from unroll.sequence.batching import loader, pad
 
 from .sources import Source
 
 NAME = "video"
-FRAMES = "frames.u8"
-Record = dict[str, Any]
+FRAMES, RECORDS, FACTS = "frames.u8", "records.jsonl", "facts.json"
+"""the files of a prepared set"""
 
 
 class Batch(NamedTuple):
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     labels: Tensor
     """number of the class, [B]; zeros where clips have none"""
     records: list[Record]
-    """of each clip: id, label"""
+    """of each clip: id, label, and the whole clip's id where it is a piece of one"""
 
 
 def prepare(store: Store, source: Source) -> Prepared:
@@ -48,18 +48,14 @@ def prepare(store: Store, source: Source) -> Prepared:
     """
 
     def write(folder: Path) -> None:
-        records, start, shape = [], 0, [0, 0, 0]
-        with (folder / FRAMES).open("wb") as file:
+        records, shape = [], [0, 0, 0]
+        with FrameWriter(folder / FRAMES, np.uint8) as file:
             for clip in source.read():
-                file.write(clip.frames.tobytes())
-                count, *shape = clip.frames.shape
-                records.append(
-                    {"id": clip.id, "label": clip.label, "split": clip.split, "start": start, "frames": count}
-                )
-                start += count
+                records.append({"id": clip.id, "label": clip.label, "split": clip.split, **file.add(clip.frames)})
+                shape = list(clip.frames.shape[1:])
         source.check_splits({record["split"] for record in records}, "clips")
-        write_jsonl(folder / "records.jsonl", records)
-        write_json(folder / "facts.json", {"shape": list(shape)})
+        write_jsonl(folder / RECORDS, records)
+        write_json(folder / FACTS, {"shape": shape})
 
     return store.prepare(NAME, source.spec, write)
 
@@ -77,21 +73,20 @@ def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int, w
     Raises:
         UserError: no two classes, a class of val or test that train has not, or a split of which nothing is left.
     """
-    records = list(read_jsonl(prepared.folder / "records.jsonl"))
-    channels, size, _ = shape = read_json(prepared.folder / "facts.json")["shape"]
-    stored = np.memmap(prepared.folder / FRAMES, np.uint8, "r").reshape(-1, *shape)
+    records = list(read_jsonl(prepared.folder / RECORDS))
+    channels, size, _ = shape = read_json(prepared.folder / FACTS)["shape"]
+    stored = open_frames(prepared.folder / FRAMES, np.uint8, shape)
     classes = [] if window else _classes(records)
-    short = [record for record in records if window and record["frames"] < window]
     splits = {}
     for split in SPLITS:
-        rows = [piece for record in records if record["split"] == split for piece in _pieces(record, window)]
-        if not rows:
+        pieces = [piece for record in records if record["split"] == split for piece in _pieces(record, window)]
+        if not pieces:
             raise UserError(f"{where}: in the {split} split no clip has {window} frames; see data.horizon")
-        clips = _Clips(stored, rows, classes)
-        lengths = [row["frames"] for row in rows]
-        splits[split] = loader(clips, lengths, frames, collate, seed=seed, shuffle=split == "train")
+        numbers = {label: number for number, label in enumerate(classes)}
+        clips = FrameSequences(stored, [piece | {"class": numbers.get(piece["label"], 0)} for piece in pieces])
+        splits[split] = loader(clips, clips.lengths, frames, collate, seed=seed, shuffle=split == "train")
     facts = {"classes": classes, "channels": channels, "size": size}
-    notes = tuple(_short_note(short, window))
+    notes = tuple(_short_note(records, window))
     return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["split"], notes=notes)
 
 
@@ -109,44 +104,28 @@ def _classes(records: Sequence[Record]) -> list[str]:
 
 
 def _pieces(record: Record, window: int | None) -> Iterator[Record]:
+    """The windows of a clip, or the clip itself; "clip" is its name, as windows of one are no independent draws."""
+    record = record | {"clip": record["id"]}
     if window is None:
         yield record
         return
     count = record["frames"] // window
-    for number in range(count):
-        name = (
-            record["id"] if count == 1 else f"{record['id']}, frames {number * window + 1} to {(number + 1) * window}"
-        )
-        yield record | {"id": name, "start": record["start"] + number * window, "frames": window}
+    for first in range(0, count * window, window):
+        name = record["id"] if count == 1 else f"{record['id']}, frames {first + 1} to {first + window}"
+        yield record | {"id": name, "start": record["start"] + first, "frames": window}
 
 
-def _short_note(short: Sequence[Record], window: int | None) -> Iterator[str]:
+def _short_note(records: Sequence[Record], window: int | None) -> Iterator[str]:
+    short = [f"{record['id']} ({record['frames']})" for record in records if window and record["frames"] < window]
     if short:
-        names = ", ".join(f"{record['id']} ({record['frames']})" for record in short[:3])
-        yield f"left out, fewer than {window} frames: {len(short)} clips: {names}{', ...' if short[3:] else ''}"
+        yield f"left out, fewer than {window} frames: {len(short)} clips: {few(short)}"
 
 
-class _Clips(Dataset[tuple[Record, Tensor, int]]):
-    """(record, frames [T, C, Y, X] of uint8, number of the class) of each clip, read as they are asked for."""
-
-    def __init__(self, frames: NDArray[np.uint8], rows: list[Record], classes: list[str]) -> None:
-        self._frames, self._rows, self._classes = frames, rows, classes
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> tuple[Record, Tensor, int]:
-        row = self._rows[index]
-        frames = torch.from_numpy(self._frames[row["start"] : row["start"] + row["frames"]].copy())
-        return row, frames, self._classes.index(row["label"]) if self._classes else 0
-
-
-def collate(items: list[tuple[Record, Tensor, int]]) -> Batch:
+def collate(clips: Sequence[tuple[Record, NDArray[np.uint8]]]) -> Batch:
     """Clips to a batch, time first."""
-    records, clips, labels = zip(*items, strict=True)
-    frames, lengths = pad(clips)
-    shown = [{"id": record["id"], "label": record["label"]} for record in records]
-    return Batch(as_values(frames), lengths, torch.tensor(labels), shown)
+    records = [{key: record[key] for key in ("id", "label", "clip")} for record, _ in clips]
+    frames, lengths = pad([torch.from_numpy(frames) for _, frames in clips])
+    return Batch(as_values(frames), lengths, torch.tensor([record["class"] for record, _ in clips]), records)
 
 
 def as_values(frames: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from unroll.app import Report
 from unroll.drawing.confusion import confusion
 
 from . import baselines
+from .classification import Classifier
 from .data import Batch
-from .model import Classifier, Forecaster
-from .train import over_the_horizon, predict_frames
+from .forecasting import Forecaster
+from .metrics import over_the_horizon
 
 MOST_CLASSES = 30
 """with more of them the confusion picture cannot be read"""
@@ -36,7 +37,7 @@ def figures(model: Classifier | Forecaster, batches: Iterable[Batch], report: Re
 def sheet(model: Forecaster, batch: Batch) -> Figure:
     """Of some clips the frames seen, and below each other the true and the predicted ones that follow."""
     frames = batch.frames[:, :SHOWN]
-    predicted = torch.cat([frames[: model.context], predict_frames(model, frames)])
+    predicted = torch.cat([frames[: model.context], model.predict(frames)])
     steps, count = frames.shape[:2]
     figure = Figure(figsize=(0.75 * steps + 1, 1.6 * count + 0.6), layout="constrained")
     grid = figure.subplots(2 * count, steps, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
@@ -64,7 +65,7 @@ def _draw(axes: Axes, frame: torch.Tensor, seen: bool) -> None:
 @torch.no_grad()
 def horizon(model: Forecaster, batches: Iterable[Batch]) -> Figure:
     """The three measures at each step of the horizon, of the network and of the simple methods."""
-    methods = {"network": lambda frames, count: predict_frames(model, frames), **baselines.METHODS}
+    methods = {"network": lambda frames, count: model.predict(frames), **baselines.METHODS}
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     panels = figure.subplots(1, len(UNITS))
     for name, method in methods.items():

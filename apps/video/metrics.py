@@ -3,6 +3,8 @@
 Frames are [..., C, Y, X] with values from 0 to 1; each function gives one number per frame, [...].
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,6 +15,9 @@ STABLE = (0.01**2, 0.03**2)
 """(K1 L)^2 and (K2 L)^2 of the same, for values up to L = 1"""
 LOUDEST = 100.0
 """dB that frames without any error are given"""
+SIGNATURE = f"mse|psnr|ssim:wang2004,gaussian{WINDOW}|values:0-1"
+Errors = dict[str, Tensor]
+"""by the name of the measure: of each predicted frame of each clip, [horizon, N]"""
 
 
 def mse(predicted: Tensor, true: Tensor) -> Tensor:
@@ -50,3 +55,23 @@ def _window(width: int) -> Tensor:
 def _smoothed(maps: Tensor, window: Tensor) -> Tensor:
     """Under the window at each place where it fits: [N, 1, Y, X] -> [N, 1, Y - width + 1, X - width + 1]."""
     return F.conv2d(F.conv2d(maps, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+
+
+MEASURES = {"mse": mse, "ssim": ssim, "psnr": psnr}
+
+
+def errors(predicted: Tensor, true: Tensor) -> Errors:
+    """Of each predicted frame: both are [horizon, B, C, Y, X]."""
+    return {name: measure(predicted, true) for name, measure in MEASURES.items()}
+
+
+def over_the_horizon(parts: Sequence[Errors]) -> Errors:
+    """The mean over all clips at each step, [horizon]."""
+    return {name: torch.cat([part[name] for part in parts], 1).mean(1) for name in MEASURES}
+
+
+def totals(parts: Sequence[Errors]) -> dict[str, float]:
+    """`mse`, `ssim`, `psnr` over all frames of all clips, and `mse@1` and so on at each step of the horizon."""
+    steps = over_the_horizon(parts)
+    means = {name: float(values.mean()) for name, values in steps.items()}
+    return means | {f"{name}@{h}": float(v) for name, values in steps.items() for h, v in enumerate(values, start=1)}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THUMBNAIL = 160
-"""pixels of the longer side of a picture beside its output"""
+"""pixels of the longer side of a picture beside its output, to which a smaller one is enlarged"""
 
 
 @dataclass(frozen=True)
@@ -244,4 +244,6 @@ def _thumbnail(given: images.Given) -> str:
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = BytesIO()
     image.save(buffer, "png")
-    return picture(buffer.getvalue(), given if isinstance(given, str) else "")
+    times = THUMBNAIL // max(image.size)
+    width = times * image.width if times > 1 else None
+    return picture(buffer.getvalue(), given if isinstance(given, str) else "", width=width)

@@ -84,6 +84,11 @@ class Mean:
     share: bool = False
     """whether the metric lies between 0 and 1 whatever a model does: each numerator between 0 and its weight"""
 
+    def of(self, records: Sequence[Mapping[str, Any]]) -> float:
+        """The metric; NaN where nothing counts."""
+        total = sum(row[self.weight] for row in records) if self.weight else len(records)
+        return float(sum(row[self.numerator] for row in records) / total) if total else math.nan
+
     def __str__(self) -> str:
         """For people."""
         return f"sum({self.numerator}) / sum({self.weight})" if self.weight else f"mean({self.numerator})"
@@ -103,6 +108,11 @@ class Report:
     means: Mapping[str, Mean] = field(default_factory=dict)
     """metric -> how it comes from the records, for each that is a mean over examples; what is none (BLEU, a
     correlation) is compared by whole runs only"""
+
+    @classmethod
+    def of_means(cls, records: list[dict[str, Any]], signature: str, means: Mapping[str, Mean]) -> Self:
+        """The report whose metrics are all means over its records."""
+        return cls({name: mean.of(records) for name, mean in means.items()}, records, signature, means)
 
 
 @dataclass(frozen=True)

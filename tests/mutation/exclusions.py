@@ -46,7 +46,7 @@ EXCLUSIONS = (
     Exclusion(rf"{KERNELS}dispatch\.py", "runs on a GPU, or in a process of its own: test_triton.py", "^ +continue$"),
     Exclusion(r"apps/\w+/(config|__init__)\.py", f"a default is {CHOICE}", kind="constant|flag"),
     Exclusion(
-        r"apps/\w+/model\.py",
+        r"apps/\w+/(model|classification|completion|denoising|forecasting)\.py",
         f"a default is {CHOICE}",
         r"^    (    )?\w+: (int|float|bool)( \| None)? = ",
         "constant|flag",

@@ -33,10 +33,13 @@ class Seen(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.words: list[str] = []
+        self.images: list[dict[str, str]] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
@@ -137,6 +140,15 @@ def test_what_is_shown_is_escaped_and_pictures_are_pictures(tmp_path: Path) -> N
     assert Seen(Predictions([0.5], [(np.zeros(100000), 16000)])._repr_html_()).words[2].startswith("tuple (array")
     ranked = Seen(Predictions(["a"], ["query", "a", "b"])._repr_html_())
     assert ranked.tags.count("tr") == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "width"), [((8, 8), "160"), ((10, 30), "150"), ((100, 90), None), ((400, 200), None)]
+)
+def test_a_picture_of_few_pixels_is_enlarged_square_by_square(shape: tuple[int, int], width: str | None) -> None:
+    [image] = Seen(Predictions(["a"], [np.zeros(shape, np.uint8)])._repr_html_()).images
+    assert image.get("width") == width
+    assert ("pixelated" in image.get("style", "")) == (width is not None)
 
 
 def test_a_grid_gives_its_runs_in_order_and_tells_which_failed(toy: Any, run: Run, monkeypatch: Any) -> None:

@@ -5,14 +5,14 @@
 Without such a table, a folder may have one of the layouts of `unroll.apps.speech.sources.layouts`.
 """
 
-import hashlib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from unroll.data import copies, folders, tables
 from unroll.data.files import sha256
+from unroll.data.source import content_digest, own_path
 from unroll.errors import UserError
 from unroll.sequence.text import Units
 
@@ -42,11 +42,9 @@ def source(path: Path | None, rate: int, units: Units = "characters") -> Source:
     rows, said = _found(path)
     rows, drawn = drawing.drawn(rows, units)
     items = [copies.Item(row.name, row.split, row.text, row.digest) for row in rows]
-    content = hashlib.sha256()
-    for row in rows:
-        content.update(repr((row.name, row.text, row.speaker, row.split, row.digest)).encode())
+    content = content_digest((row.name, row.text, row.speaker, row.split, row.digest) for row in rows)
     rule = "by its column split, else by hash of the name"
-    spec = {"source": "folder", "rate": rate, "content": content.hexdigest(), "split": rule}
+    spec = {"source": "folder", "rate": rate, "content": content, "split": rule}
     return Source(spec, partial(_read, rows, rate), (said, *drawn, *copies.notes(items, "text")))
 
 
@@ -57,20 +55,19 @@ def _read(rows: list[Row], rate: int) -> Iterator[Utterance]:
 
 def _found(path: Path | None) -> tuple[list[Row], str]:
     """(every recording in its split, what the user should be told of them)."""
-    if path is None:
-        raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a table (columns path,text)")
+    path = own_path(path, "folder", "FOLDER, a folder with a table (columns path,text)")
     if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder")
     if path.is_dir() and (known := layouts.recognised(path)):
         rows, said = known
         return _checked(path, rows), f"{path}: {said}"
     table = tables.only_table(path) if path.is_dir() else path
-    found = _checked(table.parent, list(tables.read_table(table).pick(COLUMNS, MORE)))
+    found = _checked(table.parent, tables.read_table(table).pick(COLUMNS, MORE))
     others = folders.left_out([table, *(row.path for row in found)])
     return found, f"{table}: {len(found):,} recordings{others}"
 
 
-def _checked(root: Path, rows: layouts.Rows) -> list[Row]:
+def _checked(root: Path, rows: Iterable[tuple[str, dict[str, str]]]) -> list[Row]:
     places = folders.places(root)
     return [_row(places, where, values) for where, values in rows]
 

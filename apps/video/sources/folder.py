@@ -3,7 +3,6 @@
 Splits may lie above the classes: see `unroll.data.folders.layout`. For what is missing a tenth of each class is drawn.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 from unroll.data import copies, folders
 from unroll.data.files import sha256
 from unroll.data.folders import Labelled
-from unroll.data.source import SPLITS, Split, by_hash
+from unroll.data.source import SPLITS, Split, by_hash, content_digest, own_path
 from unroll.errors import UserError
 
 from .. import clips
@@ -35,21 +34,20 @@ def source(path: Path | None, size: int, channels: int, every: int, *, labelled:
         UserError: no such folder, a folder without frames, a picture that belongs to no clip, or a class with too few
             clips. What is wrong within a clip is found when it is read.
     """
-    if path is None:
-        raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a subfolder for each class")
+    path = own_path(path, "folder", "FOLDER, a folder with a subfolder for each class")
     files = folders.layout(path, clips.VIDEOS | clips.PICTURES, labelled=labelled)
     given: folders.Splits = {name: _clips(members) for name, members in files.items()}
     _refuse_empty(path, given)
     split, said = _split(path, given), folders.described(path, given, clips.VIDEOS | clips.PICTURES)
-    content, items = hashlib.sha256(), []
+    content, items = [], []
     for name, listed in split.items():
         for clip in listed:
             frames = [clip.path] if clip.path.is_file() else folders.files(clip.path, clips.PICTURES)
             sums = [(str(file.relative_to(path)), sha256(file)) for file in frames]
-            content.update(repr((name, clip.label, sums)).encode())
+            content.append((name, clip.label, sums))
             frames_only = repr([digest for _, digest in sums])
             items.append(copies.Item(str(clip.path.relative_to(path)), name, clip.label, frames_only))
-    spec = {"source": "folder", "size": size, "channels": channels, "every": every, "content": content.hexdigest()}
+    spec = {"source": "folder", "size": size, "channels": channels, "every": every, "content": content_digest(content)}
     # Version 2: rotation flags are obeyed.
     spec |= {"split": "by folder, else by hash of the name", "version": 2}
     return Source(spec, partial(_read, path, split, size, channels, every), (said, *copies.notes(items, "class")))

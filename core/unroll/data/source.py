@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args
 
 from unroll.errors import UserError
@@ -50,3 +51,27 @@ def held_out(names: Iterable[str], share: float) -> dict[str, Split]:
     count = max(1, round(share * len(ranked)))
     splits: dict[str, Split] = dict.fromkeys(ranked, "train")
     return splits | dict.fromkeys(ranked[:count], "test") | dict.fromkeys(ranked[count : 2 * count], "val")
+
+
+def own_path(path: Path | None, source: str, wanted: str) -> Path:
+    """The path that the user has set for a source of their own data.
+
+    Args:
+        path: data.path.
+        source: its name.
+        wanted: what to set, for example "FOLDER, a folder with a subfolder for each class".
+
+    Raises:
+        UserError: it is not set.
+    """
+    if path is None:
+        raise UserError(f"data.source={source}: add --set data.path={wanted}")
+    return path
+
+
+def content_digest(examples: Iterable[object]) -> str:
+    """SHA-256 over what determines each example (plain values), in their order: for `Source.spec`."""
+    content = hashlib.sha256()
+    for example in examples:
+        content.update(repr(example).encode())
+    return content.hexdigest()

@@ -126,9 +126,8 @@ def column_of(names: Sequence[str], columns: Sequence[str]) -> int | None:
 def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: str = "") -> str:
     """The message for columns that a file lacks: what is looked for, and what is there."""
     names = (" or ".join(_names(ours, others)) for ours, others in missing.items())
-    there = few(columns, SHOWN)
     wanted = " and no column ".join(names)
-    return f"{texts.called(path)}: has no column {wanted}; its columns: {there or 'none'}" + (
+    return f"{texts.called(path)}: has no column {wanted}; its columns: {few(columns, SHOWN) or 'none'}" + (
         f"; {hint}" if hint else ""
     )
 

@@ -84,10 +84,18 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def picture(content: bytes, alternative: str, kind: str = "png") -> str:
-    """An image in HTML, which holds it, with what it shows for those who cannot see it."""
+def picture(content: bytes, alternative: str, kind: str = "png", width: int | None = None) -> str:
+    """An image in HTML, which holds it, with what it shows for those who cannot see it.
+
+    Args:
+        content: of the file.
+        alternative: what it shows.
+        kind: of file.
+        width: in pixels of the screen, for an image of few pixels, each of which then shows as a square.
+    """
     data = base64.b64encode(content).decode()
-    return f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative, quote=True)}">'
+    enlarged = f' width="{width}" style="image-rendering: pixelated"' if width else ""
+    return f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative, quote=True)}"{enlarged}>'
 
 
 def framed(page: str, height: int = 600) -> str:

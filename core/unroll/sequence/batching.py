@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from unroll.sequence.resumable_sampler import EpochSampler, resumable
+from unroll.sequence.resumable_sampler import EpochSampler, Examples, resumable
 
 Item = TypeVar("Item")
 
@@ -77,7 +76,7 @@ def pad(sequences: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
 
 
 def loader(
-    dataset: "Dataset[Item] | Sequence[Item]",
+    dataset: Examples[Item],
     lengths: ArrayLike,
     budget: int,
     collate: Callable[[list[Item]], Any],

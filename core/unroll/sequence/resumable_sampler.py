@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,15 @@ from torch.utils.data import Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 Batch = TypeVar("Batch")
+Item = TypeVar("Item", covariant=True)
+
+
+class Examples(Protocol[Item]):
+    """What a loader reads by number: a list, or anything else with a length and items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
 
 
 class EpochSampler(Sampler[Batch]):
@@ -78,7 +87,7 @@ class RowSampler(EpochSampler[list[Any]]):
 
 
 def resumable(
-    dataset: "Dataset[Any] | Sequence[Any]",
+    dataset: "Dataset[Any] | Examples[Any]",
     sampler: Sampler[Any],
     collate: Callable[[Any], Any],
     *,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unroll.apps.image.reading import Sequence, Sweeps, distorted, noisy, patches
+from unroll.apps.image.reading import Sequence, Sweeps, patches
 
 PIXELS = torch.arange(2 * 4 * 6 * 3.0).view(2, 4, 6, 3)
 
@@ -61,27 +61,3 @@ def test_sweeps_keep_pictures_apart():
     torch.manual_seed(0)
     network, grid = Sweeps("lstm", 3, 4), PIXELS / 150
     assert torch.allclose(network(grid)[1], network(grid[1:])[0], atol=1e-6)
-
-
-def test_distortions_are_each_pictures_own_and_small():
-    grey = torch.zeros(100, 9, 9, 1)
-    grey[:, 4, 4] = 1
-    torch.manual_seed(0)
-    moved = distorted(grey, 0.2)
-    places = moved.flatten(1).argmax(1)
-    down, right = places // 9 - 4, places % 9 - 4
-    assert down.unique().tolist() == right.unique().tolist() == [-1, 0, 1]  # 0.2 of 4.5 pixels
-    assert len({tuple(row.tolist()) for row in moved.flatten(1).round(decimals=3)}) > 90
-    assert torch.allclose(distorted(grey, 0.0), grey, atol=1e-6)
-    assert distorted(torch.ones(50, 8, 6, 3), 0.3).amin((1, 2, 3)).min() == 0  # what comes in is black
-
-
-def test_noise_is_each_pictures_own_and_always_the_same_where_rows_are_given():
-    grey = torch.full((3, 40, 40, 1), 0.5)
-    rows = torch.tensor([7, 2, 7])
-    given = noisy(grey, 0.1, rows)
-    assert torch.equal(given[0], given[2]) and not torch.equal(given[0], given[1])
-    assert torch.equal(noisy(grey[:1], 0.1, rows[1:2])[0], given[1])
-    assert (given - grey).std().item() == pytest.approx(0.1, rel=0.1)
-    assert not torch.equal(noisy(grey, 0.1), noisy(grey, 0.1))
-    assert noisy(grey, 5.0).min() == 0 and noisy(grey, 5.0).max() == 1

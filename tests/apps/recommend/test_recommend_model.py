@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from tests.apps.quality import train_and_test
 from unroll.app import Report, load
-from unroll.apps.recommend import train
+from unroll.apps.recommend import results, train
 from unroll.apps.recommend.baselines import baselines
 from unroll.apps.recommend.catalogue import Catalogue
 from unroll.apps.recommend.data import NOTHING, Batch
@@ -134,7 +134,7 @@ def test_ranks_follow_the_order_of_each_session():
 
 def test_what_was_seen_can_be_left_out():
     batch = clicks(reset=False)
-    seen = train.history(batch)
+    seen = results.history(batch)
     assert seen[7].tolist() == [2, 3, 3, 3, 3, 3]  # row 2 after its second click
     model = network(decoding=Decoding(exclude_seen=True)).eval()
     hidden, _ = model(batch.items)

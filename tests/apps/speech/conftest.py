@@ -1,9 +1,12 @@
+import json
 from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
-from unroll.apps.speech import data
+from unroll.apps.speech import APP, data, preparation
+from unroll.apps.speech.config import SpeechConfig
 from unroll.apps.speech.features import LogMel
 from unroll.apps.speech.sources import Source, Utterance
 from unroll.data.store import Store
@@ -38,9 +41,24 @@ def store(tmp_path):
 
 @pytest.fixture
 def prepared(store):
-    return data.prepare(store, tones(TEXTS), LogMel())
+    return preparation.prepare(store, tones(TEXTS), LogMel())
 
 
 @pytest.fixture
 def batches():
     return partial(data.batches, units="characters", stack=3, seconds=4.0, seed=0, where="data.source=tones")
+
+
+CONFIG = SpeechConfig().override(["model.hidden=32", "model.layers=1", "model.dropout=0", "decode.beam=3"])
+
+
+@pytest.fixture
+def made(prepared, batches):
+    return batches(prepared, seconds=20.0)
+
+
+@pytest.fixture
+def model(made):
+    torch.manual_seed(0)
+    facts = json.loads(json.dumps(made.facts))
+    return APP.model(CONFIG, facts)

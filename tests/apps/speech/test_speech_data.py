@@ -1,53 +1,12 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 
-from unroll.apps.speech import data
+from unroll.apps.speech import preparation
 from unroll.apps.speech.features import LogMel
-from unroll.apps.speech.perturb import FASTEST, MARGIN
-from unroll.apps.speech.sources import builtin
-from unroll.data.store import Store
 from unroll.errors import UserError
 
 from .conftest import TEXTS, tones
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
-
-
-def test_prepared_data_are_the_same_bytes_again_and_another_seed_is_another_set(tmp_path):
-    def make(name, seed):
-        return data.prepare(Store(tmp_path / name), builtin.source(15, seed, 8000), LogMel(), copies=1, seed=seed)
-
-    one, again, other = make("one", 0), make("again", 0), make("other", 1)
-    assert contents(one.folder) == contents(again.folder)
-    assert one.digest == again.digest != other.digest
-
-
-def test_normalisation_is_fitted_on_the_training_split_alone(store, prepared):
-    frames = [LogMel()(u.samples) for u in tones(TEXTS).read() if u.split == "train"]
-    facts = json.loads((prepared.folder / "facts.json").read_text())
-    np.testing.assert_allclose(facts["mean"], np.concatenate(frames).mean(0), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(facts["deviation"], np.concatenate(frames).std(0), rtol=1e-3)
-
-
-def test_perturbed_copies_are_of_train_and_val_and_of_other_lengths(store, batches):
-    prepared = data.prepare(store, tones(TEXTS), LogMel(), copies=2, seed=5)
-    made = batches(prepared)
-    records = [record for batch in made.train for record in batch.records]
-    assert len(records) == 27
-    assert sum("copy" in record["id"] for record in records) == 18
-    seconds = {record["seconds"] for record in records}
-    assert len(seconds) > 10
-    assert 1 / FASTEST <= min(seconds) < max(seconds) <= FASTEST + 2 * MARGIN
-    copies = {
-        split: sum("copy" in record["id"] for batch in getattr(made, split) for record in batch.records)
-        for split in ("val", "test")
-    }
-    assert copies == {"val": 2, "test": 0}
 
 
 def test_a_batch_holds_what_was_said(prepared, batches):
@@ -91,7 +50,7 @@ def test_too_short_for_ctc_is_left_out_named_and_counted(store, batches):
         ("test", "aab"),
         ("test", "bookkeeper"),
     ]
-    made = batches(data.prepare(store, tones(texts), LogMel()), stack=8)
+    made = batches(preparation.prepare(store, tones(texts), LogMel()), stack=8)
     assert [record["id"] for batch in made.train for record in batch.records] == ["u0"]
     assert [record["id"] for batch in made.test for record in batch.records] == ["u4"]
     (note,) = made.notes
@@ -101,7 +60,7 @@ def test_too_short_for_ctc_is_left_out_named_and_counted(store, batches):
 
 def test_the_shortest_that_fits_has_a_finite_loss(store, batches):
     texts = [("train", "aabb"), ("val", "aabb"), ("test", "aabb")]  # needs exactly 6 steps
-    made = batches(data.prepare(store, tones(texts), LogMel()), stack=8)
+    made = batches(preparation.prepare(store, tones(texts), LogMel()), stack=8)
     (batch,) = made.train
     log_probs = torch.zeros(6, 1, 3).log_softmax(-1)
     loss = torch.nn.functional.ctc_loss(log_probs, batch.targets, torch.tensor([6]), batch.target_lengths)
@@ -110,32 +69,25 @@ def test_the_shortest_that_fits_has_a_finite_loss(store, batches):
 
 
 def test_a_symbol_that_training_never_saw(store, batches):
-    prepared = data.prepare(store, tones([("train", "one"), ("val", "one"), ("test", "ome")]), LogMel())
+    prepared = preparation.prepare(store, tones([("train", "one"), ("val", "one"), ("test", "ome")]), LogMel())
     with pytest.raises(UserError, match="u2: the character 'm' of its text 'ome' is not among the 3 characters"):
         batches(prepared)
     with pytest.raises(UserError, match="u2: the word 'ome' of its text 'ome' is not among the 1 words"):
         batches(prepared, units="words")
 
 
-@pytest.mark.parametrize("missing", ["train", "val", "test"])
-def test_an_empty_split(store, missing):
-    texts = [(split, "one") for split in ("train", "val", "test") if split != missing]
-    with pytest.raises(UserError, match=f"data.source=tones: the {missing} split has no utterances"):
-        data.prepare(store, tones(texts), LogMel())
-
-
 def test_a_split_of_which_nothing_is_left(store, batches):
-    prepared = data.prepare(store, tones([("train", "a"), ("val", "abcdefgh"), ("test", "a")]), LogMel())
+    prepared = preparation.prepare(store, tones([("train", "a"), ("val", "abcdefgh"), ("test", "a")]), LogMel())
     with pytest.raises(UserError, match="'b'"):
         batches(prepared)
     texts = [("train", "a"), ("val", "aaaaaaaa"), ("test", "a")]
     with pytest.raises(UserError, match=r"^data\.source=tones: in the val split every utterance is too short for"):
-        batches(data.prepare(store, tones(texts), LogMel()), stack=8)
+        batches(preparation.prepare(store, tones(texts), LogMel()), stack=8)
 
 
 def test_words_that_training_never_heard_are_noted(store, batches):
     texts = [("train", "one two"), ("val", "two"), ("test", "two wont"), ("test", "new")]
-    made = batches(data.prepare(store, tones(texts), LogMel()))
+    made = batches(preparation.prepare(store, tones(texts), LogMel()))
     assert made.facts["words"] == ["one", "two"]
     assert made.notes == (
         "2 words of val and test are in no training transcript, so decode.lexicon=true cannot write them: new, wont",

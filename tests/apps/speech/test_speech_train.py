@@ -1,32 +1,17 @@
 import json
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from matplotlib.figure import Figure
 
 from unroll.app import Mean
 from unroll.apps.speech import APP, train
-from unroll.apps.speech.config import SpeechConfig
 from unroll.apps.speech.figures import confusion, figures
 from unroll.apps.speech.model import Recogniser
 from unroll.errors import UserError
 from unroll.sequence.text import Vocabulary
 
-CONFIG = SpeechConfig().override(["model.hidden=32", "model.layers=1", "model.dropout=0", "decode.beam=3"])
-
-
-@pytest.fixture
-def made(prepared, batches):
-    return batches(prepared, seconds=20.0)
-
-
-@pytest.fixture
-def model(made):
-    torch.manual_seed(0)
-    facts = json.loads(json.dumps(made.facts))
-    return APP.model(CONFIG, facts)
+from .conftest import CONFIG
 
 
 def test_a_step_learns(model, made):
@@ -77,31 +62,6 @@ def test_evaluating_text_that_the_model_cannot_write(model, made):
     model.vocabulary = Vocabulary.fit(["one two"], reserved=["<blank>"])
     with pytest.raises(UserError, match="u11: the character 'h' of its text 'three one two' is not among the 6"):
         train.evaluate(model, made.test)
-
-
-@pytest.mark.parametrize(("suffix", "rate"), [("wav", 8000), ("flac", 22050), ("ogg", 44100)])
-def test_predict_reads_files_of_any_format_and_rate(tmp_path, model, suffix, rate):
-    path = tmp_path / f"x.{suffix}"
-    soundfile.write(path, np.random.default_rng(0).standard_normal(rate) / 10, rate)
-    outputs = train.predict(model.eval(), [str(path), path])
-    assert len(outputs) == 2
-    assert outputs[0] == outputs[1]
-    assert isinstance(outputs[0], str)
-
-
-def test_predict_names_the_file_that_is_at_fault(tmp_path, model):
-    path = tmp_path / "x.wav"
-    path.touch()
-    with pytest.raises(UserError, match=r"x.wav: is empty \(0 bytes\)"):
-        train.predict(model, [str(path)])
-
-
-def test_the_saved_model_needs_no_data(model, made):
-    again = APP.model(CONFIG, json.loads(json.dumps(made.facts)))
-    again.load_state_dict(model.state_dict())
-    paths = list(APP.examples)
-    assert len(paths) == 3
-    assert train.predict(again.eval(), paths) == train.predict(model.eval(), paths)
 
 
 def test_an_unknown_cell_is_named(made):

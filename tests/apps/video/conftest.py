@@ -4,7 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from unroll.apps.video import APP
+from unroll.data.store import Store
+
+FRAMES = ["train.task=predict_frames", "model.cell=convgru", "data.context=3", "data.horizon=4", "model.hidden=8"]
 
 
 @pytest.fixture
@@ -51,3 +57,16 @@ def pictures():
         return folder
 
     return write
+
+
+@pytest.fixture(scope="package")
+def made(tmp_path_factory):
+    """By task: (application, config, data, fresh model)."""
+    store, found = Store(tmp_path_factory.mktemp("video")), {}
+    for task, settings in {"classify": [], "predict_frames": FRAMES}.items():
+        config = APP.config("smoke", ["data.clips=40", *settings])
+        APP.prepare(config, store)
+        data = APP.data(config, store)
+        torch.manual_seed(0)
+        found[task] = (APP.with_score_for(config), config, data, APP.model(config, data.facts).eval())
+    return found

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unroll.apps.video import baselines, train
+from unroll.apps.video import baselines
 
 
 def blob(height, width, y, x):
@@ -42,14 +42,3 @@ def test_shifting_is_exact_by_whole_pixels_and_brings_in_zeros():
     assert torch.allclose(shifted[0, :, 2:, :-1], frames[0, :, :-2, 1:], atol=1e-5)
     assert shifted[0, :, :2].abs().max() < 1e-5
     assert torch.allclose(shifted[1], frames[1], atol=1e-5)
-
-
-def test_totals_are_means_over_all_frames_of_all_clips():
-    true = torch.rand(3, 5, 1, 12, 12)
-    predicted = (true + 0.1 * torch.rand(3, 5, 1, 12, 12)).clamp(0, 1)
-    parts = [train.errors(predicted[:, :2], true[:, :2]), train.errors(predicted[:, 2:], true[:, 2:])]
-    found = train.totals(parts)
-    assert found["mse"] == pytest.approx(float((predicted - true).square().mean()), rel=1e-5)
-    assert found["mse@2"] == pytest.approx(float((predicted - true)[1].square().mean()), rel=1e-5)
-    assert found["psnr"] == pytest.approx(sum(found[f"psnr@{h}"] for h in (1, 2, 3)) / 3)
-    assert list(found)[:4] == ["mse", "ssim", "psnr", "mse@1"]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from unroll.apps.video import clips
-from unroll.apps.video.inputs import is_clip
+from unroll.apps.video.clips import is_clip
 from unroll.data import images
 from unroll.errors import UserError
 

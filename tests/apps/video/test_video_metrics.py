@@ -61,3 +61,14 @@ def test_mse_and_psnr():
     predicted[0, 0, 0, 0] = 0.4
     assert torch.allclose(metrics.mse(predicted, true), torch.tensor([0.01, 0.0]))
     assert torch.allclose(metrics.psnr(predicted, true), torch.tensor([20.0, metrics.LOUDEST]))
+
+
+def test_totals_are_means_over_all_frames_of_all_clips():
+    true = torch.rand(3, 5, 1, 12, 12)
+    predicted = (true + 0.1 * torch.rand(3, 5, 1, 12, 12)).clamp(0, 1)
+    parts = [metrics.errors(predicted[:, :2], true[:, :2]), metrics.errors(predicted[:, 2:], true[:, 2:])]
+    found = metrics.totals(parts)
+    assert found["mse"] == pytest.approx(float((predicted - true).square().mean()), rel=1e-5)
+    assert found["mse@2"] == pytest.approx(float((predicted - true)[1].square().mean()), rel=1e-5)
+    assert found["psnr"] == pytest.approx(sum(found[f"psnr@{h}"] for h in (1, 2, 3)) / 3)
+    assert list(found)[:4] == ["mse", "ssim", "psnr", "mse@1"]

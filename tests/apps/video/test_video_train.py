@@ -1,31 +1,15 @@
-import json
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
-from PIL import Image
 
-from unroll.apps.video import APP, baselines, train
+from unroll.apps.video import APP, baselines
 from unroll.conformance import Subject, resume_is_exact
 from unroll.data.store import Store
 from unroll.errors import UserError
 from unroll.training.evaluation import evaluate
 
-FRAMES = ["train.task=predict_frames", "model.cell=convgru", "data.context=3", "data.horizon=4", "model.hidden=8"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """By task: (application, config, data, fresh model)."""
-    store, found = Store(tmp_path_factory.mktemp("video")), {}
-    for task, settings in {"classify": [], "predict_frames": FRAMES}.items():
-        config = APP.config("smoke", ["data.clips=40", *settings])
-        APP.prepare(config, store)
-        data = APP.data(config, store)
-        torch.manual_seed(0)
-        found[task] = (APP.with_score_for(config), config, data, APP.model(config, data.facts).eval())
-    return found
+from .conftest import FRAMES
 
 
 def test_the_score_is_the_tasks(made):
@@ -72,28 +56,13 @@ def test_errors_of_predicted_frames_in_all_and_step_by_step(made):
     assert {"ssim", "psnr", "ssim@4", "psnr@4"} < set(report.metrics)
 
 
-@pytest.mark.parametrize(("raised", "wanted"), [(9.0, 1.0), (-9.0, 0.0)])
-@torch.no_grad()
-def test_what_is_foreseen_is_a_picture(raised, wanted):
-    """From black to white, whatever the network says."""
-
-    class Overdone:
-        context, horizon = 2, 3
-
-        def __call__(self, frames, horizon):
-            return frames.new_full((len(frames) - 1 + horizon, *frames.shape[1:]), raised), None
-
-    frames = torch.rand(5, 1, 1, 4, 4)
-    assert torch.equal(train.predict_frames(Overdone(), frames), torch.full((3, 1, 1, 4, 4), wanted))
-
-
 @torch.no_grad()
 def test_nothing_of_the_future_is_seen(made):
     _, _, data, model = made["predict_frames"]
     batch = next(iter(data.test))
     changed = batch.frames.clone()
     changed[3:] = 0
-    assert torch.equal(train.predict_frames(model, batch.frames), train.predict_frames(model, changed))
+    assert torch.equal(model.predict(batch.frames), model.predict(changed))
 
 
 def test_baselines_are_measured_on_the_same_frames(made):
@@ -118,38 +87,6 @@ def test_figures_are_drawn(made, tmp_path, task, names):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
-@torch.no_grad()
-def test_a_clip_is_named_from_a_file_and_from_frames_and_watched(made, tmp_path, square, video, pictures):
-    app, _, _, model = made["classify"]
-    inputs = [str(pictures(tmp_path / "clip", square())), str(video(tmp_path / "clip.mp4", square()))]
-    answers = app.predict(model, inputs)
-    assert [set(answer) for answer in answers] == [{"class", "probability"}] * 2
-    assert answers[0]["class"] in model.classes
-    json.dumps(answers)
-    lines = "".join(app.stream(model, inputs[0])).splitlines()
-    assert lines[0].startswith("frame 1: ") and lines[-1].startswith(f"frame 8: {answers[0]['class']} (")
-    changes = [line.split(": ")[1].split(" (")[0] for line in lines[:-1]]
-    assert all(a != b for a, b in pairwise(changes))
-
-
-@torch.no_grad()
-def test_the_next_frames_are_written_as_a_gif(made, tmp_path, square, pictures, monkeypatch):
-    app, _, _, model = made["predict_frames"]
-    monkeypatch.chdir(tmp_path)
-    clip = pictures(tmp_path / "clip", square())
-    (answer,) = app.predict(model, [clip])
-    assert answer.startswith("clip.next.gif: 3 frames seen, then 4 predicted")
-    assert "".join(app.stream(model, clip)) == answer
-    with Image.open(tmp_path / "clip.next.gif") as gif:
-        assert gif.n_frames == 7 and min(gif.size) >= 240
-        gif.seek(2)
-        seen = gif.convert("L").getpixel((0, 0))
-        gif.seek(3)
-        assert (seen, gif.convert("L").getpixel((0, 0))) == (0, 255)
-    with pytest.raises(UserError, match="has 2 frames; the model needs 3"):
-        app.predict(model, [pictures(tmp_path / "short", square(count=2))])
-
-
 def test_settings_that_do_not_fit_are_one_line(made):
     _, config, data, _ = made["classify"]
     for settings, message in {
@@ -170,9 +107,3 @@ def test_predicting_frames_resumes_exactly(tmp_path):
     subject = Subject(replace(APP, name="video").with_score_for(config), config, Store(tmp_path / "data"), tmp_path)
     subject.app.prepare(config, subject.store)
     resume_is_exact(subject)
-
-
-def test_an_empty_input_is_named(made):
-    app, _, _, model = made["classify"]
-    with pytest.raises(UserError, match="input-1: is empty; name a video file"):
-        app.predict(model, [""])

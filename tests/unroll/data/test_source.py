@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import unroll
-from unroll.data.source import SPLITS, Source, by_hash, held_out
+from unroll.data.source import SPLITS, Source, by_hash, content_digest, held_out, own_path
 from unroll.errors import UserError
 
 ROOT = Path(unroll.__file__).parents[2]
@@ -16,6 +16,19 @@ def test_a_missing_split_is_one_line_that_names_source_and_split():
     source.check_splits({"train", "val", "test"}, "clips")
     with pytest.raises(UserError, match=r"^data\.source=folder: the val split has no clips; add some$"):
         source.check_splits(["train", "test"], "clips")
+
+
+def test_a_path_that_is_not_set_is_one_line_that_says_what_to_set():
+    assert own_path(Path("x"), "folder", "FOLDER, a folder of clips") == Path("x")
+    with pytest.raises(UserError, match=r"^data\.source=folder: add --set data\.path=FOLDER, a folder of clips$"):
+        own_path(None, "folder", "FOLDER, a folder of clips")
+
+
+def test_the_digest_of_examples_is_of_each_and_of_their_order():
+    examples = [("a", "train", 1), ("b", "test", 2)]
+    assert content_digest(examples) == content_digest(iter(examples))
+    others = [examples[::-1], examples[:1], [("a", "train", 2), examples[1]]]
+    assert content_digest(examples) not in [content_digest(other) for other in others]
 
 
 def test_the_splits_are_named_in_one_place():

@@ -159,3 +159,9 @@ def test_lines_of_nothing_but_spaces_are_no_records(tmp_path: Path) -> None:
 def test_an_ending_means_the_same_in_capitals(tmp_path: Path, name: str) -> None:
     rows = read_table(write(tmp_path, "text\none, two\n", name)).pick({"text": ()})
     assert [row for _, row in rows] == [{"text": "one, two"}]
+
+
+@pytest.mark.parametrize("content", ["path,text\n", "path,text\n,\n\n"])
+def test_a_header_without_rows_is_one_line(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UserError, match=r"t\.csv: has no rows below its header$"):
+        list(read_table(write(tmp_path, content)).pick(KNOWN))

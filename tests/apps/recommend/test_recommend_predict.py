@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.apps.recommend.test_recommend_model import network
-from unroll.apps.recommend.inputs import is_items, is_session
-from unroll.apps.recommend.predict import predict
+from unroll.apps.recommend.catalogue import is_items
+from unroll.apps.recommend.predict import is_session, predict
 
 
 @pytest.mark.parametrize(

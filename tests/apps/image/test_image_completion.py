@@ -7,6 +7,9 @@ import torch
 
 from unroll.apps.image.completion import PixelRNN
 from unroll.apps.image.model import Shape
+from unroll.training.evaluation import evaluate
+
+from .conftest import made
 
 SHAPE = Shape(4, 5, 1, 3)
 
@@ -87,3 +90,11 @@ def test_kept_rows_are_kept_and_the_rest_is_not_looked_at(pixels):
     with torch.no_grad():
         assert torch.equal(model.complete(pixels, 4), pixels)
         assert not torch.equal(model.complete(pixels, 0, torch.Generator().manual_seed(4)), one)
+
+
+def test_bits_per_pixel_of_even_chances(store):
+    app, _, data, network = made(store, "train.task=complete")
+    torch.nn.init.zeros_(network.output.weight)
+    torch.nn.init.zeros_(network.output.bias)
+    report = evaluate(app, network, data.val)
+    assert report.metrics == pytest.approx({"bits_per_pixel": math.log2(17), "bits_per_pixel_below": math.log2(17)})
