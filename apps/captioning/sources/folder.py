@@ -5,14 +5,13 @@ beside `Images/`. A column `split` (train, val or test) may be there; without it
 val and test.
 """
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from unroll.data import copies, folders, tables
 from unroll.data.files import sha256
-from unroll.data.source import held_out
+from unroll.data.source import content_digest, held_out, own_path
 from unroll.errors import UserError
 
 from . import Picture, Source
@@ -34,16 +33,11 @@ def source(path: Path | None) -> Source:
     """
     table = _find(path)
     pictures = _grouped(table)
-    content, items = hashlib.sha256(), []
-    for picture in pictures:
-        digest = sha256(cast(Path, picture.image))
-        items.append(copies.Item(picture.id, picture.split, "", digest))
-        content.update(repr((picture.id, picture.split, picture.captions, digest)).encode())
-    spec = {
-        "source": "folder",
-        "content": content.hexdigest(),
-        "split": "by its column split, else by hash of the name",
-    }
+    digests = [sha256(cast(Path, picture.image)) for picture in pictures]
+    found = list(zip(pictures, digests, strict=True))
+    content = content_digest((one.id, one.split, one.captions, digest) for one, digest in found)
+    items = [copies.Item(one.id, one.split, "", digest) for one, digest in found]
+    spec = {"source": "folder", "content": content, "split": "by its column split, else by hash of the name"}
     captions = sum(len(picture.captions) for picture in pictures)
     said = f"{table}: {captions:,} captions of {len(pictures):,} pictures"
     said += folders.left_out([table, *(cast(Path, picture.image) for picture in pictures)])
@@ -51,8 +45,7 @@ def source(path: Path | None) -> Source:
 
 
 def _find(path: Path | None) -> Path:
-    if path is None:
-        raise UserError("data.source=folder: add --set data.path=FOLDER, a folder with a table (columns path,caption)")
+    path = own_path(path, "folder", "FOLDER, a folder with a table (columns path,caption)")
     if path.is_dir():
         flickr = [entry for entry in folders.entries(path) if entry.name.lower() == CAPTIONS]
         return flickr[0] if flickr else tables.only_table(path)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         writing,
     )
     from unroll.data.folders import Labelled
+    from unroll.data.frames import FrameSequences, FrameWriter, open_frames
     from unroll.data.source import SPLITS, Source, Split
     from unroll.data.store import Prepared, Store
     from unroll.data.tables import Row, Table, read_table
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPLITS",
+    "FrameSequences",
+    "FrameWriter",
     "Labelled",
     "Prepared",
     "RemoteFile",
@@ -37,6 +40,7 @@ __all__ = [
     "atomic_file",
     "atomic_write",
     "fetch_all",
+    "open_frames",
     "read_arrays",
     "read_json",
     "read_jsonl",
@@ -67,6 +71,7 @@ __getattr__, __dir__ = lazily(
             "writing",
         ),
         "folders": ("Labelled",),
+        "frames": ("FrameSequences", "FrameWriter", "open_frames"),
         "source": ("SPLITS", "Source", "Split"),
         "store": ("Prepared", "Store"),
         "tables": ("Row", "Table", "read_table"),
