@@ -1,26 +1,34 @@
 """Captions of pictures. This file and config.py are the only ones that know the configuration."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unroll.app import App, Data, Score
+from unroll.app import App, Score
 from unroll.data import images
-from unroll.data.store import Prepared, Store
 from unroll.errors import UserError
-from unroll.sequence.tokens import Tokeniser
+from unroll.lazy import deferred
 
-from . import data, train
-from .annotations import annotate, backbone
 from .config import PRESETS, CaptioningConfig
-from .data import Batch
-from .encoder import Encoder, ResidualCNN, pretrained
-from .figures import figures
-from .model import Captioner
-from .predict import predict
-from .reward import CiderReward
-from .sources import Source, builtin, folder, published
+
+if TYPE_CHECKING:
+    from unroll.app import Data
+    from unroll.data.store import Prepared, Store
+    from unroll.sequence import tokens
+
+    from . import annotations as backbones
+    from . import data, encoder, figures, predict, reward, train
+    from . import model as network
+    from .sources import Source, builtin, folder, published
+else:
+    backbones, data, encoder, figures, network, predict, reward, train = deferred(
+        __name__, "annotations", "data", "encoder", "figures", "model", "predict", "reward", "train"
+    )
+    builtin, folder, published = deferred(f"{__name__}.sources", "builtin", "folder", "published")
+    (tokens,) = deferred("unroll.sequence", "tokens")
 
 __all__ = ["APP"]
 
@@ -39,26 +47,26 @@ def prepare(config: CaptioningConfig, store: Store) -> tuple[Prepared, Prepared 
     source, wanted = _source(config), config.model
     prepared = data.prepare(store, source, side=config.data.side, vocabulary=config.data.vocabulary)
     frozen = wanted.backbone and wanted.frozen
-    return prepared, annotate(store, prepared, wanted.backbone) if frozen else None, source.notes
+    return prepared, backbones.annotate(store, prepared, wanted.backbone) if frozen else None, source.notes
 
 
-def batches(config: CaptioningConfig, store: Store) -> Data[Batch]:
+def batches(config: CaptioningConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     (prepared, annotations, notes), wanted = prepare(config, store), config.train
     made = data.batches(
         prepared, size=wanted.batch, captions=wanted.captions, seed=wanted.seed, annotations=annotations
     )  # fmt: skip
     if config.model.backbone:
-        made.facts["weights"] = str(backbone(store, config.model.backbone).folder)
+        made.facts["weights"] = str(backbones.backbone(store, config.model.backbone).folder)
     return replace(made, notes=(*notes, *made.notes))
 
 
-def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
+def model(config: CaptioningConfig, facts: dict[str, Any]) -> network.Captioner:
     """The network for data of these facts. Raises UserError for sizes that do not fit together."""
     wanted, train = config.model, config.train
     try:
-        return Captioner(
-            Tokeniser.from_json(facts["tokeniser"]),
+        return network.Captioner(
+            tokens.Tokeniser.from_json(facts["tokeniser"]),
             _encoder(config, facts),
             side=config.data.side,
             frozen=wanted.frozen and bool(wanted.backbone),
@@ -66,18 +74,18 @@ def model(config: CaptioningConfig, facts: dict[str, Any]) -> Captioner:
             objective=train,
             ramp=train.epochs or RAMP,
             decoding=config.decode,
-            reward=CiderReward(partial(data.training_captions, Path(facts["folder"]))),
+            reward=reward.CiderReward(partial(data.training_captions, Path(facts["folder"]))),
             **wanted.model_dump(exclude={"attention", "width", "stages", "backbone", "frozen"}),
         )
     except ValueError as error:  # dot attention wants equal sizes, several heads one that they divide
         raise UserError(f"model.attention={wanted.attention}: {error}; see model.hidden, model.width") from error
 
 
-def _encoder(config: CaptioningConfig, facts: dict[str, Any]) -> Encoder:
+def _encoder(config: CaptioningConfig, facts: dict[str, Any]) -> encoder.Encoder:
     wanted = config.model
     if not wanted.backbone:
-        return ResidualCNN(wanted.width, wanted.stages)
-    return pretrained(wanted.backbone, Path(facts["weights"]) if "weights" in facts else None)
+        return encoder.ResidualCNN(wanted.width, wanted.stages)
+    return encoder.pretrained(wanted.backbone, Path(facts["weights"]) if "weights" in facts else None)
 
 
 def score(config: CaptioningConfig) -> Score:
@@ -96,7 +104,7 @@ def _source(config: CaptioningConfig) -> Source:
             return folder.source(wanted.path)
 
 
-APP: App[CaptioningConfig, Captioner, Batch] = App(
+APP: App[CaptioningConfig, network.Captioner, data.Batch] = App(
     about="pictures to captions",
     presets=PRESETS,
     prepare=prepare,
@@ -104,11 +112,11 @@ APP: App[CaptioningConfig, Captioner, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=predict,
+    predict=predict.predict,
     score=Score("facts_true", "max"),
     score_of=score,
     values=images.VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.png"))),
     unit="captions",
-    figures=figures,
+    figures=figures.figures,
 )

@@ -1,19 +1,31 @@
 """Language modelling and text generation. This file and config.py are the only ones that know the configuration."""
 
+from __future__ import annotations
+
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unroll.app import App, Data, Score
-from unroll.data.store import Prepared, Store
+from unroll.app import App, Score
 from unroll.errors import UserError
-from unroll.sequence.stream import Window
-from unroll.sequence.tokens import Tokeniser
+from unroll.lazy import deferred
 
-from . import data, generate, ngrams, surprisal, train
 from .config import LanguageConfig
-from .model import LanguageModel
 from .presets import PRESETS
-from .sources import Source, builtin, files, published
+
+if TYPE_CHECKING:
+    from unroll.app import Data
+    from unroll.data.store import Prepared, Store
+    from unroll.sequence import stream, tokens
+
+    from . import data, generate, ngrams, surprisal, train
+    from . import model as network
+    from .sources import Source, builtin, files, published
+else:
+    data, generate, network, ngrams, surprisal, train = deferred(
+        __name__, "data", "generate", "model", "ngrams", "surprisal", "train"
+    )
+    builtin, files, published = deferred(f"{__name__}.sources", "builtin", "files", "published")
+    (tokens,) = deferred("unroll.sequence", "tokens")
 
 __all__ = ["APP"]
 
@@ -28,7 +40,7 @@ def prepare(config: LanguageConfig, store: Store) -> tuple[Prepared, tuple[str, 
     return data.prepare(store, source, units=config.data.units, size=config.data.vocabulary), source.notes
 
 
-def batches(config: LanguageConfig, store: Store) -> Data[Window]:
+def batches(config: LanguageConfig, store: Store) -> Data[stream.Window]:
     """Windows of the splits."""
     (prepared, notes), wanted = prepare(config, store), config.train
     made = data.batches(
@@ -37,11 +49,11 @@ def batches(config: LanguageConfig, store: Store) -> Data[Window]:
     return replace(made, notes=(*notes, *made.notes))
 
 
-def model(config: LanguageConfig, facts: dict[str, Any]) -> LanguageModel:
+def model(config: LanguageConfig, facts: dict[str, Any]) -> network.LanguageModel:
     """The network for data of these facts. Raises UserError for settings that make none."""
     try:
-        return LanguageModel(
-            Tokeniser.from_json(facts["tokeniser"]),
+        return network.LanguageModel(
+            tokens.Tokeniser.from_json(facts["tokeniser"]),
             generation=config.generate,
             adaptation=config.evaluate,
             **config.model.model_dump(),
@@ -62,7 +74,7 @@ def _source(config: LanguageConfig, store: Store) -> Source:
             return files.source(config.data.path, config.data.held_out)
 
 
-APP: App[LanguageConfig, LanguageModel, Window] = App(
+APP: App[LanguageConfig, network.LanguageModel, stream.Window] = App(
     about="characters, words or pieces of text: how probable, and what comes next",
     presets=PRESETS,
     prepare=prepare,

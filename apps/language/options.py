@@ -1,12 +1,14 @@
 """How a language model writes and how it reads: settings that it carries beside its weights."""
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
 from unroll.config import Section
 from unroll.reads import Only
-from unroll.sequence.decoding import Sampling
+
+if TYPE_CHECKING:
+    from unroll.sequence.decoding import Sampling
 
 TEMPERATURE = 0.8
 """of sampling, where none is set: beam search refuses one that is"""
@@ -67,8 +69,10 @@ class Generation(Section):
         return self
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> "Sampling":
         """The restrictions of sampling together."""
+        from unroll.sequence.decoding import Sampling  # not at the top: settings are read without waiting for torch
+
         return Sampling(
             self.repetition_penalty,
             TEMPERATURE if self.temperature is None else self.temperature,

@@ -1,19 +1,27 @@
 """Similarity of two sentences. This file and config.py are the only ones that know the configuration."""
 
-from typing import Any
+from __future__ import annotations
 
-from unroll.app import App, Data, Score
-from unroll.data.store import Prepared, Store
-from unroll.sequence.tokens import Tokeniser
+from typing import TYPE_CHECKING, Any
 
-from . import baselines, data, train
+from unroll.app import App, Score
+from unroll.lazy import deferred
+
 from .config import PRESETS, SimilarityConfig
-from .data import Batch
 from .inputs import VALUES
-from .model import Siamese
-from .predict import predict
-from .sources import Source, builtin, own, published
-from .vectors import VECTORS
+
+if TYPE_CHECKING:
+    from unroll.app import Data
+    from unroll.data.store import Prepared, Store
+    from unroll.sequence import tokens
+
+    from . import baselines, data, predict, train
+    from . import model as network
+    from .sources import Source, builtin, own, published
+else:
+    baselines, data, network, predict, train = deferred(__name__, "baselines", "data", "model", "predict", "train")
+    builtin, own, published = deferred(f"{__name__}.sources", "builtin", "own", "published")
+    (tokens,) = deferred("unroll.sequence", "tokens")
 
 __all__ = ["APP"]
 
@@ -25,18 +33,18 @@ def prepare(config: SimilarityConfig, store: Store) -> Prepared:
     return data.prepare(store, source, units=wanted.units, vocabulary=wanted.vocabulary, vectors=wanted.vectors)
 
 
-def batches(config: SimilarityConfig, store: Store) -> Data[Batch]:
+def batches(config: SimilarityConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     return data.batches(prepare(config, store), size=config.train.batch, seed=config.train.seed)
 
 
-def model(config: SimilarityConfig, facts: dict[str, Any]) -> Siamese:
+def model(config: SimilarityConfig, facts: dict[str, Any]) -> network.Siamese:
     """The network for data of these facts."""
-    return Siamese(
-        Tokeniser.from_json(facts["tokeniser"]),
+    return network.Siamese(
+        tokens.Tokeniser.from_json(facts["tokeniser"]),
         low=facts["low"],
         high=facts["high"],
-        vectors=facts.get(VECTORS),
+        vectors=facts.get("vectors"),
         entailment=config.train.entailment,
         **config.model.model_dump(),
         **config.predict.model_dump(),
@@ -58,7 +66,7 @@ def _source(config: SimilarityConfig, store: Store) -> Source:
             return own.source(wanted.path, wanted.columns, wanted.low, wanted.high)
 
 
-APP: App[SimilarityConfig, Siamese, Batch] = App(
+APP: App[SimilarityConfig, network.Siamese, data.Batch] = App(
     about="how similar two sentences are",
     presets=PRESETS,
     prepare=prepare,
@@ -66,7 +74,7 @@ APP: App[SimilarityConfig, Siamese, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=predict,
+    predict=predict.predict,
     score=Score("pearson", "max"),
     values=VALUES,
     examples=(

@@ -1,20 +1,27 @@
 """Translation. This file and config.py are the only ones that know the configuration."""
 
-from typing import Any
+from __future__ import annotations
 
-from unroll.app import App, Data, Score
-from unroll.data.store import Prepared, Store
+from typing import TYPE_CHECKING, Any
+
+from unroll.app import App, Score
 from unroll.errors import UserError
+from unroll.lazy import deferred
 
-from . import data, train
 from .config import PRESETS, TranslationConfig
-from .data import Batch
-from .decode import predict
-from .ensemble import ensemble
-from .figures import figures, scores
-from .model import Translator
-from .sources import Source, builtin, own, published
-from .sources.locales import locale
+
+if TYPE_CHECKING:
+    from unroll.app import Data
+    from unroll.data.store import Prepared, Store
+
+    from . import data, decode, ensemble, figures, train
+    from . import model as network
+    from .sources import Source, builtin, locales, own, published
+else:
+    data, decode, ensemble, figures, network, train = deferred(
+        __name__, "data", "decode", "ensemble", "figures", "model", "train"
+    )
+    builtin, locales, own, published = deferred(f"{__name__}.sources", "builtin", "locales", "own", "published")
 
 __all__ = ["APP"]
 
@@ -28,12 +35,12 @@ def prepare(config: TranslationConfig, store: Store) -> Prepared:
     )  # fmt: skip
 
 
-def batches(config: TranslationConfig, store: Store) -> Data[Batch]:
+def batches(config: TranslationConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     return data.batches(prepare(config, store), budget=config.train.batch, seed=config.train.seed)
 
 
-def model(config: TranslationConfig, facts: dict[str, Any]) -> Translator:
+def model(config: TranslationConfig, facts: dict[str, Any]) -> network.Translator:
     """The network for data of these facts. Raises UserError for another pair of languages."""
     asked, known = _languages(config), tuple(facts["languages"])
     if asked != known:
@@ -43,7 +50,7 @@ def model(config: TranslationConfig, facts: dict[str, Any]) -> Translator:
         )
     source, target = data.tokenisers(facts)
     options = config.model.model_dump()
-    return Translator(
+    return network.Translator(
         source,
         target,
         known,
@@ -64,8 +71,8 @@ def score_of(config: TranslationConfig) -> Score:
 
 def _languages(config: TranslationConfig) -> tuple[str, str]:
     return (
-        str(locale(config.data.source_locale, "data.source_locale")),
-        str(locale(config.data.target_locale, "data.target_locale")),
+        str(locales.locale(config.data.source_locale, "data.source_locale")),
+        str(locales.locale(config.data.target_locale, "data.target_locale")),
     )
 
 
@@ -82,7 +89,7 @@ def _source(config: TranslationConfig, store: Store) -> Source:
             return own.parallel(wanted.path, wanted.target_path, languages)
 
 
-APP: App[TranslationConfig, Translator, Batch] = App(
+APP: App[TranslationConfig, network.Translator, data.Batch] = App(
     about="sentences into another language",
     presets=PRESETS,
     prepare=prepare,
@@ -90,18 +97,13 @@ APP: App[TranslationConfig, Translator, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=predict,
+    predict=decode.predict,
     score=Score("exact_match", "max"),
     score_of=score_of,
-    ensemble=ensemble,
-    examples=(
-        "Tuesday, March 3, 2026",
-        "1,234.50 Swiss francs",
-        "Ghana and 3.5 kilometers",
-        "in 12 days",
-    ),
+    ensemble=ensemble.ensemble,
+    examples=("Tuesday, March 3, 2026", "1,234.50 Swiss francs", "Ghana and 3.5 kilometers", "in 12 days"),
     unit="tokens",
-    figures=figures,
+    figures=figures.figures,
     read=own.read_lines,
-    scores=scores,
+    scores=figures.scores,
 )

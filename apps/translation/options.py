@@ -1,12 +1,14 @@
 """How translations are decoded: settings that a translator carries beside its weights."""
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
 from unroll.config import Section
 from unroll.reads import Only
-from unroll.sequence.decoding import Sampling
+
+if TYPE_CHECKING:
+    from unroll.sequence.decoding import Sampling
 
 
 class Decoding(Section):
@@ -40,10 +42,12 @@ class Decoding(Section):
         return self
 
     @property
-    def sampling(self) -> Sampling | None:
+    def sampling(self) -> "Sampling | None":
         """The restrictions of sampling together; None: beam search."""
         if not self.sample:
             return None
+        from unroll.sequence.decoding import Sampling  # not at the top: settings are read without waiting for torch
+
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
     @property

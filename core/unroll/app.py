@@ -214,7 +214,7 @@ class App(Generic[ConfigT, ModelT, BatchT]):
 
 
 def _check_cell(config: Config) -> None:
-    from unroll.recurrence import CELLS  # not at the top: listing applications shall not wait for torch
+    from unroll.recurrence import CELLS
 
     cell = getattr(config.model, "cell", None)
     if isinstance(cell, str) and cell not in CELLS:

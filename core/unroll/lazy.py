@@ -1,6 +1,7 @@
-"""A package's public names, loaded when they are first used: importing the package brings nothing heavy."""
+"""Names whose modules are imported when they are first used: importing a package brings nothing heavy."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -32,3 +33,49 @@ def lazily(
             raise
 
     return load, lambda: sorted(places)
+
+
+@dataclass(frozen=True)
+class _Function:
+    """Stands for a function or a class of a module, which is imported when it is called or looked into."""
+
+    module: str
+    name: str
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self._found(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._found, name)
+
+    @property
+    def _found(self) -> Any:
+        return getattr(import_module(self.module), self.name)
+
+
+@dataclass(frozen=True)
+class _Module:
+    """Stands for a module in which only functions and classes are asked for."""
+
+    module: str
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Function(self.module, name)
+
+
+def deferred(package: str, *modules: str) -> tuple[Any, ...]:
+    """Stand-ins for modules of a package, whose functions and classes can be named without importing them.
+
+    For the `__init__` of an application: its help, its settings and their errors then come without waiting for torch.
+    A type checker is shown the modules themselves:
+
+        if TYPE_CHECKING:
+            from . import data, train
+        else:
+            data, train = deferred(__name__, "data", "train")
+    """
+    return tuple(_Module(f"{package}.{module}") for module in modules)

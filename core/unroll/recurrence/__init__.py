@@ -1,16 +1,20 @@
-"""The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of ours."""
+"""The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of ours.
 
-from torch import serialization
-from torch.nn import ModuleList, ParameterDict
+Loaded on first use, so that the names of cells can be had without waiting for torch.
+"""
 
-from unroll.recurrence import state
-from unroll.recurrence.cell import Cell, State
-from unroll.recurrence.conformance import check_cell
-from unroll.recurrence.dropin import GRU, LSTM, RNN, from_torch, to_torch
-from unroll.recurrence.dropin_cells import GRUCell, LSTMCell, RNNCell
-from unroll.recurrence.dropout import VariationalDropout
-from unroll.recurrence.registry import BUILTIN, CELLS
-from unroll.recurrence.rnn import Recurrent
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unroll.recurrence import state
+    from unroll.recurrence.cell import Cell, State
+    from unroll.recurrence.conformance import check_cell
+    from unroll.recurrence.dropin import GRU, LSTM, RNN, from_torch, to_torch
+    from unroll.recurrence.dropin_cells import GRUCell, LSTMCell, RNNCell
+    from unroll.recurrence.dropout import VariationalDropout
+    from unroll.recurrence.registry import CELLS
+    from unroll.recurrence.rnn import Recurrent
 
 __all__ = [
     "CELLS",
@@ -30,19 +34,25 @@ __all__ = [
     "to_torch",
 ]
 
-# torch.load(..., weights_only=True) takes whole modules of ours: none runs foreign code when it is read.
-serialization.add_safe_globals(
-    [
-        RNN,
-        LSTM,
-        GRU,
-        RNNCell,
-        LSTMCell,
-        GRUCell,
-        Recurrent,
-        VariationalDropout,
-        ModuleList,
-        ParameterDict,
-        *BUILTIN.values(),
-    ]
-)
+_PLACES = {
+    "registry": ("CELLS",),
+    "cell": ("Cell", "State"),
+    "conformance": ("check_cell",),
+    "dropin": ("GRU", "LSTM", "RNN", "from_torch", "to_torch"),
+    "dropin_cells": ("GRUCell", "LSTMCell", "RNNCell"),
+    "dropout": ("VariationalDropout",),
+    "rnn": ("Recurrent",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = next((module for module, names in _PLACES.items() if name in names), None)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if module != "registry":
+        import_module("unroll.recurrence.safe_globals")
+    return getattr(import_module(f"unroll.recurrence.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

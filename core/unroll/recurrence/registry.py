@@ -7,35 +7,40 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unroll.recurrence import cells, contributed
-from unroll.recurrence.cell import Cell
-from unroll.recurrence.conv import ConvGRUCell, ConvLSTMCell
-from unroll.recurrence.scan import MinGRUCell, MinLSTMCell, RGLRUCell
+from unroll.recurrence import contributed
 
-CellFactory = Callable[..., Cell]
+if TYPE_CHECKING:  # the names are listed without waiting for torch
+    from unroll.recurrence.cell import Cell
+
+CellFactory = Callable[..., "Cell"]
 GROUP = "unroll.cells"
 
 
 class Cells(Mapping[str, CellFactory]):
     """name -> class of every built-in cell, of every file in `contributed/`, and of every entry point "unroll.cells".
 
-    The latter two are imported when they are asked for, so that a broken one cannot break another. The first wins.
+    Each is imported when it is asked for, so that a broken one cannot break another. The first wins.
     """
 
-    def __init__(self, builtin: Mapping[str, CellFactory]) -> None:
+    def __init__(self, builtin: Mapping[str, tuple[str, str]]) -> None:
         self._builtin = dict(builtin)
 
     def __getitem__(self, name: str) -> CellFactory:
-        if name in self._builtin:
-            return self._builtin[name]
         factory: CellFactory
-        if name in self._contributed():
+        if name in self._builtin:
+            module, kind = self._builtin[name]
+            factory = getattr(importlib.import_module(f"unroll.recurrence.{module}"), kind)
+        elif name in self._contributed():
             factory = importlib.import_module(f"{contributed.__name__}.{name}").CELL
         else:
             factory = self._declared()[name].load()
         return factory
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a cell; imports none."""
+        return name in self._builtin or name in self._contributed() or name in self._declared()
 
     def __iter__(self) -> Iterator[str]:
         yield from dict.fromkeys([*self._builtin, *sorted(self._contributed()), *sorted(self._declared())])
@@ -50,24 +55,24 @@ class Cells(Mapping[str, CellFactory]):
         return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-BUILTIN: Mapping[str, type[Cell]] = {
-    "elman": cells.ElmanCell,
-    "lstm": cells.LSTMCell,
-    "gru": cells.GRUCell,
-    "layernorm-lstm": cells.LayerNormLSTMCell,
-    "layernorm-gru": cells.LayerNormGRUCell,
-    "mgu": cells.MGUCell,
-    "ligru": cells.LiGRUCell,
-    "indrnn": cells.IndRNNCell,
-    "slstm": cells.SLSTMCell,
-    "cornn": cells.CoRNNCell,
-    "mingru": MinGRUCell,
-    "minlstm": MinLSTMCell,
-    "rglru": RGLRUCell,
-    "convlstm": ConvLSTMCell,
-    "convgru": ConvGRUCell,
+BUILTIN: Mapping[str, tuple[str, str]] = {
+    "elman": ("cells", "ElmanCell"),
+    "lstm": ("cells", "LSTMCell"),
+    "gru": ("cells", "GRUCell"),
+    "layernorm-lstm": ("cells", "LayerNormLSTMCell"),
+    "layernorm-gru": ("cells", "LayerNormGRUCell"),
+    "mgu": ("cells", "MGUCell"),
+    "ligru": ("cells", "LiGRUCell"),
+    "indrnn": ("cells", "IndRNNCell"),
+    "slstm": ("cells", "SLSTMCell"),
+    "cornn": ("cells", "CoRNNCell"),
+    "mingru": ("scan", "MinGRUCell"),
+    "minlstm": ("scan", "MinLSTMCell"),
+    "rglru": ("scan", "RGLRUCell"),
+    "convlstm": ("conv", "ConvLSTMCell"),
+    "convgru": ("conv", "ConvGRUCell"),
 }
-"""the cells that are of this library"""
+"""name -> module and class of the cells of this library"""
 CELLS = Cells(BUILTIN)
 """all cells by name: ours, contributed ones, and those of installed packages"""
 
@@ -82,6 +87,8 @@ def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **opti
     if isinstance(cell, str) and cell not in CELLS:
         near = difflib.get_close_matches(cell, list(CELLS), n=3, cutoff=0.5)
         raise ValueError(f"cell {cell!r} is unknown; {'nearest' if near else 'known'}: {', '.join(near or CELLS)}")
+    from unroll.recurrence.cell import Cell
+
     factory = CELLS[cell] if isinstance(cell, str) else cell
     made = factory(input_size, hidden_size, **options)
     if not isinstance(made, Cell):
