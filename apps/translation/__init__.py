@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from unroll.data.store import Prepared, Store
 
     from . import data, decode, ensemble, figures, train
-    from . import model as network
+    from . import model as translator
     from .sources import Source, builtin, locales, own, published
 else:
-    data, decode, ensemble, figures, network, train = deferred(
-        __name__, "data", "decode", "ensemble", "figures", "model", "train"
+    data, decode, ensemble, figures, train, translator = deferred(
+        __name__, "data", "decode", "ensemble", "figures", "train", "model"
     )
     builtin, locales, own, published = deferred(f"{__name__}.sources", "builtin", "locales", "own", "published")
 
@@ -40,7 +40,7 @@ def batches(config: TranslationConfig, store: Store) -> Data[data.Batch]:
     return data.batches(prepare(config, store), budget=config.train.batch, seed=config.train.seed)
 
 
-def model(config: TranslationConfig, facts: dict[str, Any]) -> network.Translator:
+def model(config: TranslationConfig, facts: dict[str, Any]) -> translator.Translator:
     """The network for data of these facts. Raises UserError for another pair of languages."""
     asked, known = _languages(config), tuple(facts["languages"])
     if asked != known:
@@ -50,7 +50,7 @@ def model(config: TranslationConfig, facts: dict[str, Any]) -> network.Translato
         )
     source, target = data.tokenisers(facts)
     options = config.model.model_dump()
-    return network.Translator(
+    return translator.Translator(
         source,
         target,
         known,
@@ -89,7 +89,7 @@ def _source(config: TranslationConfig, store: Store) -> Source:
             return own.parallel(wanted.path, wanted.target_path, languages)
 
 
-APP: App[TranslationConfig, network.Translator, data.Batch] = App(
+APP: App[TranslationConfig, translator.Translator, data.Batch] = App(
     about="sentences into another language",
     presets=PRESETS,
     prepare=prepare,

@@ -43,7 +43,7 @@ def listing() -> dict[str, Any]:
 
     rows = [_row(name) for name in apps.names()]
     show_table("applications", rows)
-    cells = [{"cell": name, "what": _first_line(CELLS[name])} for name in CELLS]
+    cells = [{"cell": name, "what": CELLS.summary(name)} for name in CELLS]
     show_table("cells, for --set model.cell=NAME", cells)
     say(f'"{typed()} train --app NAME" runs the default; "--preset NAME" chooses another; docs/new-app.md: your own')
     return {"apps": rows, "cells": list(CELLS)}
@@ -61,7 +61,3 @@ def _sources(app: App) -> list[str]:
     """The values that data.source may have."""
     field = type(app.presets["default"].data).model_fields["source"]
     return list(typing.get_args(field.annotation)) or [str(field.default)]
-
-
-def _first_line(cell: Any) -> str:
-    return (cell.__doc__ or "").strip().splitlines()[0]

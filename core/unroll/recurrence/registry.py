@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unroll.recurrence import contributed
@@ -48,6 +50,11 @@ class Cells(Mapping[str, CellFactory]):
     def __len__(self) -> int:
         return len(self._builtin.keys() | self._contributed() | self._declared().keys())
 
+    def summary(self, name: str) -> str:
+        """The first line of a cell's docstring; of our own it is read from the source, without waiting for torch."""
+        text = _docstring(*self._builtin[name]) if name in self._builtin else self[name].__doc__
+        return (text or "").strip().partition("\n")[0]
+
     def _contributed(self) -> set[str]:
         return {module.name for module in pkgutil.iter_modules(contributed.__path__)}
 
@@ -56,16 +63,16 @@ class Cells(Mapping[str, CellFactory]):
 
 
 BUILTIN: Mapping[str, tuple[str, str]] = {
-    "elman": ("cells", "ElmanCell"),
-    "lstm": ("cells", "LSTMCell"),
-    "gru": ("cells", "GRUCell"),
-    "layernorm-lstm": ("cells", "LayerNormLSTMCell"),
-    "layernorm-gru": ("cells", "LayerNormGRUCell"),
-    "mgu": ("cells", "MGUCell"),
-    "ligru": ("cells", "LiGRUCell"),
-    "indrnn": ("cells", "IndRNNCell"),
-    "slstm": ("cells", "SLSTMCell"),
-    "cornn": ("cells", "CoRNNCell"),
+    "elman": ("cells.elman", "ElmanCell"),
+    "lstm": ("cells.lstm", "LSTMCell"),
+    "gru": ("cells.gru", "GRUCell"),
+    "layernorm-lstm": ("cells.lstm", "LayerNormLSTMCell"),
+    "layernorm-gru": ("cells.gru", "LayerNormGRUCell"),
+    "mgu": ("cells.minimal", "MGUCell"),
+    "ligru": ("cells.minimal", "LiGRUCell"),
+    "indrnn": ("cells.elman", "IndRNNCell"),
+    "slstm": ("cells.slstm", "SLSTMCell"),
+    "cornn": ("cells.cornn", "CoRNNCell"),
     "mingru": ("scan", "MinGRUCell"),
     "minlstm": ("scan", "MinLSTMCell"),
     "rglru": ("scan", "RGLRUCell"),
@@ -75,6 +82,12 @@ BUILTIN: Mapping[str, tuple[str, str]] = {
 """name -> module and class of the cells of this library"""
 CELLS = Cells(BUILTIN)
 """all cells by name: ours, contributed ones, and those of installed packages"""
+
+
+def _docstring(module: str, kind: str) -> str | None:
+    path = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
+    classes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    return next(ast.get_docstring(node) for node in classes if node.name == kind)
 
 
 def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **options: Any) -> Cell:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unroll.recurrence import CELLS, Cell, Recurrent, reference, reference_gated
 from unroll.recurrence.cells import CoRNNCell, ElmanCell, GRUCell, LayerNormLSTMCell, LSTMCell, SLSTMCell
-from unroll.recurrence.registry import make_cell
+from unroll.recurrence.registry import BUILTIN, make_cell
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "lstm": [
@@ -253,3 +253,8 @@ def test_cells_of_other_packages_are_found_by_name(monkeypatch: pytest.MonkeyPat
     assert isinstance(make_cell("lstm", 2, 3), LSTMCell)
     with pytest.raises(ModuleNotFoundError):
         make_cell("broken", 2, 3)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_summary_of_a_cell_is_the_first_line_of_its_docstring(name: str) -> None:
+    assert CELLS.summary(name) == CELLS[name].__doc__.strip().splitlines()[0] != ""
