@@ -149,7 +149,8 @@ def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
         else:
             without.append(picture.id)
     source.check_splits({split for split, pictures in splits.items() if pictures}, "pictures")
-    notes = []
+    usable = [picture for pictures in splits.values() for picture in pictures]
+    notes = source.check_varied("caption", [(one.split, caption) for one in usable for caption in one.captions])
     if empty:
         named = f"; pictures left without any: {few(without)}" if without else ""
         notes.append(f"{empty} captions have no words and are left out{named}")

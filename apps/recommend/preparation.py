@@ -4,7 +4,6 @@ A prepared set holds for each split the items, times and sessions of its events,
 (built-in data) the rank that the best possible predictor gave them; and the catalogue of items.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from unroll.data.arrays import write_arrays
 from unroll.data.files import write_json
 from unroll.data.store import Prepared, Store
-from unroll.errors import UserError
+from unroll.errors import UserError, few
 
 from . import events
 from .catalogue import Catalogue
 from .data import FACTS, buckets
 from .events import Log, Protocol, Sessions
+from .metrics import DEEPEST
 from .sources import Source, Table
 
 NAME = "recommend"
@@ -49,26 +49,41 @@ def prepare(
         splits = events.split(log, protocol, days)
         how = f"data.split={protocol}" + (f", data.days={days:g}" if protocol == "time" else "")
         events.check(splits, how, "it needs a longer log, or another split")
-        catalogue, kept, numbers = _catalogue(splits, log.items, source.table, support, features)
+        described = source.table() if source.table else Table([], [], np.zeros((0, 0), np.float32))
+        unknown = _undescribed(log.items, described)
+        catalogue, kept, numbers = _catalogue(splits, log.items, described, support, features)
         splits, notes = events.filtered(splits, kept)
         events.check(splits, f"data.support={support}", "lower it")
         for name, part in splits.items():
             write_arrays(folder / name, _arrays(replace(part, item=numbers[part.item]), log))
-        write_json(folder / FACTS, {"catalogue": catalogue.to_json(), "notes": [*log.notes, *notes]})
+        notes = [*log.notes, *unknown, *notes, *_too_few(catalogue)]
+        write_json(folder / FACTS, {"catalogue": catalogue.to_json(), "notes": notes})
 
     options = {"protocol": protocol, "days": days if protocol == "time" else None, "split": events.rule(protocol, days)}
     return store.prepare(NAME, {**source.spec, **options, "support": support, "features": features}, write)
 
 
+def _undescribed(names: NDArray[np.str_], described: Table) -> list[str]:
+    """A note on items of the log that the table of items lacks. Raises UserError when it lacks all of them."""
+    missing = np.setdiff1d(names, np.array(described.items, dtype=np.str_)).tolist() if described.items else []
+    if not missing:
+        return []
+    if len(missing) == len(names):
+        there = few(described.items)
+        raise UserError(f"data.items: describes none of the items of the log ({few(missing)}), but others ({there})")
+    return [f"data.items lacks {len(missing):,} of the {len(names):,} items of the log: {few(missing)}"]
+
+
+def _too_few(catalogue: Catalogue) -> list[str]:
+    if len(catalogue) > DEEPEST:
+        return []
+    return [f"of {len(catalogue)} items {DEEPEST} are recommended: recall@{DEEPEST} is 1 whatever the model does"]
+
+
 def _catalogue(
-    splits: dict[str, Sessions],
-    names: NDArray[np.str_],
-    table: Callable[[], Table] | None,
-    support: int,
-    features: bool,
+    splits: dict[str, Sessions], names: NDArray[np.str_], described: Table, support: int, features: bool
 ) -> tuple[Catalogue, NDArray[np.bool_], NDArray[np.int32]]:
     """(catalogue, which items of the log are in it, their numbers there): by clicks in training, then by name."""
-    described = table() if table else Table([], [], np.zeros((0, 0), np.float32))
     if features and not described.features.shape[1]:
         raise UserError("data.features=true: the source says nothing of its items; set data.items to a table of them")
     if features:

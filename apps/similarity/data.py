@@ -20,7 +20,7 @@ from unroll.errors import UserError, few
 from unroll.sequence.batching import loader, pad
 from unroll.sequence.tokens import Tokeniser, Units
 
-from .sources import ENTAILMENT, UNLABELLED, Pair, Source
+from .sources import ENTAILMENT, UNLABELLED, Pair, Source, table
 from .text import plain
 from .vectors import VECTORS, write_vectors
 
@@ -59,7 +59,7 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
         raise UserError(f"data.vectors={vectors}: word vectors need data.units=words, not {units}")
 
     def write(folder: Path) -> None:
-        pairs, left_out = _usable(source, units)
+        pairs, left_out, drawn = _usable(source, units)
         tokeniser = Tokeniser.fit(_texts(p for p in pairs if p.split == "train"), units, vocabulary)
         facts: dict[str, Any] = {"low": source.low, "high": source.high}
         if vectors:
@@ -68,7 +68,9 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", (_record(p, tokeniser) for p in pairs if p.split == split))
         items = [copies.Item(p.id, p.split, f"{p.score:g}", repr(sorted((p.a, p.b)))) for p in pairs]
-        notes = {"left_out": left_out, "known": _known(pairs), "copies": copies.notes(items, "score")}
+        alike = source.check_varied("score", [(p.split, f"{p.score:g}") for p in pairs])
+        said = [*drawn, *alike, *copies.notes(items, "score")]
+        notes = {"left_out": left_out, "known": _known(pairs), "notes": said}
         write_json(folder / "facts.json", facts | {"tokeniser": tokeniser.to_json()} | notes)
 
     spec: dict[str, Any] = {"source": source.spec, "units": units, "vocabulary": vocabulary}
@@ -77,12 +79,12 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
     return store.prepare(NAME, spec, write)
 
 
-def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str]]:
-    """(the pairs, cut up; the ids of those with a sentence of nothing at all)."""
+def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str], list[str]]:
+    """(the pairs, cut up; the ids of those with a sentence of nothing at all; what was drawn)."""
     pairs = [pair._replace(a=plain(pair.a, units), b=plain(pair.b, units)) for pair in source.read()]
-    usable = [pair for pair in pairs if pair.a and pair.b]
+    usable, drawn = table.completed([pair for pair in pairs if pair.a and pair.b])
     source.check_splits({pair.split for pair in usable}, "pairs")
-    return usable, [pair.id for pair in pairs if not (pair.a and pair.b)]
+    return usable, [pair.id for pair in pairs if not (pair.a and pair.b)], drawn
 
 
 def _known(pairs: Sequence[Pair]) -> float:
@@ -111,22 +113,22 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data[Batch]:
     """
     facts = read_json(prepared.folder / "facts.json")
     low, width = facts["low"], facts["high"] - facts["low"]
-    splits = {}
+    loaders = {}
     for split in SPLITS:
         rows = [r | {"target": (r["score"] - low) / width} for r in read_jsonl(prepared.folder / f"{split}.jsonl")]
         lengths = [max(len(row["tokens_a"]), len(row["tokens_b"])) for row in rows]
-        splits[split] = loader(rows, lengths, size, collate, seed=seed, shuffle=split == "train")
+        loaders[split] = loader(rows, lengths, size, collate, seed=seed, shuffle=split == "train")
     if VECTORS in facts:
         # Only a fresh model reads them; a saved one brings its own.
         facts[VECTORS]["folder"] = str(prepared.folder)
-    notes = tuple(_notes(facts.pop("left_out"), facts.pop("copies", ()), facts.pop("known", 0.0)))
-    return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
+    notes = tuple(_notes(facts.pop("left_out"), facts.pop("notes", ()), facts.pop("known", 0.0)))
+    return Data(**loaders, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
 
 
-def _notes(left_out: list[str], copies: Sequence[str], known: float) -> Iterator[str]:
+def _notes(left_out: list[str], others: Sequence[str], known: float) -> Iterator[str]:
     if left_out:
         yield f"{len(left_out)} pairs have an empty sentence and are left out: {few(left_out)}"
-    yield from copies
+    yield from others
     if known > MOST_KNOWN:
         yield (
             f"{known:.0%} of the sentences of test are in train as well: its figures say little about new sentences; "

@@ -62,6 +62,7 @@ def prepare(store: Store, source: Source, features: LogMel, *, copies: int = 0, 
                 record = {"id": version.id, "text": version.text, "speaker": version.speaker, "split": version.split}
                 records.append({**record, **file.add(frames), "seconds": seconds})
         source.check_splits({record["split"] for record in records}, "utterances")
+        source.check_varied("text", ((record["split"], record["text"]) for record in records))
         write_jsonl(folder / RECORDS, records)
         mean, deviation = statistics.mean_and_deviation()
         write_json(folder / FACTS, {"features": features.to_json(), "mean": mean, "deviation": deviation})

@@ -83,6 +83,7 @@ def _usable(source: Source) -> tuple[list[Pair], int]:
     pairs = list(source.read())
     usable = [pair for pair in pairs if pair.source and pair.target]
     source.check_splits({pair.split for pair in usable}, "pairs")
+    source.check_varied("translation", ((pair.split, pair.target) for pair in usable))
     return usable, len(pairs) - len(usable)
 
 

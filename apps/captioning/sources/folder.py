@@ -1,25 +1,26 @@
 """The user's own pictures: a table with the columns `path` and `caption`, one row for each caption.
 
 `path` is relative to the table's folder, or to one in it: Flickr8k, as it is handed around today, is `captions.txt`
-beside `Images/`. A column `split` (train, val or test) may be there; without it a tenth of the pictures each becomes
-val and test.
+beside `Images/`. A column `split` (train, val or test) may be there. For val and test, where no row is in them, a
+tenth of the pictures of train is drawn.
 """
 
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from unroll.data import copies, folders, tables
+from unroll.data import copies, folders, splits, tables
 from unroll.data.files import sha256
-from unroll.data.source import content_digest, held_out, own_path
+from unroll.data.source import content_digest, own_path
 from unroll.errors import UserError
 
 from . import Picture, Source
 
-COLUMNS = {"path": ("image", "image_path", "image_name", "file", "file_name"), "caption": ("text", "description")}
+COLUMNS = {
+    "path": ("image", "image_path", "image_name", "file", "file_name"),
+    "caption": ("text", "description", "comment"),
+}
 MORE = {"split": ()}
-SHARE = 0.1
-"""of the pictures that go to val, and as many to test, where the table does not say"""
 CAPTIONS = "captions.txt"
 """name of the table that is no table by its ending"""
 
@@ -32,7 +33,7 @@ def source(path: Path | None) -> Source:
             unknown. All rows are checked before any picture is read.
     """
     table = _find(path)
-    pictures = _grouped(table)
+    pictures, drawn = _grouped(table)
     digests = [sha256(cast(Path, picture.image)) for picture in pictures]
     found = list(zip(pictures, digests, strict=True))
     content = content_digest((one.id, one.split, one.captions, digest) for one, digest in found)
@@ -41,7 +42,7 @@ def source(path: Path | None) -> Source:
     captions = sum(len(picture.captions) for picture in pictures)
     said = f"{table}: {captions:,} captions of {len(pictures):,} pictures"
     said += folders.left_out([table, *(cast(Path, picture.image) for picture in pictures)])
-    return Source(spec, partial(iter, pictures), (said, *copies.notes(items, "caption")))
+    return Source(spec, partial(iter, pictures), (said, *drawn, *copies.notes(items, "caption")))
 
 
 def _find(path: Path | None) -> Path:
@@ -54,8 +55,8 @@ def _find(path: Path | None) -> Path:
     return path
 
 
-def _grouped(path: Path) -> list[Picture]:
-    """A picture for each path, with the captions of all its rows."""
+def _grouped(path: Path) -> tuple[list[Picture], list[str]]:
+    """(a picture for each path, with the captions of all its rows; what is to be told of splits that were drawn)."""
     pictures: dict[str, Picture] = {}
     table = tables.read_table(path)
     places = folders.places(path.parent)
@@ -67,10 +68,7 @@ def _grouped(path: Path) -> list[Picture]:
         if known.split != split:
             raise UserError(f"{where}: {name} is in {split} here and in {known.split} above; put it into one split")
         pictures[name] = known._replace(captions=(*known.captions, row["caption"]))
-    return list(pictures.values()) if table.place("split") is not None else _with_splits(list(pictures.values()))
-
-
-def _with_splits(pictures: list[Picture]) -> list[Picture]:
-    """A tenth each to val and test, by hash of the name."""
-    splits = held_out((picture.id for picture in pictures), SHARE)
-    return [picture._replace(split=splits[picture.id]) for picture in pictures]
+    given, names = [picture.split for picture in pictures.values()], list(pictures)
+    divided = splits.completed(given, names, names)
+    found = [picture._replace(split=split) for picture, split in zip(pictures.values(), divided, strict=True)]
+    return found, list(splits.drawn(given, divided))

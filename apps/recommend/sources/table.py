@@ -105,17 +105,20 @@ def _users(loaded: reading.Loaded, session: NDArray[np.int32]) -> NDArray[np.str
 
 
 def _notes(found: times.Times) -> list[str]:
-    if found.unit in ("", "seconds since 1970"):
+    ends = [float(found.seconds.min()), float(found.seconds.max())]
+    if found.unit in ("", "seconds since 1970") and ends[-1] >= times.EARLIEST:
         return []
-    first, last = (times.shown(float(end)) for end in (found.seconds.min(), found.seconds.max()))
-    return [f"its times are read as {found.unit}: {first} to {last}"]
+    first, last = map(times.shown, ends)
+    return [f"its times are read as {found.unit or 'dates'}: {first} to {last}"]
 
 
 def _places(file: reading.File, named: Named, timed: bool = True) -> dict[str, int]:
     """Where the columns are: session or user, item and, unless it is neither `timed` nor there, time."""
     usual = {"session": SESSION, "user": USER, "item": ITEM, "time": TIME}
     known = {ours: (named[ours],) if named.get(ours) else (ours, *others) for ours, others in usual.items()}
-    found = {ours: tables.column_of(names, file.columns) for ours, names in known.items()}
+    found = {
+        ours: tables.column_of(file.path, names, file.columns, wanted=ours == "item") for ours, names in known.items()
+    }
     by_user = bool(named.get("user")) and not named.get("session")
     key = "user" if by_user or (found["session"] is None and found["user"] is not None) else "session"
     time = ("time",) if timed or found["time"] is not None or named.get("time") else ()
@@ -145,7 +148,19 @@ def _codes(loaded: reading.Loaded, ours: str) -> tuple[NDArray[np.int32], NDArra
     empty = np.flatnonzero((codes < 0) | (np.append(ids == "", True)[codes]))
     if len(empty):
         raise UserError(f"{loaded.where(int(empty[0]))}: its {loaded.called(ours)} is empty")
+    _refuse_spellings(loaded, ours, place[codes], ids[order])
     return place[codes], ids[order]
+
+
+def _refuse_spellings(loaded: reading.Loaded, ours: str, codes: NDArray[np.int32], ids: NDArray[np.str_]) -> None:
+    """Raise UserError for an id that some rows write as 1 and others as 1.0: it would be two."""
+    if both := tables.two_spellings(ids.tolist()):
+        rows = [int(np.flatnonzero(codes == np.searchsorted(ids, id))[0]) for id in both]
+        here, there = sorted(zip(rows, both, strict=True))
+        raise UserError(
+            f"{loaded.where(there[0])}: its {loaded.called(ours)} is {there[1]}, and that of row "
+            f"{loaded.file.number(here[0])} is {here[1]}; is it the same? Write it in one way"
+        )
 
 
 def _table(path: Path, named: Named) -> Table:
@@ -153,7 +168,7 @@ def _table(path: Path, named: Named) -> Table:
     columns = _columns_of_items(path)
     usual = {"item": ("item", *ITEM), "title": ("title", *TITLE)}
     known = {ours: (named[ours],) if named.get(ours) else names for ours, names in usual.items()}
-    places = {ours: tables.column_of(names, tuple(columns)) for ours, names in known.items()}
+    places = {ours: tables.column_of(path, names, tuple(columns)) for ours, names in known.items()}
     if places["item"] is None:
         raise UserError(tables.missing_columns(path, {known["item"][0]: known["item"]}, tuple(columns), HINT))
     values = list(columns.values())
@@ -170,12 +185,12 @@ def _columns_of_items(path: Path) -> dict[str, Sequence[Any]]:
     """Every column by its name, in the file's order; what is missing is empty."""
     if path.suffix == ".parquet":
         file = reading.opened(path)
+        tables.refuse_twice(path, file.columns)
         loaded = file.load({name: place for place, name in enumerate(file.columns)}).table
         return {name: ["" if v is None else v for v in loaded[name].to_pylist()] for name in file.columns}
     content = tables.read_table(path)
     names = [name or f"column {place + 1}" for place, name in enumerate(content.columns)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{path}: has two columns {twice[0]}; rename one of them")
+    tables.refuse_twice(path, names)
     rows = [list(row.values()) for _, row in content.at({name: place for place, name in enumerate(names)})]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 

@@ -24,9 +24,13 @@ TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """of each kind of Arrow's time stamps in a second"""
 LATEST = 4_102_444_800.0
 """2100-01-01"""
+EARLIEST = 631_152_000.0
+"""1990-01-01: a log that ends before counts from its own beginning, or counts minutes or days"""
 SHORTEST = 60.0
 """seconds that a log spans at least"""
 ZONES = r"\s*(UTC|GMT)$"
+ZONED = r"(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
+"""how a date with a time of day ends that says its time zone"""
 Seconds = NDArray[np.float64]
 
 
@@ -37,10 +41,12 @@ class Times(NamedTuple):
     """since 1970, [E]; NaN where a value is no time"""
     unit: str
     """how numbers were read; "": there are none"""
+    local: NDArray[np.bool_] | None = None
+    """which are written without a time zone; None: nobody asked, all are written in one way"""
 
 
 def read(column: pa.ChunkedArray) -> Times:
-    """The times of a column of numbers, dates or text; in text, numbers and ISO dates may be mixed."""
+    """The times of a column of numbers, dates or text; in text, numbers and dates with time zones may be mixed."""
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s"))
     if pa.types.is_timestamp(column.type):
@@ -52,9 +58,15 @@ def read(column: pa.ChunkedArray) -> Times:
 
 
 def refuse_others(times: Times, loaded: Loaded) -> None:
-    """Raise UserError for the first value of the column time that is no time."""
+    """Raise UserError for the first value of the column time that is no time, or not of the same clock as others."""
     if (bad := np.flatnonzero(~np.isfinite(times.seconds))).size:
         raise UserError(f"{_example(loaded, bad[0])} is no time; write seconds since 1970 or 2024-05-31 18:30:00")
+    if times.local is not None and times.local.any() and not times.local.all():
+        zoned, local = (int(np.flatnonzero(these)[0]) for these in (~times.local, times.local))
+        raise UserError(
+            f"{_example(loaded, local)} has no time zone, and {_value(loaded, zoned)} in row "
+            f"{loaded.file.number(zoned)} has one; write all times in one way"
+        )
 
 
 def refuse_axis(times: Times, loaded: Loaded) -> None:
@@ -72,8 +84,12 @@ def refuse_axis(times: Times, loaded: Loaded) -> None:
 
 
 def _example(loaded: Loaded, index: int) -> str:
+    return f"{loaded.where(int(index))}: its {loaded.called('time')} {_value(loaded, index)}"
+
+
+def _value(loaded: Loaded, index: int) -> str:
     value = loaded.table["time"][int(index)].as_py()
-    return f"{loaded.where(int(index))}: its {loaded.called('time')} {'' if value is None else str(value)!r}"
+    return repr("" if value is None else str(value))
 
 
 def shown(seconds: float) -> str:
@@ -106,12 +122,14 @@ def _from_text(column: pa.ChunkedArray) -> Times:
     written = texts.where(texts.str.match(r"\d{4}"), None)  # pandas raises on negative years
     dates = _since_1970(pd.to_datetime(written, errors="coerce", utc=True, format="ISO8601"))
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    local = np.isnan(numbers) & ~texts.str.contains("[:T].*" + ZONED, regex=True).to_numpy(np.bool_)
     places = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
     numbers, dates = (np.append(values, np.nan)[places] for values in (numbers, dates))
+    local = np.append(local, False)[places]
     if np.isnan(numbers).all():
-        return Times(dates, "")
+        return Times(dates, "", local)
     times = _from_numbers(numbers)
-    return Times(np.where(np.isnan(numbers), dates, times.seconds), times.unit)
+    return Times(np.where(np.isnan(numbers), dates, times.seconds), times.unit, local)
 
 
 def _since_1970(dates: Any) -> Seconds:

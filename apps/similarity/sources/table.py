@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from unroll.data.source import SPLITS, by_hash
+from unroll.data import splits
+from unroll.data.source import SPLITS
 from unroll.errors import UserError
 
 from . import ENTAILMENT, Pair
@@ -21,7 +22,7 @@ def score(where: str, text: str, low: float, high: float, hint: str = "correct i
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"{where}: its score {text!r} is no number; {hint}") from None
+        raise UserError(f"{where}: its score {text!r} is no number; write it like 3.5") from None
     if not math.isfinite(value) or not low <= value <= high:
         raise UserError(f"{where}: its score {text} is not between {low:g} and {high:g}; {hint}")
     return value
@@ -35,36 +36,27 @@ def label(where: str, text: str) -> str:
     return name
 
 
-def split_by_sentence(pairs: Sequence[Pair], share: float = 0.1) -> list[Pair]:
-    """A tenth of the pairs each to val and test, so that no sentence is in two splits, whatever the pairs' order.
+def completed(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
+    """(the pairs with the splits that they lack, what is to be told of it)."""
+    given = [pair.split for pair in pairs]
+    if {*SPLITS} <= {*given}:
+        return pairs, []
+    found = split_by_sentence(pairs)
+    return found, list(splits.drawn(given, [pair.split for pair in found]))
 
-    Pairs that share a sentence stay together. The groups whose sentences have the smallest hashes are taken, except
-    those too large for a tenth. Where few sentences make many pairs there is no such division: then each pair is a
-    group of its own, and preparing notes that the splits share sentences.
+
+def split_by_sentence(pairs: Sequence[Pair], share: float = splits.SHARE) -> list[Pair]:
+    """The pairs with the splits that they lack: a tenth of train's each, so that no sentence is in two of them.
+
+    Pairs that share a sentence stay together. Where few sentences make many pairs there is no such division: then each
+    pair is a group of its own, and preparing notes that the splits share sentences.
     """
-    group = _groups(pairs)
-    divided = _divided(pairs, [group[pair.a] for pair in pairs], [pair.a for pair in pairs], share)
-    if {pair.split for pair in divided} == set(SPLITS):
-        return divided
-    both = ["\n".join(sorted((pair.a, pair.b))) for pair in pairs]
-    return _divided(pairs, both, both, share)
-
-
-def _divided(pairs: Sequence[Pair], groups: Sequence[str], names: Sequence[str], share: float) -> list[Pair]:
-    members: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    wanted = max(1, round(share * len(pairs)))
-    ranked = sorted(members.values(), key=lambda rows: min(by_hash(names[row]) for row in rows))
-    result = list(pairs)
-    for split in SPLITS[:0:-1]:
-        room = wanted
-        for rows in [rows for rows in ranked if result[rows[0]].split == "train"]:
-            if len(rows) <= room:
-                room -= len(rows)
-                for row in rows:
-                    result[row] = result[row]._replace(split=split)
-    return result
+    given, group = [pair.split for pair in pairs], _groups(pairs)
+    divided = splits.completed(given, [group[pair.a] for pair in pairs], [pair.a for pair in pairs], share)
+    if not {*SPLITS} <= {*divided}:
+        both = ["\n".join(sorted((pair.a, pair.b))) for pair in pairs]
+        divided = splits.completed(given, both, both, share)
+    return [pair._replace(split=split) for pair, split in zip(pairs, divided, strict=True)]
 
 
 def _groups(pairs: Sequence[Pair]) -> dict[str, str]:

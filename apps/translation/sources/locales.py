@@ -8,7 +8,7 @@ from pathlib import Path
 from babel import Locale, localedata
 from babel.core import get_global
 
-from unroll.data.tables import column_of
+from unroll.data.tables import column_of, places_of
 from unroll.errors import UserError
 
 ROLES = {
@@ -56,13 +56,14 @@ class Header:
 
     def names(self, first: Sequence[str]) -> bool:
         """Whether these are names of columns, and no sentence with its translation."""
-        places = {column_of(spelled, self.bare(first)) for spelled in self.known.values()}
-        return (None not in places and len(places) == 2) or len(_codes(first)) == len(first) == 2
+        places = [places_of(spelled, self.bare(first)) for spelled in self.known.values()]
+        return (all(places) and places[0] != places[1]) or len(_codes(first)) == len(first) == 2
 
     def check(self, path: Path, columns: Sequence[str]) -> None:
         """Raise UserError when the columns are named by two languages, and those are not the ones asked for."""
         there = _codes(columns)
-        if len(there) >= 2 and not all(column_of(spelled, columns) is not None for spelled in self.known.values()):
+        found = [column_of(path, spelled, columns) for spelled in self.known.values()]
+        if len(there) >= 2 and None in found:
             raise UserError(
                 f"{path}: its columns are {', '.join(columns)}, but {' to '.join(self.languages)} was asked for; set "
                 "data.source_locale and data.target_locale"

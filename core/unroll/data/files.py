@@ -183,10 +183,17 @@ def read_json(path: Path) -> Any:
         return parse_json(path, path.read_text(encoding="utf-8"))
 
 
-def parse_json(path: Path, text: str, line: int = 1) -> Any:
-    """The JSON value that `text` is, which begins on that line of `path`. Raises UserError naming what is wrong."""
+def parse_json(path: Path, text: str, line: int = 1, *, once: bool = False) -> Any:
+    """The JSON value that `text` is, which begins on that line of `path`.
+
+    Args:
+        once: refuse an object in which two values have one name; else the last of them is taken.
+
+    Raises:
+        UserError: names what is wrong.
+    """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once if once else None)
     except json.JSONDecodeError as error:
         where = f"line {line + error.lineno - 1}, column {error.colno}"
         raise UserError(f"{path}, {where}: is not JSON ({error.msg})") from error
@@ -229,6 +236,14 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.object[error.start]:#04x}); convert it") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"two values are called {next(name for name in names if names.count(name) > 1)!r}")
+    return found
 
 
 def _refuse(constant: str) -> None:

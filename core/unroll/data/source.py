@@ -1,6 +1,7 @@
 """What a data set is to an application: a source that can be read again and again, in three splits."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,30 @@ class Source(Generic[P, T]):
         for split in SPLITS:
             if split not in found:
                 raise UserError(f"data.source={self.spec['source']}: the {split} split has no {examples}; add some")
+
+    def check_varied(self, what: str, said: Iterable[tuple[Split, str]]) -> list[str]:
+        """Notes on val and test, where all of their examples are alike in what is to be predicted.
+
+        Args:
+            what: what is to be predicted, in the singular.
+            said: (split, what is to be predicted) of every example.
+
+        Raises:
+            UserError: all examples of train are alike: there is nothing to learn from them.
+        """
+        counts: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
+        for split, value in said:
+            counts[split][value] += 1
+        notes = []
+        for split, found in counts.items():
+            value, count = found.most_common(1)[0] if len(found) == 1 else ("", 0)
+            if count > 1 and split == "train":
+                where = f"data.source={self.spec['source']}: train"
+                raise UserError(f"{where}: all {count:,} examples have the {what} {value!r}; there is nothing to learn")
+            if count and split != "train":
+                alike = f"all {count:,} examples have the {what} {value!r}" if count > 1 else "has one example"
+                notes.append(f"{split}: {alike}, so its figures do not tell a good model from a bad one")
+        return notes
 
 
 def by_hash(name: str) -> bytes:

@@ -7,7 +7,7 @@ it needs, and under which other names it knows them (`Table.pick`).
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,9 @@ SHOWN = 20
 """columns that a message names at most"""
 LONGEST_HEADER = 1 << 20
 """characters in which the first line must end"""
+MARKS = {",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
+"""what stands between the columns of a file without tabs, and what a message calls it"""
+QUOTED = re.compile(r'"[^"]*"')
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """how JSON may write half of a character (a surrogate), which no file can hold"""
 Known = Mapping[str, Sequence[str]]
@@ -72,10 +75,11 @@ class Table:
             hint: for the error, what to do beside renaming a column.
 
         Raises:
-            UserError: a wanted column is missing (lists what is looked for and what is there); there are no rows; a
-                row has more or fewer values than there are columns (with both numbers), or a list as a value.
+            UserError: a wanted column is missing (lists what is looked for and what is there), or two may be meant;
+                there are no rows; a row has more or fewer values than there are columns (with both numbers), or a list
+                as a value.
         """
-        return self.at(self.find(wanted, hint) | self._found(also or {}))
+        return self.at(self.find(wanted, hint) | self._found(also or {}, wanted=False))
 
     def at(self, places: Mapping[str, int]) -> Iterator[tuple[str, dict[str, str]]]:
         """The same for columns at known places.
@@ -92,19 +96,22 @@ class Table:
             yield where, {ours: _text(where, self.columns[at], row.values[at]).strip() for ours, at in places.items()}
 
     def place(self, ours: str, others: Sequence[str] = ()) -> int | None:
-        """Where a column is; None: it is not there."""
-        return column_of(_names(ours, others), self.columns)
+        """Where a column is that may be there; None: it is not. Raises UserError for two of the same name."""
+        return column_of(self.path, _names(ours, others), self.columns, wanted=False)
 
     def find(self, wanted: Known, hint: str = "") -> dict[str, int]:
         """Places of the wanted columns. Raises UserError as `pick`."""
-        found = self._found(wanted)
+        found = self._found(wanted, wanted=True)
         missing = [ours for ours in wanted if ours not in found]
         if missing:
             raise UserError(missing_columns(self.path, {ours: wanted[ours] for ours in missing}, self.columns, hint))
         return found
 
-    def _found(self, known: Known) -> dict[str, int]:
-        places = {ours: self.place(ours, others) for ours, others in known.items()}
+    def _found(self, known: Known, *, wanted: bool) -> dict[str, int]:
+        places = {
+            ours: column_of(self.path, _names(ours, others), self.columns, wanted=wanted)
+            for ours, others in known.items()
+        }
         return {ours: place for ours, place in places.items() if place is not None}
 
 
@@ -112,15 +119,68 @@ def _names(ours: str, others: Sequence[str]) -> Sequence[str]:
     return others if ours in others else (ours, *others)
 
 
-def column_of(names: Sequence[str], columns: Sequence[str]) -> int | None:
-    """The place of the first of the `names` that is among the `columns`; None: none is."""
+def column_of(path: Path, names: Sequence[str], columns: Sequence[str], *, wanted: bool = True) -> int | None:
+    """The place of the first of the `names` that is among the `columns`; None: none is.
+
+    Args:
+        path: of the file, for a message.
+        names: in the order in which they are looked for.
+        columns: as the file names them.
+        wanted: whether the column is needed. Of one that is not, parts of JSON objects that end in its name
+            (`a.id`, `b.id`) are passed over when there are several.
+
+    Raises:
+        UserError: there are two of the name, and nobody knows which is meant.
+    """
+    places = places_of(names, columns)
+    alike = len({_plain(columns[place]) for place in places}) == 1
+    if len(places) > 1 and (wanted or alike):
+        raise _twice(path, [columns[place] for place in places], [place + 1 for place in places])
+    return places[0] if len(places) == 1 else None
+
+
+def places_of(names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """The places of the columns that the first of the `names` means that is there at all.
+
+    A name as it is written goes before the same in other letters, and that before the last part of a name in JSON.
+    """
     alike = [_plain(column) for column in columns]
     last = [_plain(column.rpartition(".")[2]) for column in columns]
+    inner: list[int] = []
     for name in names:
-        for spelled, written in ((columns, name), (alike, _plain(name)), (last, _plain(name))):
-            if list(spelled).count(written) == 1:  # of two of the same name nobody knows which is meant
-                return spelled.index(written)
-    return None
+        for spelled, written in ((columns, name), (alike, _plain(name))):
+            if places := [place for place, column in enumerate(spelled) if column == written]:
+                return places
+        places = [place for place, column in enumerate(last) if column == _plain(name)]
+        if len(places) == 1:
+            return places
+        inner = inner or places
+    return inner
+
+
+def refuse_twice(path: Path, columns: Sequence[str]) -> None:
+    """Raise UserError when two columns have the same name: for readers that take all of them."""
+    for name in columns:
+        if len(places := [place for place, column in enumerate(columns, start=1) if column == name]) > 1:
+            raise _twice(path, [name] * len(places), places)
+
+
+def _twice(path: Path, names: Sequence[str], places: Sequence[int]) -> UserError:
+    numbers = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
+    called = " and ".join(dict.fromkeys(names))
+    return UserError(
+        f"{texts.called(path)}: has {len(places)} columns called {called} (columns {numbers}); rename all but the one "
+        "that is meant"
+    )
+
+
+def two_spellings(ids: Iterable[str]) -> tuple[str, str] | None:
+    """An id of digits that is there with and without a fraction of zero, as ("1", "1.0"); None: there is none.
+
+    Programs that have seen a missing value write the whole numbers of a column so, and the others do not.
+    """
+    known = set(ids)
+    return next(((bare, id) for id in sorted(known) if (bare := id.removesuffix(".0")) != id and bare in known), None)
 
 
 def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: str = "") -> str:
@@ -141,7 +201,7 @@ def wrong_count(path: Path, row: int, values: int, columns: int, mark: str) -> U
     """The error for a row that does not fit the columns."""
     hint = "correct it"
     if values > columns:
-        named = {";": "a semicolon", ",": "a comma"}.get(mark, mark)
+        named = MARKS.get(mark, mark)
         hint = f"is {named} part of a value? Put that value into quotation marks"
         hint = "is a tab part of a value? Write a blank there" if mark == "\t" else hint
     counts = f"{values:,} value{'' if values == 1 else 's'} for {columns:,} column{'' if columns == 1 else 's'}"
@@ -162,8 +222,8 @@ def read_table(
     Args:
         path: CSV, TSV, JSON Lines (also one JSON list), gzip of them; see `texts.read_text` for the encoding.
         text: what it holds, where that has been read.
-        delimiter: between columns; "": a tab where the name ends in .tsv or the first line holds one, else the more
-            frequent of semicolon and comma there.
+        delimiter: between columns; "": a tab where the name ends in .tsv or the first line holds one, else the most
+            frequent of MARKS there.
         quotes: whether quotation marks enclose values, or are characters like others; None: they enclose in CSV, and
             between tabs where the whole file is written so.
         names: of the columns, where there is no header.
@@ -209,15 +269,15 @@ def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of JSON Lines; of one JSON list, (place in the list, object).
 
     Raises:
-        UserError: names the line that is not JSON, or no object.
+        UserError: names the line that is not JSON, or no object, or one with two values of a name.
     """
     if not text.strip():
         raise UserError(f"{texts.called(path)}: is empty; write one JSON object on each line")
     if text.lstrip().startswith("["):
-        values = list(enumerate(parse_json(path, text), start=1))
+        values = list(enumerate(parse_json(path, text, once=True), start=1))
     else:
         lines = enumerate(texts.lines(text), start=1)
-        values = [(number, parse_json(path, line, number)) for number, line in lines if line.strip()]
+        values = [(number, parse_json(path, line, number, once=True)) for number, line in lines if line.strip()]
     halves = HALF.search(text)
     for number, value in values:
         if not isinstance(value, dict):
@@ -265,7 +325,9 @@ def delimiter_of(path: Path, text: str) -> str:
     """What stands between the columns; see `read_table`."""
     first = text.lstrip("\r\n")[:LONGEST_HEADER]
     first = texts.LINE_ENDS.split(first, 1)[0]
-    return "\t" if "\t" in first or _ending(path) in TAB_ENDINGS else max(",;", key=first.count)
+    if "\t" in first or _ending(path) in TAB_ENDINGS:
+        return "\t"
+    return max(MARKS, key=QUOTED.sub("", first).count)
 
 
 def _ending(path: Path) -> str:

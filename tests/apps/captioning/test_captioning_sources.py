@@ -144,7 +144,8 @@ def test_flickr8k_as_it_is_handed_around_today(tmp_path, name):
     assert found["2.jpg"].captions == tuple(f"A dog runs, and {i} cats rest ." for i in range(5))
     assert found["2.jpg"].image == tmp_path / "Images" / "2.jpg"
     assert {picture.split for picture in found.values()} == {"train", "val", "test"}
-    said, copied = source.notes
+    said, drawn, copied = source.notes
+    assert drawn == "the data have no such split: val (1) and test (1) drawn from train"
     assert said == f"{tmp_path / name}: 20 captions of 4 pictures"
     assert copied.startswith("2 of 2 in val and test are in train too, byte for byte")
     pictures(tmp_path / "Images", "left.jpg")
@@ -182,6 +183,16 @@ def test_a_column_of_splits_is_kept_to(tmp_path):
     assert found["a.png"].captions == ("one", "four, with comma")
 
 
+def test_a_split_that_no_row_is_in_is_drawn_and_said(tmp_path):
+    pictures(tmp_path, *(f"{n}.png" for n in range(22)))
+    rows = [f"{n}.png,one,{'train' if n < 20 else 'val'}" for n in range(22)]
+    source = folder.source(table(tmp_path, *rows, header="path,caption,split"))
+    splits = {name: picture.split for name, picture in read(source).items()}
+    assert {name for name, split in splits.items() if split == "val"} == {"20.png", "21.png"}
+    assert sum(split == "test" for split in splits.values()) == 2
+    assert source.notes[1] == "the data have no such split: test (2) drawn from train"
+
+
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
@@ -192,6 +203,8 @@ def test_a_column_of_splits_is_kept_to(tmp_path):
         (["a.png,one,two"], "path,caption", r"row 2 has 3 values for 2 columns"),
         (["a.png,one"], "sketch,caption", r"has no column path or image or .*; its columns: sketch, caption"),
         ([], "path,caption", r"has no rows below its header"),
+        (["a.png,one,two"], "path,caption,caption", r"csv: has 2 columns called caption \(columns 2 and 3\)"),
+        (["a.png,one,two,test"], "path,caption,split,split", r"csv: has 2 columns called split \(columns 3 and 4\)"),
     ],
 )
 def test_rows_at_fault_are_named(tmp_path, rows, header, message):
@@ -212,7 +225,7 @@ def test_no_table(tmp_path):
 
 def test_the_sources_by_their_names_in_the_configuration(tmp_path, store):
     pictures(tmp_path / "own", *(f"{i}.png" for i in range(5)))
-    table(tmp_path / "own", *(f"{i}.png,a green field" for i in range(5)))
+    table(tmp_path / "own", *(f"{i}.png,a green field of {i}" for i in range(5)))
     flickr8k(tmp_path / "f8k")
     pictures(tmp_path / "f8k", "dog.jpg", "cat.jpg", "cow.jpg")
     for settings in (

@@ -16,10 +16,21 @@ def test_sessions_items_and_notes(tmp_path):
     result = loaded(prepared(tmp_path))
     catalogue = Catalogue.from_json(result.facts["catalogue"])
     assert catalogue.names == ("a", "b", "c") and catalogue.counts.tolist() == [10, 10, 10]
-    assert result.notes == ("test: 10 clicks on items that training does not know are left out",)
+    assert result.notes == (
+        "its times are read as seconds since 1970: 1970-01-01 00:00:00 to 1970-01-03 00:48:40",
+        "test: 10 clicks on items that training does not know are left out",
+        "of 3 items 20 are recommended: recall@20 is 1 whatever the model does",
+    )
     [batch] = list(data.batches(prepared(tmp_path), mode="padded", rows=100, steps=10, seed=0).test)
     assert batch.names == [f"s{session}" for session in range(20, 30)]
     assert batch.items.tolist() == [[0] * 10] and batch.targets.tolist() == [[1] * 10]
+
+
+def test_items_that_the_table_lacks_are_said_and_a_table_of_others_is_refused(tmp_path):
+    result = loaded(prepared(tmp_path, "item,title\na,Alpha\nc,Gamma"))
+    assert result.notes[1] == "data.items lacks 2 of the 4 items of the log: b, z"
+    with pytest.raises(UserError, match=r"^data\.items: describes none of the items of the log \(a, b, c, "):
+        prepared(tmp_path, "item,title\n1.0,Alpha\n2.0,Gamma")
 
 
 def test_cold_items_are_in_the_catalogue_only_with_features(tmp_path):

@@ -62,6 +62,19 @@ def test_parquet(tmp_path):
     assert read(tmp_path / "l.parquet") == WANTED
 
 
+def test_two_columns_of_a_name_in_parquet_and_in_a_table_of_items(tmp_path):
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["item", "x", "x"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    items = csv(tmp_path, "a,1,2", header="item,x,x", name="twice.csv")
+    for path in (tmp_path / "twice.parquet", items):
+        with pytest.raises(UserError, match=r"twice\..*: has 2 columns called x \(columns 2 and 3\)"):
+            table.source(csv(tmp_path, *ROWS), path).table()
+    log = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["session", "item", "item"])
+    pq.write_table(log, tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=r"log\.parquet: has 2 columns called item \(columns 2 and 3\)"):
+        table.source(tmp_path / "log.parquet", None)
+
+
 def test_ids_are_names_quoted_or_not(tmp_path):
     rows = ['007,"Empire Strikes Back, The",100', '7,"said ""hi""",160']
     assert read(csv(tmp_path, *rows)) == [("007", "Empire Strikes Back, The", 100), ("7", 'said "hi"', 160)]
@@ -70,7 +83,7 @@ def test_ids_are_names_quoted_or_not(tmp_path):
 @pytest.mark.parametrize(
     ("times", "seconds"),
     [
-        (["1970-01-01T00:01:40Z", "1970-01-02 00:00:00"], [100, 86400]),
+        (["1970-01-01T00:01:40Z", "1970-01-02 00:00:00 UTC"], [100, 86400]),
         (["1970-01-01 00:01:40", "1970-01-01 00:02:41.500"], [100, 161.5]),
         (["1970-01-02", "1970-01-03"], [86400, 172800]),
         (["1700000000000", "1700000060500"], [1.7e9, 1.7e9 + 60.5]),
@@ -81,7 +94,8 @@ def test_ids_are_names_quoted_or_not(tmp_path):
         (["2020-01-01 00:00:00 UTC", "2020-01-01 00:01:00.5 UTC"], [1577836800, 1577836860.5]),
         (["2020-01-01T00:00:00Z", "2020-01-01T02:00:00+01:00"], [1577836800, 1577840400]),
         (["100.25", "171"], [100.25, 171]),
-        (["100", "1970-01-01T00:02:41"], [100, 161]),
+        (["100", "1970-01-01T00:02:41Z"], [100, 161]),
+        (["1970-01-01T02:01:40+0200", "1970-01-01 02:02:41+02", "19700101T000241.5Z"], [100, 161, 161.5]),
     ],
 )
 def test_times(tmp_path, times, seconds):
@@ -119,6 +133,34 @@ def test_times(tmp_path, times, seconds):
             r"row 3: its time .* would be 3000-01-01 00:00:00, not",
         ),
         ("session,item,time", ["s,a,9e17", "s,b,9e19"], r"row 3: its time .* would be 4821-12"),
+        (
+            "session,item,time",
+            ["s,a,2024-05-31T18:30:00+02:00", "", "s,b,2024-05-31 19:00:00"],
+            r"log\.csv, row 4: its time '2024-05-31 19:00:00' has no time zone, and '2024-05-31T18:30:00\+02:00' in "
+            r"row 2 has one; write all times in one way",
+        ),
+        (
+            "session,item,time",
+            ["s,a,2024-05-31", "s,b,2024-06-01T00:00Z"],
+            r"row 2: its time '2024-05-31' has no t",
+        ),
+        ("session,item,time", ["s,a,2024-05-31", "s,b,1717113600"], r"row 2: its time '2024-05-31' has no time zone"),
+        (
+            "session,item,time",
+            ["s,1,100", "", "s,2,180", "s,1.0,190"],
+            r"log\.csv, row 5: its item is 1\.0, and that of row 2 is 1; is it the same\? Write it in one way",
+        ),
+        (
+            "user,item,time",
+            ["7.0,a,100", "7,b,180"],
+            r"log\.csv, row 3: its user is 7, and that of row 2 is 7\.0; is",
+        ),
+        (
+            "session,item,time,item",
+            ["s,a,100,b"],
+            r"log\.csv: has 2 columns called item \(columns 2 and 4\); rename",
+        ),
+        ("user,item,time,user", ["s,a,100,b"], r"log\.csv: has 2 columns called user \(columns 1 and 4\)"),
         ("session,item,time", ["s,a,100", ",b,101"], r"row 3: its session is empty"),
         ("session,item,time", ["s,a,100", "s,,101"], r"row 3: its item is empty"),
         ("session,item,time", ["s,a,100", "", "s,b"], r"log\.csv, row 4 has 2 values for 3 columns; correct it"),
@@ -224,7 +266,9 @@ def test_how_times_were_read_is_noted_where_it_is_not_seconds(tmp_path):
     path = csv(tmp_path, "s,a,1700000000000", "s,b,1700000060000")
     (note,) = table.source(path, None).read().notes
     assert note == "its times are read as milliseconds since 1970: 2023-11-14 22:13:20 to 2023-11-14 22:14:20"
-    assert table.source(csv(tmp_path, *ROWS), None).read().notes == ()
+    assert table.source(csv(tmp_path, "s,a,1700000000", "s,b,1700000060"), None).read().notes == ()
+    (minutes,) = table.source(csv(tmp_path, "s,a,28333333", "s,b,28333433"), None).read().notes
+    assert minutes == "its times are read as seconds since 1970: 1970-11-24 22:22:13 to 1970-11-24 22:23:53"
 
 
 @given(

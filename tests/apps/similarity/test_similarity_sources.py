@@ -102,9 +102,17 @@ def test_stsb_without_a_header(tmp_path):
     assert pairs[0].a == 'A plane is "taking off.' and (source.low, source.high) == (0, 5)
     write(tmp_path / "sts-dev.csv", "a\tb\tc\td\t3\n")
     assert "sts-dev.csv, row 1 has 5 values for 7 columns" in complaint(lambda: list(published.stsb(tmp_path).read()))
-    (tmp_path / "sts-test.csv").unlink()
-    assert "sts-test.csv" in complaint(published.stsb, tmp_path)
+    (tmp_path / "sts-train.csv").unlink()
+    assert "sts-train.csv" in complaint(published.stsb, tmp_path)
     assert "data.path=FOLDER" in complaint(published.stsb, None)
+
+
+def test_stsb_without_a_file_of_test_says_so_in_its_rule(tmp_path):
+    for name in ("sts-train.csv", "sts-dev.csv"):
+        write(tmp_path / name, "x\tx\tx\t1\t2.5\tOne.\tTwo.\n")
+    source = published.stsb(tmp_path)
+    assert [pair.split for pair in source.read()] == ["train", "val"]
+    assert source.spec["split"] == "publisher's, what is missing is drawn from train"
 
 
 def test_quora_keeps_a_question_in_one_split(tmp_path):
@@ -170,7 +178,7 @@ def test_sixty_pairs_stay_sixty_whatever_quotation_marks_there_are(tmp_path):
     )
 
 
-@pytest.mark.parametrize("mark", ["\t", ";", ","])
+@pytest.mark.parametrize("mark", ["\t", ";", ",", "|"])
 def test_the_mark_between_columns_is_found(tmp_path, mark):
     rows = [COLUMNS, *[(f"one {i}", f"two {i}", "0.5") for i in range(10)]]
     pairs = csv_pairs(tmp_path, "\n".join(mark.join(row) for row in rows))
@@ -182,6 +190,8 @@ def test_the_mark_between_columns_is_found(tmp_path, mark):
     [
         ("a,b,points\nx,y,1\n", ": has no column score or similarity or similarity_score"),
         ("x,y\n1,2\n", ": has no column a or sentence1"),
+        ("a,b,score,score\nx,y,1,0\n", ": has 2 columns called score (columns 3 and 4); rename all but the one"),
+        ("a,b,score,split,split\nx,y,1,val,test\n", ": has 2 columns called split (columns 4 and 5)"),
         ("a,b,score\nx,y,1\nx,,0\n", ", row 3: one of its sentences is empty"),
         ("a,b,score\n  ,y,1\n", ", row 2: one of its sentences is empty"),
         ("a,b,score\nx,y,1.5\n", ", row 2: its score 1.5 is not between 0 and 1; correct it, or set data.low"),

@@ -96,6 +96,7 @@ def test_one_recording_in_train_and_test_or_with_two_texts_is_told(recordings):
         ("a;b\n1;2\n", r"list.csv: has no column path .*and no column text .*; its columns: a, b"),
         ("", r"list.csv: is empty; give it a header and rows"),
         ("path,text\n", r"list.csv: has no rows below its header"),
+        ("path,text,text\na.wav,one,two\n", r"list.csv: has 2 columns called text \(columns 2 and 3\); rename all"),
         ('path,text\na.wav,"one\n', r"list.csv, row 2: a quotation mark opens here and does not close"),
     ],
 )

@@ -251,6 +251,8 @@ def test_json_lines_as_the_hub_has_them(tmp_path, nested):
             "its columns are de, fr, but en to fr was asked for; set data.source_locale",
         ),
         ("t.jsonl", '{"translation": {"de": "a", "fr": "b"}}\n', "its columns are translation.de, translation.fr, but"),
+        ("t.tsv", "en\tfr\ten\n" + "a\tb\tc\n" * 9, r"has 2 columns called en \(columns 1 and 3\); rename all but"),
+        ("t.csv", "en,fr,fr\n" + "a,b,c\n" * 9, r"has 2 columns called fr \(columns 2 and 3\)"),
         (
             "t.csv",
             "Ja, und?,x\n" * 9,

@@ -31,6 +31,23 @@ def test_the_digest_of_examples_is_of_each_and_of_their_order():
     assert content_digest(examples) not in [content_digest(other) for other in others]
 
 
+def test_examples_that_are_all_alike_teach_nothing_and_measure_nothing():
+    source = Source({"source": "csv", "split": "given"}, lambda: iter(()))
+    varied = [("train", "1"), ("train", "2")]
+    assert source.check_varied("score", [*varied, ("val", "1"), ("val", "2"), ("test", "3"), ("test", "4")]) == []
+    said = source.check_varied("score", [*varied, ("val", "1"), ("val", "1"), ("test", "3")])
+    assert said == [
+        "val: all 2 examples have the score '1', so its figures do not tell a good model from a bad one",
+        "test: has one example, so its figures do not tell a good model from a bad one",
+    ]
+    assert (
+        source.check_varied("score", [("train", "1"), *((split, "12"[n]) for split in SPLITS[1:] for n in (0, 1))])
+        == []
+    )
+    with pytest.raises(UserError, match=r"^data\.source=csv: train: all 3 examples have the score '1'; there is"):
+        source.check_varied("score", [("train", "1")] * 3 + [("val", "1"), ("val", "2")])
+
+
 def test_the_splits_are_named_in_one_place():
     written = [
         path.relative_to(ROOT).as_posix()

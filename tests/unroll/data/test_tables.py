@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unroll.data.tables import Table, column_of, only_table, read_table
+from unroll.data.tables import Table, column_of, only_table, places_of, read_table, refuse_twice, two_spellings
 from unroll.errors import UserError
 
 KNOWN = {"path": ("file",), "text": ("transcript", "sentence")}
@@ -46,6 +46,10 @@ def complaint(path: Path) -> str:
         ("t.csv", CSV.encode("utf-8-sig")),
         ("t.csv", CSV.replace("path,text", " Path , TEXT ").replace("\nb", "\n,\n\nb")),
         ("t.txt", CSV.replace(",", ";").replace("one;", "one,")),
+        ("t.csv", CSV.replace(",", ";").replace("one;", "one,")),
+        ("t.csv", CSV.replace(",", "|").replace("one|", "one,")),
+        ("t.csv", CSV.replace(",", " | ").replace('"one |  two"', "one, two")),
+        ("t.csv", CSV.replace("path,text", '"path";"a, b, c, d"; text').replace("wav,", "wav;;")),
         ("t.tsv", TSV),
         ("t.txt", TSV.encode("utf-16")),
         ("t.csv", CSV.replace("path", "file").replace("text", "Sentence")),
@@ -75,11 +79,18 @@ def test_rows_are_numbered_as_a_spreadsheet_numbers_them(tmp_path: Path) -> None
         ("t.tsv", "path\ttext\na\tb\n\nc\n", "t.tsv, row 4 has 1 value for 2 columns; correct it"),
         ("t.csv", "file,b\na,b\n", "has no column text or transcript or sentence; its columns: file, b; rename"),
         ("t.csv", "a,b\n", "has no column path or file and no column text or transcript or sentence; its"),
-        ("t.csv", "text,path,text\na,b,c\n", "has no column text or transcript or sentence; its columns: text, path"),
+        ("t.csv", "text,path,text\na,b,c\n", "t.csv: has 2 columns called text (columns 1 and 3); rename all but the"),
+        ("t.csv", "Text,path,TEXT\na,b,c\n", "t.csv: has 2 columns called Text and TEXT (columns 1 and 3); rename"),
+        ("t.csv", "file,file,file,text\na,b,c,d\n", "t.csv: has 3 columns called file (columns 1, 2 and 3)"),
+        ("t.csv", "path,text,split,split\na,b,test,train\n", "t.csv: has 2 columns called split (columns 3 and 4)"),
+        ("t.csv", "path|text\na|b|c\n", "row 2 has 3 values for 2 columns; is a vertical bar part of a value?"),
         ("t.csv", " \n", "t.csv: is empty; give it a header and rows"),
         ("t.csv", ",\n,\n", "t.csv: is empty; give it a header and rows"),
         ("t.jsonl", '{"path": "a"}\n', "has no column text or transcript or sentence; its columns: path"),
         ("t.jsonl", '{"path": "a", "text": "b"}\n["c"]\n', "record 2: is no object"),
+        ("t.jsonl", '{"a": {"text": "b"}, "c": {"text": "d"}, "path": "e"}', "has 2 columns called a.text and c.text"),
+        ("t.jsonl", '{"path": "a"}\n{"text": "b", "text": "c"}\n', "t.jsonl, line 2: cannot be read as JSON (two"),
+        ("t.json", '[{"path": "a", "text": "b", "path": "c"}]', "(two values are called 'path')"),
         ("t.jsonl", '{"path": "a", "text": "b"}\n{"path": \n', "t.jsonl, line 2, column 10: is not JSON"),
         ("t.jsonl", '{"path": "a", "text": ["b"]}\n', "row 1: its text is a list, not one value"),
         ("t.jsonl", '{"path": "a", "text": "\\ud800"}\n', r"row 1: holds half a character (\ud800)"),
@@ -103,12 +114,29 @@ def test_values_of_json_as_text(tmp_path: Path) -> None:
 
 
 def test_columns_by_other_names_the_likeliest_first() -> None:
-    assert column_of(("item", "movie_id"), ("userId", "movieId")) == 1
-    assert column_of(("en",), ("translation.en", "translation.fr")) == 0
-    assert column_of(("text",), ("a.text", "b.text")) is None
-    assert column_of(("text",), ("Text", "text")) == 1
-    assert column_of(("text",), ("text", "text")) is None
-    assert Table(Path("t"), ("source", "fr"), []).place("source", ("fr", "source")) == 1
+    path = Path("t")
+    assert column_of(path, ("item", "movie_id"), ("userId", "movieId")) == 1
+    assert column_of(path, ("en",), ("translation.en", "translation.fr")) == 0
+    assert column_of(path, ("text",), ("Text", "text")) == 1
+    assert column_of(path, ("text",), ("a", "b")) is None
+    assert places_of(("text", "words"), ("a.text", "b.text", "words")) == [2]
+    assert places_of(("text",), ("Text", "b", "TEXT")) == [0, 2]
+    assert Table(path, ("source", "fr"), []).place("source", ("fr", "source")) == 1
+
+
+def test_a_column_that_nobody_needs_may_be_there_twice_inside_objects_only() -> None:
+    assert column_of(Path("t"), ("id",), ("audio.id", "text.id"), wanted=False) is None
+    assert Table(Path("t"), ("a", "", ""), []).place("a") == 0  # as spreadsheets leave empty columns
+    with pytest.raises(UserError, match=r"^t: has 2 columns called id \(columns 1 and 2\)"):
+        column_of(Path("t"), ("id",), ("id", "id"), wanted=False)
+    with pytest.raises(UserError, match=r"^t: has 2 columns called b \(columns 2 and 3\)"):
+        refuse_twice(Path("t"), ("a", "b", "b"))
+    refuse_twice(Path("t"), ("a", "A"))
+
+
+def test_an_id_with_and_without_a_fraction_of_zero() -> None:
+    assert two_spellings(["2", "1", "1.0", "x.0", "07"]) == ("1", "1.0")
+    assert two_spellings(["1.0", "2.0", "3", "7", "07", "1.00"]) is None
 
 
 def test_without_a_header(tmp_path: Path) -> None:
