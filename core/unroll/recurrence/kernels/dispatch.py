@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -146,8 +146,11 @@ _AVOIDS = {
 
 def _not_generated(cell: Cell, which: str) -> str | None:
     """What stands in the way of either printer of a traced step."""
-    if any(weight.dtype != torch.float32 or type(weight) not in _ORDINARY for weight in cell.parameters()):
-        return f"the {which} kernels are for float32 weights, in ordinary tensors"
+    # Of a cell without modules its own table is all; a walk over modules is dear where a call is short.
+    weights: Iterable[Tensor | None] = cell.parameters() if cell._modules else cell._parameters.values()
+    for weight in weights:
+        if weight is not None and (weight.dtype != torch.float32 or type(weight) not in _ORDINARY):
+            return f"the {which} kernels are for float32 weights, in ordinary tensors"
     return None
 
 

@@ -60,13 +60,25 @@ class Value:
     def __rtruediv__(self, other: float) -> Value:
         return self.number(other) / self
 
-    def greater(self, other: Value | float) -> Value:
-        """1 where this is greater, else 0."""
-        return self.apply("gt", self._value(other))
+    def past(self, a: Value, b: Value | float) -> Value:
+        """This, but 0 where a <= b: not a product with 0, which would make NaN of an infinite gradient."""
+        return self.apply("past", a, self._value(b))
 
-    def ahead(self, other: Value) -> Value:
-        """1 where this is greater, 1/2 where both are equal, else 0."""
-        return self.apply("ahead", other)
+    def reached(self, a: Value, b: Value) -> Value:
+        """This, but 0 where a < b."""
+        return self.apply("reached", a, b)
+
+    def shared(self, a: Value, b: Value) -> Value:
+        """This, but half of it where both are equal."""
+        return self.apply("shared", a, b)
+
+    def where(self, c: Value) -> Value:
+        """This, but 0 where c is 0."""
+        return c.apply("select", self, self.number(0))
+
+    def unless(self, c: Value) -> Value:
+        """This, but 0 where c is not 0."""
+        return c.apply("select", self.number(0), self)
 
     def sigmoid(self) -> Value:
         """1 / (1 + e^-x)."""
@@ -149,7 +161,7 @@ _TABLE = (
         Cost.EXPENSIVE,
     ),
     Operation(  # NaN stays NaN
-        "relu", "x", (torch.relu, Tensor.relu, F.relu), lambda d, y, x: (d * y.greater(0),),
+        "relu", "x", (torch.relu, Tensor.relu, F.relu), lambda d, y, x: (d.past(y, 0),),
         Cost.EXPENSIVE, c="at_least(x, 0.f)", triton="tl.where(x < 0.0, 0.0, x)",
     ),
     Operation(  # without the cancellation of e^x - 1 near 0
@@ -171,8 +183,13 @@ _TABLE = (
         Cost.EXPENSIVE, c="-v_softplus(-x)", triton="-v_softplus(-x)",
     ),
     Operation(  # NaN where either is
-        "maximum", "ab", (torch.maximum, Tensor.maximum), lambda d, y, a, b: (d * a.ahead(b), d * b.ahead(a)),
+        "maximum", "ab", (torch.maximum, Tensor.maximum),
+        lambda d, y, a, b: (d.shared(a, b).reached(a, b), d.shared(a, b).reached(b, a)),
         Cost.MODERATE, c="blend((a > b) | (a != a), a, b)", triton="tl.where((a > b) | (a != a), a, b)",
+    ),
+    Operation(  # the same; where both are equal, all of the gradient is a's, as torch has it
+        "clamp_min", "ab", (), lambda d, y, a, b: (d.reached(a, b), d.past(b, a)),
+        Cost.MODERATE, c="v_maximum(a, b)", triton="v_maximum(a, b)",
     ),
     Operation(
         "gt", "ab", (torch.gt, Tensor.gt, Tensor.__gt__), lambda d, y, a, b: (0, 0),
@@ -182,13 +199,20 @@ _TABLE = (
         "ge", "ab", (torch.ge, Tensor.ge, Tensor.__ge__), lambda d, y, a, b: (0, 0),
         Cost.MODERATE, c="blend(a >= b, splat(1.f), splat(0.f))", triton="tl.where(a >= b, 1.0, 0.0)",
     ),
-    Operation(  # the share of a maximum's gradient that is a's: torch halves it where both are equal
-        "ahead", "ab", (), lambda d, y, a, b: (0, 0),
-        Cost.MODERATE, c="blend(a > b, splat(1.f), blend(a == b, splat(.5f), splat(0.f)))",
-        triton="tl.where(a > b, 1.0, tl.where(a == b, 0.5, 0.0))",
+    Operation(
+        "past", "dab", (), lambda d, y, one, a, b: (d.past(a, b), 0, 0),
+        Cost.MODERATE, c="blend(a <= b, splat(0.f), d)", triton="tl.where(a <= b, 0.0, d)",
     ),
     Operation(
-        "select", "cab", (torch.where,), lambda d, y, c, a, b: (0, d * c, d * (1 - c)),
+        "reached", "dab", (), lambda d, y, one, a, b: (d.reached(a, b), 0, 0),
+        Cost.MODERATE, c="blend(a < b, splat(0.f), d)", triton="tl.where(a < b, 0.0, d)",
+    ),
+    Operation(
+        "shared", "dab", (), lambda d, y, one, a, b: (d.shared(a, b), 0, 0),
+        Cost.MODERATE, c="blend(a == b, splat(.5f) * d, d)", triton="tl.where(a == b, 0.5 * d, d)",
+    ),
+    Operation(
+        "select", "cab", (torch.where,), lambda d, y, c, a, b: (0, d.where(c), d.unless(c)),
         Cost.MODERATE, c="blend(c != splat(0.f), a, b)", triton="tl.where(c != 0.0, a, b)",
     ),
 )  # fmt: skip

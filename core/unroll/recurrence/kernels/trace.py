@@ -8,6 +8,7 @@ is named, and the cell stays on the loop.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -346,7 +347,10 @@ def _layer_norm(x: Symbol, shape: Sequence[int], weight: Any = None, bias: Any =
 
     centred = _RULES[torch.sub](x, mean(x))
     spread = _RULES[torch.sqrt](add(mean(mul(centred, centred)), eps))
-    normal: Symbol = _RULES[torch.mul](centred, _RULES[torch.div](1.0, spread))
+    # Of a row whose variance float32 cannot hold torch makes NaN or 0, by its width: 0 would hide it.
+    too_large = _RULES[torch.gt](spread, torch.finfo(torch.float32).max)
+    scale = _RULES[torch.where](too_large, math.nan, _RULES[torch.div](1.0, spread))
+    normal: Symbol = _RULES[torch.mul](centred, scale)
     normal = normal if weight is None else mul(normal, weight)
     return normal if bias is None else add(normal, bias)
 
@@ -360,12 +364,13 @@ def _cat(symbols: Sequence[Any], dim: int = 0) -> Symbol:
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Symbol:
     result: Symbol = x
     if min is not None:
-        result = _RULES[torch.maximum](result, min)
+        result = _at_least(result, min)
     if max is not None:
-        result = _RULES[torch.neg](_RULES[torch.maximum](_RULES[torch.neg](result), -max))
+        result = _RULES[torch.neg](_at_least(_RULES[torch.neg](result), -max))
     return result
 
 
+_at_least = _pointwise("clamp_min")
 _RULES: dict[Any, Callable[..., Any]] = {
     function: _pointwise(name) for name, operation in OPERATIONS.items() for function in operation.torch
 }

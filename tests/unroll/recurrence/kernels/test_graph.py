@@ -23,9 +23,13 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "select": lambda c, a, b: torch.where(c != 0, a, b),
     "gt": lambda a, b: (a > b).to(a),
     "ge": lambda a, b: (a >= b).to(a),
-    "ahead": lambda a, b: (a > b).to(a) + 0.5 * (a == b).to(a),
+    "clamp_min": lambda a, b: torch.clamp(a, min=b),
+    "past": lambda d, a, b: torch.where(a <= b, 0, d),
+    "reached": lambda d, a, b: torch.where(a < b, 0, d),
+    "shared": lambda d, a, b: torch.where(a == b, d / 2, d),
 }
-PAIRS = ("add", "sub", "mul", "div", "maximum")
+PAIRS = ("add", "sub", "mul", "div", "maximum", "clamp_min")
+TRIPLES = ("select", "past", "reached", "shared")
 
 
 def value(node: Node, given: dict[Node, Tensor], weights: dict[str, Tensor] | None = None) -> Tensor:
@@ -140,7 +144,7 @@ def agree(graph: Graph, root: Node, given: dict[Node, Tensor], weights: dict[str
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_the_derivative_of_each_function(op: str) -> None:
     graph = Graph()
-    nodes = leaves(graph, {"select": 3}.get(op, 2 if op in (*PAIRS, "gt", "ge", "ahead") else 1))
+    nodes = leaves(graph, 3 if op in TRIPLES else 2 if op in (*PAIRS, "gt", "ge") else 1)
     given = {node: torch.rand(5, 4, dtype=torch.float64) + 0.2 for node in nodes}
     if op == "select":
         given[nodes[0]] = (given[nodes[0]] > 0.7).double()

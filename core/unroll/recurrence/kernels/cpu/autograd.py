@@ -56,9 +56,9 @@ class Fused(torch.autograd.Function):
         # What the backward step needs may stand where u stood, if u is nobody else's.
         mine = matrix is not None and run.keep and made.over_u
         kept = u if mine else run.kernel.units(total if run.keep and made.over_u else 0, made.inputs)
-        call.u, call.out, call.saved, call.kept = address(u), address(out), address(saved), address(kept)
+        call.u, call.out, call.saved, call.kept = address(u), out.data_ptr(), saved.data_ptr(), kept.data_ptr()
         for k, tensor in enumerate(after):
-            call.state[k], call.initial[k] = address(tensor), address(state[k])
+            call.state[k], call.initial[k] = tensor.data_ptr(), address(state[k])
             call.fresh[k] = address(fresh[k]) if fresh else None
         (run.kernel.forward_keep if run.keep else run.kernel.forward_bare)(ctypes.byref(call))
         del holds
@@ -200,17 +200,17 @@ class _Backward:
         d_fresh = [torch.zeros_like(tensor) for tensor in self.fresh]
         d_product = [run.kernel.units(total, rows) for rows in made.products]
         d_param = d_out.new_zeros(call.threads, sum(width for _, _, width in made.d_params))
-        call.u, call.out, call.saved = address(self.u), address(self.out), address(self.saved)
+        call.u, call.out, call.saved = address(self.u), self.out.data_ptr(), self.saved.data_ptr()
         call.kept, call.d_out, call.d_u, call.d_param = (
-            address(self.kept), address(d_out), address(d_u), address(d_param),
+            self.kept.data_ptr(), address(d_out), d_u.data_ptr(), d_param.data_ptr(),
         )  # fmt: skip
         for k, tensor in enumerate(self.after):
-            call.state[k], call.initial[k] = address(tensor), address(self.state[k])
+            call.state[k], call.initial[k] = tensor.data_ptr(), address(self.state[k])
             call.d_state[k] = address(d_state[k])
         for k, tensor in enumerate(self.fresh):
             call.fresh[k], call.d_fresh[k] = address(tensor), address(d_fresh[k])
         for k, tensor in enumerate(d_product):
-            call.d_product[k] = address(tensor)
+            call.d_product[k] = tensor.data_ptr()
         run.kernel.backward(ctypes.byref(call))
         del holds
         buffers = {D_U: d_u, OUT: self.out, SAVED: self.saved, KEPT: self.kept}

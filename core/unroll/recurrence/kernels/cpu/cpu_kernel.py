@@ -102,11 +102,11 @@ class Compiled:
         holds = [scratch, *(pack(weights[part.param], part, self.narrow) for part in packed)]
         call = Call(len(layout.counts), batch, threads, shared, address(layout.counts), address(layout.offsets))
         call.reset, call.mask = address(layout.reset), address(run.mask)
-        call.scratch, call.scratch_size = address(scratch), size
+        call.scratch, call.scratch_size = scratch.data_ptr(), size
         for k, (name, offset, _) in enumerate(self.program.params):
             call.param[k] = address(weights[name]) + 4 * offset
         for k, tensor in enumerate(holds[1:]):
-            call.packed[k] = address(tensor)
+            call.packed[k] = tensor.data_ptr()
         call.product, call.of_units = self.products
         return call, holds
 

@@ -165,12 +165,12 @@ def product(
         bf16: operands are rounded to bfloat16; sums stay float32.
         narrow: whether the result is bfloat16 rather than float32; only if bf16.
     """
-    depth, columns = weight.shape if transposed else (weight.shape[1], len(weight))
-    matrix = pack(weight, Packed("", 0, 0, depth, columns, transposed), bf16)
-    out = WORKSPACE.empty(len(a), columns, dtype=torch.bfloat16 if narrow else torch.float32)
-    left, to, kind = (address(a), a.stride(0)), (address(out), columns), _kind(a, bf16)
+    depth, columns = weight.shape if transposed else weight.shape[::-1]
+    rows, matrix = a.shape[0], pack(weight, Packed("", 0, 0, depth, columns, transposed), bf16)
+    out = WORKSPACE.empty(rows, columns, dtype=torch.bfloat16 if narrow else torch.float32)
+    left, to, kind = (address(a), a.stride(0)), (out.data_ptr(), columns), _kind(a, bf16)
     native.base().large(
-        *left, len(a), depth, address(matrix), columns, address(bias), *to, kind | native.TO_BF16 * narrow,
+        *left, rows, depth, matrix.data_ptr(), columns, address(bias), *to, kind | native.TO_BF16 * narrow,
         native.threads(),
     )  # fmt: skip
     return out
@@ -186,7 +186,7 @@ def pack(weight: Tensor, part: Packed, bf16: bool) -> Tensor:
     size = base.packed_size(part.depth, part.columns, bf16)
     to = WORKSPACE.empty(size, dtype=torch.int16 if bf16 else torch.float32)
     threads = native.threads()
-    base.pack(start(weight, part), part.depth, part.columns, *strides, address(to), bf16, threads)
+    base.pack(start(weight, part), part.depth, part.columns, *strides, to.data_ptr(), bf16, threads)
     return to
 
 
@@ -234,6 +234,6 @@ def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, bf16:
     size = base.outer_size(columns, array, len(sides))
     work = WORKSPACE.empty(threads * size)
     base.outer(
-        address(a), a.stride(0), len(a), columns, array, len(sides), address(sums), address(work), size,
+        address(a), a.stride(0), a.shape[0], columns, array, len(sides), address(sums), work.data_ptr(), size,
         _kind(a, bf16), threads,
     )  # fmt: skip

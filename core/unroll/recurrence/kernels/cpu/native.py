@@ -53,7 +53,7 @@ def address(tensor: Tensor) -> int: ...
 @overload
 def address(tensor: None) -> None: ...
 def address(tensor: Tensor | None) -> int | None:
-    """What C gets of a tensor.
+    """What C gets of a tensor that a caller brought along; buffers of our own are known to be what C reads.
 
     Raises:
         ValueError: its memory is not the CPU's, or it has none, or holds the numbers with the other sign.
@@ -69,7 +69,7 @@ def address(tensor: Tensor | None) -> int | None:
 
 def rows(tensor: Tensor) -> Tensor:
     """The tensor as C reads it: contiguous, a sign that torch has only noted (z.conj().imag) written out."""
-    return tensor.resolve_neg().contiguous()
+    return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
 class _Team:

@@ -30,8 +30,9 @@ from unroll.recurrence.kernels.trace import shadow
 
 PANEL = 48
 """rows of a weight that are packed at a time, at most"""
-LEAST = 1 << 17
-"""multiplications of a step from which on a second thread pays"""
+LEAST, READING = 1_350_000, 6
+"""multiplications of a step from which on a second thread pays, to read a weight counting as so many; where both were
+measured, in the sizes of `invoke bench --only step` on two cores"""
 MOST_ROWS = 1024
 """rows of a batch: beyond, a step is no longer short, and the loop over `step` is as good"""
 
@@ -231,7 +232,7 @@ class Single:
 
     def _frame(self, batch: int) -> _Frame:
         """One that no call is using now: two threads never share one."""
-        threads = native.threads() if batch * self.work >= LEAST else 1
+        threads = native.threads() if (batch + READING) * self.work >= LEAST else 1
         frames = self._frames.get((batch, threads))
         if frames is None:
             if len(self._frames) >= SIZES:
