@@ -68,9 +68,9 @@ def _base(name: str) -> str:
 
 
 def _trained(app: Any, config: Any, data: Any, model: nn.Module) -> Iterator[list[float]]:
-    """The loss, its size and the gradient's norm of each step."""
+    """The loss, its size and the gradient's norm of each step: some of the first epoch, and one of the second."""
     chosen, state = optimizer(config.optimizer, model), None
-    for batch in islice(data.train, STEPS):
+    for batch in _batches(data.train):
         step = app.step(model, batch, state)
         chosen.zero_grad()
         step.loss.backward()
@@ -78,6 +78,13 @@ def _trained(app: Any, config: Any, data: Any, model: nn.Module) -> Iterator[lis
         chosen.step()
         state = detach(step.state)
         yield [step.loss.item(), step.size, norm.item()]
+
+
+def _batches(loader: Any) -> Iterator[Any]:
+    for epoch, many in enumerate((STEPS, 1)):
+        if hasattr(loader.batch_sampler, "set_epoch"):
+            loader.batch_sampler.set_epoch(epoch)
+        yield from islice(loader, many)
 
 
 def as_pinned() -> bool:

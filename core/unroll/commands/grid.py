@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -155,7 +155,7 @@ class _Jobs:
                 for count, future in enumerate(as_completed(futures), start=1):
                     self._tell(count, self.planned[futures[future]], future.result())
             except (KeyboardInterrupt, Interrupted) as error:
-                self._stop(getattr(error, "number", signal.SIGINT), futures)
+                self._stop(getattr(error, "number", signal.SIGINT))
                 raise
         return [future.result() for future in futures]
 
@@ -196,10 +196,8 @@ class _Jobs:
         places = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
         return {**shared, **os.environ, "PYTHONPATH": places}
 
-    def _stop(self, number: int, futures: Iterable[Future[Any]]) -> None:
-        self.stopping = True
-        for future in futures:
-            future.cancel()
+    def _stop(self, number: int) -> None:
+        self.stopping = True  # those that have not begun see it and do not
         for process in list(self.processes):
             process.send_signal(number)
         say("stopping; the same command resumes from here")

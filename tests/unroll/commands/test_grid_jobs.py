@@ -134,7 +134,7 @@ def test_a_signal_is_handed_on_and_nothing_more_begins(said: list[str], monkeypa
     jobs = _Jobs(plan("new", "new"), 1)
 
     def train(words: Any, **_: Any) -> Any:
-        return Process(1, lambda: jobs._stop(signal.SIGTERM, []), sent)
+        return Process(1, lambda: jobs._stop(signal.SIGTERM), sent)
 
     monkeypatch.setattr(grid.subprocess, "Popen", train)
     jobs.run()
@@ -150,7 +150,7 @@ def test_a_grid_that_is_interrupted_stops_all(error: BaseException, number: int,
         raise error
 
     monkeypatch.setattr(jobs, "_tell", tell)
-    monkeypatch.setattr(jobs, "_stop", lambda number, futures: stopped.append(number))
+    monkeypatch.setattr(jobs, "_stop", stopped.append)
     with pytest.raises(type(error)):
         jobs.run()
     assert stopped == [number]

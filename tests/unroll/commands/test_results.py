@@ -58,8 +58,10 @@ def test_the_page_counts_what_was_shown_and_states_its_budget(trained, tmp_path:
 
 
 def test_presets_as_they_are_need_no_word_on_the_budget(trained, tmp_path: Path) -> None:
-    results.results(["speech"], cells="elman,gru", seeds=2, folder=tmp_path)
-    assert trained[0][-1] == {} and "epochs (" not in (tmp_path / "results.md").read_text(encoding="utf-8")
+    folder = tmp_path / "a new" / "folder"
+    results.results(["speech"], cells="elman,gru", seeds=2, folder=folder)
+    assert trained[0][-1] == {} and "epochs (" not in (folder / "results.md").read_text(encoding="utf-8")
+    assert (folder / results.PICTURE).is_file()
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])

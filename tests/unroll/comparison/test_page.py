@@ -87,6 +87,12 @@ def test_the_matrix_has_a_column_for_each_application_and_says_what_is_shown() -
     assert "All applications" in text
 
 
+def test_a_page_says_how_to_read_differences_where_there_are_some() -> None:
+    several, one = (str(page([found(cells=cells)], {}, {}, "now")) for cells in (2, 1))
+    assert "difference: to c0" in several and "95 % intervals" in several
+    assert "difference" not in re.sub('base64,[^"]*', "", one)
+
+
 def test_an_application_without_runs_is_said() -> None:
     empty = compare("image", [], "test/accuracy", "max", {})
     assert "No finished run to compare" in str(page([found(), empty], {}, {}, "now"))

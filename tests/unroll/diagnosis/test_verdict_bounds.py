@@ -239,3 +239,26 @@ def test_a_try_takes_the_first_batches_of_each_epoch(many: int, length: int, wan
 def test_nothing_is_recommended_that_ties_with_nothing() -> None:
     before = Tried(None, [Outcome(loss, 1.0, 1.0, "healthy", 1.0) for loss in (1.0, 1.0)])
     assert recommended([before, replace(before)]) is None and recommended([before]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "offered"), [({"layers": 1}, False), ({"layers": 2}, True), ({"layers": 2, "residual": True}, False)]
+)
+def test_layers_are_bridged_where_there_are_some_to_bridge(options: dict[str, Any], offered: bool) -> None:
+    config, model = APP.config(settings=("model.cell=lstm",)), Net("lstm", 3, 8, **options)
+    found = {one.name: one for one in remedies(replace(HEALTHY, kind="vanishing"), config, model)}
+    assert ("residual layers" in found) == offered
+    if offered:
+        found["residual layers"].change(model)  # type: ignore[misc]
+        assert model.rnn.residual
+    shallow = Net("lstm", 3, 8)
+    if offered:
+        found["residual layers"].change(shallow)  # type: ignore[misc]
+        assert not shallow.rnn.residual
+
+
+def test_zoneout_is_offered_once() -> None:
+    config = APP.config(settings=("model.cell=lstm",))
+    for zoneout, offered in (((0.0, 0.0), True), ((0.1, 0.0), False)):
+        some = remedies(replace(HEALTHY, kind="vanishing"), config, Net("lstm", 3, 8, zoneout=zoneout))
+        assert ("zoneout of 0.1" in [one.name for one in some]) == offered
