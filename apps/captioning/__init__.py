@@ -35,14 +35,14 @@ __all__ = ["APP"]
 RAMP = 12
 """epochs over which scheduled sampling ramps up if only a time limit is set and the number of epochs is unknown"""
 EXAMPLES = Path(__file__).parent / "examples"
-"""scenes with held-out combinations; the names say what they show"""
+"""scenes with held-out combinations, named after what they show"""
 
 
 def prepare(config: CaptioningConfig, store: Store) -> tuple[Prepared, Prepared | None, tuple[str, ...]]:
     """Prepare the pictures and captions of the configured source in the store; do nothing if they are there.
 
     Returns:
-        them; what a frozen backbone sees in them, None for an encoder that is trained; and notes on the source.
+        them; a frozen backbone's annotations, None for an encoder that is trained; and notes on the source.
     """
     source, wanted = _source(config), config.model
     prepared = data.prepare(store, source, side=config.data.side, vocabulary=config.data.vocabulary)
@@ -77,7 +77,7 @@ def model(config: CaptioningConfig, facts: dict[str, Any]) -> network.Captioner:
             reward=reward.CiderReward(partial(data.training_captions, Path(facts["folder"]))),
             **wanted.model_dump(exclude={"attention", "width", "stages", "backbone", "frozen"}),
         )
-    except ValueError as error:  # dot attention wants equal sizes, several heads one that they divide
+    except ValueError as error:  # dot attention needs equal sizes, several heads a size that they divide
         raise UserError(f"model.attention={wanted.attention}: {error}; see model.hidden, model.width") from error
 
 
@@ -89,7 +89,7 @@ def _encoder(config: CaptioningConfig, facts: dict[str, Any]) -> encoder.Encoder
 
 
 def score(config: CaptioningConfig) -> Score:
-    """The facts where they are known, CIDEr elsewhere."""
+    """The share of true facts where they are known, CIDEr elsewhere."""
     return Score("facts_true" if config.data.source == "builtin" else "cider", "max")
 
 

@@ -1,4 +1,4 @@
-"""What a pre-trained encoder is made of, and what it sees while it is frozen: computed once, kept in the store."""
+"""Pre-trained encoders: their weights, and while they are frozen their annotations, computed once into the store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from .encoder import WEIGHTS, Backbone, pretrained
 
 NAME = "captioning"
 AT_ONCE = 64
-"""pictures that a frozen encoder sees at a time"""
+"""pictures per pass"""
 
 
 def backbone(store: Store, name: str) -> Prepared:
@@ -30,7 +30,7 @@ def backbone(store: Store, name: str) -> Prepared:
 
 
 def annotate(store: Store, prepared: Prepared, name: str) -> Prepared:
-    """What a frozen backbone of that name sees in each picture, float16 [N, S, D] per split: computed once."""
+    """A frozen backbone's annotations of all pictures, float16 [N, S, D] per split: computed once."""
     weights = backbone(store, name)
 
     def write(folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""From pictures and captions to batches: read once into the store, batches are cut from there.
+"""From pictures and captions to batches: everything is read once into the store, and batches are cut from there.
 
-A prepared set is the tokeniser, one array of pictures and one file of records per split.
+A prepared set holds the tokeniser, and an array of pictures and a file of records for each split.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,23 +35,23 @@ Key = tuple[int, int]
 
 
 class Batch(NamedTuple):
-    """Pictures and captions of each, those with the longest caption first."""
+    """Pictures with their captions, those with the longest caption first."""
 
     pictures: Tensor
-    """uint8 [B, H, W, 3]; of a frozen encoder its annotations, float16 [B, S, D]"""
+    """uint8 [B, H, W, 3]; with a frozen encoder its annotations, float16 [B, S, D]"""
     tokens: Tensor
-    """captions with their ends, and IGNORE past them, [T, B x C]: those of a picture next to each other"""
+    """captions with their ends, and IGNORE past them, [T, B x C]; those of a picture are next to each other"""
     records: list[dict[str, Any]]
-    """of each picture: id, all its captions, scene"""
+    """for each picture: id, all its captions, scene"""
     epoch: int
 
 
 def prepare(store: Store, source: Source, *, side: int, vocabulary: int) -> Prepared:
-    """Read, fit into a square and number everything.
+    """Read all pictures and captions, fit pictures into a square, and number the words.
 
     Args:
         side: of the square, in pixels; see `unroll.data.images.pixels`.
-        vocabulary: words known at most, by falling frequency in the training captions.
+        vocabulary: maximum number of words, the most frequent ones of the training captions.
 
     Raises:
         UserError: a picture that cannot be read, by its row and file, or a split without pictures.
@@ -76,10 +76,10 @@ def batches(
     """Loaders of the three splits.
 
     Args:
-        size: pictures of a batch.
-        captions: of each picture in a batch; redrawn in every epoch where it has more.
-        seed: of the order, and of the drawing.
-        annotations: of a frozen encoder, in place of the pictures.
+        size: pictures per batch.
+        captions: captions per picture; if it has more, they are sampled again in every epoch.
+        seed: of the order, and of that sampling.
+        annotations: of a frozen encoder, to use in place of the pictures.
     """
     facts = read_json(prepared.folder / "facts.json")
     arrays = read_arrays((annotations or prepared).folder)
@@ -90,7 +90,7 @@ def batches(
         end = Tokeniser.from_json(facts["tokeniser"]).first
         splits[split] = resumable(rows, sampler, partial(collate, end=end), seed=seed)
     notes = tuple(facts.pop("notes"))
-    # Self-critical training counts phrases in the training captions; a saved model does without them.
+    # Self-critical training counts phrases in the training captions; a saved model does not need them.
     facts["folder"] = str(prepared.folder)
     return Data(**splits, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)
 
@@ -101,14 +101,14 @@ def training_captions(folder: Path) -> Iterator[Sequence[str]]:
 
 
 class _Order(RowSampler):
-    """Batches of pictures, each with the epoch that its captions are drawn by."""
+    """Batches of pictures, each with the epoch, which decides the captions."""
 
     def batches(self, start: int) -> Iterable[list[Key]]:
         return ([(row, self.epoch) for row in rows] for rows in super().batches(start))
 
 
 class _Pictures(Dataset[dict[str, Any]]):
-    """The pictures of a split, each with `captions` of its captions, drawn by (seed, epoch, row)."""
+    """The pictures of a split, each with `captions` of its captions, sampled by (seed, epoch, row)."""
 
     def __init__(self, arrays: NDArray[Any], records: list[dict[str, Any]], captions: int, seed: int) -> None:
         self._arrays, self._records, self._captions, self._seed = arrays, records, captions, seed
@@ -121,14 +121,14 @@ class _Pictures(Dataset[dict[str, Any]]):
         record = self._records[row]
         random = np.random.default_rng([self._seed, epoch, row])
         there = len(record["tokens"])
-        # All in a new order, again and again until there are enough: none twice while another has not been.
+        # Shuffled, and repeated until there are enough: no caption comes twice before all have come once.
         order = [i for _ in range(-(-self._captions // there)) for i in random.permutation(there).tolist()]
         tokens = [record["tokens"][i] for i in order[: self._captions]]
         return record | {"picture": self._arrays[row], "tokens": tokens, "epoch": epoch}
 
 
 def collate(rows: list[dict[str, Any]], end: int) -> Batch:
-    """Pictures with the longest caption first; `end` is put behind each caption."""
+    """Pictures with the longest caption first; `end` is appended to each caption."""
     rows = sorted(rows, key=lambda row: -max(map(len, row["tokens"])))
     tokens, _ = pad([torch.tensor([*caption, end]) for row in rows for caption in row["tokens"]], IGNORE)
     pictures = torch.from_numpy(np.stack([row["picture"] for row in rows]))
@@ -137,7 +137,7 @@ def collate(rows: list[dict[str, Any]], end: int) -> Batch:
 
 
 def _by_split(source: Source) -> tuple[dict[str, list[Picture]], list[str]]:
-    """The pictures that have a caption, and what is to be told of the others."""
+    """The pictures of each split that have a caption, and notes on the others."""
     splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
     empty, without = 0, []
     for picture in source.read():

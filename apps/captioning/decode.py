@@ -11,7 +11,7 @@ from .model import Captioner
 
 
 def write(model: Captioner, pictures: Tensor) -> list[list[str]]:
-    """Captions of pictures as of `Captioner.annotations`: `n_best` of each, the best first."""
+    """Captions of pictures, given as for `Captioner.annotations`: `n_best` of each, the best first."""
     seen, wanted = model.see(pictures), model.decoding
     if wanted.method == "sample":
         own = torch.Generator(pictures.device).manual_seed(wanted.seed)
@@ -31,7 +31,7 @@ def write(model: Captioner, pictures: Tensor) -> list[list[str]]:
 def sample(
     model: Captioner, seen: Annotated, captions: int, sampling: Sampling, generator: torch.Generator | None = None
 ) -> list[Hypothesis]:
-    """Sample `captions` captions of each picture, those of a picture next to each other."""
+    """Sample `captions` captions of each picture; those of a picture are next to each other."""
     return sample_texts(
         lambda tokens, state: model.advance(tokens, state, seen), _first(model, seen).repeat_interleave(captions),
         model.decoder.begin(seen, captions), sampling,
@@ -40,5 +40,5 @@ def sample(
 
 
 def _first(model: Captioner, seen: Annotated) -> Tensor:
-    """The token before the first word, of each picture."""
+    """The token before the first word, for each picture."""
     return torch.full((len(seen.mean),), model.end, device=seen.mean.device)

@@ -1,7 +1,7 @@
 """From annotations to words: show-and-tell, and show-attend-and-tell, over any cell.
 
-Rows are captions: R = B x C, the C captions (or hypotheses) of a picture next to each other. The annotations are kept
-once for each picture, and its captions are C queries of one row of the memory.
+Rows are captions: R = B x C, the C captions (or hypotheses) of a picture next to each other. Annotations are kept once
+per picture, and its captions are C queries to one row of the memory.
 """
 
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from unroll.sequence.attention import Kind, Memory, attention
 from unroll.sequence.losses import Softmax
 
 IGNORE = -100
-"""in place of a word past the end of a caption: what the loss leaves out"""
+"""in place of a word past the end of a caption; the loss ignores it"""
 
 
 class Annotated(NamedTuple):
-    """What the decoder knows of B pictures."""
+    """What the decoder knows about B pictures."""
 
     mean: Tensor
     """of the annotations, [B, D]"""
@@ -28,31 +28,32 @@ class Annotated(NamedTuple):
     """None without attention"""
 
     def first(self, pictures: int) -> "Annotated":
-        """Of the first pictures only."""
+        """The same for the first pictures only."""
         memory = self.memory and Memory(*(part[:, :pictures] for part in self.memory))
         return Annotated(self.mean[:pictures], memory)
 
 
 class Told(NamedTuple):
-    """What the decoder says of given captions, word by word: N words, step by step, in each step row by row."""
+    """The decoder on given captions: N words, step by step, and row by row within a step."""
 
     hidden: Tensor
     """before the output layer, [N, E]"""
     targets: Tensor
-    """the words themselves, [N]; IGNORE past the end of a caption that is shorter than others of its picture"""
+    """the words themselves, [N]; IGNORE past the end of a caption that is shorter than others of the same picture"""
     rows: Tensor
-    """of each word, [N]"""
+    """the row of each word, [N]"""
     looked: Tensor | None
-    """weights of the attention, summed over the words of each caption, [R, S]"""
+    """attention weights, summed over the words of each caption, [R, S]"""
 
 
 class Decoder(nn.Module):
-    """A recurrent language model that is shown a picture.
+    """A recurrent language model conditioned on a picture.
 
     It reads the mean of the annotations first (Vinyals et al. 2015, equations 10 to 12), then the words. With attention
     (Xu et al. 2015) each word also has a context z, the gated weighted mean of the annotations, and the word follows
-    from L_o(E y + L_h h + L_z z) (their equation 7). Fed back, z is part of the next input, and the query is the output
-    before it; otherwise only the output layer reads it, the query is the output itself, and all words are one call.
+    from L_o(E y + L_h h + L_z z) (their equation 7). With feedback, z is part of the next input, and the query is the
+    output before it; otherwise only the output layer reads z, the query is the output itself, and all words are one
+    call.
 
     Args:
         words: V.
@@ -61,11 +62,11 @@ class Decoder(nn.Module):
         cell: see `Recurrent`.
         hidden: H.
         layers: stacked ones.
-        look: kind of attention; None: show-and-tell.
-        feedback: whether the context is part of the next input.
-        dropout: share of features dropped, of words, between layers, and before the output layer.
-        word_dropout: share of the words read in training that are replaced by the unknown one (Bowman et al. 2016).
-        unknown: its number.
+        look: kind of attention; None: none (show-and-tell).
+        feedback: make the context part of the next input.
+        dropout: rate on word embeddings, between layers, and before the output layer.
+        word_dropout: fraction of the input words replaced by the unknown one in training (Bowman et al. 2016).
+        unknown: number of the unknown word.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Decoder(nn.Module):
         self.softmax = Softmax(nn.Parameter(torch.randn(words, embedding) / embedding**0.5))
 
     def annotated(self, annotations: Tensor) -> Annotated:
-        """What is computed once for each picture: annotations [S, B, D]."""
+        """What is computed once per picture, from annotations [S, B, D]."""
         memory = self.attention.remember(annotations) if self.attention is not None else None
         return Annotated(annotations.mean(0), memory)
 
@@ -101,7 +102,7 @@ class Decoder(nn.Module):
         return select({"recurrent": state, "output": output[None]}, rows)
 
     def step(self, tokens: Tensor, state: Any, seen: Annotated) -> tuple[Tensor, Any, Tensor | None]:
-        """The words after tokens [R]: hidden [R, E], the state, and where it looked [R, S]."""
+        """The words after tokens [R]: hidden [R, E], the state, and the attention weights [R, S]."""
         words = self._drop(self.embedding(tokens))
         context, weights = self._look(state["output"], seen) if self.feedback else (None, None)
         x = words if context is None else torch.cat((words, context[0]), 1)
@@ -112,15 +113,15 @@ class Decoder(nn.Module):
         return hidden, {"recurrent": after, "output": output[None]}, None if weights is None else weights[0]
 
     def forward(self, targets: Tensor, seen: Annotated, first: int, forget: float = 0.0) -> Told:
-        """All words of captions that are given.
+        """All words of given captions (teacher forcing).
 
         Args:
-            targets: the captions, ends included, and IGNORE past them, [T, R]. Step by step, only the pictures up to
-                the last one with a caption that is not over are computed: those with the longest should come first.
-            seen: of the pictures.
+            targets: the captions, ends included, and IGNORE past them, [T, R]. A step computes the pictures up to the
+                last one with an unfinished caption: put those with the longest captions first.
+            seen: what is known about the pictures.
             first: the token before the first word.
-            forget: how often a word that is read is not the caption's but drawn from the model's own prediction
-                (Bengio et al. 2015, scheduled sampling).
+            forget: fraction of input words that are sampled from the model's own prediction instead (scheduled
+                sampling, Bengio et al. 2015).
         """
         targets = targets[(targets != IGNORE).any(1)]
         before = torch.cat((targets.new_full((1, targets.shape[1]), first), targets[:-1]))
@@ -148,7 +149,7 @@ class Decoder(nn.Module):
     def _unroll(
         self, inputs: Tensor, counts: list[int], seen: Annotated, state: Any, forget: float
     ) -> tuple[Tensor, Tensor | None]:
-        """Word by word, in step t the first counts[t] rows: hidden [N, E], and weights [T, R, S]."""
+        """Word by word, the first counts[t] rows in step t: hidden [N, E], and weights [T, R, S]."""
         captions = inputs.shape[1] // len(seen.mean)
         hidden: list[Tensor] = []
         looked: list[Tensor] = []
@@ -193,7 +194,7 @@ class Decoder(nn.Module):
 
 
 def _counts(own: Tensor, captions: int) -> Tensor:
-    """In each step, the rows up to the last picture with a caption that is not over: own [T, R] -> [T]."""
+    """For each step, the number of rows up to the last picture with an unfinished caption: own [T, R] -> [T]."""
     going = own.view(len(own), -1, captions).any(2)
     numbers = torch.arange(1, going.shape[1] + 1, device=own.device)
     return (going * numbers).amax(1) * captions

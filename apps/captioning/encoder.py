@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from unroll.errors import UserError
 
 WAVES = 4
-"""cosines along a side that tell where a place is"""
+"""cosines along each side that encode where a place is"""
 WEIGHTS = "backbone.safetensors"
 """a backbone's published weights in a prepared set"""
 
 
 class Encoder(Protocol):
-    """What a decoder must know of an encoder."""
+    """What a decoder needs to know about an encoder."""
 
     features: int
     """D, of each place"""
@@ -28,7 +28,7 @@ class Encoder(Protocol):
 
 
 class ResidualCNN(nn.Module):
-    """A small residual network (He et al. 2016), trained from scratch; its annotations also say where they are.
+    """A small residual network (He et al. 2016), trained from scratch; its annotations also encode their place.
 
     Args:
         width: channels of the first layer.
@@ -45,19 +45,19 @@ class ResidualCNN(nn.Module):
         # [B, H, W, 3] seen as [B, 3, H, W] is channels-last already, which the CPU's convolutions prefer.
         x = pictures.permute(0, 3, 1, 2).to(next(self.first.parameters()).dtype) / 127.5 - 1
         maps = self.stages(self.first(x))
-        # Convolutions do not know where they are; the decoder is to find places, and to name them.
+        # Convolutions do not know where they are, but the decoder has to find places and name them.
         return _annotations(torch.cat((maps, _places(maps)), 1))
 
 
 class Backbone(nn.Module):
-    """Any convolutional network or vision transformer of the package timm, by its name.
+    """Any convolutional network or vision transformer of the package timm, by name.
 
     Args:
         name: as timm lists it.
         pretrained: fetch its published weights.
 
     Raises:
-        UserError: timm is not installed, does not know the name, or cannot get the weights.
+        UserError: timm is not installed, does not know the name, or cannot fetch the weights.
     """
 
     def __init__(self, name: str, *, pretrained: bool = False) -> None:
@@ -81,7 +81,7 @@ class Backbone(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         x = (pictures.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
         x = self.network.forward_features(x)
-        # Transformers give [B, N, D] with their class tokens first; those stand at no place.
+        # Transformers give [B, N, D] with the class tokens first, which have no place.
         return x[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(0, 1) if x.ndim == 3 else _annotations(x)
 
 
@@ -97,7 +97,7 @@ def pretrained(name: str, weights: Path | None) -> Backbone:
 
 
 class _Block(nn.Module):
-    """Two convolutions and a short cut, at half the sides."""
+    """Two convolutions and a shortcut, at half the resolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def _convolution(inputs: int, outputs: int, *, stride: int = 1, side: int = 3) -
 
 
 def _places(maps: Tensor) -> Tensor:
-    """Where each place is, as WAVES cosines along either side: [B, 2 x WAVES, h, w]."""
+    """Where each place is, as WAVES cosines along each side: [B, 2 x WAVES, h, w]."""
     waves = torch.arange(1, WAVES + 1, dtype=maps.dtype, device=maps.device) * torch.pi
     down, across = (
         torch.cos(waves[:, None] * (torch.arange(size, device=maps.device) + 0.5) / size) for size in maps.shape[2:]

@@ -1,4 +1,4 @@
-"""Pictures with what was written about them, and where the decoder looked at each word."""
+"""Pictures with their captions, and where the decoder attended at each word."""
 
 from collections.abc import Iterable
 from textwrap import fill
@@ -22,13 +22,13 @@ COLUMNS = 8
 """words in a row of the attention picture"""
 MOST_WORDS = 40
 SHADE = LinearSegmentedColormap.from_list("shade", [(0.1, 0.1, 0.1, 0.75), (0.1, 0.1, 0.1, 0.0)])
-"""darkens where nothing was looked at, and leaves the colours of the rest as they are"""
+"""darkens what was not attended to, and leaves the colours of the rest as they are"""
 
 
 def figures(model: Captioner, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
-    """`captions`: some pictures and what was written; `attention`: one picture, word by word (with attention only).
+    """`captions`: some pictures with their captions; `attention`: one picture, word by word (if there is attention).
 
-    A frozen encoder's batches hold no pictures: there is nothing to show then.
+    With a frozen encoder, batches hold no pictures, and there is nothing to show.
     """
     batch = next(iter(batches))
     if batch.pictures.dtype != torch.uint8:
@@ -38,7 +38,7 @@ def figures(model: Captioner, batches: Iterable[Batch], report: Report) -> dict[
 
 
 def overview(batch: Batch, report: Report) -> Figure:
-    """The first pictures of a batch, each with its caption and the score of it."""
+    """The first pictures of a batch, each with its caption and its score."""
     figure = Figure(figsize=(9, 10), layout="constrained")
     written = {record["id"]: record for record in report.records}
     shown = list(zip(batch.pictures[:SHOWN].cpu().numpy(), batch.records, strict=False))
@@ -52,9 +52,9 @@ def overview(batch: Batch, report: Report) -> Figure:
 
 
 def attention(model: Captioner, batch: Batch, row: int) -> Figure:
-    """Where the decoder looked when it wrote each word: bright where it looked."""
+    """Where the decoder attended as it wrote each word: what it attended to is bright."""
     picture = batch.pictures[row]
-    # After a training the model is still in training mode, in which batch normalisation would learn from this picture.
+    # After training the model is still in training mode, where batch normalisation would learn from this picture.
     with as_used(model), torch.no_grad():
         caption = write(model, picture[None])[0][0]
         weights = looked(model, picture[None], caption)[:MOST_WORDS]

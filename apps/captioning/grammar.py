@@ -1,8 +1,8 @@
 """Sentences about scenes, and what such sentences claim.
 
-A caption is a list ("a large red circle in the top left and a small striped square at the bottom") or tells how one
-thing stands to others ("a red circle is left of a small square with stripes and above a ring"). Facts are left out at
-times, as people do; what is said is true.
+A caption is a list ("a large red circle in the top left and a small striped square at the bottom") or says where one
+thing is relative to others ("a red circle is left of a small square with stripes and above a ring"). As people do, it
+sometimes omits facts; what it says is true.
 """
 
 import itertools
@@ -34,9 +34,9 @@ SAID: dict[str, dict[str, tuple[str, ...]]] = {
 """kind of fact -> its value -> the words for it"""
 MEANING = {kind: {words: value for value, several in said.items() for words in several} for kind, said in SAID.items()}
 SAID_OF = {"size": 0.85, "plain": 0.4, "texture": 0.9}
-"""how often these are said at all; the rest always is"""
+"""how often these are mentioned; all other facts always are"""
 RELATED = 0.2
-"""share of the captions of two or three things that tell how one stands to the others"""
+"""share of the captions of two or three things that say where one is relative to the others"""
 PLACE_FIRST = 0.6
 """share of lists that name the place before the thing"""
 OPENED = 0.3
@@ -53,7 +53,7 @@ class Claims(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """A caption held against its scene."""
+    """A caption compared with its scene."""
 
     true: int
     """claims that hold"""
@@ -66,7 +66,7 @@ class Judgement(NamedTuple):
 
 
 def describe(scene: Scene, random: np.random.Generator) -> str:
-    """One caption of a scene; all that it says is true."""
+    """One caption of a scene; everything it says is true."""
     if len(scene) > 1 and random.random() < RELATED:
         return _related(scene, random)
     first = random.random() < PLACE_FIRST
@@ -79,7 +79,7 @@ def describe(scene: Scene, random: np.random.Generator) -> str:
 
 
 def parse(caption: str) -> Claims | None:
-    """What a caption claims; None where it is no sentence of the grammar."""
+    """What a caption claims; None if the grammar cannot parse it."""
     things: list[dict[str, str]] = []
     relations: list[tuple[int, str, int]] = []
     subject: int | None = None
@@ -105,7 +105,7 @@ def parse(caption: str) -> Claims | None:
 def judge(caption: str, scene: Scene) -> Judgement:
     """How much of a caption is true, and how much of the scene it tells.
 
-    Things that are mentioned are taken for different things of the scene, in the way in which most claims hold. In a
+    Each mention is matched with a different thing of the scene, by the assignment under which most claims hold. In a
     caption that cannot be parsed, every word that could state a fact counts as a false claim.
     """
     facts = len(FACTS) * len(scene)
@@ -114,7 +114,7 @@ def judge(caption: str, scene: Scene) -> Judgement:
         return Judgement(0, max(1, len(_FACT.findall(caption))), 0, facts)
     stated = sum(map(len, claims.things)) + len(claims.relations)
     mentioned = len(claims.things)
-    # For each thing of the scene, which mention means it; numbers beyond the mentions: none does.
+    # For each thing of the scene, the mention matched with it; a number beyond the mentions: none.
     takings = itertools.permutations(range(max(mentioned, len(scene))), len(scene))
     told, related = max((_held(claims, scene, taking) for taking in takings), key=sum)
     return Judgement(told + related, stated, told, facts)
@@ -129,7 +129,7 @@ def truths(thing: Thing) -> dict[str, str]:
 
 
 def relations(one: Thing, other: Thing) -> list[str]:
-    """How one thing stands to another: one or two of left of, right of, above, below."""
+    """Where one thing is relative to another: one or two of left of, right of, above, below."""
     found = [("left of", one.column < other.column), ("right of", one.column > other.column)]
     found += [("above", one.row < other.row), ("below", one.row > other.row)]
     return [name for name, holds in found if holds]

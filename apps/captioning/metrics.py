@@ -30,7 +30,7 @@ def measure(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[d
     true; and how metrics come from the columns.
 
     Args:
-        records: with "prediction", "references", and "scene" (None where nobody knows the facts).
+        records: with "prediction", "references", and "scene" (None where the facts are unknown).
     """
     predictions, references = [r["prediction"] for r in records], [r["references"] for r in records]
     metrics, ciders = texts(predictions, references)
@@ -48,7 +48,7 @@ def measure(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[d
 
 
 def _unseen(scene: Scene) -> str | None:
-    """The combination that only test shows: pictures of it are hard or easy together."""
+    """The held-out combination in a scene: pictures that share one are not independent."""
     return next((f"{thing.texture} {thing.colour} {thing.shape}" for thing in scene if is_held_out(thing)), None)
 
 
@@ -64,8 +64,8 @@ def texts(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tu
     """cider (times 1, as published), bleu_1 to bleu_4 and chrf (0 to 100), and the CIDEr of each caption.
 
     Args:
-        predictions: words with spaces between.
-        references: of each prediction, as many as there are.
+        predictions: words separated by spaces.
+        references: of each prediction, any number.
     """
     by_number = {i: [text] for i, text in enumerate(predictions)}
     cider, each = Cider().compute_score(dict(enumerate(map(list, references))), by_number)

@@ -1,4 +1,4 @@
-"""The network: an encoder and a decoder, and what is carried beside them."""
+"""The network: an encoder and a decoder, and the settings that it carries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ class Captioner(nn.Module):
     """Pictures to captions.
 
     Args:
-        tokeniser: of words; its end of line ends a caption, and stands before the first word.
+        tokeniser: of words; its end of line ends a caption, and precedes the first word.
         encoder: pictures to annotations.
-        side: of the square that a picture is fitted into, in pixels.
-        frozen: the encoder is not trained, and batches hold annotations.
+        side: of the square that pictures are fitted into, in pixels.
+        frozen: do not train the encoder; batches hold annotations.
         objective, decoding: what is trained for, and how captions are written.
         ramp: epochs over which scheduled sampling rises to its final fraction.
         reward: of self-critical training.
@@ -48,13 +48,13 @@ class Captioner(nn.Module):
         return self.tokeniser.first
 
     def annotations(self, pictures: Tensor) -> Tensor:
-        """[S, B, D] of pictures uint8 [B, H, W, 3], or of annotations made before, [B, S, D] of any other dtype."""
+        """[S, B, D] from pictures uint8 [B, H, W, 3], or from precomputed annotations [B, S, D] of another dtype."""
         if pictures.dtype != torch.uint8:
             return pictures.float().transpose(0, 1)
         return cast(Tensor, self.encoder(pictures))
 
     def see(self, pictures: Tensor) -> Annotated:
-        """What the decoder is shown of pictures, as of `annotations`."""
+        """What the decoder knows about pictures, given as for `annotations`."""
         return self.decoder.annotated(self.annotations(pictures))
 
     def advance(self, tokens: Tensor, state: Any, seen: Annotated) -> tuple[Tensor, Any]:
@@ -68,7 +68,7 @@ class Captioner(nn.Module):
 
 @contextmanager
 def as_used(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, with gradients: no dropout, and batch normalisation as when captions are written."""
+    """Evaluation mode with gradients: no dropout, and batch normalisation as when captions are written."""
     training = model.training
     model.eval()
     try:

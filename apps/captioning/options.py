@@ -1,4 +1,4 @@
-"""What captions are trained for, and how they are decoded: settings that a captioner carries beside its weights."""
+"""What captions are trained for, and how they are decoded: settings that a captioner carries besides its weights."""
 
 from typing import Annotated, Literal, Self
 

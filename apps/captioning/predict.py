@@ -15,13 +15,13 @@ AT_ONCE = 64
 
 
 def predict(model: Captioner, inputs: Sequence[images.Given]) -> list[Any]:
-    """The caption of each picture; with decode.n_best above one, its captions.
+    """The caption of each picture; with decode.n_best above one, a list of captions.
 
     Args:
-        inputs: paths of pictures of any kind that Pillow reads, or pictures in memory.
+        inputs: paths of pictures in any format that Pillow reads, or pictures in memory.
 
     Raises:
-        UserError: a file that is missing or no picture, by its name.
+        UserError: a file is missing, or is no picture (names it).
     """
     device = next(model.parameters()).device
     captions = []

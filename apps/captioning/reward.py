@@ -1,4 +1,4 @@
-"""What self-critical training is rewarded by: CIDEr, with the document frequencies of the training captions."""
+"""The reward of self-critical training: CIDEr, with the document frequencies of the training captions."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -9,11 +9,11 @@ import numpy as np
 from pycocoevalcap.cider.cider_scorer import CiderScorer, cook_refs, precook
 
 Captions = Sequence[str]
-"""of one picture, words with spaces between"""
+"""of one picture, words separated by spaces"""
 
 
 class _Scorer(CiderScorer):  # type: ignore[misc]  # pycocoevalcap has no types
-    """pycocoevalcap's CIDEr over a corpus that is given, instead of the one that is scored."""
+    """pycocoevalcap's CIDEr with the statistics of a given corpus, instead of those of the captions scored."""
 
     def __init__(self, frequencies: Counter[tuple[str, ...]], pictures: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class _Scorer(CiderScorer):  # type: ignore[misc]  # pycocoevalcap has no types
 
     @property
     def ref_len(self) -> float:
-        """Logarithm of the number of pictures; pycocoevalcap sets it to that of the scored ones."""
+        """Logarithm of the number of pictures in the corpus; pycocoevalcap sets it to that of the pictures scored."""
         return float(np.log(self._pictures))
 
     @ref_len.setter
@@ -32,11 +32,11 @@ class _Scorer(CiderScorer):  # type: ignore[misc]  # pycocoevalcap has no types
 class CiderReward:
     """CIDEr (Vedantam et al. 2015) of single captions.
 
-    The end of a caption counts as a word: otherwise captions that break off ("a man in a") are rewarded (Rennie et al.
-    2017; ruotianluo's and other implementations do the same).
+    The end of a caption counts as a word: otherwise captions that break off ("a man in a") would be rewarded (Rennie et
+    al. 2017; ruotianluo's and other implementations do the same).
 
     Args:
-        training: the captions of each training picture; read once, when the first reward is asked for.
+        training: gives the captions of each training picture; called once, for the first reward.
     """
 
     END = "<eos>"
@@ -57,8 +57,8 @@ class CiderReward:
         """A reward for each caption.
 
         Args:
-            captions: (words, whether it came to its end).
-            references: of the picture of each caption.
+            captions: (words, whether the caption ended by itself).
+            references: for each caption, those of its picture.
         """
         scorer = _Scorer(*self._corpus)
         for (text, ended), wanted in zip(captions, references, strict=True):

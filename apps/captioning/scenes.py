@@ -1,8 +1,9 @@
-"""Built-in pictures: one to three things on a plain ground, drawn by Pillow.
+"""Built-in pictures: one to three things on a plain background, drawn by Pillow.
 
 A thing has a shape, a colour, a size, a texture and a place, one of nine. One in six combinations of shape, colour and
 texture is in no picture of train and val (see `is_held_out`), and every picture of test shows at least one of them. All
-pairs (a red circle, a red striped thing, a striped circle) are seen. Nothing is chosen by looking at what is held out.
+pairs (a red circle, a red striped thing, a striped circle) are seen. No setting was chosen by results on what is held
+out.
 """
 
 import itertools
@@ -48,7 +49,7 @@ Scene = tuple[Thing, ...]
 
 
 def is_held_out(thing: Thing) -> bool:
-    """Whether only test shows this combination: six divides its number of shape, plus colour, plus twice texture."""
+    """Whether only test shows this combination: shape + colour + 2 texture, by their numbers, is divisible by six."""
     numbers = SHAPES.index(thing.shape), list(COLOURS).index(thing.colour), 2 * TEXTURES.index(thing.texture)
     return sum(numbers) % 6 == 0
 
@@ -62,7 +63,7 @@ def compose(split: Split, random: np.random.Generator) -> Scene:
 
 
 def _thing(place: int, random: np.random.Generator, *, held_out: bool) -> Thing:
-    """Drawn until it is one of those held out, or none of them."""
+    """Sampled until it is held out, or is not, as wanted."""
     while True:
         shape, colour, size, texture = (str(random.choice(list(names))) for names in (SHAPES, COLOURS, SIZES, TEXTURES))
         thing = Thing(shape, colour, size, texture, *divmod(place, COLUMNS))
@@ -71,7 +72,7 @@ def _thing(place: int, random: np.random.Generator, *, held_out: bool) -> Thing:
 
 
 def draw(scene: Scene, random: np.random.Generator) -> Image.Image:
-    """The picture of a scene, RGB: places, colours and ground vary a little, and there is noise."""
+    """The picture of a scene, RGB: places, colours and background vary a little, and there is noise."""
     side = SIDE * FINE
     ground = tuple(int(level) for level in random.integers(165, 246) + random.integers(-8, 9, 3))
     canvas = Image.new("RGB", (side, side), ground)

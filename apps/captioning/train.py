@@ -12,7 +12,7 @@ from .model import Captioner
 
 
 def step(model: Captioner, batch: Batch, state: None = None) -> Step:
-    """Mean surprisal of the captions' words, and the doubly stochastic term; or a self-critical step, see there."""
+    """Mean surprisal of the captions' words, plus the doubly stochastic term; or a self-critical step."""
     plan = model.objective
     if model.training and 0 < plan.self_critical_from <= batch.epoch:
         return self_critical.step(model, batch)
@@ -21,13 +21,13 @@ def step(model: Captioner, batch: Batch, state: None = None) -> Step:
     told = model.decoder(batch.tokens, seen, model.end, forget)
     loss = words = model.decoder.softmax.loss(told.hidden, told.targets)
     if plan.coverage and told.looked is not None:
-        # Xu et al. 2015, equation 14: over all words, every place should be looked at about once.
+        # Xu et al. 2015, equation 14: over all words, each place should be attended to about once.
         loss = loss + plan.coverage * (1 - told.looked).square().mean()
     return Step(loss, size=batch.tokens.shape[1], logs={"loss_words": words.item()})
 
 
 def evaluate(model: Captioner, batches: Iterable[Batch]) -> Report:
-    """Captions written freely and held against the references; against the facts, where they are known."""
+    """Captions generated freely, compared with the references, and with the facts where they are known."""
     records = []
     for batch in batches:
         for record, captions in zip(batch.records, write(model, batch.pictures), strict=True):

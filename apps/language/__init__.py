@@ -34,7 +34,7 @@ def prepare(config: LanguageConfig, store: Store) -> tuple[Prepared, tuple[str, 
     """Prepare the token streams of the configured source in the store; do nothing if they are there.
 
     Returns:
-        them, and what is to be told of the source.
+        them, and notes on the source.
     """
     source = _source(config, store)
     return data.prepare(store, source, units=config.data.units, size=config.data.vocabulary), source.notes
@@ -50,7 +50,7 @@ def batches(config: LanguageConfig, store: Store) -> Data[stream.Window]:
 
 
 def model(config: LanguageConfig, facts: dict[str, Any]) -> network.LanguageModel:
-    """The network for data of these facts. Raises UserError for settings that make none."""
+    """The network for data of these facts. Raises UserError for settings that do not fit together."""
     try:
         return network.LanguageModel(
             tokens.Tokeniser.from_json(facts["tokeniser"]),

@@ -1,4 +1,4 @@
-"""Ways to read a text: with the trained weights alone, with a cache of what was read, or learning while reading."""
+"""Ways to read a text: with the trained weights alone, with a cache of past tokens, or learning while reading."""
 
 import copy
 from typing import Any, Protocol
@@ -17,14 +17,14 @@ class Reader(Protocol):
     """Reads a stream window by window."""
 
     name: str
-    """what its figures are called after; "" for the plain one"""
+    """suffix of its metrics; "" for plain reading"""
 
     def read(self, window: Window) -> Tensor:
         """-log p of each target of the window [T, 1] given all before it, in nats, [T] float64."""
 
 
 def readers(model: LanguageModel, how: Adaptation) -> list[Reader]:
-    """The ways that are asked for, besides the plain one."""
+    """The configured adaptation methods."""
     found: list[Reader] = []
     if how.cache:
         found.append(Cached(model, how.cache, how.cache_weight, how.cache_flatness))
@@ -34,7 +34,7 @@ def readers(model: LanguageModel, how: Adaptation) -> list[Reader]:
 
 
 class Plain:
-    """The trained weights alone, the state carried on."""
+    """The trained weights alone, with the carried state."""
 
     name = ""
 
@@ -48,15 +48,15 @@ class Plain:
 
 
 class Cached:
-    """A mixture with the words that followed similar hidden states among the last `size` tokens.
+    """A mixture with the tokens that followed similar hidden states among the last `size` tokens.
 
         p_cache(w) ~ sum_i 1{w = x_i+1} exp(theta h_t . h_i)        p = (1 - lambda) p_model + lambda p_cache
 
     Grave, Joulin and Usunier, Improving Neural Language Models with a Continuous Cache, 2017, equations 2 to 4.
 
     Args:
-        model: left as it is.
-        size: tokens looked back.
+        model: it is not changed.
+        size: tokens in the cache.
         weight: lambda.
         flatness: theta.
     """
@@ -79,11 +79,11 @@ class Cached:
         cached = self._cached(hidden, keys, values, before)
         self.keys, self.values = keys[-self.size :], values[-self.size :]
         mixed = (1 - self.weight) * (-plain).exp() + self.weight * cached
-        # Nothing lies behind the very first token: there the model is on its own.
+        # Nothing precedes the very first token: there the model is on its own.
         return torch.where(torch.arange(len(plain), device=plain.device) + before > 0, -mixed.log(), plain)
 
     def _cached(self, hidden: Tensor, keys: Tensor, values: Tensor, before: int) -> Tensor:
-        """p_cache of each target [T]; key j is followed by value j, and query t stands at place before + t."""
+        """p_cache of each target [T]; value j follows key j, and query t is at position before + t."""
         here = torch.arange(len(hidden), device=hidden.device)[:, None] + before
         there = torch.arange(len(keys), device=hidden.device)
         reached = (there < here) & (there >= here - self.size)
@@ -92,24 +92,24 @@ class Cached:
 
 
 class Dynamic:
-    """A step of gradient descent after every few tokens, and a pull back to the trained weights.
+    """A step of gradient descent after every few tokens, with decay towards the trained weights.
 
         theta <- theta - eta grad + lambda (theta_0 - theta)
 
     Krause, Kahembwe, Murray and Renals, Dynamic Evaluation of Neural Sequence Models, 2018, equation 5 with plain
-    gradients: their own scaling needs the training data. Each token is predicted before it is learnt from.
+    gradients: their scaling needs the training data. Each token is predicted before it is learned from.
 
     Args:
-        model: left as it is; a copy learns.
+        model: it is not changed; a copy learns.
         rate: eta.
         decay: lambda.
     """
 
     name = "dynamic"
     STEPS = 20
-    """tokens between two steps"""
+    """tokens per step"""
     CLIP = 1.0
-    """largest norm of the gradient"""
+    """maximum norm of the gradient"""
 
     def __init__(self, model: LanguageModel, rate: float, decay: float) -> None:
         self.model, self.rate, self.decay = copy.deepcopy(model).eval(), rate, decay

@@ -1,6 +1,6 @@
-"""From texts to token streams on the disk, and from there to windows.
+"""From texts to token streams on disk, and from there to windows.
 
-A prepared set is three streams of token numbers, and in `facts.json` the vocabulary, the counts of each split, and
+A prepared set holds three streams of token numbers, and in `facts.json` the vocabulary, the counts of each split, and
 where the documents of val and test begin.
 """
 
@@ -23,17 +23,17 @@ NAME = "language"
 VERSION = 2
 """part of the specification: raise it when the same settings give other tokens"""
 STEPS = 200
-"""of a window in evaluation, where windows only bound the memory"""
+"""length of a window in evaluation, where windows only limit memory"""
 BY_CHARACTER = "use data.units=characters"
 SMALLER = "lower train.batch or train.window"
 """what a user can do about a text without spaces, and about one that is too short"""
 
 
 def prepare(store: Store, source: Source, *, units: Units, size: int) -> Prepared:
-    """Find the vocabulary of the training split, and write every split in its numbers; each text is read twice.
+    """Find the vocabulary of the training split, and write the token numbers of every split. Each text is read twice.
 
     Raises:
-        UserError: a text that cannot be read, or a split without any token.
+        UserError: a text cannot be read, or a split has no tokens.
     """
 
     def write(folder: Path) -> None:
@@ -51,7 +51,7 @@ def prepare(store: Store, source: Source, *, units: Units, size: int) -> Prepare
 def _encode(
     folder: Path, source: Source, split: Split, tokeniser: Tokeniser
 ) -> tuple[dict[str, int], list[tuple[str, int]]]:
-    """Write a split's stream; (its tokens and those unknown, its documents by the place of their first token)."""
+    """Write a split's stream; (counts of its tokens and unknown tokens, its documents with their first tokens)."""
     documents = source.documents(split) if split != "train" else []
     starts = [start for _, start in documents]
     unknown, at, found = 0, 0, list[tuple[str, int]]()
@@ -70,10 +70,10 @@ def _encode(
 
 
 def batches(prepared: Prepared, *, batch: int, window: int, randomised: bool, seed: int) -> Data[Window]:
-    """Windows of `batch` parallel rows to train on; val and test as one row each, so that every token counts.
+    """Windows of `batch` parallel rows for training; val and test are one row each, so that every token counts.
 
     Raises:
-        UserError: a split shorter than one window.
+        UserError: a split is shorter than one window.
     """
     facts = read_json(prepared.folder / "facts.json")
     tokeniser = Tokeniser.from_json(facts["tokeniser"])

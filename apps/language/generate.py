@@ -1,4 +1,4 @@
-"""Writing: from a prompt to text, token by token."""
+"""Generation: from a prompt to text, token by token."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from .model import LanguageModel
 LONGEST_PROMPT = 100_000
 """characters"""
 CHUNK = 1000
-"""tokens of a prompt that are read at a time"""
+"""tokens of a prompt read at a time"""
 
 
 def predict(model: LanguageModel, inputs: Sequence[str]) -> list[str]:
@@ -30,7 +30,7 @@ def stream(model: LanguageModel, prompt: str) -> Iterator[str]:
     """The prompt, and then its continuation piece by piece, each at the same cost.
 
     Raises:
-        UserError: a prompt that is too long, or with characters that the model has never seen.
+        UserError: the prompt is too long, or has characters that the model has never seen.
     """
     numbers = _encoded(model.tokeniser, prompt)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def stream(model: LanguageModel, prompt: str) -> Iterator[str]:
 
 
 def write(model: LanguageModel, last: Sequence[int], state: Any, length: int) -> str:
-    """A continuation of `length` tokens after the token `last`, `state` being that before it."""
+    """A continuation of `length` tokens after the token `last`, given the state before it."""
     return "".join(model.tokeniser.stream(_tokens(model, last, state, length), fresh=True))
 
 
@@ -70,7 +70,7 @@ def _read(model: LanguageModel, numbers: Sequence[int]) -> Any:
 
 
 def _tokens(model: LanguageModel, numbers: Sequence[int], state: Any, length: int) -> Iterator[int]:
-    """The continuation of `numbers`, the last of which the state has not seen."""
+    """The continuation of `numbers`, given the state before the last of them."""
     how = model.generation
     last = torch.tensor([numbers[-1]], device=model.embedding.weight.device)
     if how.beam:
@@ -88,7 +88,7 @@ def _tokens(model: LanguageModel, numbers: Sequence[int], state: Any, length: in
 
 
 def _known(model: LanguageModel) -> Any:
-    """The model's step; among characters `<unk>` is no text and is never written."""
+    """The model's step; among characters, `<unk>` is not text and is never written."""
     unknown = model.tokeniser.unknown if model.tokeniser.units == "characters" else None
     if unknown is None:
         return model.step

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass
 class Total:
-    """What was read of a stream."""
+    """Totals over a stream."""
 
     nats: float = 0.0
-    """surprisal of all its tokens"""
+    """surprisal of all tokens"""
     tokens: int = 0
     characters: int = 0
 
     def metrics(self, name: str = "") -> dict[str, float]:
-        """Both figures; `name` of the way of reading, if it is not the plain one, is added to theirs."""
+        """Both metrics; `name` is that of an adaptation method, and becomes their suffix."""
         suffix = f"_{name}" if name else ""
         return {
             f"bits_per_character{suffix}": self.nats / math.log(2) / max(self.characters, 1),

@@ -15,22 +15,22 @@ from .options import Adaptation, Generation
 
 
 class LanguageModel(nn.Module):
-    """p(next token | all before), the past being the carried state.
+    """p(next token | all before), with the past in the carried state.
 
-    It holds all that it takes from text to text, so that saved weights and facts are enough to write.
+    It holds everything from text to text, so that saved weights and facts are enough for generation.
 
     Args:
         tokeniser: the symbols, most frequent first.
         cell, hidden, layers, weight_drop: of `unroll.recurrence.Recurrent`.
-        embedding: features of a token; 0: as many as hidden.
+        embedding: size of a token embedding; 0: the same as hidden.
         tied: the output weights are the embedding's (Press and Wolf 2017; Inan et al. 2017).
         dropout, dropout_input, dropout_output: between layers, on the embedding, on the last layer (Zaremba et al.
             2014); with `locked` one mask for all steps (Gal and Ghahramani 2016).
-        dropout_words: share of the vocabulary that is not seen in a window (Gal and Ghahramani 2016).
+        dropout_words: fraction of the vocabulary dropped for a window (Gal and Ghahramani 2016).
         activation, slowness: weights of AR and TAR (Merity, McCann and Socher 2017).
         mixtures, cutoffs: the kind of output layer, see `unroll.sequence.losses`.
-        init: all weights start uniform in +-init; 0: each layer's usual way.
-        generation: how `predict` writes.
+        init: all weights start uniform in +-init; 0: each layer's default.
+        generation: how `predict` generates text.
         adaptation: how `evaluate` adapts to the text, see `unroll.apps.language.adapt`.
     """
 
@@ -79,7 +79,7 @@ class LanguageModel(nn.Module):
         return hidden, state
 
     def loss(self, tokens: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Tensor, Any]:
-        """(what is minimised, mean surprisal in nats, state) of a window [T, B]; both are means over its tokens."""
+        """(loss to minimise, mean surprisal in nats, state) of a window [T, B]; both are means over its tokens."""
         raw, state = self(tokens, state)
         dropped = self._dropped(raw, self.dropout_output)
         surprisal = self.output.loss(dropped.flatten(0, 1), targets.flatten())
@@ -111,7 +111,7 @@ class LanguageModel(nn.Module):
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -bound, bound)
             return
-        # Small, so that tied output weights begin with about equal probabilities (AWD-LSTM: 0.1).
+        # Small, so that tied output weights start with nearly equal probabilities (AWD-LSTM: 0.1).
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         if self.output.weight is not self.embedding.weight:
             nn.init.uniform_(self.output.weight, -0.1, 0.1)

@@ -1,10 +1,10 @@
-"""What counting alone achieves: an n-gram model with interpolated Kneser-Ney smoothing.
+"""The baseline: an n-gram model with interpolated Kneser-Ney smoothing.
 
     p(w | c) = max(count(c w) - D, 0) / total(c) + D types(c) / total(c) p(w | c without its first word)
 
-Below the highest order, count is the number of different words that c w follows. Kneser and Ney, 1995, as interpolated
+Below the highest order, count is the number of different words that precede c w. Kneser and Ney, 1995, as interpolated
 by Chen and Goodman, 1998. The probabilities are those of `nltk.lm.KneserNeyInterpolated` (the tests compare them), but
-that library goes through all n-grams for every word it scores; here whole arrays are counted by sorting.
+that library scans all n-grams for every word it scores; here whole arrays are counted by sorting.
 """
 
 from collections.abc import Iterator
@@ -61,11 +61,11 @@ class KneserNey:
         ]
 
     def probabilities(self, tokens: Integers, discount: float) -> Floats:
-        """p of each token given all before it, [N]; at the beginning there are fewer."""
+        """p of each token given the n - 1 before it, [N]; at the beginning there are fewer."""
         return self._probabilities(self._look_up(np.asarray(tokens, dtype=np.int64)), discount)
 
     def tuned(self, tokens: Integers) -> float:
-        """The discount, of DISCOUNTS, under which a held-out text is most probable."""
+        """The one of DISCOUNTS under which a held-out text is most probable."""
         found = self._look_up(np.asarray(tokens, dtype=np.int64))
         return max(DISCOUNTS, key=lambda discount: float(np.log(self._probabilities(found, discount)).sum()))
 
@@ -91,7 +91,7 @@ class KneserNey:
         (count, total, types), *higher = found
         probability = count / total
         if np.count_nonzero(self._counts[0]) < self.words:
-            # Some word would be impossible: the lowest order is itself mixed with equal shares for all.
+            # Otherwise some word would be impossible: the lowest order is itself mixed with the uniform distribution.
             probability = np.maximum(count - discount, 0) / total + discount * types / total / self.words
         for count, total, types in higher:
             known = total > 0
@@ -102,7 +102,7 @@ class KneserNey:
 
 
 def measured(data: Data[Window], order: int = 5) -> dict[str, float]:
-    """The figures of an n-gram model on the test stream; its discount is chosen on the validation stream."""
+    """The metrics of an n-gram model on the test stream, with the discount that fits the validation stream best."""
     tokeniser = Tokeniser.from_json(data.facts["tokeniser"])
     training, held_out, test = (dataset_of(batches).tokens for batches in (data.train, data.val, data.test))
     model = KneserNey(training[:MOST_COUNTED], len(tokeniser), order)
@@ -113,7 +113,7 @@ def measured(data: Data[Window], order: int = 5) -> dict[str, float]:
 
 def _orders(tokens: Integers, words: int, order: int) -> Iterator[_Order]:
     """The k-grams of a text for k = 1 to `order`."""
-    grams = np.zeros(len(tokens) + 1, dtype=np.int64)  # of the order below, by the place where they end
+    grams = np.zeros(len(tokens) + 1, dtype=np.int64)  # of the order below, by position of their last token
     for _ in range(order):
         before = grams[:-1]
         last = tokens[len(tokens) - len(before) :]
@@ -126,7 +126,7 @@ def _orders(tokens: Integers, words: int, order: int) -> Iterator[_Order]:
 
 
 def _continuations(above: _Order, count: int) -> Integers:
-    """How many different words stand before each k-gram: that many (k+1)-grams have it as their suffix."""
+    """How many different words precede each k-gram: as many (k+1)-grams have it as their suffix."""
     return np.bincount(above.suffixes, minlength=count)
 
 

@@ -1,4 +1,4 @@
-"""How a language model writes and how it reads: settings that it carries beside its weights."""
+"""How a language model generates text, and how it adapts to text: settings that it carries besides its weights."""
 
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unroll.sequence.decoding import Sampling
 
 TEMPERATURE = 0.8
-"""of sampling, where none is set: beam search refuses one that is"""
+"""of sampling, if none is set: beam search refuses one that is"""
 
 
 class Adaptation(Section):

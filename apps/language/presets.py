@@ -39,7 +39,7 @@ PRESETS = {
          "optimizer.schedule=constant", "optimizer.warmup=0",
          "optimizer.weight_decay=1.2e-6"]
     ),
-    # Our own: the size of ptb-small, what has been learnt since, and an output layer that is not built in full.
+    # Our own: the size of ptb-small, later techniques, and an output layer that is not computed in full.
     "ptb-fast": DEFAULT.override(
         [*_PTB, "model.hidden=200", "model.cutoffs=[1000, 4000]", "model.locked=true", "model.dropout=0.2",
          "model.dropout_input=0.2", "model.dropout_output=0.2", "train.window=35", "train.epochs=9",

@@ -1,4 +1,4 @@
-"""How surprising each token of a file is: a table, and a picture to read it by."""
+"""The surprisal of each token of a file, as a table and a figure."""
 
 import math
 import textwrap
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from .model import LanguageModel
 
 LONGEST = 1_000_000
-"""tokens of a file"""
+"""maximum number of tokens in a file"""
 STEPS = 200
 """tokens read at a time"""
 COLUMNS, LINES = 72, 9
-"""of the text that is shown"""
+"""size of the text in the figure"""
 
 
 def scores(model: "LanguageModel", path: Path) -> tuple[list[dict[str, Any]], dict[str, Figure]]:
-    """Surprisal in bits of each token given all before it, and the token that was held most probable.
+    """Surprisal of each token in bits, given all before it, and the token that was most probable there.
 
     Raises:
-        UserError: the file is no text, or too long.
+        UserError: the file is not text, or too long.
     """
     tokeniser = model.tokeniser
     blocks = tokeniser.encode_blocks(read_blocks(path), str(path), BY_CHARACTER)
@@ -95,7 +95,7 @@ def _figure(title: str, tokens: list[str], bits: "np.ndarray[Any, Any]") -> Figu
 
 
 def _text(axes: "Axes", tokens: list[str], bits: "np.ndarray[Any, Any]") -> int:
-    """The beginning of the text on a ground that is the darker the more surprising a token is; how many are shown."""
+    """The beginning of the text, with darker backgrounds for more surprising tokens; the number of tokens shown."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.patches import Rectangle

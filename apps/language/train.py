@@ -15,15 +15,15 @@ from .metrics import Total
 from .model import LanguageModel
 
 SHOWN = 3
-"""windows of an evaluation after which the model writes on, to be read"""
+"""windows of an evaluation that the model continues, as samples to read"""
 STRETCH = 2000
-"""tokens whose windows are a group in a text without documents: what stands close together is about the same"""
+"""tokens per group in a text without documents: neighbouring windows are not independent"""
 
 
 def step(model: LanguageModel, batch: Window, state: Any = None) -> Step:
     """The mean loss of a window, and the state after it.
 
-    A window that is not of the usual size has a loss in proportion (AWD-LSTM scales its learning rate so).
+    The loss is scaled by the size of the window relative to the usual one (as AWD-LSTM scales its learning rate).
     """
     loss, surprisal, state = model.loss(batch.tokens, batch.targets, state)
     scale = len(batch.tokens) / batch.usual if model.training else 1.0
@@ -31,9 +31,9 @@ def step(model: LanguageModel, batch: Window, state: Any = None) -> Step:
 
 
 def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
-    """Perplexity and bits per character over a stream, the state carried from its first token to its last.
+    """Perplexity and bits per character over a stream, with the state carried from the first token to the last.
 
-    Whatever `model.adaptation` asks for is reported beside the plain figures, under its own name.
+    Each method in `model.adaptation` is reported beside the plain figures, under its own name.
     """
     lengths = torch.tensor(model.tokeniser.lengths)
     plain = Plain(model)
@@ -66,5 +66,5 @@ def evaluate(model: LanguageModel, batches: Iterable[Window]) -> Report:
 
 
 def _column(way: Reader) -> str:
-    """Of the bits of a window, in the records."""
+    """The column of a window's bits in the records."""
     return f"bits_{way.name}" if way.name else "bits"

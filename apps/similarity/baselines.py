@@ -1,4 +1,4 @@
-"""What the network must beat: similarity of the words alone, and of the letters in their order."""
+"""What the network must beat: similarity of bags of words, and of the sequences of words."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ Weights = dict[str, float]
 def measured(data: Data[Batch]) -> dict[str, dict[str, float]]:
     """Metrics on the test split of cosines of word counts and of TF-IDF, and of NLTK's edit distance between words.
 
-    The first two see no order. Pearson and Spearman need no scale; for the error, each similarity is brought to the
+    The first two ignore word order. Pearson and Spearman need no scale; for the error, each similarity is mapped to the
     scores' scale by the line that fits the training pairs best.
     """
     train, test = (_records(dataset_of(batches)) for batches in (data.train, data.test))
@@ -41,7 +41,7 @@ def cosine(a: "Weights | Counter[str]", b: "Weights | Counter[str]") -> float:
 
 
 def edit_similarity(a: Sequence[str], b: Sequence[str]) -> float:
-    """1 for the same words in the same order, 0 where every one of the longer sentence must be edited."""
+    """1 for the same words in the same order, 0 if every word of the longer sentence must be edited."""
     from nltk.metrics.distance import edit_distance  # not at the top: predicting needs no NLTK, which takes a second
 
     return 1 - float(edit_distance(a, b)) / max(len(a), len(b))
@@ -59,7 +59,7 @@ def _measure(method: Any, train: list[dict[str, Any]], test: list[dict[str, Any]
     def similarities(records: list[dict[str, Any]]) -> list[float]:
         return [method(record["a"].split(), record["b"].split()) for record in records]
 
-    # The line needs no more than a few thousand pairs.
+    # A few thousand pairs are enough for the line.
     some = train[:4000]
     slope, offset = np.polyfit(similarities(some), [record["score"] for record in some], 1)
     predictions = slope * np.array(similarities(test)) + offset

@@ -1,7 +1,7 @@
-"""From pairs to batches: pairs are cut up and numbered once, into the store; batches are read from there.
+"""From pairs to batches: pairs are tokenised once, into the store; batches are read from there.
 
-A prepared set is the tokeniser, one file of records per split with the numbers of both sentences, the range of the
-scores, and, where the user brings word vectors, their rows for the words that occur.
+A prepared set holds the tokeniser, a file of records for each split with the tokens of both sentences, the range of the
+scores, and, if the user brings word vectors, those of the words that occur.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,10 +30,10 @@ MOST_KNOWN = 0.5
 
 
 class Batch(NamedTuple):
-    """Pairs of similar length. Both sentences of all pairs lie side by side, so that one pass encodes them."""
+    """Pairs of similar length. Both sentences of all pairs are in one tensor, so that one pass encodes them."""
 
     tokens: Tensor
-    """first sentences, then second ones, [T, 2B] int64; anything beyond a sentence's end"""
+    """first sentences, then second ones, [T, 2B] int64; arbitrary beyond a sentence's end"""
     lengths: Tensor
     """tokens of each sentence, [2B]"""
     scores: Tensor
@@ -41,19 +41,19 @@ class Batch(NamedTuple):
     labels: Tensor
     """number in ENTAILMENT, or UNLABELLED, [B]"""
     records: list[dict[str, Any]]
-    """of each pair: id, a, b, score on the source's own scale, label"""
+    """for each pair: id, a, b, score on the source's own scale, label"""
 
 
 def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vectors: Path | None = None) -> Prepared:
-    """Cut up and number all pairs of `source`.
+    """Tokenise all pairs of `source`.
 
     Args:
         units: characters, words or (byte-pair) pieces.
-        vocabulary: how many of them the tokeniser knows at most, by falling frequency in the training pairs.
+        vocabulary: maximum vocabulary size, the most frequent ones of the training pairs.
         vectors: the user's word vectors; words of val and test that have one are known as well.
 
     Raises:
-        UserError: a row that cannot be used (names it), a split without pairs, or an unusable file of vectors.
+        UserError: a row cannot be used (names it), a split has no pairs, or the file of vectors cannot be used.
     """
     if vectors and units != "words":
         raise UserError(f"data.vectors={vectors}: word vectors need data.units=words, not {units}")
@@ -80,7 +80,7 @@ def prepare(store: Store, source: Source, *, units: Units, vocabulary: int, vect
 
 
 def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str], list[str]]:
-    """(the pairs, cut up; the ids of those with a sentence of nothing at all; what was drawn)."""
+    """(the pairs in plain text, the ids of those with an empty sentence, notes on splits that were drawn)."""
     pairs = [pair._replace(a=plain(pair.a, units), b=plain(pair.b, units)) for pair in source.read()]
     usable, drawn = table.completed([pair for pair in pairs if pair.a and pair.b])
     source.check_splits({pair.split for pair in usable}, "pairs")
@@ -88,7 +88,7 @@ def _usable(source: Source, units: Units) -> tuple[list[Pair], list[str], list[s
 
 
 def _known(pairs: Sequence[Pair]) -> float:
-    """Share of the sentences of test that occur in train."""
+    """Fraction of the sentences of test that occur in train."""
     train, test = ({text for p in pairs if p.split == split for text in (p.a, p.b)} for split in ("train", "test"))
     return len(train & test) / len(test)
 
@@ -108,7 +108,7 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data[Batch]:
 
     Args:
         prepared: see `prepare`.
-        size: tokens of the first sentences in a batch, padding included; of the second ones as many.
+        size: tokens in a batch, padding included, counted over the first sentences.
         seed: of the order.
     """
     facts = read_json(prepared.folder / "facts.json")
@@ -119,7 +119,7 @@ def batches(prepared: Prepared, *, size: int, seed: int) -> Data[Batch]:
         lengths = [max(len(row["tokens_a"]), len(row["tokens_b"])) for row in rows]
         loaders[split] = loader(rows, lengths, size, collate, seed=seed, shuffle=split == "train")
     if VECTORS in facts:
-        # Only a fresh model reads them; a saved one brings its own.
+        # Only a fresh model reads them; a saved one has its own weights.
         facts[VECTORS]["folder"] = str(prepared.folder)
     notes = tuple(_notes(facts.pop("left_out"), facts.pop("notes", ()), facts.pop("known", 0.0)))
     return Data(**loaders, facts=facts, digest=prepared.digest, split=prepared.spec["source"]["split"], notes=notes)

@@ -16,14 +16,14 @@ class Encoder(nn.Module):
 
     Args:
         words: the vocabulary, in the order of its numbers.
-        embedding: features of a word's vector.
+        embedding: size of a word embedding.
         cell, hidden, layers, bidirectional: of the recurrent network.
-        pooling: of its states; several kinds are put side by side.
-        bag: the mean of the words' vectors is put beside them.
-        spelling: words are embedded by their letters as well.
-        dropout: share of features dropped: of words (the same in all steps), between layers.
-        word_dropout: share of words replaced by the unknown one in training.
-        weight_drop: share of recurrent weights dropped.
+        pooling: of its states; several kinds are concatenated.
+        bag: concatenate the mean of the word embeddings as well.
+        spelling: also embed words by their spelling.
+        dropout: rate on word embeddings (one mask for all steps) and between layers.
+        word_dropout: fraction of words replaced by the unknown one in training.
+        weight_drop: fraction of recurrent weights dropped.
         unknown: number of the unknown word; None: there is none.
     """
 

@@ -1,7 +1,7 @@
-"""From two vectors to a score between 0 (nothing in common) and 1 (the same), and the loss to learn it by.
+"""From two vectors to a score between 0 (nothing in common) and 1 (the same), and its loss.
 
-A head scores vectors u [..., F] against v [..., F], broadcast against each other; `table` scores every u against every
-v. Every head is symmetric: the order of the two sentences never changes their score.
+A head scores vectors u [..., F] against v [..., F], with broadcasting; `table` scores every u against every v. Every
+head is symmetric: the order of the two sentences never changes their score.
 """
 
 import math
@@ -17,14 +17,14 @@ Kind = Literal["manhattan", "cosine", "regression", "distribution"]
 
 
 class Head(nn.Module):
-    """What all heads can do; `score` is what each writes."""
+    """The base of all heads; each implements `score`."""
 
     def score(self, u: Tensor, v: Tensor) -> Tensor:
         """[..., F] x [..., F] -> [...], each from 0 to 1."""
         raise NotImplementedError
 
     def loss(self, u: Tensor, v: Tensor, target: Tensor) -> Tensor:
-        """Of each pair: u, v [B, F], target [B] from 0 to 1 -> [B]."""
+        """The loss of each pair: u, v [B, F], target [B] from 0 to 1 -> [B]."""
         return F.mse_loss(self.score(u, v), target, reduction="none")
 
     def table(self, u: Tensor, v: Tensor) -> Tensor:
@@ -35,7 +35,8 @@ class Head(nn.Module):
 class Manhattan(Head):
     """exp(-s ||u - v||_1): MaLSTM (Mueller and Thyagarajan 2016), there with s = 1.
 
-    s is learnt, from 1 / F on: with s = 1 and some hundred features every score starts at zero, and has no gradient.
+    s is learned, starting at 1 / F: with s = 1 and some hundred features, every score starts at zero and has no
+    gradient.
 
     Args:
         features: F.
@@ -67,13 +68,13 @@ class Cosine(Head):
 
 
 class Regression(Head):
-    """sigmoid(W2 tanh(W1 [|u - v|, u * v])): InferSent's features (Conneau et al. 2017), those that are symmetric.
+    """sigmoid(W2 tanh(W1 [|u - v|, u * v])): the symmetric ones of InferSent's features (Conneau et al. 2017).
 
     Args:
         features: F.
-        hidden: units between.
-        dropout: on the features and on the hidden units.
-        outputs: numbers that come out.
+        hidden: hidden units.
+        dropout: rate on the features and on the hidden units.
+        outputs: number of outputs.
     """
 
     def __init__(self, features: int, hidden: int, dropout: float, outputs: int = 1) -> None:
@@ -93,7 +94,7 @@ class Regression(Head):
 class Distribution(Regression):
     """A distribution over K equidistant scores, whose mean is the score (Tai, Socher and Manning 2015, eq. 15).
 
-    The target is the distribution over the two scores around the true one that has it as its mean; the loss is the
+    The target distribution is over the two scores around the true one, with the true one as its mean; the loss is the
     Kullback-Leibler divergence from it. SICK's 1 to 5 have K = 5.
     """
 
@@ -109,13 +110,13 @@ class Distribution(Regression):
         return self.logits(u, v).softmax(-1) @ self.values
 
     def loss(self, u: Tensor, v: Tensor, target: Tensor) -> Tensor:
-        """Of each pair: u, v [B, F], target [B] from 0 to 1 -> [B]."""
+        """The loss of each pair: u, v [B, F], target [B] from 0 to 1 -> [B]."""
         wanted = spread(target, len(self.values))
         return F.kl_div(self.logits(u, v).log_softmax(-1), wanted, reduction="none").sum(-1)
 
 
 def spread(target: Tensor, classes: int) -> Tensor:
-    """target [B] from 0 to 1 -> [B, classes]: the distribution over the two nearest of `classes` equidistant scores."""
+    """target [B] from 0 to 1 -> [B, classes]: distributions over the two nearest of `classes` equidistant scores."""
     place = target * (classes - 1)
     below = place.floor().clamp(max=classes - 2)
     above = place - below
@@ -125,7 +126,7 @@ def spread(target: Tensor, classes: int) -> Tensor:
 
 
 class Entailment(nn.Module):
-    """[u, v, |u - v|, u * v] -> logits of ENTAILMENT: whether the first says the second depends on the order."""
+    """[u, v, |u - v|, u * v] -> logits of ENTAILMENT; not symmetric, since entailment depends on the order."""
 
     def __init__(self, features: int, hidden: int, dropout: float, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What `predict` takes beside text."""
+"""What `predict` takes besides text."""
 
 from typing_extensions import TypeIs
 

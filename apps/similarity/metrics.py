@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 Rows = NDArray[np.float64]
 RESAMPLES = 1000
 AT_ONCE = 1 << 20
-"""numbers held at a time in resampling"""
+"""numbers in memory at a time in resampling"""
 
 
 def pearson(x: Rows, y: Rows) -> Rows:
@@ -21,7 +21,7 @@ def pearson(x: Rows, y: Rows) -> Rows:
 
 
 def spearman(x: Rows, y: Rows) -> Rows:
-    """Pearson's correlation of the ranks, equal values sharing their mean rank."""
+    """Pearson's correlation of the ranks; equal values share their mean rank."""
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
@@ -47,7 +47,7 @@ def measure(references: Sequence[float], predictions: Sequence[float], seed: int
 
 
 def _resampled(x: Rows, y: Rows, by_name: Mapping[str, Callable[[Rows, Rows], Rows]], seed: int) -> dict[str, Rows]:
-    """Each measure of RESAMPLES sets of N pairs drawn with replacement, a few sets at a time."""
+    """Each measure of RESAMPLES sets of N pairs, sampled with replacement, a few sets at a time."""
     random = np.random.default_rng(seed)
     size = max(1, AT_ONCE // len(x))
     parts: dict[str, list[Rows]] = {name: [] for name in by_name}

@@ -17,22 +17,22 @@ from .text import plain
 from .vectors import start_from
 
 AT_ONCE = 256
-"""sentences encoded in one pass, in prediction"""
+"""sentences per pass in prediction"""
 
 
 class Siamese(nn.Module):
-    """The encoder, the head that scores, and where it is wanted one that names the entailment.
+    """The encoder, the head that scores, and optionally one that classifies entailment.
 
     Args:
         tokeniser: of the data.
         head: kind of the head that gives the score.
         embedding, hidden, dropout, options: of `Encoder`; the heads have the same hidden units and dropout.
-        entailment: weight of its loss beside the score's; 0: no head for it.
-        vectors: facts of the prepared set about the user's word vectors, from which their words start; their size takes
-            the place of `embedding`.
+        entailment: weight of the entailment loss; 0: no head for it.
+        vectors: facts of the prepared set about the user's word vectors, from which words start; their size replaces
+            `embedding`.
         low, high: scores of sentences that have nothing in common, and of equal ones, on the data's scale.
         rank: `predict` takes a query and sentences to rank, instead of pairs.
-        top: how many of them it gives.
+        top: number of sentences that it returns.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Siamese(nn.Module):
         return u, v
 
     def scores(self, u: Tensor, v: Tensor) -> list[float]:
-        """Of pairs of vectors [B, F], on the data's own scale."""
+        """The scores of pairs of vectors [B, F], on the data's own scale."""
         scores: list[float] = self.scale(self.head.score(u, v)).tolist()
         return scores
 
@@ -74,10 +74,10 @@ class Siamese(nn.Module):
         return self.low + (self.high - self.low) * score
 
     def encode(self, sentences: Sequence[str], name: str = "input") -> Tensor:
-        """One vector per sentence, [N, F], each encoded once, those of similar length together.
+        """One vector per sentence, [N, F]; sentences of similar length are encoded together.
 
         Raises:
-            UserError: an empty sentence, by its number from 1.
+            UserError: a sentence is empty (names its number, from 1).
         """
         numbers = [self._numbers(sentence, f"{name} {i}") for i, sentence in enumerate(sentences, start=1)]
         order = sorted(range(len(numbers)), key=lambda i: len(numbers[i]))

@@ -1,4 +1,4 @@
-"""What the user gives, scored or ranked."""
+"""Scores of the user's pairs, or a ranking of sentences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from .search import Index
 
 
 def predict(model: Siamese, inputs: Sequence[Input]) -> list[dict[str, Any]]:
-    """Scores of pairs; with predict.rank, the sentences nearest to the first input among all others.
+    """Scores of pairs; with predict.rank, the inputs most similar to the first one.
 
     Args:
-        inputs: pairs, each as one text `first | second` (or with a tab between), or as two texts in a tuple or list.
+        inputs: pairs, each one text `first | second` (or with a tab), or a tuple or list of two texts.
 
     Raises:
-        UserError: an input that is no pair, an empty sentence, or nothing to rank.
+        UserError: an input is not a pair, a sentence is empty, or there is nothing to rank.
     """
     if model.rank:
         return _ranked(model, [str(text) for text in inputs])

@@ -1,4 +1,4 @@
-"""The sentences nearest to a query: all are encoded once, a query is one table of scores."""
+"""Sentences most similar to a query: all are encoded once, and a query is scored against all of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from . import heads
 from .model import Siamese
 
 LARGE = 20_000
-"""sentences from which on scikit-learn's neighbours choose the candidates that the head then scores"""
+"""number of sentences from which scikit-learn's nearest neighbours choose the candidates that the head scores"""
 CANDIDATES = 1000
 
 
@@ -29,10 +29,10 @@ class Index:
         self._neighbours = self._fitted() if len(self.sentences) >= LARGE else None
 
     def search(self, query: str, top: int) -> list[tuple[float, int, str]]:
-        """(score on the data's scale, row, sentence) of the `top` most similar ones, the best first.
+        """(score on the data's scale, row, sentence) of the `top` most similar sentences, the best first.
 
-        Exact for up to LARGE sentences and, by the head's own measure, for cosine and manhattan heads of any size; the
-        other heads score the CANDIDATES whose vectors are nearest by their cosine.
+        The result is exact for fewer than LARGE sentences, and for cosine and manhattan heads; other heads score the
+        CANDIDATES that are nearest by cosine.
         """
         vector = self.model.encode([query], "query")
         rows = self._candidates(vector, top)

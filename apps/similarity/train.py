@@ -13,7 +13,7 @@ SIGNATURE = "pairs scored one by one|pearson, spearman: scipy|mse: on the data's
 
 
 def step(model: Siamese, batch: Batch, state: None = None) -> Step:
-    """Mean loss of the score over a batch's pairs, and of the entailment where it is asked for and known."""
+    """Mean loss of the scores of a batch, plus that of the entailment if it is trained and known."""
     u, v = model(batch.tokens, batch.lengths)
     loss = model.head.loss(u, v, batch.scores).mean()
     logs = {"loss_score": loss.item()}

@@ -65,7 +65,7 @@ def model(config: TranslationConfig, facts: dict[str, Any]) -> translator.Transl
 
 
 def score_of(config: TranslationConfig) -> Score:
-    """CLDR's sentences have one right translation each; all others are judged by BLEU."""
+    """Exact match for CLDR's sentences, which have one right translation each; BLEU for all others."""
     return Score("exact_match" if config.data.source == "builtin" else "bleu", "max")
 
 

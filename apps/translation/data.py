@@ -1,6 +1,6 @@
-"""From pairs of sentences to batches: sentences are cut up and numbered once, into the store; batches come from there.
+"""From pairs of sentences to batches: sentences are tokenised once, into the store; batches are read from there.
 
-A prepared set is one tokeniser for each language (or one for both) and one file of records per split.
+A prepared set holds a tokeniser for each language (or one for both) and a file of records for each split.
 """
 
 from collections import Counter
@@ -26,37 +26,37 @@ NAME = "translation"
 VERSION = 1
 """part of the specification: raise it when the same settings give other tokens"""
 NOTHING = -100
-"""in place of a target beyond a sentence's end: what the loss leaves out"""
+"""in place of a target beyond a sentence's end; the loss ignores it"""
 
 
 class Batch(NamedTuple):
     """Sentences of similar length with their translations."""
 
     source: Tensor
-    """[S, B] int64; anything beyond a sentence's end"""
+    """[S, B] int64; arbitrary beyond a sentence's end"""
     lengths: Tensor
     """tokens of each source sentence, [B]"""
     inputs: Tensor
-    """the line end, then the translation, [T, B]"""
+    """the end of line, then the translation, [T, B]"""
     targets: Tensor
-    """the translation, then the line end, [T, B]; NOTHING beyond"""
+    """the translation, then the end of line, [T, B]; NOTHING beyond"""
     greedy: bool
-    """whether evaluation follows the best token only, as it does during training"""
+    """whether evaluation decodes greedily, as on val during training"""
     records: list[dict[str, Any]]
-    """of each pair: id, source, target"""
+    """for each pair: id, source, target"""
 
 
 def prepare(store: Store, source: Source, *, units: Units, size: int, joint: bool, longest: int) -> Prepared:
-    """Cut up and number all pairs of `source`.
+    """Tokenise all pairs of `source`.
 
     Args:
         units: characters, words or (byte-pair) pieces.
-        size: how many of them each language has at most; with `joint` both together.
-        joint: one tokeniser for both languages.
-        longest: tokens of a sentence at most; what is beyond is cut off in train, and noted.
+        size: maximum vocabulary size of each language; with `joint`, of both together.
+        joint: use one tokeniser for both languages.
+        longest: maximum number of tokens in a sentence; longer ones are truncated and counted.
 
     Raises:
-        UserError: a file that cannot be used, or a split without pairs.
+        UserError: a file cannot be used, or a split has no pairs.
     """
 
     def write(folder: Path) -> None:
@@ -79,7 +79,7 @@ def prepare(store: Store, source: Source, *, units: Units, size: int, joint: boo
 
 
 def _usable(source: Source) -> tuple[list[Pair], int]:
-    """(the pairs with a sentence on both sides, how many others there were)."""
+    """(the pairs with a sentence on both sides, the number of others)."""
     pairs = list(source.read())
     usable = [pair for pair in pairs if pair.source and pair.target]
     source.check_splits({pair.split for pair in usable}, "pairs")
@@ -101,7 +101,7 @@ def batches(prepared: Prepared, *, budget: int, seed: int) -> Data[Batch]:
     """Loaders of the three splits.
 
     Args:
-        budget: tokens of a batch at most, of the longer side, padding included.
+        budget: maximum number of tokens in a batch, counted on the longer side, padding included.
         seed: of the order.
     """
     facts = read_json(prepared.folder / "facts.json")
@@ -118,7 +118,7 @@ def batches(prepared: Prepared, *, budget: int, seed: int) -> Data[Batch]:
 
 
 def tokenisers(facts: dict[str, Any]) -> tuple[Tokeniser, Tokeniser]:
-    """Of the source and of the target language; the same one where both share it."""
+    """Of the source and of the target language; the same one if they share it."""
     source = Tokeniser.from_json(facts["source"])
     return source, Tokeniser.from_json(facts["target"]) if facts["target"] else source
 
@@ -131,7 +131,7 @@ def _notes(counts: dict[str, int], longest: int) -> Iterator[str]:
 
 
 def collate(records: list[dict[str, Any]], end: int, greedy: bool = False) -> Batch:
-    """Pairs to a batch, time first; `end` is the number of the target language's line end."""
+    """Pairs to a batch, time first; `end` is the number of the target language's end of line."""
     source, lengths = pad([torch.tensor(record["tokens_source"]) for record in records])
     inputs, _ = pad([torch.tensor([end, *record["tokens_target"]]) for record in records])
     targets, _ = pad([torch.tensor([*record["tokens_target"], end]) for record in records], NOTHING)

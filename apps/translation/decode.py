@@ -1,4 +1,4 @@
-"""Translating: which of all texts a model writes, for one sentence or for thousands."""
+"""Decoding: translations of one sentence or of thousands, and scores of given translations."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ from .options import Decoding
 
 Model = Translator | Ensemble
 BUDGET = 20_000
-"""source tokens times texts that are written at once"""
+"""source tokens times hypotheses per batch"""
 
 
 @torch.no_grad()
 def decode(model: Model, source: Tensor, lengths: Tensor, decoding: Decoding) -> list[list[Hypothesis]]:
-    """The translations of sentences [S, B], for each the best first. What is found does not depend on the others."""
+    """Translations of sentences [S, B], for each the best first; they do not depend on the rest of the batch."""
     memory, state = model.begin(source, lengths)
     first = torch.full((source.shape[1],), model.end, device=source.device)
     longest = [2 * length + 10 for length in lengths.tolist()]
@@ -52,9 +52,9 @@ def decode(model: Model, source: Tensor, lengths: Tensor, decoding: Decoding) ->
 
 
 def predict(model: Model, inputs: Sequence[str]) -> list[Any]:
-    """One translation per sentence, in their order; an empty one stays empty.
+    """One translation per sentence, in order; an empty one stays empty.
 
-    Where several are asked for (decode.n_best), a list of them, each with its score.
+    With decode.n_best above one, a list of translations per sentence, each with its score.
     """
     found = translate(model, list(inputs))
     if model.decoding.n_best == 1:
@@ -65,9 +65,9 @@ def predict(model: Model, inputs: Sequence[str]) -> list[Any]:
 def translate(
     model: Model, sentences: Sequence[str], decoding: Decoding | None = None
 ) -> list[list[tuple[str, float]]]:
-    """Translations and their scores, for each sentence the best first; none for an empty one. Order is kept.
+    """Translations and their scores, for each sentence in order, the best first; none for an empty sentence.
 
-    Sentences longer than the model's `longest` are cut there, with one Notice that counts them.
+    Sentences longer than the model's `longest` are truncated, with one Notice that counts them.
     """
     decoding = decoding or model.decoding
     numbers = _encoded(model, sentences)
@@ -82,9 +82,9 @@ def translate(
 
 @torch.no_grad()
 def forced(model: Model, pairs: Sequence[tuple[str, str]]) -> list[list[tuple[str, float]]]:
-    """The pieces of each given translation, the end of the line last, and the log probability of each.
+    """The tokens of each given translation, the end of line included, with their log probabilities.
 
-    A pair with an empty source sentence has none. Source sentences are cut as in `translate`.
+    A pair with an empty source sentence has none. Source sentences are truncated as in `translate`.
     """
     sources = _encoded(model, [source for source, _ in pairs])
     targets = [text.encode(model.target, target) for _, target in pairs]
@@ -114,7 +114,7 @@ def _encoded(model: Model, sentences: Sequence[str]) -> list[list[int]]:
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows of similar length; those of length zero are in none."""
+    """Batches of rows of similar length, without those of length zero."""
     rows = [row for row, length in enumerate(lengths) if length]
     if rows:
         for batch in BucketSampler([lengths[row] for row in rows], budget, shuffle=False):

@@ -13,7 +13,7 @@ from .model import Translator
 
 
 class Ensemble(nn.Module):
-    """Several models that write one text together: the mean of their probabilities."""
+    """Several models that write one text together, by the mean of their probabilities."""
 
     def __init__(self, models: Sequence[Translator]) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Ensemble(nn.Module):
         self.decoding, self.headline = first.decoding, first.headline
 
     def begin(self, source: Tensor, lengths: Tensor) -> tuple[Any, Any]:
-        """As `Translator.begin`; memory and state are tuples over the models."""
+        """As `Translator.begin`; memory and state are tuples with one entry per model."""
         memories, states = zip(*(model.begin(source, lengths) for model in self._members()), strict=True)
         return memories, states
 
@@ -39,7 +39,7 @@ class Ensemble(nn.Module):
         return mean_probability([model.forced(*batch) for model in self._members()])
 
     def uncovered(self, state: Any, memory: Any) -> Tensor:
-        """As `Translator.uncovered`, the mean."""
+        """The mean of `Translator.uncovered`."""
         parts = [m.uncovered(s, k) for m, s, k in zip(self._members(), state, memory, strict=True)]
         return torch.stack(parts).mean(0)
 
@@ -48,10 +48,10 @@ class Ensemble(nn.Module):
 
 
 def ensemble(models: Sequence[Translator]) -> Ensemble:
-    """Models as one, for all that decodes, scores and predicts.
+    """One model for decoding, scoring and predicting.
 
     Raises:
-        UserError: none, or models of different languages or tokenisers.
+        UserError: no models, or models of different languages or tokenisers.
     """
     if not models:
         raise UserError("--run: an ensemble needs at least one run")

@@ -1,4 +1,4 @@
-"""Pictures of attention: where in the source the decoder looked as it wrote each token."""
+"""Attention figures: where in the source the decoder attended as it wrote each token."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,13 +20,13 @@ from .sources.own import read_pairs
 
 PICTURES = 3
 LENGTHS = (6, 24)
-"""source tokens of a sentence that is drawn: fewer show nothing, more cannot be read"""
+"""source tokens of a sentence that is plotted: with fewer there is little to see, with more it cannot be read"""
 FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei", "DejaVu Sans")
-"""the first that is installed is used: matplotlib's own has no Chinese"""
+"""the first one that is installed is used: matplotlib's own has no Chinese"""
 
 
 def figures(model: Translator, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
-    """`attention-N`: the attention over the first few sentences of the split, and what was made of them."""
+    """`attention-N`: the attention of the first few sentences of the split and their translations."""
     chosen = [row for row in report.records if _fits(model, row["source"]) and row["prediction"]][:PICTURES]
     return {
         f"attention-{number}": attention(model, row["source"], row["prediction"])
@@ -59,17 +59,17 @@ def attention(model: Translator, sentence: str, translation: str) -> Figure:
 
 
 def _shown(piece: str, font: str) -> str:
-    """A piece as a label: blanks can be seen, and what the font cannot draw is a box."""
+    """A piece as a label: blanks are visible, and what the font lacks is a box."""
     known = font_manager.get_font(font_manager.findfont(font)).get_charmap()
     marked = "␣" if not piece.strip() else piece.strip()
     return "".join(letter if ord(letter) in known else "□" for letter in marked)
 
 
 def scores(model: Translator | Ensemble, path: Path) -> tuple[list[dict[str, Any]], dict[str, Figure]]:
-    """Forced scoring: how probable the model finds each given translation, and its attention over the first ones.
+    """Forced scoring: how probable the model finds each given translation, and its attention for the first ones.
 
     Args:
-        path: a sentence, a tab, its translation per line, or any table of them; plain or gz.
+        path: a sentence, a tab and its translation on each line, or any table of pairs; plain or gzipped.
 
     Raises:
         UserError: a row without two columns, or an empty sentence (names the row).

@@ -1,4 +1,4 @@
-"""How good translations are: sacrebleu's BLEU and chrF, NLTK's BLEU beside it, and what commonly goes wrong."""
+"""How good translations are: sacrebleu's BLEU and chrF, NLTK's BLEU for comparison, and common failures."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 TOKENISERS = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
-"""sacrebleu's, for languages that put no spaces between words; all others: 13a"""
+"""sacrebleu's tokenisers for languages without spaces between words; for all others 13a"""
 
 
 def measure(
@@ -14,12 +14,12 @@ def measure(
 ) -> tuple[dict[str, float], str]:
     """Metrics of detokenised texts, and sacrebleu's signatures.
 
-    bleu, chrf and nltk_bleu are in percent; the others are shares. NLTK's is over the same tokens as sacrebleu's. Both
-    agree where all sentences have four tokens or more; for a shorter one NLTK counts an n-gram that is not there and
-    does not match, so that even perfect translations of short sentences stay below 100.
+    bleu, chrf and nltk_bleu are in percent; the others are shares. NLTK's BLEU is over the same tokens as sacrebleu's.
+    The two agree if all sentences have at least four tokens; for a shorter one NLTK counts a missing n-gram as one that
+    does not match, so that even perfect translations of short sentences score below 100.
 
     Args:
-        language: of the references, as CLDR names it; it decides how BLEU finds words.
+        language: of the references, by its CLDR name; it decides how BLEU splits words.
     """
     bleu, chrf = BLEU(tokenize=TOKENISERS.get(language.partition("_")[0], "13a")), CHRF()
     scored = bleu.corpus_score(predictions, [references])
@@ -40,7 +40,7 @@ def _nltk(bleu: BLEU, references: Sequence[str], predictions: Sequence[str]) -> 
     from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu  # not at the top: predicting needs no NLTK
 
     split = [[bleu.tokenizer(text).split() for text in texts] for texts in (references, predictions)]
-    # Smoothed as little as can be: without, an n-gram length that never matches is a warning.
+    # The least smoothing: with none, NLTK warns when an n-gram length never matches.
     smooth = SmoothingFunction().method1
     return float(corpus_bleu([[reference] for reference in split[0]], split[1], smoothing_function=smooth))
 

@@ -1,4 +1,4 @@
-"""A translator: the network, and all that it takes from a sentence to its translation."""
+"""The translator: the network, and everything else from a sentence to its translation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,17 +18,17 @@ from .options import Decoding
 class Translator(EncoderDecoder):
     """A recurrent encoder-decoder with attention, from a sentence to its translation.
 
-    It holds all that it takes, so that saved weights and facts are enough.
+    It holds everything that takes, so that saved weights and facts are enough.
 
     Args:
-        source, target: the tokenisers; the target's `first` stands before and after each translation.
+        source, target: the tokenisers; the target's `first` precedes and follows each translation.
         languages: from which into which.
-        smoothing: of the targets (label smoothing).
-        scheduled: share of the decoder's inputs that are the model's own guesses (Mihaylova and Martins 2019: from a
-            first pass over the true ones, so that training still needs no loop).
-        longest: tokens of a source sentence at most.
-        decoding: how texts are chosen.
-        headline: the metric that reports begin with.
+        smoothing: label smoothing.
+        scheduled: fraction of the decoder's inputs that are the model's own predictions (Mihaylova and Martins 2019:
+            from a first pass over the true ones, so that training still needs no loop).
+        longest: maximum number of tokens in a source sentence.
+        decoding: how translations are decoded.
+        headline: the metric that comes first in reports.
         options: of `EncoderDecoder`.
     """
 
@@ -73,7 +73,7 @@ class Translator(EncoderDecoder):
 
     @torch.no_grad()
     def _guessed(self, inputs: Tensor, memory: Memory, state: Writing) -> Tensor:
-        """The inputs with some tokens replaced by those that the model would have written there."""
+        """The inputs, with some tokens replaced by what the model predicts there."""
         joined, _ = self.write(inputs, memory, state)
         chosen = torch.rand(inputs[1:].shape, device=inputs.device) < self.scheduled
         guesses = nn.functional.linear(joined[:-1][chosen], self.output.weight, self.output.bias).argmax(-1)

@@ -1,12 +1,12 @@
 """Encoder, attention, decoder. Where attention does not feed back, all steps of the decoder are one call.
 
     memory, state = model.begin(source, lengths)                 once per sentence
-    log_probs, state = model.advance(tokens, state, memory)      the next token of each text that is being written
+    log_probs, state = model.advance(tokens, state, memory)      the next token of each text being written
 
-The decoder reads the translation so far (a recurrent network over the target's tokens), looks at the source with the
-state that it is then in, and joins both: r = tanh(W [s; c]) (Luong, Pham and Manning 2015). With `feeding` r is an
-input of the next step, which then has to wait for it; without, all target steps of a batch are one call of the
-recurrence, one product with the memory and one output layer.
+The decoder reads the translation so far (a recurrent network over the target's tokens), attends to the source with its
+state s, and joins it with the context c: r = tanh(W [s; c]) (Luong, Pham and Manning 2015). With `feeding`, r is an
+input of the next step, which has to wait for it; without, all target steps of a batch are one call of the recurrence,
+one product with the memory and one output layer.
 """
 
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ from unroll.sequence.losses import Softmax
 
 
 class Writing(NamedTuple):
-    """Of R texts that are being written; the rows are in dim 1, as in every state."""
+    """The state of R texts being written; the rows are in dim 1, as in every state."""
 
     recurrent: Any
     """of the decoder"""
     joined: Tensor
-    """r of the step before, [1, R, E]"""
+    """r of the previous step, [1, R, E]"""
     covered: Tensor
     """sum of the attention so far, [1, R, S]"""
 
@@ -41,12 +41,12 @@ class EncoderDecoder(nn.Module):
             so that it starts in the state that the encoder ends in.
         embedding: E, features of a token's vector and of r.
         attention_kind, heads, coverage: see `unroll.sequence.attention`.
-        feeding: whether r is an input of the next step.
-        scaled: embeddings enter the recurrence times sqrt(E) (Vaswani et al. 2017): a table that is small enough for an
-            output layer is then large enough for the gates, and the weights of rare tokens need not grow first.
-        tied: "target": the output layer's weights are the target embedding; "all": and the source embedding is too.
-        dropout: share of features dropped, the same in all steps: of embeddings, of the memory, of r; between layers.
-        word_dropout: share of tokens whose embedding is dropped as a whole.
+        feeding: make r an input of the next step.
+        scaled: multiply embeddings by sqrt(E) on the way into the recurrence (Vaswani et al. 2017): weights that are
+            small enough for an output layer are then large enough for the gates; those of rare tokens need not grow.
+        tied: "target": the output layer shares the target embedding's weights; "all": so does the source embedding.
+        dropout: rate, with one mask for all steps: on embeddings, on the memory, on r, and between layers.
+        word_dropout: fraction of tokens whose whole embedding is dropped.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EncoderDecoder(nn.Module):
         self.output = Softmax(self.embed_target.weight if tied != "none" else _embedding(words[1], embedding).weight)
 
     def begin(self, source: Tensor, lengths: Tensor) -> tuple[Memory, Writing]:
-        """What the source sentences [S, B] are, and B empty texts."""
+        """The memory of the source sentences [S, B], and the state of B empty texts."""
         states, last = self.encoder(self._embedded(self.embed_source, source), lengths=lengths)
         memory = self.attention.remember(self.drop(states), lengths)
         rows, device = source.shape[1], states.device
@@ -82,7 +82,7 @@ class EncoderDecoder(nn.Module):
         return memory, Writing(start, joined, torch.zeros(1, rows, len(source), device=device))
 
     def advance(self, tokens: Tensor, state: Writing, memory: Memory) -> tuple[Tensor, Writing]:
-        """Log probabilities [R, V] of what follows tokens [R]; R texts, R / B of each of the memory's B sentences."""
+        """Log probabilities [R, V] after tokens [R], of R texts: R / B for each of the memory's B sentences."""
         embedded = self._embedded(self.embed_target, tokens)
         if self.feeding:
             embedded = torch.cat((embedded, state.joined[0]), 1)
@@ -96,7 +96,7 @@ class EncoderDecoder(nn.Module):
         return self.output.log_probs(joined), Writing(recurrent, joined[None], state.covered + weights)
 
     def uncovered(self, state: Writing, memory: Memory) -> Tensor:
-        """sum over the source of log min(attention, 1), [R] (Wu et al. 2016): how much of it was not looked at."""
+        """Sum over the source of log min(attention, 1), [R] (Wu et al. 2016): how much of it was not attended to."""
         logs = state.covered[0].clamp(1e-9, 1.0).log()
         inside = memory.inside.T.repeat_interleave(len(logs) // memory.inside.shape[1], 0)
         return (logs * inside).sum(1)
@@ -105,7 +105,7 @@ class EncoderDecoder(nn.Module):
         """The states r before the output layer, [T, B, E], and the attention weights, [T, B, S], of given texts.
 
         Args:
-            inputs: what is read before each token, [T, B].
+            inputs: the token before each token, [T, B].
             memory, state: see `begin`.
         """
         embedded = self._embedded(self.embed_target, inputs)
@@ -116,7 +116,7 @@ class EncoderDecoder(nn.Module):
         return self.drop(self._joined(hidden, context)), weights
 
     def _attend(self, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Contexts and weights of all steps [T, B, H]: at once, or with coverage one after the other."""
+        """Contexts and weights for all steps [T, B, H]: at once, or with coverage one after the other."""
         if not self.coverage:
             contexts, weights = self.attention(hidden, memory)
             return contexts, weights
@@ -150,7 +150,7 @@ class EncoderDecoder(nn.Module):
 
 
 def _started(ended: Tensor, initial: Tensor) -> Tensor:
-    """A state of the decoder [L, B, 2H] from the encoder's [2L, B, H]: both directions of each layer side by side."""
+    """A decoder state [L, B, 2H] from an encoder state [2L, B, H]: the directions of each layer are concatenated."""
     joined = torch.cat((ended[::2], ended[1::2]), -1)
     return joined if joined.shape == initial.shape else initial
 
@@ -162,6 +162,6 @@ def _apart(x: Tensor, rows: int) -> Tensor:
 
 def _embedding(size: int, features: int) -> nn.Embedding:
     table = nn.Embedding(size, features)
-    # As large as what an output layer starts with: the table may be one.
+    # The scale of an output layer, since these weights may be shared with one.
     nn.init.uniform_(table.weight, -0.1, 0.1)
     return table

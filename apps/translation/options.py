@@ -1,4 +1,4 @@
-"""How translations are decoded: settings that a translator carries beside its weights."""
+"""How translations are decoded: settings that a translator carries besides its weights."""
 
 from typing import TYPE_CHECKING, Annotated, Self
 

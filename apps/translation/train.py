@@ -20,13 +20,13 @@ MEANS = {
 
 
 def step(model: Translator, batch: Batch, state: None = None) -> Step:
-    """Mean cross-entropy of a batch's target tokens, their ends included. Nothing is carried: sentences are whole."""
+    """Mean cross-entropy of a batch's target tokens, ends included. No state is carried: sentences are whole."""
     loss = model.loss(batch.source, batch.lengths, batch.inputs, batch.targets)
     return Step(loss, size=int((batch.targets != NOTHING).sum()))
 
 
 def evaluate(model: Model, batches: Iterable[Batch]) -> Report:
-    """Free-running translation of a split, and its metrics, the headline first. Val is decoded greedily, for speed."""
+    """Metrics of a split's free-running translations, the headline first. Val is decoded greedily, for speed."""
     rows: list[dict[str, Any]] = []
     predictions: list[str] = []
     decoding = model.decoding
@@ -47,5 +47,5 @@ def _record(row: dict[str, Any], prediction: str, score: float) -> dict[str, Any
     return {
         "id": row["id"], "reference": row["target"], "prediction": prediction, "score": score, "source": row["source"],
         "exact": prediction == row["target"], "copied": prediction == row["source"], "empty": not prediction,
-        "group": row["source"],  # of a sentence that has several translations
+        "group": row["source"],  # a sentence may have several translations
     }  # fmt: skip

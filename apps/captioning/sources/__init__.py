@@ -18,7 +18,7 @@ class Picture(NamedTuple):
     """A picture and the captions that people (or the built-in grammar) gave it."""
 
     id: str
-    """for people: the file, or the number in the built-in data"""
+    """for people: its file, or its number in the built-in data"""
     split: Split
     captions: tuple[str, ...]
     image: Path | Callable[[], Image.Image]
@@ -26,13 +26,13 @@ class Picture(NamedTuple):
     scene: Any = None
     """builtin: what is in it, as plain JSON values"""
     where: str = ""
-    """what names it first in an error: the table and the row"""
+    """how an error refers to it: the table and the row"""
 
     def load(self) -> Image.Image:
         """The picture itself, in RGB.
 
         Raises:
-            UserError: names the table's row, the file, and what is wrong with it.
+            UserError: it cannot be read; names the table's row, the file, and what is wrong with it.
         """
         if not isinstance(self.image, Path):
             return self.image()

@@ -17,11 +17,11 @@ SPLIT = "by combination of shape, colour and texture"
 CAPTIONS = 5
 """of each picture"""
 OTHERS: dict[Split, tuple[float, int]] = {"val": (0.05, 200), "test": (0.125, 500)}
-"""pictures of val and test: share of those of train, and how many at most"""
+"""pictures of val and test: as a share of those of train, and at most"""
 
 
 def source(pictures: int, seed: int) -> Source:
-    """`pictures` pictures to train on, and fewer for val and test, each of which shows a held-out combination."""
+    """`pictures` pictures to train on, fewer for val, and fewer for test, each with a held-out combination."""
     spec = {"source": "builtin", "version": VERSION, "pictures": pictures, "seed": seed, "side": SIDE, "split": SPLIT}
     return Source(spec, partial(_read, pictures, seed))
 

@@ -1,8 +1,8 @@
 """The user's own pictures: a table with the columns `path` and `caption`, one row for each caption.
 
-`path` is relative to the table's folder, or to one in it: Flickr8k, as it is handed around today, is `captions.txt`
-beside `Images/`. A column `split` (train, val or test) may be there. For val and test, where no row is in them, a
-tenth of the pictures of train is drawn.
+`path` is relative to the table's folder or to a folder in it: Flickr8k, in its usual form, is `captions.txt` beside
+`Images/`. A column `split` (train, val or test) is optional. If no row is in val, or none in test, a tenth
+of the pictures of train becomes that split.
 """
 
 from functools import partial
@@ -22,11 +22,11 @@ COLUMNS = {
 }
 MORE = {"split": ()}
 CAPTIONS = "captions.txt"
-"""name of the table that is no table by its ending"""
+"""a table whose name does not say that it is one"""
 
 
 def source(path: Path | None) -> Source:
-    """The pictures that the table at `path` names (a folder: its only table).
+    """The pictures that the table at `path` names; in a folder, its only table.
 
     Raises:
         UserError: no such file, not one table, missing columns, or a row whose picture is missing or whose split is

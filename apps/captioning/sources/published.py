@@ -1,7 +1,7 @@
-"""Flickr8k, Flickr30k and COCO, by the annotation files of their publishers. Nothing is downloaded: the terms of use of
-the pictures ask for it.
+"""Flickr8k, Flickr30k and COCO, from the annotation files of their publishers. Nothing is downloaded: whoever uses the
+pictures has to accept their terms of use first.
 
-In the folder data.path one of:
+The folder data.path holds one of:
     dataset_NAME.json                 Karpathy and Fei-Fei's file (2015), whose splits most papers use, for all three
     flickr8k: Flickr8k.token.txt, Flickr_8k.trainImages.txt, Flickr_8k.devImages.txt, Flickr_8k.testImages.txt
     flickr30k: results_20130124.token, and train.txt, val.txt, test.txt (of Flickr30k Entities)
@@ -31,7 +31,7 @@ FLICKR: dict[str, tuple[str, dict[Split, str]]] = {
 }
 """(file of captions, lists of the pictures of each split)"""
 COCO_VAL = 5000
-"""pictures of COCO's train that become val, because its val, whose captions are public, is test; a tenth where fewer"""
+"""pictures of COCO's train that become val, since its own val, whose captions are public, is test; at most a tenth"""
 Read = Callable[[], Iterator[tuple[str, Split, tuple[str, ...]]]]
 """-> (file of the picture, split, captions)"""
 
@@ -62,7 +62,7 @@ def _pictures(read: Read, images: Path, table: Path) -> Iterator[Picture]:
 
 
 def _reader(name: Name, path: Path) -> tuple[list[Path], Read, str]:
-    """(files read, what reads them, the rule of their splits)."""
+    """(files to read, function that reads them, rule of their splits)."""
     karpathy = path / f"dataset_{name}.json"
     if karpathy.is_file():
         return [karpathy], partial(_karpathy, karpathy), "Karpathy's"
@@ -95,7 +95,7 @@ def _flickr(tokens: Path, lists: dict[Split, Path]) -> Iterator[tuple[str, Split
 
 
 def _karpathy(file: Path) -> Iterator[tuple[str, Split, tuple[str, ...]]]:
-    """`restval` is the part of COCO's val that is trained on."""
+    """`restval` is the part of COCO's val that Karpathy's split trains on."""
     with_fields = _fields(file, "images", "filename", "split", "sentences")
     for number, image in enumerate(with_fields):
         split = "train" if image["split"] == "restval" else image["split"]

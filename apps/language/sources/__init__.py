@@ -1,4 +1,4 @@
-"""Where texts come from. A source gives the three splits, each as text that is read piece by piece."""
+"""Where texts come from. A source has three splits, each a text that is read piece by piece."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from unroll.reads import Reads
 __all__ = ["READS", "Documents", "Source"]
 
 Documents = list[tuple[str, int]]
-"""(name, its first character's place in the text of its split) of each document, in their order"""
+"""(name, offset of its first character in the text of its split) of each document, in order"""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Source(source.Source[[Split], Iterator[str]]):
     """The text of each split, in pieces cut anywhere."""
 
     documents: Callable[[Split], Documents] = lambda split: []
-    """what a split's text consists of, which the first one begins; empty where that is not known"""
+    """the documents of a split, the first one at its beginning; empty if they are unknown"""
 
 
 READS = {

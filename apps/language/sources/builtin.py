@@ -1,7 +1,7 @@
-"""Python's own reference topics, what `help("topic")` shows. No download; another text for another Python version.
+"""Python's own reference topics, which `help("topic")` shows. No download; the text depends on the Python version.
 
-Some topics repeat others in full, so a paragraph is kept only where it stands first: else the test split would have
-been read in training.
+Some topics repeat others in full, so a paragraph is kept only where it first occurs: otherwise parts of the test split
+would be seen in training.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from unroll.data.source import SPLITS, Split, by_hash
 from . import Documents, Source
 
 SHARE = 0.06
-"""of the text that goes to val, and as much to test"""
+"""of the text for val, and as much for test"""
 BETWEEN = "\n\n\n"
 """between two topics"""
 
 
 def source() -> Source:
-    """The text of whole topics, in an order that their names decide."""
+    """The text of whole topics, in an order determined by their names."""
     topics = _topics()
     names = _splits(topics)
     texts = {split: BETWEEN.join(topics[name] for name in names[split]) + "\n" for split in SPLITS}
@@ -36,11 +36,11 @@ def source() -> Source:
 
 
 def _splits(topics: dict[str, str]) -> dict[Split, list[str]]:
-    """Names of the topics of each split."""
+    """The names of the topics of each split."""
     limit = SHARE * sum(map(len, topics.values()))
     found: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
     for name in sorted(topics, key=by_hash):
-        # The first split that still has room; a long topic stays whole, and goes to train.
+        # The first split with room left; a topic that is too long is not cut, and goes to train.
         held_out: tuple[Split, ...] = ("test", "val")
         sizes = {split: sum(len(topics[other]) for other in found[split]) for split in held_out}
         fits = (split for split in held_out if sizes[split] + len(topics[name]) <= limit)
@@ -49,7 +49,7 @@ def _splits(topics: dict[str, str]) -> dict[Split, list[str]]:
 
 
 def _topics() -> dict[str, str]:
-    """Each topic's paragraphs that stood in no topic before it."""
+    """The paragraphs of each topic that occur in no earlier topic."""
     from pydoc_data.topics import topics
 
     seen: set[str] = set()

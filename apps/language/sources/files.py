@@ -14,21 +14,21 @@ from unroll.sequence.tokens import read_blocks
 from . import Documents, Source
 
 NEAR = 10_000
-"""characters within which a cut is moved to the next line's beginning"""
+"""characters within which a cut moves to the beginning of the next line"""
 ENDINGS = frozenset(
     f".{ending}" for ending in (
         "txt", "text", "md", "markdown", "rst", "html", "htm", "tex", "org", "adoc", "py", "c", "h", "cpp", "hpp", "cs",
         "java", "js", "ts", "go", "rs", "rb", "php", "sh", "sql", "css",
     )
 )  # fmt: skip
-"""of the files of a folder that are read, as they stand"""
+"""of the files in a folder that are read, without conversion"""
 
 
 def source(path: Path | None, held_out: float) -> Source:
-    """The text at `path`; the last share `held_out` of it is not for training, its halves are val and test.
+    """The text at `path`; its last part, a fraction of `held_out`, is halved into val and test.
 
     Raises:
-        UserError: no such file, no text file in the folder, or one that is no UTF-8 text.
+        UserError: no such file, no text file in the folder, or a file that is not UTF-8 text.
     """
     root, paths, notes = _find(path)
     digest, length, starts = hashlib.sha256(), 0, dict[str, int]()
@@ -55,7 +55,7 @@ def _read(paths: list[Path], cuts: list[int], split: Split) -> Iterator[str]:
 
 
 def _documents(starts: dict[str, int], cuts: list[int], split: Split) -> Documents:
-    """The files that a split has text of."""
+    """The files that a split has text from."""
     number = SPLITS.index(split)
     start, end = cuts[number], cuts[number + 1]
     ends = [*list(starts.values())[1:], cuts[-1]]
@@ -64,7 +64,7 @@ def _documents(starts: dict[str, int], cuts: list[int], split: Split) -> Documen
 
 
 def _at_lines(paths: list[Path], cuts: list[int], length: int) -> list[int]:
-    """The cuts, each moved behind the next line end where one is near."""
+    """The cuts, each moved past the next line end if one is near."""
     moved: list[int] = []
     at, tail, rest = 0, "", cuts[1:-1]
     for _, block in chain(_texts(paths), [(None, " " * NEAR)]):
@@ -79,7 +79,7 @@ def _at_lines(paths: list[Path], cuts: list[int], length: int) -> list[int]:
 
 
 def _texts(paths: list[Path]) -> Iterator[tuple[Path, str]]:
-    """(file, a piece of it); each file ends its last line, so that no word of one continues in the next."""
+    """(file, a piece of it); a missing end of line is added to a file, so that no word continues in the next one."""
     for number, path in enumerate(paths, start=1):
         block = ""
         for block in read_blocks(path):
@@ -89,7 +89,7 @@ def _texts(paths: list[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _find(path: Path | None) -> tuple[Path, list[Path], tuple[str, ...]]:
-    """(the folder, the files, what the user should be told of them)."""
+    """(the folder, the files, notes on them)."""
     if path is None:
         raise UserError("data.source=file: add --set data.path=FILE, a text file or a folder of text files")
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Published texts in words: Penn Treebank and WikiText-2."""
+"""Published texts, tokenised into words: Penn Treebank and WikiText-2."""
 
 import io
 import re
@@ -43,11 +43,11 @@ MEMBERS = {
     split: f"wikitext-2/wiki.{name}.tokens" for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True)
 }
 TITLE = re.compile(r" = [^=].* = \n")
-"""the first line of an article; a section's has more signs"""
+"""the first line of an article; that of a section has more equals signs"""
 
 
 def ptb(store: Store) -> Source:
-    """Penn Treebank, fetched into `store` as it is first read."""
+    """Penn Treebank, fetched into `store` when first read."""
 
     def read(split: Split) -> Iterator[str]:
         return read_blocks(store.fetch(PTB[split]))
@@ -57,7 +57,7 @@ def ptb(store: Store) -> Source:
 
 
 def wikitext2(store: Store) -> Source:
-    """WikiText-2, fetched into `store` as it is first read."""
+    """WikiText-2, fetched into `store` when first read."""
 
     def read(split: Split) -> Iterator[str]:
         path = store.fetch(WIKITEXT2)
@@ -73,7 +73,7 @@ def wikitext2(store: Store) -> Source:
         lines = list(read(split))
         starts = accumulate(map(len, lines), initial=0)
         found = [(line.strip(" =\n"), start) for line, start in zip(lines, starts, strict=False) if TITLE.match(line)]
-        # The first article begins behind an empty line.
+        # An empty line precedes the first article.
         return [(name, start if number else 0) for number, (name, start) in enumerate(found)]
 
     return Source(

@@ -11,13 +11,13 @@ from unroll.reads import Reads, patterns
 __all__ = ["ENTAILMENT", "READS", "UNLABELLED", "Pair", "Source"]
 
 ENTAILMENT = ("NEUTRAL", "ENTAILMENT", "CONTRADICTION")
-"""what the first sentence says about the second, in SICK's words"""
+"""what the first sentence implies about the second, in SICK's terms"""
 UNLABELLED = -100
-"""in place of its number where nobody has said"""
+"""in place of its number if it is unknown; the loss ignores it"""
 
 
 class Pair(NamedTuple):
-    """Two sentences, and how similar people (or the facts) find them."""
+    """Two sentences, and how similar they are by human judgement (or by their facts)."""
 
     id: str
     a: str
@@ -25,12 +25,12 @@ class Pair(NamedTuple):
     score: float
     split: Split
     label: str = ""
-    """one of ENTAILMENT, or "" where nobody has said"""
+    """one of ENTAILMENT, or "" if unknown"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(source.Source[[], Iterator[Pair]]):
-    """Pairs, and how they are scored."""
+    """Pairs, and the range of their scores."""
 
     low: float
     """score of sentences that have nothing in common"""

@@ -1,10 +1,10 @@
 """Pairs of scene descriptions, scored by the facts that they share. No download.
 
 A scene is two or three shapes, each with a size and a colour, in a row or a column. Its facts: which shapes are there,
-the size of each, the colour of each, and where each stands to the next. The score of two scenes is Dice's measure over
-their facts, 2 |A and B| / (|A| + |B|). A description tells all facts in one of several ways: "the red cube is left of
-the blue ball" and "the blue ball stands right of the red cube" share them all; "the blue cube is left of the red ball"
-has the same words as the first and shares half of them.
+the size of each, the colour of each, and where each is relative to the next. The score of two scenes is the Dice
+coefficient of their facts, 2 |A and B| / (|A| + |B|). A description states all facts in one of several ways: "the red
+cube is left of the blue ball" and "the blue ball stands right of the red cube" share them all; "the blue cube is left
+of the red ball" has the same words as the first and shares half of its facts.
 """
 
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ VERSION = 1
 SHAPES = ("ball", "bottle", "box", "cone", "cube", "cup", "ring", "star")
 COLOURS = ("blue", "green", "red", "white", "yellow")
 SIZES = (("small", "little", "tiny"), ("large", "big", "huge"))
-"""by size, the words for it"""
+"""for each size, the words for it"""
 RELATIONS = (("left of", "right of"), ("above", "below"))
-"""by axis, how the first stands to the second, and the second to the first"""
+"""for each axis, where the first is relative to the second, and the second relative to the first"""
 VERBS = ("is", "stands", "lies")
 SPLIT = "no description in two splits"
 SHARES: dict[Split, float] = {"train": 1.0, "val": 0.1, "test": 0.2}
@@ -42,20 +42,20 @@ class Thing(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Things in order: each stands left of (axis 0) or above (axis 1) the next."""
+    """Things in order: each is left of (axis 0) or above (axis 1) the next."""
 
     things: tuple[Thing, ...]
     axis: int
 
 
 def source(pairs: int, seed: int) -> Source:
-    """`pairs` pairs to train on; a tenth and a fifth as many for val and test. No description is in two splits."""
+    """`pairs` pairs to train on; a tenth as many for val, a fifth for test. No description is in two splits."""
     spec = {"source": "builtin", "version": VERSION, "pairs": pairs, "seed": seed, "split": SPLIT}
     return Source(spec, partial(_read, pairs, seed), low=0.0, high=1.0)
 
 
 def facts(scene: Scene) -> set[Fact]:
-    """All that a description of the scene says."""
+    """Everything that a description of the scene states."""
     said: set[Fact] = set()
     for thing in scene.things:
         said |= {("is there", thing.shape), ("size", thing.shape, thing.size), ("colour", thing.shape, thing.colour)}
@@ -65,13 +65,13 @@ def facts(scene: Scene) -> set[Fact]:
 
 
 def similarity(a: Scene, b: Scene) -> float:
-    """Dice's measure over the facts of two scenes: 0 nothing in common, 1 the same."""
+    """The Dice coefficient of the facts of two scenes: 0 nothing in common, 1 the same."""
     ours, theirs = facts(a), facts(b)
     return 2 * len(ours & theirs) / (len(ours) + len(theirs))
 
 
 def entailment(a: Scene, b: Scene) -> str:
-    """ENTAILMENT: a says all that b says. CONTRADICTION: a says otherwise of something that both have. Else NEUTRAL."""
+    """ENTAILMENT: a states all that b states. CONTRADICTION: they disagree on a thing in both. Otherwise NEUTRAL."""
     if facts(b) <= facts(a):
         return "ENTAILMENT"
     return "CONTRADICTION" if _at_odds(a, b) else "NEUTRAL"
@@ -83,7 +83,7 @@ def _at_odds(a: Scene, b: Scene) -> bool:
         return True
     ours = [thing.shape for thing in a.things]
     shared = [thing.shape for thing in b.things if thing.shape in ours]
-    # Two shapes that stand left of each other here and above each other there are at odds as well.
+    # Two shapes that are side by side here and above each other there are a contradiction as well.
     return len(shared) > 1 and (a.axis != b.axis or shared != sorted(shared, key=ours.index))
 
 
@@ -96,7 +96,7 @@ def _read(pairs: int, seed: int) -> Iterator[Pair]:
 
 
 def _pair(id: str, split: Split, random: np.random.Generator, owner: dict[str, Split]) -> Pair:
-    """A pair whose descriptions are in no other split; drawn again until it is so."""
+    """A pair whose descriptions are in no other split, sampled until one is found."""
     while True:
         a = _scene(random)
         b = _changed(a, random)
@@ -115,7 +115,7 @@ def _thing(shape: str, random: np.random.Generator) -> Thing:
 
 
 def _changed(scene: Scene, random: np.random.Generator) -> Scene:
-    """A fifth: any other scene. Else the same after none to four changes, half of which leave the words as they are."""
+    """A fifth: any other scene. Otherwise the same after none to four changes, half of which keep the words."""
     if random.random() < 0.2:
         return _scene(random)
     changes = (_exchange, _exchange, _exchange, _reorder, _recolour, _resize, _replace, _turn)
@@ -125,7 +125,7 @@ def _changed(scene: Scene, random: np.random.Generator) -> Scene:
 
 
 def _exchange(scene: Scene, random: np.random.Generator) -> Scene:
-    """Two things exchange their colour, their size, or both: the same words."""
+    """Two things swap their colour, their size, or both: the same words."""
     things = list(scene.things)
     i, j = random.choice(len(things), size=2, replace=False)
     a, b = things[i], things[j]

@@ -19,7 +19,7 @@ KNOWN = {
         "label",
     ),
 }  # fmt: skip
-"""what the columns are called elsewhere: GLUE (STS-B, QQP, MRPC) and the Hugging Face hub, SICK, Quora"""
+"""names of the columns elsewhere: GLUE (STS-B, QQP, MRPC), the Hugging Face hub, SICK, Quora"""
 MORE = {"split": (), "label": ("entailment_label",), "id": ("index", "idx", "pair_id")}
 
 
@@ -27,8 +27,7 @@ def source(path: Path | None, columns: tuple[str, str, str], low: float, high: f
     """The pairs in the file at `path`.
 
     Args:
-        path: see `tables.read_table`. Columns that may be there as well: `split` (train, val, test), `label` (see
-            ENTAILMENT) and `id`.
+        path: see `tables.read_table`. Optional columns: `split` (train, val, test), `label` (see ENTAILMENT) and `id`.
         columns: names of the columns of the two sentences and of their score; COLUMNS: also those in KNOWN.
         low: smallest possible score.
         high: largest possible score.

@@ -14,7 +14,7 @@ from unroll.errors import UserError
 
 from . import Pair, Source, table
 
-# The publishers serve archives (zenodo.org/records/2787612: SICK.zip): the file comes from a mirror or from the user.
+# The publishers serve an archive (zenodo.org/records/2787612: SICK.zip): the file comes from a mirror or from the user.
 SICK = RemoteFile("sick/SICK.txt", (), "1539c2d059809b5bd40694e26d8121cc85b6b496f91c7b40f2fc83bbd7dcd957")
 SICK_SPLITS: dict[str, Split] = {"TRAIN": "train", "TRIAL": "val", "TEST": "test"}
 STSB_SPLITS: dict[str, Split] = {"sts-train.csv": "train", "sts-dev.csv": "val", "sts-test.csv": "test"}
@@ -27,7 +27,7 @@ def sick(store: Store, path: Path | None) -> Source:
     """SICK: 9,840 pairs, relatedness 1 to 5, entailment; the splits of SemEval-2014 task 1 (Marelli et al. 2014).
 
     Args:
-        store: where the published file is looked for, when there is no path.
+        store: where the published file is fetched to, without a path.
         path: the user's SICK.txt, or the folder that holds it.
     """
     file = _own(path, "SICK.txt") if path else store.fetch(SICK)
@@ -71,9 +71,9 @@ def stsb(path: Path | None) -> Source:
 
 def _read_stsb(files: dict[Path, Split]) -> Iterator[Pair]:
     for file, split in files.items():
-        # Quotation marks are ordinary characters there, and often come without their partner.
+        # Quotation marks are ordinary characters there, and often unpaired.
         content = tables.read_table(file, delimiter="\t", quotes=False, names=STSB_COLUMNS, header=lambda first: False)
-        # Some rows end in further columns: where the sentences come from, and their licence.
+        # Some rows have more columns: the origin of the sentences, and their licence.
         content = replace(content, rows=[row._replace(values=row.values[: len(STSB_COLUMNS)]) for row in content.rows])
         for number, (where, row) in enumerate(content.pick(dict.fromkeys(STSB_COLUMNS, ()))):
             a, b = table.sentence(where, row["sentence1"]), table.sentence(where, row["sentence2"])
@@ -81,7 +81,7 @@ def _read_stsb(files: dict[Path, Split]) -> Iterator[Pair]:
 
 
 def quora(path: Path | None) -> Source:
-    """Quora's question pairs: 404,290 pairs, 1 where they ask the same, else 0. Split so that no question is in two.
+    """Quora's question pairs: 404,290 pairs, 1 if they ask the same, else 0. No question is in two splits.
 
     Args:
         path: quora_duplicate_questions.tsv, or the folder that holds it.
@@ -96,7 +96,7 @@ def quora(path: Path | None) -> Source:
 
 
 def _read_quora(file: Path) -> Iterator[Pair]:
-    # A few questions are empty: those pairs are left out, with a note, in preparing.
+    # A few questions are empty: preparing leaves those pairs out, with a note.
     content = tables.read_table(file, delimiter="\t", quotes=True)
     pairs = [
         Pair(row["id"], row["question1"], row["question2"], table.score(where, row["is_duplicate"], 0, 1), "train")

@@ -1,4 +1,4 @@
-"""What a row of pairs holds, checked value by value, every complaint with file and row; and how pairs are split."""
+"""The values in a row of pairs, checked with errors that name file and row; and how pairs are split."""
 
 import math
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from . import ENTAILMENT, Pair
 
 
 def sentence(where: str, text: str) -> str:
-    """The text itself. Raises UserError when there is none."""
+    """The text itself. Raises UserError if it is empty."""
     if not text:
         raise UserError(f"{where}: one of its sentences is empty; write it, or remove the row")
     return text
 
 
 def score(where: str, text: str, low: float, high: float, hint: str = "correct it") -> float:
-    """The number in `text`. Raises UserError for none, NaN, or one outside `low` to `high`."""
+    """The number in `text`. Raises UserError if it is not one, is NaN, or is outside `low` to `high`."""
     try:
         value = float(text)
     except ValueError:
@@ -37,7 +37,7 @@ def label(where: str, text: str) -> str:
 
 
 def completed(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
-    """(the pairs with the splits that they lack, what is to be told of it)."""
+    """(the pairs, with missing splits drawn from train; notes on that)."""
     given = [pair.split for pair in pairs]
     if {*SPLITS} <= {*given}:
         return pairs, []
@@ -46,10 +46,10 @@ def completed(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
 
 
 def split_by_sentence(pairs: Sequence[Pair], share: float = splits.SHARE) -> list[Pair]:
-    """The pairs with the splits that they lack: a tenth of train's each, so that no sentence is in two of them.
+    """The pairs, with missing splits drawn from train: a tenth of it each, so that no sentence is in two splits.
 
-    Pairs that share a sentence stay together. Where few sentences make many pairs there is no such division: then each
-    pair is a group of its own, and preparing notes that the splits share sentences.
+    Pairs that share a sentence stay together. If few sentences make many pairs, there is no such split: then each pair
+    is a group of its own, and preparing notes that the splits share sentences.
     """
     given, group = [pair.split for pair in pairs], _groups(pairs)
     divided = splits.completed(given, [group[pair.a] for pair in pairs], [pair.a for pair in pairs], share)
@@ -60,7 +60,7 @@ def split_by_sentence(pairs: Sequence[Pair], share: float = splits.SHARE) -> lis
 
 
 def _groups(pairs: Sequence[Pair]) -> dict[str, str]:
-    """Each sentence's representative: the same for all that are linked by pairs (union-find)."""
+    """The representative of each sentence, the same for all sentences linked by pairs (union-find)."""
     parent: dict[str, str] = {}
 
     def root(sentence: str) -> str:

@@ -1,9 +1,9 @@
 """Dates, times, quantities, prices and places in two languages, written by CLDR's rules (through Babel). No download.
 
-A sentence says pairs of contents: a day and a year, a number and a unit, a number and a currency, two places, a place
-and one of the others. The split goes by the pairs: the hash of a pair says whether it belongs to train, val or test,
-and a sentence of train has pairs of train only. So each name and each month has been seen in training, but never beside
-that number, year or place. Numbers of up to four digits before the point are drawn freely: they must be copied.
+A sentence expresses pairs of contents: a day and a year, a number and a unit, a number and a currency, two places, a
+place and one of the others. The split is by pair: the hash of a pair assigns it to train, val or test, and a sentence
+of train has pairs of train only. So each name and each month has been seen in training, but never with that number,
+year or place. Numbers of up to four digits before the point are sampled freely: the model must copy them.
 """
 
 import datetime
@@ -42,11 +42,11 @@ SPANS = {"week": 604800, "day": 86400, "hour": 3600, "minute": 60, "second": 1}
 NO_PLACES = {"XA", "XB", "ZZ"}
 """codes of no region: two for testing, and the unknown one"""
 STYLES = ("full", "long", "medium")
-"""of dates; a short one leaves the century open"""
+"""of dates; a short one omits the century"""
 SHARES: dict[Split, float] = {"train": 1.0, "val": 0.025, "test": 0.05}
 """sentences of each split, relative to train"""
 TRIES = 200
-"""draws per wanted sentence before giving up: there are not that many"""
+"""samples per wanted sentence before giving up: there are not enough different ones"""
 
 
 class Fact(NamedTuple):
@@ -56,14 +56,14 @@ class Fact(NamedTuple):
     first: Any
     second: Any
     manner: Any = ""
-    """how it is said: a style, a direction"""
+    """how it is expressed: a style, a direction"""
 
 
 def source(source_locale: str, target_locale: str, sentences: int, seed: int) -> Source:
-    """`sentences` pairs to train on; 1 in 40 and 1 in 20 as many for val and test.
+    """`sentences` pairs to train on; a fortieth as many for val, and a twentieth for test.
 
     Raises:
-        UserError: an unknown locale, or twice the same.
+        UserError: an unknown locale, or the same one twice.
     """
     locales = (locale(source_locale, "data.source_locale"), locale(target_locale, "data.target_locale"))
     if locales[0] == locales[1]:
@@ -99,7 +99,7 @@ def _read(locales: tuple[Locale, Locale], sentences: int, seed: int) -> Iterator
         fact = _draw(inventory, random)
         split = split_of(fact)
         text, translation = (render(fact, one) for one in locales)
-        # A sentence that says two things in the source language is there once: with its first meaning.
+        # A sentence that has two meanings in the source language occurs once, with its first meaning.
         if missing[split] and text not in seen:
             seen.add(text)
             yield Pair(f"{split}-{number[split]}", text, translation, split)
@@ -111,7 +111,7 @@ def _read(locales: tuple[Locale, Locale], sentences: int, seed: int) -> Iterator
 
 
 class Inventory:
-    """The names that both languages have; where the source language has one name for two things, the first thing."""
+    """The names that both languages have; if the source language has one name for two things, only the first thing."""
 
     def __init__(self, source: Locale, target: Locale) -> None:
         self.source = source
@@ -124,7 +124,7 @@ class Inventory:
         self.units = _distinct((unit for unit in UNITS if _has(source, unit) and _has(target, unit)), str)
 
     def style(self, date: datetime.date, wanted: str) -> str:
-        """The first style that looks like the wanted one in the source language: else a date would mean two things."""
+        """The first style that looks like the wanted one in the source language: a date must not be ambiguous."""
         text = format_date(date, wanted, self.source)
         return next(style for style in STYLES if format_date(date, style, self.source) == text)
 
@@ -137,7 +137,7 @@ def _distinct(codes: Iterator[str], name: Callable[[str], str]) -> list[str]:
 
 
 def _draw(inventory: Inventory, random: np.random.Generator, listed: bool = True) -> Fact:
-    """A fact of any kind; `listed`: also a place beside another fact."""
+    """A fact of any kind; with `listed`, also a place together with another fact."""
     kinds = [_date, _moment, _time, _quantity, _span, _price, _places] + [_listed] * listed
     return kinds[random.integers(len(kinds))](inventory, random)
 
@@ -187,7 +187,7 @@ def _day(random: np.random.Generator) -> datetime.date:
 
 
 def _number(random: np.random.Generator) -> str:
-    """One to four digits, sometimes with one or two more after the point; as text, so that 3.50 stays itself."""
+    """One to four digits, sometimes with one or two more after the point; as text, so that 3.50 stays 3.50."""
     whole = int(random.integers(1, 10 ** int(random.integers(1, 5))))
     places = int(random.choice((0, 0, 1, 2)))
     return f"{whole}.{random.integers(10**places):0{places}d}" if places else str(whole)
@@ -234,7 +234,7 @@ def _has(language: Locale, unit: str) -> bool:
 
 
 def _measure(language: Locale, number: Decimal, unit: str) -> str | None:
-    """Number and unit, in full or in short; None where the language has neither (Babel then writes the unit's code)."""
+    """Number and unit, spelled out or short; None if the language has neither (Babel then writes the unit's code)."""
     for length in ("long", "short"):
         try:
             text = str(format_unit(number, unit, length, locale=language))

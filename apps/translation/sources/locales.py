@@ -15,7 +15,7 @@ ROLES = {
     "source": ("source", "src", "source_text", "source_sentence"),
     "target": ("target", "tgt", "trg", "target_text", "target_sentence", "translation"),
 }
-"""what the columns of a table of translations are called where they are not called by their languages"""
+"""names of the columns of a table of translations, where they are not the names of languages"""
 
 
 def locale(name: str, key: str) -> Locale:
@@ -33,7 +33,7 @@ def locale(name: str, key: str) -> Locale:
 
 
 class Header:
-    """What the first row of a table of translations may say of its columns.
+    """What the first row of a table of translations may say about its columns.
 
     Args:
         languages: from which into which, as CLDR names them.
@@ -41,26 +41,26 @@ class Header:
 
     def __init__(self, languages: tuple[str, str]) -> None:
         self.languages = languages
-        # By their languages first: on the hub "source" is often where a pair comes from.
+        # Languages come first: on the Hugging Face hub "source" often says where a pair comes from.
         self.known = {
             role: (*_spellings(own, other), *ROLES[role])
             for role, own, other in zip(ROLES, languages, reversed(languages), strict=True)
         }
 
     def bare(self, columns: Sequence[str]) -> tuple[str, ...]:
-        """The columns, where one is called by another region of an asked language (en_US) by the language alone."""
+        """The columns; one named by another region of a wanted language (en_US) is renamed to the language alone."""
         exact = {spelled.casefold() for known in self.known.values() for spelled in known}
         asked = {language.partition("_")[0] for language in self.languages}
         found = ((name, name.rpartition(".")[2].casefold(), _language(name)) for name in columns)
         return tuple(code if code in asked and last not in exact else name for name, last, code in found)
 
     def names(self, first: Sequence[str]) -> bool:
-        """Whether these are names of columns, and no sentence with its translation."""
+        """Whether these are names of columns rather than a sentence and its translation."""
         places = [places_of(spelled, self.bare(first)) for spelled in self.known.values()]
         return (all(places) and places[0] != places[1]) or len(_codes(first)) == len(first) == 2
 
     def check(self, path: Path, columns: Sequence[str]) -> None:
-        """Raise UserError when the columns are named by two languages, and those are not the ones asked for."""
+        """Raise UserError if the columns are named by two languages other than the ones wanted."""
         there = _codes(columns)
         found = [column_of(path, spelled, columns) for spelled in self.known.values()]
         if len(there) >= 2 and None in found:
@@ -85,14 +85,14 @@ def _language(cell: str) -> str:
 
 @cache
 def _english() -> dict[str, str]:
-    """Code of each language by its English name, of those that CLDR has locales for."""
+    """The code of each language that CLDR has a locale for, by its English name."""
     codes = {identifier.partition("_")[0] for identifier in localedata.locale_identifiers()}
     names = Locale.parse("en").languages
     return {names[code].lower(): code for code in sorted(codes) if code in names}
 
 
 def _spellings(name: str, other: str) -> tuple[str, ...]:
-    """Its codes, with and without the region; its name in English, in itself and in the other language."""
+    """Its codes, with and without the region; its name in English, in the language itself and in the other one."""
     here, code = Locale.parse(name), name.partition("_")[0]
     longer = (alias for alias, meant in get_global("language_aliases").items() if meant == code and len(alias) == 3)
     said = (Locale.parse(into).languages.get(code, "") for into in ("en", code, other.partition("_")[0]))

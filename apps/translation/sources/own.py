@@ -1,4 +1,4 @@
-"""The user's own sentences: two files line by line, or a table of two columns."""
+"""The user's own sentences: two line-aligned files, or a table of two columns."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ SHARE = 0.05
 
 
 def parallel(source: Path | None, target: Path | None, languages: tuple[str, str]) -> Source:
-    """The pairs of two files with as many lines each.
+    """The pairs of two line-aligned files.
 
     Raises:
-        UserError: a path that is missing, twice the same file, or two files of the same content. What is wrong inside
-            is found as they are read.
+        UserError: a path is missing, or both files have the same content. What is wrong inside is found as they are
+            read.
     """
     if source is None or target is None:
         raise UserError("data.source=parallel: add --set data.path=FILE (source) and --set data.target_path=FILE")
@@ -47,7 +47,7 @@ def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> S
     Args:
         path: see `tables.read_table`; CSV needs a header.
         languages: from which into which.
-        kind: what the user calls it.
+        kind: the user's value of data.source.
 
     Raises:
         UserError: no such file. What is wrong inside is found as it is read.
@@ -72,7 +72,7 @@ def _read_table(path: Path, languages: tuple[str, str]) -> Iterator[Pair]:
 
 
 def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
-    """("FILE, row N", sentence, translation) of a table, with or without a header; a header is told as a `Notice`.
+    """("FILE, row N", sentence, translation) of a table, with or without a header; a `Notice` says so if there is one.
 
     Raises:
         UserError: as `tables.read_table` and `Table.pick`; a header of other languages.
@@ -80,7 +80,7 @@ def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, st
     header = Header(languages)
     content = tables.read_table(path, names=ROLES, header=header.names)
     if not content.header and content.mark != "\t":
-        # Without names, what looks like columns is a comma or a semicolon in a sentence.
+        # Without a header, what looks like a column separator may be a comma or a semicolon in a sentence.
         hint = "add a header, or write a tab between the two"
         raise UserError(tables.missing_columns(path, header.known, content.rows[0].values, hint))
     content = replace(content, columns=header.bare(content.columns))
@@ -95,7 +95,7 @@ def read_pairs(path: Path, languages: tuple[str, str]) -> Iterator[tuple[str, st
 
 
 def aligned(source: Path, target: Path) -> Iterator[Pair]:
-    """Line by line; empty lines are there as well, so that all that follow stay aligned.
+    """The pairs of two files line by line, empty lines included, so that what follows stays aligned.
 
     Raises:
         UserError: different numbers of lines, or a file that cannot be read.
@@ -115,18 +115,18 @@ def _pair(id: str, source: str, target: str) -> Pair:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file, plain or gz, or of standard input (`-`): one sentence each.
+    """The lines of a file, plain or gzipped, or of standard input (`-`): one sentence each.
 
-    Only line feeds end a line: what else Unicode calls a line end may stand inside a sentence.
+    Only line feeds end a line: other characters that Unicode counts as line ends may occur inside a sentence.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8: with the line and its byte.
+        UserError: it cannot be read, or is not UTF-8 (names the line and the byte).
     """
     return _lines(path, only_feeds=True)
 
 
 def divided(pairs: Sequence[Pair], path: Path) -> list[Pair]:
-    """A twentieth of the distinct source sentences each to val and test: those with the smallest hashes, at least one.
+    """A twentieth of the distinct source sentences each to val and test, by their hashes, at least one.
 
     Raises:
         UserError: fewer than three distinct source sentences.

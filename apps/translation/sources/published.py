@@ -25,20 +25,20 @@ CHECKSUMS = {
     "test_2017_flickr.de": "a2c89666db00c495cd8513b9d708d5a3acc205d7de312ef2bf5fb7ebc1540aee",
     "test_2017_flickr.en": "76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074",
 }
-"""of the files that are fetched; the others come from the user's own copy of the folder"""
+"""of the files that are fetched; the others come from the user's copy of the folder"""
 
 
 def multi30k(store: Store, languages: tuple[str, str], test: str, path: Path | None = None) -> Source:
     """29,000 pairs to train on, 1,014 to validate, about 1,000 to test.
 
     Args:
-        store: into which files are fetched.
+        store: where files are fetched to.
         languages: two of LANGUAGES, in either direction.
         test: one of TESTS.
-        path: the user's own copy of the publisher's folder, for what is not fetched (all but English and German).
+        path: the user's copy of the publisher's folder, for what is not fetched (all but English and German).
 
     Raises:
-        UserError: another language or test set, or a file that is neither fetched nor in the folder.
+        UserError: an unknown language or test set, or a file that is neither fetched nor in the folder.
     """
     for language, key in zip(languages, ("data.source_locale", "data.target_locale"), strict=True):
         if language not in LANGUAGES:
@@ -68,7 +68,7 @@ def _file(store: Store, name: str, path: Path | None) -> Path:
         return path / f"{name}.gz"
     if name not in CHECKSUMS:
         raise UserError(
-            f"{name}.gz: is not fetched, for want of a checksum; add --set data.path=FOLDER, your copy of {_RAW}"
+            f"{name}.gz: is not fetched, its checksum is unknown; add --set data.path=FOLDER, your copy of {_RAW}"
         )
     return store.fetch(RemoteFile(f"multi30k/{name}.gz", (f"{_RAW}/{name}.gz",), CHECKSUMS[name]))
 
