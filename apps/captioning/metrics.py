@@ -10,7 +10,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from unroll.app import Mean
 
-from .grammar import Judgement, judge, parse
+from .grammar import judge, parse
 from .scenes import Scene, Thing, is_held_out
 
 SIGNATURE = "words: lower case, no punctuation|cider: pycocoevalcap, frequencies of this split|bleu, chrf: sacrebleu"
@@ -21,8 +21,9 @@ FACT_MEANS = {
     "facts_true": Mean("true", "stated", share=True),
     "facts_told": Mean("told", "facts", share=True),
     "sentences": Mean("sentence", share=True),
-    **MEANS,
 }
+"""facts_true: share of the stated facts that are true; facts_told: share of the true facts that are stated; sentences:
+share of the captions that the grammar can parse"""
 
 
 def measure(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[dict[str, Any]], dict[str, Mean]]:
@@ -40,24 +41,15 @@ def measure(records: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[d
     scenes = [tuple(Thing(*thing) for thing in record["scene"]) for record in records]
     judged = [judge(prediction, scene) for prediction, scene in zip(predictions, scenes, strict=True)]
     parsed = [parse(prediction) is not None for prediction in predictions]
-    metrics = facts(judged) | {"sentences": sum(parsed) / len(records)} | metrics
     for column, scene, one, sentence in zip(columns, scenes, judged, parsed, strict=True):
         counts = {"true": one.true, "stated": one.stated, "told": one.told, "facts": one.facts}
         column |= {"score": one.true / one.stated, **counts, "sentence": sentence, "group": _unseen(scene)}
-    return metrics, columns, FACT_MEANS
+    return {name: mean.of(columns) for name, mean in FACT_MEANS.items()} | metrics, columns, FACT_MEANS | MEANS
 
 
 def _unseen(scene: Scene) -> str | None:
     """The held-out combination in a scene: pictures that share one are not independent."""
     return next((f"{thing.texture} {thing.colour} {thing.shape}" for thing in scene if is_held_out(thing)), None)
-
-
-def facts(judged: Sequence[Judgement]) -> dict[str, float]:
-    """facts_true: share of the stated facts that are true; facts_told: share of the true facts that are stated."""
-    return {
-        "facts_true": sum(one.true for one in judged) / sum(one.stated for one in judged),
-        "facts_told": sum(one.told for one in judged) / sum(one.facts for one in judged),
-    }
 
 
 def texts(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[dict[str, float], list[float]]:

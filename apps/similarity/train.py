@@ -32,10 +32,10 @@ def evaluate(model: Siamese, batches: Iterable[Batch]) -> Report:
         for row in zip(batch.records, model.scores(u, v), model.entailments(u, v), strict=True):
             records.append(_row(*row, width=model.high - model.low))
     metrics = measure([row["reference"] for row in records], [row["prediction"] for row in records])
-    means, judged = {"mse": Mean("squared_error")}, sum(row["judged"] for row in records)
-    if judged:
-        metrics["entailment_accuracy"] = sum(row["label_right"] for row in records) / judged
+    means = {"mse": Mean("squared_error")}
+    if any(row["judged"] for row in records):
         means["entailment_accuracy"] = Mean("label_right", "judged", share=True)
+        metrics["entailment_accuracy"] = means["entailment_accuracy"].of(records)
     return Report(metrics, records, SIGNATURE, means)
 
 

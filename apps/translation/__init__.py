@@ -42,7 +42,7 @@ def batches(config: TranslationConfig, store: Store) -> Data[data.Batch]:
 
 def model(config: TranslationConfig, facts: dict[str, Any]) -> translator.Translator:
     """The network for data of these facts. Raises UserError for another pair of languages."""
-    asked, known = _languages(config), tuple(facts["languages"])
+    asked, known = locales.pair(config.data.source_locale, config.data.target_locale), tuple(facts["languages"])
     if asked != known:
         raise UserError(
             f"data.source_locale, data.target_locale: {' to '.join(asked)} was asked for, but this model translates "
@@ -69,15 +69,9 @@ def score_of(config: TranslationConfig) -> Score:
     return Score("exact_match" if config.data.source == "builtin" else "bleu", "max")
 
 
-def _languages(config: TranslationConfig) -> tuple[str, str]:
-    return (
-        str(locales.locale(config.data.source_locale, "data.source_locale")),
-        str(locales.locale(config.data.target_locale, "data.target_locale")),
-    )
-
-
 def _source(config: TranslationConfig, store: Store) -> Source:
-    wanted, languages = config.data, _languages(config)
+    wanted = config.data
+    languages = locales.pair(wanted.source_locale, wanted.target_locale)
     match wanted.source:
         case "builtin":
             return builtin.source(*languages, wanted.sentences, wanted.seed)

@@ -9,29 +9,23 @@ TOKENISERS = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char",
 """sacrebleu's tokenisers for languages without spaces between words; for all others 13a"""
 
 
-def measure(
-    sources: Sequence[str], references: Sequence[str], predictions: Sequence[str], language: str
-) -> tuple[dict[str, float], str]:
-    """Metrics of detokenised texts, and sacrebleu's signatures.
+def measure(references: Sequence[str], predictions: Sequence[str], language: str) -> tuple[dict[str, float], str]:
+    """Metrics of detokenised texts that are no means over sentences, and sacrebleu's signatures.
 
-    bleu, chrf and nltk_bleu are in percent; the others are shares. NLTK's BLEU is over the same tokens as sacrebleu's.
-    The two agree if all sentences have at least four tokens; for a shorter one NLTK counts a missing n-gram as one that
-    does not match, so that even perfect translations of short sentences score below 100.
+    bleu, chrf and nltk_bleu are in percent; length_ratio counts sacrebleu's tokens, and NLTK's BLEU uses them too.
+    Both BLEUs agree if all sentences have at least four tokens; for a shorter one NLTK counts a missing n-gram as one
+    that does not match, so that even perfect translations of short sentences score below 100.
 
     Args:
         language: of the references, by its CLDR name; it decides how BLEU splits words.
     """
     bleu, chrf = BLEU(tokenize=TOKENISERS.get(language.partition("_")[0], "13a")), CHRF()
     scored = bleu.corpus_score(predictions, [references])
-    count = max(len(predictions), 1)
     metrics = {
         "bleu": scored.score,
         "chrf": chrf.corpus_score(predictions, [references]).score,
         "nltk_bleu": 100 * _nltk(bleu, references, predictions),
-        "exact_match": sum(map(str.__eq__, predictions, references)) / count,
         "length_ratio": scored.sys_len / max(scored.ref_len, 1),
-        "copied": sum(map(str.__eq__, predictions, sources)) / count,
-        "empty": sum(not text for text in predictions) / count,
     }
     return metrics, f"bleu {bleu.get_signature()} chrf {chrf.get_signature()}"
 

@@ -35,10 +35,11 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> Report:
         found = decode(model, batch.source, batch.lengths, decoding)
         predictions += [text.decode(model.target, texts[0].tokens) for texts in found]
         rows += batch.records
-    sources, references = ([row[side] for row in rows] for side in ("source", "target"))
-    metrics, signature = measure(sources, references, predictions, model.languages[1])
+    references = [row["target"] for row in rows]
+    metrics, signature = measure(references, predictions, model.languages[1])
     scores = sentence_scores(references, predictions)
     records = [_record(*one) for one in zip(rows, predictions, scores, strict=True)]
+    metrics |= {name: mean.of(records) for name, mean in MEANS.items()}
     ordered = {model.headline: metrics[model.headline], **metrics}
     return Report(ordered, records, f"{signature} decode:{decoding.signature}", MEANS)
 

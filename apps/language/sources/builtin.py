@@ -4,11 +4,10 @@ Some topics repeat others in full, so a paragraph is kept only where it first oc
 would be seen in training.
 """
 
-import hashlib
 from collections.abc import Iterator
 from itertools import accumulate
 
-from unroll.data.source import SPLITS, Split, by_hash
+from unroll.data.source import SPLITS, Split, by_hash, content_digest
 
 from . import Documents, Source
 
@@ -23,7 +22,7 @@ def source() -> Source:
     topics = _topics()
     names = _splits(topics)
     texts = {split: BETWEEN.join(topics[name] for name in names[split]) + "\n" for split in SPLITS}
-    content = hashlib.sha256(repr(texts).encode()).hexdigest()
+    content = content_digest([texts])
 
     def read(split: Split) -> Iterator[str]:
         yield texts[split]

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from unroll.data import copies, folders, tables
-from unroll.data.source import SPLITS, Split
+from unroll.data.source import SPLITS, Split, content_digest, own_path
 from unroll.errors import UserError
 from unroll.sequence.tokens import read_blocks
 
@@ -41,7 +41,7 @@ def source(path: Path | None, held_out: float) -> Source:
     rule = f"the last {held_out:g} of the text"
     spec = {"source": "file", "content": digest.hexdigest(), "cuts": cuts, "split": rule}
     if len(starts) > 1:
-        spec["documents"] = hashlib.sha256(repr(starts).encode()).hexdigest()
+        spec["documents"] = content_digest([starts])
     return Source(spec, partial(_read, paths, cuts), notes, partial(_documents, starts, cuts))
 
 
@@ -90,8 +90,7 @@ def _texts(paths: list[Path]) -> Iterator[tuple[Path, str]]:
 
 def _find(path: Path | None) -> tuple[Path, list[Path], tuple[str, ...]]:
     """(the folder, the files, notes on them)."""
-    if path is None:
-        raise UserError("data.source=file: add --set data.path=FILE, a text file or a folder of text files")
+    path = own_path(path, "file", "FILE, a text file or a folder of text files")
     if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder")
     if not path.is_dir():

@@ -8,7 +8,7 @@ from pathlib import Path
 from unroll.data import tables
 from unroll.data.fetch import RemoteFile
 from unroll.data.files import sha256
-from unroll.data.source import Split
+from unroll.data.source import Split, own_path
 from unroll.data.store import Store
 from unroll.errors import UserError
 
@@ -55,13 +55,10 @@ def stsb(path: Path | None) -> Source:
 
     Args:
         path: the unpacked folder, with sts-train.csv, sts-dev.csv and sts-test.csv: tab-separated, without a header.
-            What is not there beside sts-train.csv is drawn from it.
+            Files missing beside sts-train.csv are drawn from it.
     """
-    if path is None:
-        raise UserError(
-            "data.source=stsb: add --set data.path=FOLDER, the unpacked Stsbenchmark.tar.gz of "
-            "ixa2.si.ehu.eus/stswiki (sts-train.csv, sts-dev.csv, sts-test.csv)"
-        )
+    unpacked = "FOLDER, the unpacked Stsbenchmark.tar.gz of ixa2.si.ehu.eus/stswiki"
+    path = own_path(path, "stsb", f"{unpacked} ({', '.join(STSB_SPLITS)})")
     train = _own(path, "sts-train.csv", folder=True)
     files = {train.with_name(name): split for name, split in STSB_SPLITS.items() if train.with_name(name).is_file()}
     rule = "publisher's" if len(files) == len(STSB_SPLITS) else "publisher's, what is missing is drawn from train"
@@ -86,10 +83,7 @@ def quora(path: Path | None) -> Source:
     Args:
         path: quora_duplicate_questions.tsv, or the folder that holds it.
     """
-    if path is None:
-        raise UserError(
-            "data.source=quora: add --set data.path=FILE, the quora_duplicate_questions.tsv of qim.fs.quoracdn.net"
-        )
+    path = own_path(path, "quora", "FILE, the quora_duplicate_questions.tsv of qim.fs.quoracdn.net")
     file = _own(path, "quora_duplicate_questions.tsv")
     spec = {"source": "quora", "sha256": sha256(file), "split": "by hash of the sentence"}
     return Source(spec, partial(_read_quora, file), low=0.0, high=1.0)

@@ -32,6 +32,11 @@ def locale(name: str, key: str) -> Locale:
     raise UserError(f"{key}={name}: CLDR has no such locale; write for example {', '.join(near)}")
 
 
+def pair(source: str, target: str) -> tuple[str, str]:
+    """The CLDR names of the locales in data.source_locale and data.target_locale. Raises UserError as `locale`."""
+    return str(locale(source, "data.source_locale")), str(locale(target, "data.target_locale"))
+
+
 class Header:
     """What the first row of a table of translations may say about its columns.
 
