@@ -60,7 +60,8 @@ def computed(name: str, settings: str, store: Store) -> dict[str, Any]:
     found = {"data": data.digest, "steps": steps, "metrics": report.metrics, "outputs": outputs}
     if app.baselines and not settings:
         found["baselines"] = app.baselines(config, data)
-    return json.loads(json.dumps(found))
+    # An example is named by its path, which is another one in another checkout.
+    return json.loads(json.dumps(found).replace(f"{HERE.parents[1]}/", ""))
 
 
 def _base(name: str) -> str:

@@ -79,7 +79,13 @@ def test_sizes_that_stand_for_unknown(number: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("declared", "held", "whole"),
-    [(10_000, 9_800, True), (10_000, 9_799, False), (100_000, 98_976, True), (100_000, 98_975, False), (500, 900, True)],
+    [
+        (10_000, 9_800, True),
+        (10_000, 9_799, False),
+        (100_000, 98_976, True),
+        (100_000, 98_975, False),
+        (500, 900, True),
+    ],
 )
 def test_how_much_a_whole_file_may_lack(declared: int, held: int, whole: bool, tmp_path: Path) -> None:
     path = tmp_path / "file"
