@@ -102,6 +102,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{weights}: does not fit the model of {app.name} with its configuration ({reason})") from None
+    _refuse_nan(model, weights)
     return Saved(app.with_score_for(config), config, described.facts, described.digest, model.eval())
 
 
@@ -131,6 +132,13 @@ def _numbers(weights: Path) -> int:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights}: truncated or not a model's weights ({error})") from None
+
+
+def _refuse_nan(model: nn.Module, weights: Path) -> None:
+    """No training writes one, and a model would answer with NaN or, in a comparison of scores, with anything."""
+    for name, values in model.state_dict().items():
+        if values.is_floating_point() and values.isnan().any():
+            raise UserError(f"{weights}: is damaged: {name} holds NaN; copy it again, or train again")
 
 
 class _Served:

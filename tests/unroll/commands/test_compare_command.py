@@ -48,7 +48,8 @@ def test_runs_that_came_to_nothing_are_listed_and_are_no_error(make, capsys: pyt
         ids[3]: "its test/wer is -inf",
     }
     said = capsys.readouterr().out
-    assert said.count("left out: ") == 4 and "no finished run to compare; train one" in said
+    assert said.count("left out: ") == 4
+    assert f"speech: no finished run to compare in {tracking.where()}; train one: " in said
 
 
 def test_a_metric_without_a_split_is_that_of_the_test_split_and_what_diverged_is_counted_with_its_group(make) -> None:

@@ -93,6 +93,14 @@ def test_weights_that_are_damaged_or_gone_are_one_line(copy: Path) -> None:
     assert saved.WEIGHTS in refused(copy)
 
 
+def test_a_weight_that_is_no_number_is_one_line(copy: Path) -> None:
+    held = load_file(copy / saved.WEIGHTS)
+    name = next(iter(held))
+    held[name].view(-1)[-1] = float("nan")
+    save_file(held, copy / saved.WEIGHTS)
+    assert f"is damaged: {name} holds NaN" in refused(copy)
+
+
 def test_weights_of_another_shape_are_one_line(copy: Path) -> None:
     held = load_file(copy / saved.WEIGHTS)
     save_file({name: tensor[:1].clone() for name, tensor in held.items()}, copy / saved.WEIGHTS)
