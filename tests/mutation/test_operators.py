@@ -114,13 +114,17 @@ print(*(warm.in_child(work, Path.cwd(), seconds, place) for work, seconds in wor
 
 
 def test_a_fault_is_noticed_by_the_test_that_reaches_it(tmp_path: Path) -> None:
-    """One function, one test that calls it and one that does not; in a process of its own, as above."""
+    """One function, two tests that call it, one of them in a thread, and one that does not; in a process of its own,
+    as above.
+    """
     for folder in ("core", "tests"):
         (tmp_path / "tree" / folder).mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "tree")
     (tmp_path / "tree" / "core" / "a.py").write_text("def less(x, y):\n    return x < y\n")
     (tmp_path / "tree" / "tests" / "test_a.py").write_text(
-        "from core.a import less\n\n\ndef test_less():\n    assert not less(1, 1)\n\n\ndef test_other():\n    pass\n"
+        "from threading import Thread\n\nfrom core.a import less\n\n\ndef test_less():\n    assert not less(1, 1)\n\n\n"
+        "def test_other():\n    pass\n\n\ndef test_thread():\n    thread = Thread(target=less, args=(1, 1))\n"
+        "    thread.start()\n    thread.join()\n"
     )
     program = f"""
 from pathlib import Path
@@ -131,12 +135,13 @@ known = Map(root, root.parent, root.parent)
 known.build(["tests/test_a.py"], False)
 [mutant] = draw(root, Area(("core",), ("tests",), 1.0), 5, 0).chosen
 left = (root / "core/a.py").read_text().count("<=")
-print(*known.tests_for(mutant), judge(root, mutant, known), left, sep="; ")
+print(*sorted(known.tests_for(mutant)), judge(root, mutant, known), left, sep="; ")
 print(verdict(root, ["tests/test_a.py::test_that_is_gone"], 20, root.parent))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     *_, found, of_nothing = done.stdout.splitlines()
-    assert found == "tests/test_a.py::test_less; tests/test_a.py::test_less; 0"
+    less, thread = (f"tests/test_a.py::test_{name}" for name in ("less", "thread"))
+    assert found == f"{less}; {thread}; {less}; 0"
     assert of_nothing == "None", "where no test is run, nothing was noticed"
 
 

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -81,11 +82,13 @@ class Reach:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         began, self.codes = processor_seconds(), set()
-        sys.settrace(self.trace)
+        for trace in (sys.settrace, threading.settrace):  # what is called in threads, too
+            trace(self.trace)
         try:
             return (yield)
         finally:
             sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]  # that is how one ends it
             calls = {(code.co_filename[self.skip :], plain(code.co_qualname)) for code in self.codes
                      if code.co_filename.startswith(self.ours)}  # fmt: skip
             self.tests[item.nodeid] = {"seconds": processor_seconds() - began, "calls": sorted(calls)}
