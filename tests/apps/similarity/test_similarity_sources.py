@@ -115,6 +115,15 @@ def test_stsb_without_a_file_of_test_says_so_in_its_rule(tmp_path):
     assert source.spec["split"] == "publisher's, what is missing is drawn from train"
 
 
+@pytest.mark.parametrize("text", ['"All of it."', '"Yes", he said.', 'He said "no', '"Not closed.', 'Two "" marks'])
+def test_quotation_marks_are_characters_in_what_was_published_without(tmp_path, text):
+    write(tmp_path / "sts-train.csv", f"x\tx\tx\t1\t2.5\t{text}\t{text}\n" * 2)
+    path = sick(tmp_path / "SICK.txt", {}, {"id": 2})
+    write(path, path.read_text().replace('A dog "runs', text).replace("The dog is running", text))
+    for source in (published.stsb(tmp_path), published.sick(Store(tmp_path), path)):
+        assert [(pair.a, pair.b) for pair in source.read()] == [(text, text)] * 2
+
+
 def test_quora_keeps_a_question_in_one_split(tmp_path):
     header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
     rows = "".join(f'{i}\t{i}\t{i}\t"What is {i // 2}?"\t"And {i}\nthen?"\t{i % 2}\n' for i in range(60))

@@ -33,6 +33,13 @@ def ljspeech(tmp_path):
     return root
 
 
+@pytest.mark.parametrize("text", ['"all of it"', '"yes", he said', '"not closed', 'two "" marks'])
+def test_ljspeech_has_quotation_marks_as_characters(ljspeech, text):
+    rows = [f"LJ001-000{n}|{text}|{text}" for n in range(4)]
+    (ljspeech / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert set(texts(ljspeech).values()) == {text}
+
+
 def test_ljspeech(ljspeech):
     assert texts(ljspeech) == {
         "wavs/LJ001-0000.wav": "printing, in fourteen fifty-five",
