@@ -172,10 +172,10 @@ def _table(path: Path, named: Named) -> Table:
     if places["item"] is None:
         raise UserError(tables.missing_columns(path, {known["item"][0]: known["item"]}, tuple(columns), HINT))
     values = list(columns.values())
-    items = [str(item).strip() for item in values[places["item"]]]
+    items = [tables.text_of(item).strip() for item in values[places["item"]]]
     if twice := pd.Series(items)[pd.Series(items).duplicated()].tolist():
         raise UserError(f"{path}: item {twice[0]!r} occurs twice")
-    titles = items if places["title"] is None else [str(title).strip() for title in values[places["title"]]]
+    titles = items if places["title"] is None else [tables.text_of(title).strip() for title in values[places["title"]]]
     features = {n: _feature(v) for p, (n, v) in enumerate(columns.items()) if p not in places.values()}
     encoded = encode(features) if features else np.zeros((len(items), 0), np.float32)
     return Table(items, [title or item for title, item in zip(titles, items, strict=True)], encoded)

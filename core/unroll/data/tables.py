@@ -26,6 +26,8 @@ ENDINGS = (".csv", *TAB_ENDINGS, *JSON_ENDINGS)
 """of files that are taken for tables in a folder"""
 SHOWN = 20
 """columns that a message names at most"""
+EXACT = 1 << 53
+"""below which every whole number has a floating-point number of its own"""
 LONGEST_HEADER = 1 << 20
 """characters in which the first line must end"""
 MARKS = {",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
@@ -312,8 +314,15 @@ def _text(where: str, column: str, value: Any) -> str:
     if isinstance(value, list | dict):
         kind = "a list" if isinstance(value, list) else "an object"
         raise UserError(f"{where}: its {column} is {kind}, not one value; write a text or a number")
+    return text_of(value)
+
+
+def text_of(value: Any) -> str:
+    """A value as text: of whole numbers without a fraction, so that an id is the same in every kind of file."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        return str(int(value))
     return "" if value is None else str(value)
 
 

@@ -62,6 +62,18 @@ def test_parquet(tmp_path):
     assert read(tmp_path / "l.parquet") == WANTED
 
 
+def test_an_id_is_the_same_in_every_kind_of_file(tmp_path):
+    """Programs write the whole numbers of a column with a gap as floating-point ones."""
+    numbers = {"user": ["u"] * 3, "item": [1.0, 2.0, 3.0], "time": [100, 200, 300]}
+    pq.write_table(pa.table(numbers), tmp_path / "log.parquet")
+    rows = [dict(zip(numbers, row, strict=True)) for row in zip(*numbers.values(), strict=True)]
+    (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pq.write_table(pa.table({"item": [1.0, 2.0], "title": ["a", "b"]}), tmp_path / "items.parquet")
+    for name in ("log.parquet", "log.jsonl"):
+        source = table.source(tmp_path / name, tmp_path / "items.parquet")
+        assert source.read().items.tolist() == ["1", "2", "3"] and source.table().items == ["1", "2"]
+
+
 def test_two_columns_of_a_name_in_parquet_and_in_a_table_of_items(tmp_path):
     twice = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["item", "x", "x"])
     pq.write_table(twice, tmp_path / "twice.parquet")

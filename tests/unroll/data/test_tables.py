@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unroll.data.tables import Table, column_of, only_table, places_of, read_table, refuse_twice, two_spellings
+from unroll.data.tables import Table, column_of, only_table, places_of, read_table, refuse_twice, text_of, two_spellings
 from unroll.errors import UserError
 
 KNOWN = {"path": ("file",), "text": ("transcript", "sentence")}
@@ -110,6 +110,7 @@ def test_values_of_json_as_text(tmp_path: Path) -> None:
     known: dict[str, tuple[str, ...]] = {"id": (), "score": (), "same": (), "note": ()}
     rows = [row for _, row in read_table(write(tmp_path, text, "t.jsonl")).pick(known)]
     assert rows[0] == {"id": "7", "score": "3.5", "same": "true", "note": ""}
+    assert [text_of(value) for value in (7.0, -2.0, 2.0**53, 1e300)] == ["7", "-2", "9007199254740992.0", "1e+300"]
     assert rows[1] == {"id": "12345678901234567890", "score": "", "same": "", "note": ""}
 
 
