@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,7 @@ def _verified(name: str, files: Sequence[tuple[Path, str]]) -> Finding:
 def _prepared_data() -> Iterator[Finding]:
     store, began, read = Store(), time.monotonic(), 0
     manifests = sorted(store.root.glob(f"prepared/*/{MANIFEST}"))
-    for path in manifests:
-        if time.monotonic() - began > BUDGET:
-            break
+    for path in takewhile(lambda _: time.monotonic() - began <= BUDGET, manifests):
         found = read_json(path)
         store.verify(Prepared(path.parent, found.get("digest", ""), found.get("spec", {})))
         read += 1

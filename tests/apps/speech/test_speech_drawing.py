@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unroll.apps.speech.sources.drawing import Row, drawn
+from unroll.apps.speech.sources.drawing import Row, _Draw, drawn
 
 
 def row(number, text="lights on", speaker="", split="train", digest=""):
@@ -105,3 +105,45 @@ def test_complete_splits_are_left_alone():
 def test_three_recordings_of_rare_symbols_are_one_for_each_split():
     found, _ = splits([row(number, chr(97 + number), digest="the same") for number in range(3)])
     assert set(found.values()) == {"train", "val", "test"}
+
+
+def filled(groups: dict[str, list[str]], wanted: int, largest: float) -> tuple[set[str], set[str]]:
+    """(the recordings that are drawn; those that are kept although their turn had come)."""
+    rows = {
+        name: [row(f"{name}-{number}", text) for number, text in enumerate(texts)] for name, texts in groups.items()
+    }
+    draw = _Draw(rows.values(), "words")
+    draw.fill("test", wanted, largest)
+    assert set(draw.splits.values()) <= {"test"}
+    left = {one.name for group in draw.free.values() for one in group}
+    assert not left & {one.name for one in draw.splits}
+    drawn_ones, kept = (
+        {one.name.removesuffix(".wav").replace("-", "") for one in some} for some in (draw.splits, draw.kept)
+    )
+    return drawn_ones, kept
+
+
+MANY = ["a"] * 9
+
+
+@pytest.mark.parametrize(
+    ("groups", "wanted", "largest", "drawn_ones", "kept"),
+    [
+        ({"x": ["a", "a", "a"], "y": ["a"], "z": MANY}, 1, 2, {"y0"}, set()),  # too large a group is passed over
+        (
+            {"x": ["a", "a"], "y": ["a"], "z": MANY},
+            1,
+            2,
+            {"x0", "x1"},
+            set(),
+        ),  # as large as may be, and more than wanted
+        ({"x": ["a", "b"], "y": ["a", "a"], "z": MANY}, 2, 2, {"y0", "y1"}, set()),  # whole groups first
+        ({"x": ["a", "b"], "y": ["a", "a"], "z": MANY}, 3, 2, {"y0", "y1", "x0"}, {"x1"}),  # then parts of others
+        ({"x": ["b"], "y": ["a"], "z": MANY}, 1, 2, {"y0"}, {"x0"}),  # a rare word stays
+        ({"x": ["b", "b"], "z": MANY}, 1, 2, {"x0"}, {"x1"}),  # of two recordings of a word one can go
+        ({"x": ["a"], "y": ["a"], "z": MANY}, 1, 9, {"x0"}, set()),
+        ({"x": ["a"], "y": ["a"], "z": ["a"]}, 9, 9, {"x0", "y0"}, {"z0"}),  # the last one with a word stays
+    ],
+)
+def test_groups_are_drawn_whole_and_then_in_parts(groups, wanted, largest, drawn_ones, kept):
+    assert filled(groups, wanted, largest) == (drawn_ones, kept)
