@@ -1,4 +1,4 @@
-"""Pictures read as sequences. This file and config.py are the only ones that know the configuration."""
+"""Pictures read as sequences. Only this file and config.py know the configuration."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,13 @@ from .config import PRESETS, ImageConfig
 from .data import Batch
 from .denoising import Denoiser
 from .figures import figures
-from .model import Asked, Network, Shape
+from .model import Network, Shape
 from .predict import predict
 
 __all__ = ["APP"]
 
 EXAMPLES = Path(__file__).parent / "examples"
-"""three of the built-in digits' test split, as PNG files"""
+"""three digits of the built-in test split, as PNG files"""
 SCORES = {
     "classify": Score("accuracy", "max"),
     "complete": Score("bits_per_pixel", "min"),
@@ -48,7 +48,7 @@ def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
     """The network of the configured task for pictures of these facts.
 
     Raises:
-        UserError: an unknown cell or initialisation, or one that does not fit.
+        UserError: an unknown or unsuitable cell or initialisation.
     """
     wanted = config.model
     usable = [name for name in CELLS if not getattr(CELLS[name], "extent_dims", 0)]
@@ -63,16 +63,15 @@ def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
 def _network(config: ImageConfig, facts: dict[str, Any]) -> Network:
     wanted = config.model
     shape = Shape(facts["height"], facts["width"], facts["channels"], facts["levels"], tuple(facts["classes"]))
-    asked = Asked(**dict(config.predict))
     shared = {name: getattr(wanted, name) for name in ("cell", "hidden", "layers", "init", "dropout")}
     match config.train.task:
         case "classify":
             options = wanted.model_dump(exclude={"maps"})
-            return Classifier(shape, distort=config.train.distort, asked=asked, **options)
+            return Classifier(shape, distort=config.train.distort, asked=config.predict, **options)
         case "complete":
-            return PixelRNN(shape, maps=wanted.maps, asked=asked, **shared)
+            return PixelRNN(shape, maps=wanted.maps, asked=config.predict, **shared)
         case "denoise":
-            return Denoiser(shape, noise=config.train.noise, asked=asked, **shared)
+            return Denoiser(shape, noise=config.train.noise, asked=config.predict, **shared)
 
 
 def compare(config: ImageConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What the networks must beat: simple methods, fitted on the training split and measured on the test split."""
+"""Simple methods that the networks must beat, fitted on the training split and evaluated on the test split."""
 
 import warnings
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from .denoising import noisy
 Metrics = dict[str, dict[str, float]]
 Levels = NDArray[np.int64]
 PRIOR = 0.3
-"""added to every count; between .1 and 1 it changes nothing in the third decimal on the digits"""
+"""added to every count; between 0.1 and 1 it does not change the third decimal on the digits"""
 MOST = 5000
-"""training pictures that logistic regression is fitted to, at most, evenly spread over the split"""
+"""maximum number of training pictures for logistic regression, taken evenly from the split"""
 
 
 def classes(data: Data[Batch]) -> Metrics:
@@ -35,7 +35,7 @@ def classes(data: Data[Batch]) -> Metrics:
     distances = (means**2).sum(1) - 2 * test @ means.T
     rows = np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 300 iterations are near enough
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 300 iterations are close enough
         regression = LogisticRegression(max_iter=300).fit(train[rows], labels[rows])
     return {
         "nearest class mean": {"accuracy": float((known[distances.argmin(1)] == wanted).mean())},
@@ -44,17 +44,17 @@ def classes(data: Data[Batch]) -> Metrics:
 
 
 def bits(data: Data[Batch], keep: int) -> Metrics:
-    """Bits per pixel of three counts: of the level at each place; of the level given its left neighbour, anywhere; of
-    the level given its left neighbour at each place, drawn towards the first where there are few.
+    """Bits per pixel of three count-based models: the level at each position; the level given its left neighbour; the
+    level given its left neighbour at each position, smoothed towards the first where counts are low.
 
     Args:
-        data: of grey pictures.
-        keep: number of the first row that counts as filled in.
+        data: grey pictures.
+        keep: number of the first row that is filled in.
     """
     train, test, levels = _grey(data.train), _grey(data.test), data.facts["levels"]
     marginal = _marginal(train, levels)
     methods = {"each place by itself": marginal, "Markov": _markov(train, levels)}
-    if levels <= 32:  # more would be mostly pairs that never occur, and gigabytes of them
+    if levels <= 32:  # more levels would be gigabytes of pairs that mostly never occur
         methods["Markov at each place"] = _markov_by_place(train, levels, marginal)
     found = {name: -np.log2(method(test)) for name, method in methods.items()}
     return {
@@ -64,10 +64,10 @@ def bits(data: Data[Batch], keep: int) -> Metrics:
 
 
 def denoised(data: Data[Batch], noise: float) -> Metrics:
-    """The noisy picture as it is, and a Gaussian filter over its pixels (SciPy), of the width that is best on val.
+    """The noisy picture unchanged, and after a Gaussian filter (SciPy) of the width that is best on val.
 
     Args:
-        data: of any pictures.
+        data: any pictures.
         noise: standard deviation of the noise.
     """
     from scipy.ndimage import gaussian_filter
@@ -84,7 +84,7 @@ def denoised(data: Data[Batch], noise: float) -> Metrics:
 
 
 WIDTHS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-"""standard deviations of the Gaussian filter to choose from, in pixels"""
+"""candidate standard deviations of the Gaussian filter, in pixels"""
 Method = Callable[[Levels], NDArray[np.float64]]
 """pictures [N, H, W] -> the probability of each pixel, [N, H, W]"""
 
@@ -97,7 +97,7 @@ def _marginal(train: Levels, levels: int) -> Method:
 
 
 def _markov(train: Levels, levels: int) -> Method:
-    """The first pixel of a row follows the last one of the row above it; before the very first there is black."""
+    """The first pixel of a row follows the last one of the row above; before the very first there is black."""
     table = np.full((levels, levels), PRIOR)
     np.add.at(table, (_before(train), train), 1)
     table /= table.sum(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The class of a picture that is read as a sequence."""
+"""Classifying pictures that are read as sequences."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,8 @@ from unroll.recurrence import Recurrent
 from unroll.sequence.pooling import Kind, Pooling
 
 from .data import Batch
-from .model import ASKED, Asked, Network, Shape, record
+from .model import Network, Shape, record
+from .options import Predicting
 from .reading import Order, Sequence, Sweeps, patches
 
 MEANS = {"accuracy": Mean("score", share=True), "bits_per_image": Mean("bits")}
@@ -24,16 +25,16 @@ class Classifier(Network):
 
     Args:
         order, patch, permutation: see `reading.Sequence`; "sweeps" reads a grid of patches, see `reading.Sweeps`.
-        cell, hidden, layers, bidirectional, init: of the recurrent network; sweeps always have two directions.
-        pooling: from the states to one vector.
-        dropout: share of features dropped, between layers and before the output.
-        distort: how far pictures are distorted in training, see `distorted`.
+        cell, hidden, layers, bidirectional, init: of the recurrent network; sweeps are always bidirectional.
+        pooling: how the states are pooled into one vector.
+        dropout: dropout rate between layers and before the output.
+        distort: maximum distortion of pictures in training, see `distorted`.
     """
 
     def __init__(
         self, shape: Shape, *, order: Order, patch: int, permutation: int, cell: str, hidden: int, layers: int,
         bidirectional: bool, init: str | None, pooling: Kind, dropout: float, distort: float = 0.0,
-        asked: Asked = ASKED,
+        asked: Predicting | None = None,
     ) -> None:  # fmt: skip
         super().__init__(shape, asked)
         self.distort, self.patch = distort, patch
@@ -67,7 +68,7 @@ class Classifier(Network):
         return F.cross_entropy(self(batch.pixels), batch.labels)
 
     def evaluate(self, batches: Iterable[Batch]) -> Report:
-        """Accuracy, and the bits of the right class."""
+        """Accuracy, and the surprisal of the correct class in bits."""
         records = [row for batch in batches for row in self._named(batch)]
         return Report.of_means(records, "share of pictures whose most probable class is right", MEANS)
 
@@ -82,11 +83,10 @@ class Classifier(Network):
 
 
 def distorted(pixels: Tensor, most: float) -> Tensor:
-    """[B, H, W, C], each picture moved, turned, stretched and slanted a little, at random; black comes in at the edges.
+    """[B, H, W, C], each picture randomly shifted, rotated, scaled and sheared; padded with black.
 
     Args:
-        most: every entry of the affine map that is drawn for a picture differs by at most so much from doing nothing;
-            a move of one is half the picture.
+        most: maximum difference of each entry of the affine matrix from the identity; a shift of 1 is half the picture.
     """
     nothing = torch.eye(2, 3, device=pixels.device)
     maps = nothing + most * (2 * torch.rand(len(pixels), 2, 3, device=pixels.device) - 1)

@@ -1,4 +1,4 @@
-"""A picture's probability, pixel by pixel: each one given all rows above it and all pixels to its left."""
+"""The probability of a picture, pixel by pixel: each given all rows above it and all pixels to its left."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -13,32 +13,33 @@ from unroll.recurrence import Recurrent
 from unroll.sequence.decoding import Sampling, restrict
 
 from .data import Batch
-from .model import ASKED, Asked, Network, Shape, record
+from .model import Network, Shape, record
+from .options import Predicting
 
 MEANS = {"bits_per_pixel": Mean("score"), "bits_per_pixel_below": Mean("bits_per_pixel_below")}
 KERNEL = (1, 5)
-"""columns that the convolutional LSTM sees at once, of the row that it reads and of its own last state"""
+"""kernel of the convolutional LSTM, over the columns of its input row and of its previous state"""
 PLACE = 4
-"""features of a pixel above: its value, one (zero outside the picture), and the row and column of the pixel below it"""
+"""features of a pixel above: its value, 1 (0 outside the picture), and the row and column of the pixel below it"""
 
 
 class PixelRNN(Network):
     """p(picture) = product over pixels of p(x[r, c] | x[:r, :], x[r, :c]): exact, trained in H + W steps.
 
-    A convolutional LSTM reads the picture row by row, shifted down by one: its maps at row r hold what the rows above
-    say about each column. A second network runs along every row, all rows side by side, and reads those maps and the
-    pixel to the left. After van den Oord et al. 2016, "Pixel recurrent neural networks", arXiv 1601.06759 (Row LSTM);
-    there the row itself is read by a masked convolution, here by a recurrence that reaches back to its first pixel.
+    A convolutional LSTM reads the picture row by row, shifted down by one: its maps at row r summarise the rows above
+    for each column. A second network runs along all rows in parallel, and reads those maps and the pixel to the left.
+    After van den Oord et al. 2016, "Pixel recurrent neural networks", arXiv 1601.06759 (Row LSTM), where the row itself
+    is read by a masked convolution; here it is read by a recurrence that reaches back to its first pixel.
 
     Args:
         cell, hidden, layers, init: of the network along the row.
         maps: hidden maps of the network down the rows.
-        dropout: share of features dropped, of the maps, between layers and before the output.
+        dropout: dropout rate of the maps, between layers and before the output.
     """
 
     def __init__(
         self, shape: Shape, *, cell: str, hidden: int, layers: int, init: str | None, maps: int, dropout: float,
-        asked: Asked = ASKED,
+        asked: Predicting | None = None,
     ) -> None:  # fmt: skip
         super().__init__(shape, asked)
         self.above = Recurrent("convlstm", PLACE, maps, kernel_size=KERNEL)
@@ -70,7 +71,7 @@ class PixelRNN(Network):
         return self.bits(batch.pixels).mean()
 
     def evaluate(self, batches: Iterable[Batch]) -> Report:
-        """Bits of all pixels, and of the rows that `predict` fills in, given the others: exact, nothing is drawn."""
+        """Bits of all pixels, and of the rows that `predict` fills in given the others: exact, without sampling."""
         records = [row for batch in batches for row in self._measured(batch)]
         signature = f"exact negative log2-likelihood; below: rows {self.kept} and on, given those above"
         return Report.of_means(records, signature, MEANS)
@@ -84,13 +85,13 @@ class PixelRNN(Network):
 
     @property
     def kept(self) -> int:
-        """Rows that `predict` is given of a picture."""
+        """Number of rows that `predict` keeps of a picture."""
         return round(self.asked.keep * self.shape.height)
 
     def complete(
         self, pixels: Tensor, keep: int, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """Pictures [B, H, W, 1] whose rows from number `keep` on are redrawn, pixel by pixel."""
+        """Pictures [B, H, W, 1] whose rows from number `keep` on are sampled, pixel by pixel."""
         sampling, values, state = Sampling(temperature=temperature), self.scaled(pixels[..., 0]), None
         levels = pixels.clone()
         for row in range(pixels.shape[1]):
@@ -107,7 +108,7 @@ class PixelRNN(Network):
         return levels
 
     def _row_above(self, values: Tensor, row: int) -> Tensor:
-        """What is known of the row above row number `row`, [B, PLACE, 1, W]; above the first one there is nothing."""
+        """Features of the row above row number `row`, [B, PLACE, 1, W]; for the first row, positions only."""
         batch, height, width = values.shape
         inside = torch.full((batch, width), float(row > 0), device=values.device)
         value = values[:, row - 1] * inside

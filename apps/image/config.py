@@ -1,12 +1,13 @@
 """The settings and presets."""
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
+from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from unroll.reads import Only, Reads
+
+from .options import Predicting
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 """pixels"""
@@ -74,21 +75,6 @@ class ImageTrain(TrainConfig):
     """denoise: standard deviation of the noise, on a scale from black 0 to white 1"""
 
 
-class PredictConfig(Section):
-    """Settings of `invoke predict`."""
-
-    keep: Annotated[float, Only("train.task=complete")] = Field(0.5, ge=0, lt=1)
-    """complete: fraction of the rows, from the top, to keep; the rest is filled in"""
-    temperature: Annotated[float, Only("train.task=complete")] = Field(1.0, gt=0)
-    """complete: sampling temperature; below 1 favours the more probable grey levels"""
-    seed: Annotated[int, Only("train.task=complete")] = Field(0, ge=0)
-    """complete: random seed"""
-    invert: bool = False
-    """invert black and white first: for dark writing on paper, if the model was trained on bright writing on black"""
-    folder: Path = Path("predicted")
-    """complete, denoise: folder to write the pictures to"""
-
-
 class ImageConfig(Config):
     """The settings of a model that reads pictures as sequences."""
 
@@ -96,7 +82,7 @@ class ImageConfig(Config):
     model: ImageModel = ImageModel(hidden=96, layers=2)
     train: ImageTrain = ImageTrain(epochs=80)
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-3, schedule="cosine", warmup=0.05)
-    predict: PredictConfig = PredictConfig()
+    predict: Predicting = Predicting()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

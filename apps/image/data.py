@@ -1,6 +1,6 @@
-"""From pictures to batches: pixels are brought to one size and number of grey levels once, into the store.
+"""From pictures to batches: pixels of one size and number of grey levels are prepared once in the store.
 
-A prepared set is pixels and labels of each split as arrays, their names, and the facts: size, levels, classes.
+A prepared set is the pixels and labels of each split as arrays, their names, and the facts: size, levels, classes.
 """
 
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     """Pictures of one size."""
 
     pixels: Tensor
-    """grey levels, or red, green and blue ones, [B, height, width, channels] uint8"""
+    """levels of grey, or of red, green and blue, [B, height, width, channels] uint8"""
     labels: Tensor
     """number of the class, [B]"""
     rows: Tensor
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 class Rows(Dataset[Batch]):
-    """The pictures of a split, read as they are asked for; a batch at a time, which costs no more than one picture."""
+    """The pictures of a split, read on demand, a whole batch at a time."""
 
     def __init__(self, pixels: Pixels, labels: NDArray[np.int64], ids: list[str]) -> None:
         self.pixels, self.labels, self.ids = pixels, labels, ids
@@ -50,10 +50,10 @@ class Rows(Dataset[Batch]):
 
 
 def prepare(store: Store, source: Source, levels: int = 0) -> Prepared:
-    """Bring all pictures of `source` into the store.
+    """Prepare all pictures of `source` in the store.
 
     Args:
-        levels: grey levels that they are rounded to; 0: the source's own.
+        levels: number of grey levels to quantise to; 0: those of the source.
 
     Raises:
         UserError: a picture that cannot be read, or a split without pictures.
@@ -77,7 +77,7 @@ def prepare(store: Store, source: Source, levels: int = 0) -> Prepared:
 
 
 def quantised(pixels: Pixels, levels: int, wanted: int) -> Pixels:
-    """Values 0 to levels - 1 on the scale 0 to wanted - 1, rounded."""
+    """Values from 0 to levels - 1 rescaled to 0 to wanted - 1, and rounded."""
     if levels == wanted:
         return pixels
     table = np.round(np.arange(levels) * ((wanted - 1) / (levels - 1))).astype(np.uint8)
@@ -88,9 +88,9 @@ def batches(prepared: Prepared, *, size: int, seed: int, limit: int = 0) -> Data
     """Loaders of the three splits.
 
     Args:
-        size: of a batch.
-        seed: of the order.
-        limit: pictures to train on at most, evenly spread over the split; 0: all.
+        size: pictures per batch.
+        seed: random seed of the order.
+        limit: maximum number of training pictures, taken evenly from the split; 0: all.
     """
     arrays, names = read_arrays(prepared.folder), read_json(prepared.folder / "names.json")
     loaders = {}

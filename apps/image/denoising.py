@@ -1,4 +1,4 @@
-"""Pictures without their noise."""
+"""Removing noise from pictures."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -11,22 +11,23 @@ from torch.nn import functional as F
 from unroll.app import Mean, Report
 
 from .data import Batch
-from .model import ASKED, Asked, Network, Shape, record
+from .model import Network, Shape, record
+from .options import Predicting
 from .reading import Sweeps
 
 
 class Denoiser(Network):
-    """What to add to each pixel of a noisy picture, which is read along its rows, then along its columns.
+    """Predicts a correction for each pixel of a noisy picture, which it reads along its rows, then along its columns.
 
     Args:
         cell, hidden, layers, init: see `reading.Sweeps`.
-        dropout: share of features dropped before the output.
-        noise: standard deviation of the noise to learn from.
+        dropout: dropout rate before the output.
+        noise: standard deviation of the noise in training.
     """
 
     def __init__(
         self, shape: Shape, *, cell: str, hidden: int, layers: int, init: str | None, dropout: float, noise: float,
-        asked: Asked = ASKED,
+        asked: Predicting | None = None,
     ) -> None:  # fmt: skip
         super().__init__(shape, asked)
         self.noise = noise
@@ -34,17 +35,17 @@ class Denoiser(Network):
         self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.network.output_size, shape.channels))
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """[B, H, W, C], black 0 to white 1, with noise -> the same without; not yet clamped to 0..1."""
+        """Noisy pictures [B, H, W, C], black 0 to white 1 -> denoised ones, not yet clamped to 0..1."""
         correction: Tensor = self.output(self.network(noisy))
         return noisy + correction
 
     def loss(self, batch: Batch) -> Tensor:
-        """Squared error of a pixel, from noise that is drawn in every step."""
+        """Mean squared error per pixel, with noise that is sampled at every step."""
         values = self.scaled(batch.pixels)
         return F.mse_loss(self(noisy(values, self.noise)), values)
 
     def evaluate(self, batches: Iterable[Batch]) -> Report:
-        """Squared error of a pixel, and the peak signal to noise ratio in dB."""
+        """Mean squared error per pixel, and the peak signal-to-noise ratio in dB."""
         records = [row for batch in batches for row in self._denoised(batch)]
         signature = f"normal noise of deviation {self.noise:g}, drawn once for each picture"
         report = Report.of_means(records, signature, {"mse": Mean("score")})
@@ -60,9 +61,9 @@ class Denoiser(Network):
 
 
 def noisy(values: Tensor, deviation: float, rows: Tensor | None = None) -> Tensor:
-    """Normal noise added to [B, H, W, C], cut off at black and white.
+    """[B, H, W, C] with Gaussian noise, clamped to black and white.
 
-    With `rows` [B], numbers of the pictures, each has its own noise, which is always the same.
+    With `rows` [B], the numbers of the pictures, the noise is a function of the picture's number.
     """
     if rows is None:
         drawn = torch.randn_like(values)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: which class is taken for which; completed or denoised pictures beside the originals."""
+"""Figures of an evaluation: which class was taken for which; completed or denoised pictures beside the originals."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,11 +19,11 @@ from .denoising import Denoiser, noisy
 from .model import Network
 
 MOST_CLASSES = 30
-"""with more of them the confusion picture cannot be read"""
+"""with more of them the confusion matrix is not readable"""
 SHOWN = 10
 """pictures in a column of a grid"""
 DRAWN = 3
-"""completions shown of each picture"""
+"""completions of each picture"""
 Array = NDArray[Any]
 
 
@@ -44,7 +44,7 @@ def figures(model: Network, batches: Iterable[Batch], report: Report) -> dict[st
 
 
 def completions(model: PixelRNN, pixels: Tensor) -> dict[str, Figure]:
-    """Pictures, what the model was given of them, and what it drew; and pictures that it drew from nothing."""
+    """Pictures, the part that the model was given, and its completions; and pictures sampled from scratch."""
     keep, own = model.kept, torch.Generator(pixels.device).manual_seed(0)
     given = pixels.clone()
     given[:, keep:] = 0
@@ -58,7 +58,7 @@ def completions(model: PixelRNN, pixels: Tensor) -> dict[str, Figure]:
 
 
 def denoised(model: Denoiser, batch: Batch) -> Figure:
-    """Pictures, the same with noise, and what the model made of those."""
+    """Pictures, the same with noise, and denoised."""
     values = model.scaled(batch.pixels[:SHOWN])
     given = noisy(values, model.noise, batch.rows[:SHOWN])
     columns = {"original": values, "with noise": given, "denoised": model(given).clamp(0, 1)}
@@ -66,7 +66,7 @@ def denoised(model: Denoiser, batch: Batch) -> Figure:
 
 
 def _grid(rows: dict[str, Array], keep: int | None = None) -> Figure:
-    """A row of pictures [N, H, W, C] for each name; a line where what was kept of them ends."""
+    """A row of pictures [N, H, W, C] for each name, with a line below the rows that were kept."""
     count = max(len(pictures) for pictures in rows.values())
     figure = Figure(figsize=(0.8 * count + 1, 0.9 * len(rows)), layout="constrained")
     for place, (name, pictures) in enumerate(rows.items()):

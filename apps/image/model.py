@@ -1,8 +1,7 @@
-"""What the networks of the three tasks have in common. Each holds what `predict` needs to know of pictures."""
+"""What the networks of the three tasks have in common. Each has all that `predict` needs to know about pictures."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -10,10 +9,11 @@ from torch import Tensor, nn
 from unroll.app import Report
 
 from .data import Batch
+from .options import Predicting
 
 
 class Shape(NamedTuple):
-    """What pictures are like."""
+    """Size and levels of the pictures, and their classes."""
 
     height: int
     width: int
@@ -28,33 +28,20 @@ class Shape(NamedTuple):
         return self[:3]
 
 
-class Asked(NamedTuple):
-    """What `predict` does."""
-
-    keep: float = 0.5
-    temperature: float = 1.0
-    seed: int = 0
-    invert: bool = False
-    folder: Path = Path("predicted")
-
-
-ASKED = Asked()
-
-
 class Network(nn.Module):
-    """A network over pictures, with what it learns from and what it is measured by.
+    """A network over pictures, with its loss and its metrics.
 
     Args:
         shape: of the pictures.
         asked: what `predict` does.
     """
 
-    def __init__(self, shape: Shape, asked: Asked = ASKED) -> None:
+    def __init__(self, shape: Shape, asked: Predicting | None = None) -> None:
         super().__init__()
-        self.shape, self.classes, self.asked = shape, shape.classes, asked
+        self.shape, self.classes, self.asked = shape, shape.classes, asked or Predicting()
 
     def scaled(self, pixels: Tensor) -> Tensor:
-        """Levels, of whatever whole type, to black 0 to white 1."""
+        """Levels of any integer type, scaled to black 0 to white 1."""
         return pixels.float() / (self.shape.levels - 1)
 
     @abstractmethod
@@ -63,9 +50,9 @@ class Network(nn.Module):
 
     @abstractmethod
     def evaluate(self, batches: Iterable[Batch]) -> Report:
-        """Metrics of a split, all of them means over pictures, and a record for each picture."""
+        """Metrics of a split, and a record for each picture."""
 
 
 def record(id: str, reference: str, prediction: str, score: float) -> dict[str, Any]:
-    """What every record of an evaluation holds."""
+    """The columns that every record of an evaluation has."""
     return {"id": id, "reference": reference, "prediction": prediction, "score": score}

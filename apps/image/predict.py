@@ -1,4 +1,4 @@
-"""Predictions of a trained network on the user's pictures."""
+"""Predictions of a trained network on pictures of the user."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ from .denoising import Denoiser
 from .model import Network
 
 NEW = "new"
-"""complete: an input that asks for a picture drawn from nothing; new:9 asks for nine"""
+"""complete: the input for a picture that is sampled from scratch; new:9 for nine of them"""
 SIDE = 256
-"""pixels to which the written pictures are enlarged, about"""
+"""approximate side of the pictures that are written, in pixels"""
 
 
 @torch.no_grad()
 def predict(model: Network, inputs: Sequence[images.Given]) -> list[dict[str, Any]]:
-    """The class and the probability of each class; or the name of the file with the completed or denoised picture.
+    """The class and the probability of each class; or the file name of the completed or denoised picture.
 
     Args:
         inputs: files that Pillow reads, or pictures in memory; to complete, also "new" or "new:9".
 
     Raises:
-        UserError: a file that is no picture, or a folder that cannot be written to.
+        UserError: a file that is not a picture, or a folder that cannot be written to.
     """
     names = [
         str(given) if isinstance(given, str | Path) else f"input-{number}"
@@ -53,9 +53,9 @@ def predict(model: Network, inputs: Sequence[images.Given]) -> list[dict[str, An
 
 
 def read(model: Network, given: images.Given, name: str = "") -> Tensor:
-    """A picture as the model's own were: its size, channels and grey levels, [1, H, W, C] uint8.
+    """A picture in the size, channels and grey levels of the training data, [1, H, W, C] uint8.
 
-    Errors in one from memory are about `name`.
+    `name` is what errors call a picture in memory.
     """
     shape = model.shape
     mode: images.Mode = "RGB" if shape.channels == 3 else "L"
@@ -76,7 +76,7 @@ def _class(model: Classifier, given: images.Given, name: str) -> dict[str, Any]:
 
 
 def _stems(names: Sequence[str]) -> list[str]:
-    """The files' names without ending; a/1.png and b/1.png become 1 and 1-2."""
+    """Names of the files without suffix, made unique: a/1.png and b/1.png become 1 and 1-2."""
     seen: Counter[str] = Counter()
     stems = []
     for name in names:
@@ -87,7 +87,7 @@ def _stems(names: Sequence[str]) -> list[str]:
 
 
 def _completed(model: PixelRNN, given: images.Given, name: str, stem: str) -> dict[str, Any]:
-    # Its own generator for each input: what is drawn does not depend on the other inputs.
+    # A generator for each input: what is sampled does not depend on the other inputs.
     own = torch.Generator(_device(model)).manual_seed(model.asked.seed)
     kind, _, count = name.partition(":")
     if kind == NEW:
@@ -115,7 +115,7 @@ def _count(name: str, count: str) -> int:
 
 
 def _sheet(levels: Tensor) -> Tensor:
-    """Pictures [N, H, W, C] side by side, in a square as far as they go: [rows x H, columns x W, C]."""
+    """Pictures [N, H, W, C] arranged in a square as far as possible: [rows x H, columns x W, C]."""
     columns = int(np.ceil(np.sqrt(len(levels))))
     missing = -len(levels) % columns
     filled = torch.cat([levels, torch.zeros_like(levels[:1]).expand(missing, -1, -1, -1)])
@@ -124,7 +124,7 @@ def _sheet(levels: Tensor) -> Tensor:
 
 
 def _write(model: Network, levels: Tensor, name: str) -> str:
-    """A picture [H, W, C] as PNG, each pixel enlarged to a square, inverted back where it was read so: its path."""
+    """Write a picture [H, W, C] as PNG, enlarged, and inverted again if it was on reading; returns its path."""
     values = levels.float().cpu().numpy() * (255 / (model.shape.levels - 1))
     values = np.round(255 - values if model.asked.invert else values).astype(np.uint8)
     times = max(1, SIDE // max(values.shape[:2]))

@@ -15,7 +15,7 @@ Order = Literal["rows", "pixels", "permuted", "patches", "sweeps"]
 
 
 def patches(pixels: Tensor, size: int) -> Tensor:
-    """[B, H, W, C] -> a grid of patches [B, H / size, W / size, size x size x C]; black is added below and right."""
+    """[B, H, W, C] -> a grid of patches [B, H / size, W / size, size x size x C]; padded with black below and right."""
     height, width = pixels.shape[1:3]
     pixels = F.pad(pixels, (0, 0, 0, -width % size, 0, -height % size))
     rows = pixels.unflatten(1, (-1, size)).unflatten(3, (-1, size))  # [B, Y, size, X, size, C]
@@ -27,11 +27,11 @@ class Sequence(nn.Module):
     """A picture as a sequence.
 
     Args:
-        order: rows: a step for each row, from the top; pixels: for each pixel, row after row; permuted: for each pixel,
-            in an order drawn once; patches: for each patch, row after row.
+        order: rows: a step for each row, from the top; pixels: for each pixel, row by row; permuted: for each pixel, in
+            a fixed random order; patches: for each patch, row by row.
         shape: height, width and channels of the pictures.
         patch: height and width of a patch.
-        permutation: seed of the order. The order itself is a buffer: it is saved with the weights.
+        permutation: random seed of the order, which is a buffer, saved with the weights.
     """
 
     def __init__(self, order: Order, shape: tuple[int, int, int], *, patch: int = 1, permutation: int = 0) -> None:
@@ -60,15 +60,15 @@ class Sequence(nn.Module):
 
 
 class Sweeps(nn.Module):
-    """A grid read along every row from both ends, and what comes of it down every column from both ends.
+    """A bidirectional network along every row of a grid, and another one down every column of its output.
 
-    So each place knows of the whole grid. Source: Visin et al. 2015, "ReNet", arXiv 1505.00393 (there columns come
+    So every position sees the whole grid. Source: Visin et al. 2015, "ReNet", arXiv 1505.00393 (where columns come
     first).
 
     Args:
-        cell, hidden: of the four networks.
-        features: D of the grid's places.
-        layers: how many times over.
+        cell, hidden: of each network.
+        features: D, features at a position of the grid.
+        layers: number of sweeps over rows and columns.
         options: of `Recurrent`.
     """
 
@@ -81,7 +81,7 @@ class Sweeps(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """[B, Y, X, D] -> [B, Y, X, 2 x hidden]."""
         for network in self.networks:
-            steps = grid.flatten(0, 1).transpose(0, 1)  # [X, B x Y, D]: all rows side by side
+            steps = grid.flatten(0, 1).transpose(0, 1)  # [X, B x Y, D]: all rows in parallel
             states = network(steps)[0].transpose(0, 1).unflatten(0, grid.shape[:2])
             grid = states.transpose(1, 2)  # the next one reads the other way
         return grid

@@ -19,13 +19,13 @@ from unroll.errors import UserError
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 HELD_OUT: dict[int, Split] = {1: "val", 2: "test", 7: "test"}
-"""where the publisher has no splits: of every ten pictures of a class, in their order, the second is for val, the third
-and the eighth for test"""
+"""without published splits: of every ten pictures of a class, in order, the second is val, the third and the eighth
+are test"""
 BY_NUMBER = "by number within the class, modulo ten"
 LAST = 5000
 """pictures at the end of MNIST's training files that are the val split"""
 PARTS = {"images": 3, "labels": 1}
-"""IDX files by their names, and their extents"""
+"""IDX files by name, and their number of dimensions"""
 
 # By LeCun, Cortes and Burges; Fashion-MNIST (MIT licence) by Xiao, Rasul and Vollgraf.
 PUBLISHED = {
@@ -38,7 +38,7 @@ PUBLISHED = {
             "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
     ),
-    # Checksums as tensorflow/datasets lists them (url_checksums/fashion_mnist.txt).
+    # Checksums from tensorflow/datasets (url_checksums/fashion_mnist.txt).
     "fashion-mnist": (
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
         {
@@ -61,7 +61,7 @@ class Pictures(NamedTuple):
     """number of the class, [N]"""
     splits: list[Split]
     ids: list[str]
-    """for people: the file, or the number in the published data"""
+    """human-readable: the file, or the number in the published data"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def builtin() -> Source:
 
 
 def published(name: str, store: Store) -> Source:
-    """MNIST or Fashion-MNIST, fetched into `store` as it is first read. Val: the last 5,000 of the training files."""
+    """MNIST or Fashion-MNIST, downloaded into `store` when first read. Val is the last 5,000 of the training files."""
     urls, sums = PUBLISHED[name]
 
     def read() -> Pictures:
@@ -106,7 +106,7 @@ def from_idx(paths: dict[str, Path]) -> Pictures:
     """The pictures in MNIST's four files, by their published names.
 
     Raises:
-        UserError: a file that is not IDX, labels that are not as many as the pictures, or a label above 9.
+        UserError: a file that is not IDX, different numbers of labels and pictures, or a label above 9.
     """
     parts = []
     for split in ("train", "t10k"):
@@ -128,12 +128,12 @@ def from_idx(paths: dict[str, Path]) -> Pictures:
 
 
 def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
-    """The user's own pictures, a subfolder for each class, and perhaps splits above: see `unroll.data.folders.layout`.
+    """The user's pictures, a subfolder for each class, perhaps within splits: see `unroll.data.folders.layout`.
 
-    What the folder has no split for is drawn as HELD_OUT says, from the pictures of train.
+    Missing splits are drawn from train according to HELD_OUT.
 
     Raises:
-        UserError: no folder, no classes, a class without pictures, or a layout that is half understood.
+        UserError: no folder, no classes, a class without pictures, or an ambiguous layout.
     """
     path = source.own_path(path, "folder", "FOLDER, a folder with a subfolder for each class")
     splits = folders.layout(path, images.SUFFIXES)
@@ -149,7 +149,7 @@ def folder(path: Path | None, size: tuple[int, int], colour: bool) -> Source:
 
 
 def _dealt(splits: folders.Splits) -> Iterator[tuple[Path, str, Split]]:
-    """Every picture with its class and split; those without a split, and train's, give the splits that are missing."""
+    """Every picture with its class and split; missing splits are drawn from pictures without a split, or of train."""
     rule = {number: split for number, split in HELD_OUT.items() if split not in splits}
     for split, members in splits.items():
         if split in ("val", "test"):
@@ -171,7 +171,7 @@ def _load(
 
 
 def held_out(labels: NDArray[np.int64], rule: dict[int, Split] = HELD_OUT) -> list[Split]:
-    """The split of each picture: within its class, in the order of the pictures, by its number modulo ten."""
+    """The split of each picture, by its number modulo ten within its class, in the order of the pictures."""
     splits: list[Split] = ["train"] * len(labels)
     for label in np.unique(labels):
         for number, row in enumerate(np.flatnonzero(labels == label)):

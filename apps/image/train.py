@@ -1,4 +1,4 @@
-"""What a step of training and an evaluation are; the networks know what differs between the tasks."""
+"""A training step, and an evaluation; what differs between the tasks is in the networks."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from .model import Network
 
 
 def step(model: Network, batch: Batch, state: None = None) -> Step:
-    """The loss of a batch: cross-entropy of the class, bits per pixel, or squared error of a pixel without noise."""
+    """The loss of a batch: cross-entropy of the class, bits per pixel, or mean squared error of denoised pixels."""
     return Step(model.loss(batch), size=len(batch.labels))
 
 

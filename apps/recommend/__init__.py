@@ -1,4 +1,4 @@
-"""Next-item recommendation. This file and config.py are the only ones that know the configuration."""
+"""Next-item recommendation. Only this file and config.py know the configuration."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .catalogue import Catalogue
 from .config import PRESETS, RecommendConfig
 from .data import Batch
 from .figures import figures
-from .model import Decoding, Recommender
+from .model import Recommender
 from .objective import Objective
 from .sources import Source, builtin, movielens, table
 
@@ -37,11 +37,11 @@ def model(config: RecommendConfig, facts: dict[str, Any]) -> Recommender:
     """The network for data of these facts."""
     catalogue = Catalogue.from_json(facts["catalogue"])
     objective = Objective(torch.from_numpy(catalogue.counts), **config.loss.model_dump())
-    return Recommender(catalogue, objective, Decoding(**config.decode.model_dump()), **config.model.model_dump())
+    return Recommender(catalogue, objective, config.decode, **config.model.model_dump())
 
 
 def baselines(config: RecommendConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
-    """Test metrics of popularity, item-kNN and a Markov chain; what was seen is left out where the network's is."""
+    """Test metrics of popularity, item-kNN and a Markov chain; seen items are excluded if the network's are."""
     catalogue = Catalogue.from_json(data.facts["catalogue"])
     return simple.baselines(data.test, catalogue, exclude_seen=config.decode.exclude_seen)
 

@@ -1,4 +1,4 @@
-"""Simple methods that a network must beat, ranked in the same way on the same clicks."""
+"""Simple methods that the network must beat, evaluated in the same way on the same clicks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,18 +14,18 @@ from .data import Clicks
 from .results import Results, history
 
 SHRINK = 20.0
-"""item-kNN: pairs that occur together rarely are trusted less"""
+"""item-kNN: shrinkage, which gives less weight to pairs that rarely occur together"""
 Scorer = Callable[[Tensor], np.ndarray]
-"""items seen before each prediction [p, T], the last one repeated at the end -> scores of all items [p, N]"""
+"""items seen before each prediction [P, T], padded with the last one -> scores of all items [P, N]"""
 
 
 def baselines(test: Any, catalogue: Catalogue, *, exclude_seen: bool = False) -> dict[str, dict[str, float]]:
-    """Test metrics by method: popularity, item-kNN of the session, Markov chain over the last click.
+    """Test metrics by method: popularity, item-kNN over the session, a first-order Markov chain.
 
     Args:
-        test: loader of the test split; what the methods learn from is prepared beside its data.
+        test: loader of the test split, in whose folder the training split is as well.
         catalogue: the items.
-        exclude_seen: what the session has clicked already is not recommended.
+        exclude_seen: do not recommend items that the session has already clicked.
     """
     train = Clicks(test.dataset.folder.with_name("train"))
     popular = catalogue.counts / catalogue.counts.sum()
@@ -48,7 +48,7 @@ def _popularity(popular: np.ndarray) -> Scorer:
 
 
 def _markov(train: Clicks, popular: np.ndarray) -> Scorer:
-    """How often each item has followed the last one; popularity where that says nothing."""
+    """How often each item has followed the last one, with popularity to break ties."""
     inside = ~train.starts[1:].numpy()
     before, after = train.items[:-1].numpy()[inside], train.items[1:].numpy()[inside]
     counts = sparse.csr_array((np.ones(len(before)), (before, after)), shape=(len(popular), len(popular)))
@@ -56,9 +56,9 @@ def _markov(train: Clicks, popular: np.ndarray) -> Scorer:
 
 
 def _knn(train: Clicks, popular: np.ndarray) -> Scorer:
-    """Items that occur in the same sessions as those clicked: cosine similarity, the latest clicks counting most.
+    """Items that occur in the same sessions as those clicked: cosine similarity, with recent clicks weighted most.
 
-    Source: Hidasi and others, 2016 (item-KNN, with shrinkage), over the whole session instead of its last click.
+    Source: Hidasi and others, 2016 (item-KNN, with shrinkage); here over the whole session, not only the last click.
     """
     session = train.starts.numpy().cumsum() - 1
     occurs = sparse.csr_array((np.ones(len(session)), (session, train.items.numpy())), shape=(len(train), len(popular)))
@@ -71,7 +71,7 @@ def _knn(train: Clicks, popular: np.ndarray) -> Scorer:
 
     def scores(seen: Tensor) -> np.ndarray:
         items = seen.numpy()
-        # What is left over at the end repeats the last click: the first of these places is where it was clicked.
+        # The padding repeats the last click: its first occurrence there is the click itself.
         clicks = items.shape[1] - (items[:, ::-1] == items[:, -1:]).cumprod(1).sum(1, keepdims=True) + 1
         age = clicks - 1 - np.arange(items.shape[1])
         weights = np.where(age >= 0, 1 / (1.0 + np.maximum(age, 0)), 0)

@@ -1,4 +1,4 @@
-"""The items that can be recommended: their names, titles, clicks and features."""
+"""The items that can be recommended, with their names, titles, click counts and features."""
 
 import base64
 import csv
@@ -33,9 +33,9 @@ class Catalogue:
     names: tuple[str, ...]
     titles: tuple[str, ...]
     counts: NDArray[np.int64]
-    """clicks in the training split, [N]; 0: a cold item, which only its features describe"""
+    """clicks in the training split, [N]; 0: a cold item, which is known by its features only"""
     features: NDArray[np.float32]
-    """[N, F]; F is 0 where they are not used"""
+    """[N, F]; F is 0 if they are not used"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -46,13 +46,13 @@ class Catalogue:
         return by_title | {name: number for number, name in enumerate(self.names)}
 
     def find(self, text: str) -> int | None:
-        """The number of the item of this name or title; None when there is none."""
+        """The number of the item with this name or title, or None."""
         return self._numbers.get(text, self._numbers.get(text.casefold()))
 
     def parse(self, history: str | Items) -> list[int]:
-        """Numbers of the items in a history: a list, or one text of names or titles divided by commas.
+        """Numbers of the items in a history: a list, or a text of names or titles separated by commas.
 
-        Titles may hold commas themselves, quoted or not. Unknown items are named in a `Notice` and passed over.
+        Titles may contain commas, quoted or not. Unknown items are named in a `Notice` and skipped.
 
         Raises:
             UserError: no item of the history is known.
@@ -69,7 +69,7 @@ class Catalogue:
         return numbers
 
     def _longest(self, words: list[str]) -> Iterable[tuple[int | None, str]]:
-        """(number, text): as many words at a time as make up a known title."""
+        """(number, text): the longest runs of words that are known titles."""
         start = 0
         while start < len(words):
             ends = range(min(start + 8, len(words)), start, -1)

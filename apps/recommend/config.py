@@ -8,6 +8,8 @@ from pydantic import Field
 from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, Section, TrainConfig
 from unroll.reads import Only, Reads, patterns
 
+from .options import Decoding
+
 
 class ColumnNames(Section):
     """Column names of the user's table, if they are not the usual ones."""
@@ -102,17 +104,6 @@ class RecommendTrain(TrainConfig):
     """clicks per row in a batch, the truncation length of backpropagation; padded: rows x steps is the batch size"""
 
 
-class DecodeConfig(Section):
-    """How recommendations are chosen."""
-
-    k: int = Field(10, ge=1)
-    """number of items to recommend"""
-    exclude_seen: bool = False
-    """exclude items that the session has already clicked, also in evaluation"""
-    sampled: int = Field(0, ge=0)
-    """also rank among this many random items; such figures are named so and not comparable with full ranking; 0: off"""
-
-
 class RecommendConfig(Config):
     """The settings of a recommender."""
 
@@ -121,7 +112,7 @@ class RecommendConfig(Config):
     loss: LossConfig = LossConfig()
     train: RecommendTrain = RecommendTrain(epochs=5)
     optimizer: OptimizerConfig = OptimizerConfig(lr=4e-3, schedule="cosine", warmup=0.05)
-    decode: DecodeConfig = DecodeConfig()
+    decode: Decoding = Decoding()
 
 
 DEFAULT = RecommendConfig()

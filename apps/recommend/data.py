@@ -20,9 +20,9 @@ from unroll.sequence import batching, sessions
 FACTS = "facts.json"
 """of a prepared set; beside it, a folder of arrays for each split"""
 GAPS = 32
-"""buckets of the time since the last click: powers of two of seconds"""
+"""number of buckets for the time since the last click: powers of two of seconds"""
 NOTHING = -1
-"""target of a step at which nothing is to be predicted"""
+"""target of a step without a prediction"""
 Mode = Literal["sessions", "padded"]
 
 
@@ -32,34 +32,34 @@ class Batch(NamedTuple):
     items: Tensor
     """[T, B] int64"""
     gaps: Tensor
-    """bucket of the time since the click before, [T, B] int64; 0 for a session's first"""
+    """bucket of the time since the previous click, [T, B] int64; 0 for the first of a session"""
     targets: Tensor
-    """the next item, [T, B] int64; NOTHING where none is to be predicted"""
+    """the next item, [T, B] int64; NOTHING if none is to be predicted"""
     lengths: Tensor
-    """steps of each row, [B]"""
+    """number of steps of each row, [B]"""
     reset: Tensor | None
-    """where a session begins, [T, B] bool; None: every row is one whole session"""
+    """true where a session begins, [T, B] bool; None: every row is one whole session"""
     best: Tensor
-    """rank that the best possible predictor gave to the target, [T, B]; 0 where it is not known"""
+    """rank of the target under the best possible predictor, [T, B]; 0 if unknown"""
     names: list[str]
-    """of the sessions, [B]; none in training"""
+    """names of the sessions, [B]; empty in training"""
     users: Sequence[str] = ()
-    """whose the sessions are, [B], "" where nobody knows; none where the log does not say"""
+    """users of the sessions, [B], "" if unknown; empty if the log has no users"""
 
 
 def buckets(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Times between clicks as 1, 2, ... by powers of two; 0 is left for what is not known."""
+    """Times between clicks as buckets 1, 2, ... by powers of two; 0 is reserved for unknown ones."""
     found: NDArray[np.int64] = 1 + np.log2(1 + np.maximum(seconds, 0)).astype(np.int64).clip(0, GAPS - 2)
     return found
 
 
 def gap_bucket(seconds: float | None) -> int:
-    """The bucket of one time between clicks; of none, or NaN: 0."""
+    """The bucket of one time between clicks; 0 for None and NaN."""
     return 0 if seconds is None or np.isnan(seconds) else int(buckets(np.array(seconds)))
 
 
 class Clicks(Dataset[tuple[str, Tensor, str | None]]):
-    """The sessions of a split, as prepared. An example is (name, columns of its steps [T, 4], user)."""
+    """The prepared sessions of a split. An example is (name, columns of its steps [T, 4], user)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,11 +81,11 @@ class Clicks(Dataset[tuple[str, Tensor, str | None]]):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Steps of each session."""
+        """Number of steps of each session."""
         return np.diff(self.offsets) - 1
 
     def window(self, positions: NDArray[np.int64]) -> Batch:
-        """The steps at positions [T, B], -1 where a row has ended."""
+        """A batch of the steps at positions [T, B]; -1 marks the end of a row."""
         here = torch.from_numpy(positions)
         inside = here >= 0
         items, gaps, targets, best = self._columns[here.clamp(min=0)].unbind(-1)
@@ -94,7 +94,7 @@ class Clicks(Dataset[tuple[str, Tensor, str | None]]):
 
 
 def collate(examples: list[tuple[str, Tensor, str | None]]) -> Batch:
-    """Whole sessions to a padded batch, time first."""
+    """A padded batch of whole sessions, time first."""
     names, rows, users = zip(*examples, strict=True)
     padded, lengths = batching.pad(rows, value=NOTHING)
     items, gaps, targets, best = padded.unbind(-1)
@@ -109,10 +109,10 @@ def batches(prepared: Prepared, *, mode: Mode, rows: int, steps: int, seed: int)
 
     Args:
         prepared: by `preparation.prepare`.
-        mode: training batches: "sessions", parallel rows of one session after the other, cut into windows whose state
-            is carried; or "padded", whole sessions of similar length.
-        rows, steps: B and T of a window; a padded batch has as many steps in all.
-        seed: of the order.
+        mode: training batches: "sessions": parallel rows of consecutive sessions, cut into windows whose state is
+            carried; "padded": whole sessions of similar length.
+        rows, steps: B and T of a window; a padded batch has B x T steps in total.
+        seed: random seed of the order.
     """
     facts = read_json(prepared.folder / FACTS)
     splits = {name: Clicks(prepared.folder / name) for name in SPLITS}

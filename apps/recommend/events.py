@@ -1,6 +1,6 @@
-"""Logs of clicks: ordered, cleaned, split by time, and filtered by what the training split knows.
+"""Logs of clicks: sorted, cleaned, split by time, and filtered to the items of the training split.
 
-A log is a set of parallel arrays, one element per event; everything here works on whole arrays, so that ten million
+A log is a set of parallel arrays with one element per event; everything here works on whole arrays, so that ten million
 events take seconds.
 """
 
@@ -20,7 +20,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Log:
-    """Events of sessions (or of users, each of whom is then one session)."""
+    """Events of sessions (or of users: then the events of a user are one session)."""
 
     session: NDArray[np.int32]
     """number of the session, [E]"""
@@ -33,19 +33,19 @@ class Log:
     items: NDArray[np.str_]
     """name of each item"""
     split: NDArray[np.int8] | None = None
-    """of each event, for data that come with their splits"""
+    """split of each event, for data with given splits"""
     best: NDArray[np.int32] | None = None
-    """rank that the best possible predictor gave to the event, [E], 0 where it gave none; built-in data only"""
+    """rank of the event under the best possible predictor, [E], 0 if there is none; built-in data only"""
     notes: tuple[str, ...] = ()
-    """what was left out so far, and why"""
+    """what has been left out so far, and why"""
     users: NDArray[np.str_] | None = None
-    """whose each session is, "" where nobody knows; None: sessions are users, or the log does not say"""
+    """user of each session, "" if unknown; None: sessions are users, or the log has no users"""
 
     def __len__(self) -> int:
         return len(self.session)
 
     def take(self, index: NDArray[Any], *notes: str) -> Self:
-        """The events of an index or mask, in its order."""
+        """The events at an index or mask, in its order."""
         columns = {field: getattr(self, field) for field in ("session", "item", "time", "split", "best")}
         taken = {name: column[index] for name, column in columns.items() if column is not None}
         return replace(self, **taken, notes=(*self.notes, *notes))
@@ -53,43 +53,43 @@ class Log:
 
 @dataclass(frozen=True)
 class Sessions:
-    """The sessions of one split, one after the other."""
+    """The sessions of one split, concatenated."""
 
     item: NDArray[np.int32]
     """[E]"""
     time: NDArray[np.float64]
     """[E]"""
     target: NDArray[np.bool_]
-    """which events are to be predicted, from those before them in their session, [E]"""
+    """events to be predicted from those before them in their session, [E]"""
     best: NDArray[np.int32]
     """see `Log.best`, [E]"""
     session: NDArray[np.int32]
     """number of the session of each event, increasing, [E]"""
 
     def take(self, index: NDArray[Any]) -> "Sessions":
-        """The events of an index or mask. The first event of a session can no longer be predicted from anything."""
+        """The events at an index or mask. The first event of a session is never a target: nothing precedes it."""
         taken = Sessions(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
         return replace(taken, target=taken.target & ~firsts(taken.session))
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Where each session begins, and the number of events at the end."""
+        """Start of each session, and the number of events at the end."""
         return np.append(np.flatnonzero(firsts(self.session)), len(self.session))
 
     def with_targets(self) -> "Sessions":
-        """Without the sessions in which nothing is to be predicted."""
+        """Without sessions that have no target."""
         return self.take(np.bincount(self.session, self.target, 1 + self.session.max(initial=0))[self.session] > 0)
 
 
 def firsts(session: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which events are the first of their session, in a log in order."""
+    """Which events are the first of their session, in a sorted log."""
     first = np.ones(len(session), dtype=np.bool_)
     first[1:] = session[1:] != session[:-1]
     return first
 
 
 def ordered(log: Log) -> Log:
-    """By session and time; events at the same time stay in the order of the file. Exact duplicates occur once."""
+    """Sorted by session and time (a stable sort), with exact duplicates removed."""
     order = np.lexsort((log.time, log.session))
     log = log.take(order)
     if not (again := _duplicates(log)).any():
@@ -98,7 +98,7 @@ def ordered(log: Log) -> Log:
 
 
 def _duplicates(log: Log) -> NDArray[np.bool_]:
-    """Events that occurred before, in a log in order: among those of one session and time, not only the neighbours."""
+    """Repeated events of a sorted log: the same session, time and item, not only in adjacent rows."""
     by_item = np.lexsort((log.item, log.time, log.session))
     again = np.zeros(len(log), dtype=np.bool_)
     columns = (log.session[by_item], log.time[by_item], log.item[by_item])
@@ -108,7 +108,7 @@ def _duplicates(log: Log) -> NDArray[np.bool_]:
 
 
 def rule(protocol: Protocol, days: float) -> str:
-    """The way of splitting, in words."""
+    """A description of the split."""
     return {
         "leave-one-out": "the last click of each",
         "time": f"sessions of the last {days:g} days",
@@ -120,7 +120,7 @@ def split(log: Log, protocol: Protocol, days: float) -> dict[str, Sessions]:
     """The splits of a log in order.
 
     Args:
-        log: see `ordered`.
+        log: sorted, see `ordered`.
         protocol: "leave-one-out": the last event of each session (a user's history) is the test, the one before it is
             val; "time": the sessions that end in the last `days` are the test, those that end in the `days` before
             them are val, and in each every event but the first is predicted; "given": as the log says.
@@ -155,8 +155,8 @@ def _by_time(log: Log, days: float) -> NDArray[np.int8]:
 def known(splits: dict[str, Sessions], items: int, support: int, cold: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which of the `items` can be recommended, [N]: those with `support` clicks in training sessions, and cold ones.
 
-    Leaving an item out shortens sessions, and a session of one click teaches nothing, so its click does not count
-    either: repeated until nothing changes.
+    Removing an item shortens sessions, and the click of a session of length one does not count: repeated until nothing
+    changes.
     """
     train = splits["train"].with_targets()
     while True:
@@ -167,7 +167,7 @@ def known(splits: dict[str, Sessions], items: int, support: int, cold: NDArray[n
 
 
 def filtered(splits: dict[str, Sessions], kept: NDArray[np.bool_]) -> tuple[dict[str, Sessions], list[str]]:
-    """Each split without unknown items and without sessions in which nothing is left to predict; and notes on both."""
+    """Each split without unknown items and without sessions that have no target; and notes on both."""
     results, notes = {}, []
     for name, sessions in splits.items():
         unknown = ~kept[sessions.item]
@@ -181,7 +181,7 @@ def filtered(splits: dict[str, Sessions], kept: NDArray[np.bool_]) -> tuple[dict
 
 
 def check(splits: dict[str, Sessions], after: str, cure: str) -> None:
-    """Raise UserError for a split with nothing to predict, naming what it was left empty by."""
+    """Raise UserError for a split without targets, naming the setting that left it empty."""
     for name in _empty(splits):
         raise UserError(f"the {name} split is empty after {after}; {cure}")
 

@@ -1,4 +1,4 @@
-"""What is seen of an evaluation: how much the clicks so far help."""
+"""Figures of an evaluation: how much a longer history helps."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from matplotlib.ticker import MaxNLocator
 from unroll.app import Report
 
 LAST = 20
-"""clicks into a session that are shown"""
+"""number of clicks into a session that are shown"""
 
 
 def figures(model: Any, batches: Iterable[Any], report: Report) -> dict[str, Figure]:
-    """recall@20 by how many clicks were seen, beside the optimum where it is known."""
+    """recall@20 by the number of clicks seen, beside the optimum if it is known."""
     if max(len(record["ranks"]) for record in report.records) == 1:
         return {}  # leave-one-out: one prediction a session
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -32,7 +32,7 @@ def figures(model: Any, batches: Iterable[Any], report: Report) -> dict[str, Fig
 
 
 def _by_place(ranks: list[list[int]]) -> tuple[list[int], list[float]]:
-    """Share of ranks up to 20 after 1, 2, ... clicks."""
+    """Fraction of ranks up to 20 after 1, 2, ... clicks."""
     hits = defaultdict(list)
     for session in ranks:
         for place, rank in enumerate(session[:LAST], start=1):

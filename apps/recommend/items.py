@@ -1,4 +1,4 @@
-"""Vectors of items: learned ones, and what their features say."""
+"""Item vectors: learned, and from features."""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +7,15 @@ from .catalogue import Catalogue
 
 
 class ItemVectors(nn.Module):
-    """The vector of item i is its own, plus a linear map of its features; its bias is learned.
+    """The vector of an item is a learned one plus a linear map of its features; its bias is learned.
 
-    A cold item, which training has not seen, has no vector of its own. In training an item's own vector is now and then
-    left out, so that the features learn to stand for the whole (Volkovs, Yu and Poutanen, DropoutNet, 2017).
+    A cold item, which is not in the training data, has no learned vector. In training the learned vectors are randomly
+    dropped, so that the features learn to replace them (Volkovs, Yu and Poutanen, DropoutNet, 2017).
 
     Args:
         catalogue: the N items.
         width: D.
-        cold: probability of leaving out an item's own vector in training, where there are features.
+        cold: probability of dropping a learned vector in training, if there are features.
     """
 
     def __init__(self, catalogue: Catalogue, width: int, cold: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class ItemVectors(nn.Module):
         self.known: Tensor
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        """Vectors of the `items` [...] -> [..., D]; of all items, [N, D], when none are given."""
+        """Vectors of the `items` [...] -> [..., D], or of all items: [N, D]."""
         own = self.own if items is None else nn.functional.embedding(items, self.own)
         if self.described is None:
             return own
@@ -42,5 +42,5 @@ class ItemVectors(nn.Module):
         return vectors
 
     def scores(self, hidden: Tensor, items: Tensor | None = None) -> Tensor:
-        """Scores of P predictions [P, D] for the `items` [C], or for all: [P, C]."""
+        """Scores of the `items` [C], or of all, for P predictions [P, D]: [P, C]."""
         return nn.functional.linear(hidden, self(items), self.bias if items is None else self.bias[items])

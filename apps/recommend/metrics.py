@@ -1,4 +1,4 @@
-"""What is said about ranks: accuracy at several depths, coverage, popularity bias, share of the optimum."""
+"""Metrics of ranks: accuracy at several depths, coverage, popularity bias, share of the optimum."""
 
 from collections.abc import Sequence
 
@@ -13,21 +13,21 @@ from .catalogue import Catalogue
 DEPTHS = (1, 5, 10, 20)
 DEEPEST = 20
 SUMMED = {"recall@20": "hits@20", "mrr@20": "reciprocals@20", "ndcg@10": "gains@10"}
-"""metric -> column of the records with its sum over the clicks of a session; the best possible: best_..."""
+"""metric -> column of the records with its sum over the clicks of a session; best_...: the same for the optimum"""
 OPTIMA = {"share_of_optimum": "recall@20", "share_of_optimum_mrr": "mrr@20"}
-"""metric -> the one that is held against what the best possible predictor gets"""
+"""metric -> the one that it compares with the best possible predictor's"""
 MEASURES = {"recall": recall, "mrr": reciprocal, "ndcg": gain}
 
 
 def metrics(
     parts: Sequence[Ranking], targets: Tensor, best: Tensor, catalogue: Catalogue, sampled: int = 0
 ) -> dict[str, float]:
-    """All figures of a split, the headline one first.
+    """All metrics of a split, the headline one first.
 
     Args:
         parts: rankings of the P predictions, in order.
         targets: next items, [P].
-        best: rank that the best possible predictor gave to each, [P]; 0 where it is not known.
+        best: rank of each under the best possible predictor, [P]; 0 if unknown.
         catalogue: the items.
         sampled: M of `unroll.sequence.ranking.rank`.
     """
@@ -40,24 +40,24 @@ def metrics(
         first |= {name: first[of] / optimum[of] for name, of in OPTIMA.items()}
     clicks = torch.from_numpy(catalogue.counts).double().to(top.device)
     figures["coverage@20"] = len(top.unique()) / len(catalogue)
-    # 1: what is recommended is as popular as what is clicked.
+    # 1: recommended items are as popular as clicked ones.
     figures["popularity_bias@20"] = (clicks[top].mean() / clicks[targets].mean().clamp(min=1e-9)).item()
     if sampled:
-        # Ranks among a few random items say little about ranks among all (Krichene and Rendle, 2020).
+        # Ranks among a few random items say little about ranks among all items (Krichene and Rendle, 2020).
         few = accuracy(torch.cat([part.sampled for part in parts]))
         figures |= {f"not_comparable/{sampled}_sampled/{name}": few[name] for name in ("recall@10", "ndcg@10")}
     return first | figures
 
 
 def means(known: bool) -> dict[str, Mean]:
-    """How the headline metrics come from the records; `known`: the best possible ranks are."""
+    """How the headline metrics follow from the records; `known`: whether the best possible ranks are."""
     plain = {name: Mean(column, "clicks", share=True) for name, column in SUMMED.items()}
     optima = {name: Mean(SUMMED[of], f"best_{SUMMED[of]}") for name, of in OPTIMA.items()}
     return plain | optima if known else plain
 
 
 def sums(ranks: Tensor, best: Tensor) -> dict[str, float]:
-    """The columns of a session, from its ranks and the best possible ones, [P] each; 0 where these are not known."""
+    """The columns of a session, from its ranks and the best possible ones, [P] each; 0 if these are unknown."""
     found = {}
     for name, column in SUMMED.items():
         measure, k = name.split("@")

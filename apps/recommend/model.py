@@ -1,6 +1,5 @@
-"""The recommender: a recurrent network reads the clicks, its output is compared with the vectors of all items."""
+"""The recommender: a recurrent network reads the clicks, and its output is compared with all item vectors."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,34 +11,23 @@ from .catalogue import Catalogue
 from .data import GAPS
 from .items import ItemVectors
 from .objective import Objective
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """From scores to recommendations, and what an evaluation counts."""
-
-    k: int = 10
-    """items recommended"""
-    exclude_seen: bool = False
-    """leave out what the session has clicked already"""
-    sampled: int = 0
-    """evaluation: also rank among this many random items; 0: full ranking only"""
+from .options import Decoding
 
 
 class Recommender(nn.Module):
     """Next-item prediction (Hidasi and others, 2016; with shared vectors: Hidasi and Karatzoglou, 2018).
 
-    It holds the catalogue and the objective, so that saved weights and facts are enough to recommend.
+    It has the catalogue and the objective, so that saved weights and facts are enough to recommend.
 
     Args:
         catalogue: the N items.
-        objective: what training minimises; made of the catalogue's counts.
+        objective: the training loss.
         decoding: how predictions and evaluations use the scores.
         cell, hidden, layers: of `unroll.recurrence.Recurrent`; `hidden` is also the width of the item vectors.
-        shared: items have the same vectors on the way in and on the way out.
-        dropout: share of units dropped behind each recurrent layer.
-        dropout_input: share of units of the clicked item's vector that are dropped.
-        gaps: the time since the click before is an input.
+        shared: weight tying: input and output share the item vectors.
+        dropout: dropout rate after each recurrent layer.
+        dropout_input: dropout rate on the input item vectors.
+        gaps: use the time since the previous click as an input.
         cold: see `ItemVectors`.
     """
 
@@ -63,7 +51,7 @@ class Recommender(nn.Module):
         self.output = ItemVectors(catalogue, hidden, cold)
         self.input = None if shared else ItemVectors(catalogue, hidden, cold)
         if self.input is not None:
-            self.input.register_parameter("bias", None)  # nothing is scored on the way in
+            self.input.register_parameter("bias", None)  # the input needs no scores
         self.gaps = nn.Embedding(GAPS, hidden) if gaps else None
         if self.gaps is not None:
             nn.init.zeros_(self.gaps.weight)

@@ -1,4 +1,4 @@
-"""The losses by name, over all items or over candidates: the batch's own next items and drawn ones."""
+"""The losses by name, over all items or over candidates: the next items of the batch and sampled ones."""
 
 from typing import Literal
 
@@ -15,17 +15,17 @@ Loss = Literal["softmax", "sampled-softmax", "bpr-max", "top1-max"]
 
 
 class Objective(nn.Module):
-    """What training minimises.
+    """The training loss.
 
     Args:
-        name: "softmax" scores all items; the others score candidates only, the next items of all rows of the batch
-            and `samples` drawn ones (see `unroll.sequence.ranking_losses`).
+        name: "softmax" scores all items; the others only candidates, the next items of all rows of the batch and
+            `samples` sampled ones (see `unroll.sequence.ranking_losses`).
         counts: clicks of each item in training, [N].
-        samples: items drawn for each batch.
-        alpha: items are drawn with probability proportional to clicks ** alpha.
+        samples: number of items sampled per batch.
+        alpha: items are sampled with probability proportional to clicks ** alpha.
         logq: sampled-softmax: correct the scores for how often an item is a candidate.
         penalty: bpr-max: weight of the squared scores of negatives.
-        elu: bpr-max, top1-max: scores below zero flatten out at minus this; 0: they do not.
+        elu: bpr-max, top1-max: alpha of an ELU on the scores; 0: none.
     """
 
     def __init__(

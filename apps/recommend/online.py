@@ -1,4 +1,4 @@
-"""A session as it happens: one click in, the new ranking out, at the same cost however long it has been."""
+"""Following a session as it happens: a click in, a new ranking out, at a constant cost per click."""
 
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ class Session:
 
     @torch.no_grad()
     def click(self, name: str, time: float | None = None) -> list[dict[str, Any]]:
-        """The best items after a click on the item of this name or title.
+        """The best items after a click on the item with this name or title.
 
         Args:
             name: as in the data, or a title.
-            time: of the click, in seconds; for models that read the time between clicks.
+            time: of the click, in seconds, for models that use the time between clicks.
 
         Raises:
-            UserError: there is no such item; the session stays as it was.
+            UserError: there is no such item; the session is unchanged.
         """
         [number] = self.model.catalogue.parse([name])
         device = self._seen.device
@@ -47,12 +47,12 @@ class Session:
         return self._ranking(hidden[0])
 
     def save(self, path: str | Path) -> None:
-        """Keep the session in a file, with the fingerprint of its model."""
+        """Write the session to a file, with the fingerprint of its model."""
         protocol.save(path, (self._state, self._seen, torch.nan_to_num(self._time, -1.0)), self.model)
 
     @classmethod
     def load(cls, path: str | Path, model: Recommender) -> "Session":
-        """The session that `save` wrote. Raises ValueError when another model made it."""
+        """The session that `save` wrote. Raises ValueError if it is of another model."""
         session = cls(model)
         session._state, session._seen, time = protocol.load(path, model, session._seen.device)
         session._time = time.cpu().where(time.cpu() >= 0, torch.nan)

@@ -1,4 +1,4 @@
-"""Recommendations for a history, with the clicks that moved them most."""
+"""Recommendations for a history, with the clicks that contributed most."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from .catalogue import Items, is_items
 from .model import Recommender
 
 EXPLAINED = 50
-"""clicks, the latest, that are tried as explanations"""
+"""number of recent clicks that are considered as explanations"""
 REASONS = 3
-"""clicks named as explanations"""
+"""number of clicks named as explanations"""
 
 
 class Session(TypedDict):
-    """A history with the name of its session, which the output then has as well."""
+    """A history with the name of its session, which is repeated in the output."""
 
     session: NotRequired[str | int]
     history: str | Items
@@ -52,7 +52,7 @@ def predict(model: Recommender, inputs: Sequence[Input]) -> list[dict[str, Any]]
 
     Args:
         model: trained.
-        inputs: names or titles divided by commas, a list of them, or {"session": ..., "history": ...}.
+        inputs: names or titles separated by commas, a list of them, or {"session": ..., "history": ...}.
 
     Raises:
         UserError: no item of a history is known.
@@ -79,13 +79,13 @@ def _recommended(model: Recommender, given: Input) -> dict[str, Any]:
 
 
 def item(model: Recommender, number: int, log_probabilities: Tensor) -> dict[str, Any]:
-    """An item as it is shown: name, title, probability."""
+    """An item in an output: name, title, probability."""
     probability = round(log_probabilities[number].exp().item(), 6)
     return {"item": model.catalogue.names[number], "title": model.catalogue.titles[number], "probability": probability}
 
 
 def _log_probabilities(model: Recommender, clicks: list[int]) -> tuple[Tensor, Tensor]:
-    """log p of all items after the clicks, [N], and after the clicks without each of the latest, [n, N]."""
+    """log p of all items after the clicks, [N], and after the clicks without each of the most recent ones, [n, N]."""
     device = model.output.own.device
     left_out = range(max(0, len(clicks) - EXPLAINED), len(clicks))
     rows = [clicks, *([click for i, click in enumerate(clicks) if i != out] for out in left_out)]
@@ -95,14 +95,14 @@ def _log_probabilities(model: Recommender, clicks: list[int]) -> tuple[Tensor, T
     last = hidden[(lengths - 1).clamp(min=0).to(device), torch.arange(len(rows), device=device)]
     seen = torch.tensor(clicks, device=device).expand(len(rows), -1)
     scores = model.scores(last, seen).log_softmax(-1)
-    if len(clicks) == 1:  # without its only click nothing is left: what one would say of anyone
+    if len(clicks) == 1:  # without its only click the history is empty: popularity
         counts = torch.from_numpy(model.catalogue.counts).to(scores)
         scores[1] = ((counts + 1) / (counts + 1).sum()).log()
     return scores[0], scores[1:]
 
 
 def _because(model: Recommender, clicks: list[int], gains: Tensor) -> list[dict[str, Any]]:
-    """The clicks that raised the item most, by how many times more probable it has become through them."""
+    """The clicks that raised the probability of the item most, and by what factor."""
     latest = clicks[-len(gains) :]
     order = gains.argsort(descending=True)[:REASONS].tolist()
     return [

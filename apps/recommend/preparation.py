@@ -1,7 +1,7 @@
 """From a log to a prepared set: split, filtered and numbered once, as flat arrays.
 
-A prepared set holds for each split the items, times and sessions of its events, which of them are to be predicted, and
-(built-in data) the rank that the best possible predictor gave them; and the catalogue of items.
+A prepared set has for each split the items, times and sessions of its events, which of them are targets, and (built-in
+data) their rank under the best possible predictor; and the catalogue of items.
 """
 
 from dataclasses import replace
@@ -32,15 +32,15 @@ def prepare(
     """Split and filter the log of a source.
 
     Args:
-        store: where it is kept.
-        source: of the clicks.
-        protocol: how to split; None: as is usual for the source.
+        store: the store.
+        source: the log.
+        protocol: how to split; None: the default of the source.
         days: see `events.split`.
-        support: clicks in training that an item needs to be recommended.
-        features: use what the source knows of the items, and so recommend items that training has not seen.
+        support: minimum number of training clicks for an item to be recommended.
+        features: use the item features of the source, and also recommend items without a click.
 
     Raises:
-        UserError: as the source; a split with nothing to predict; features that the source does not have.
+        UserError: as the source; a split without targets; features that the source does not have.
     """
     protocol = protocol or source.protocol
 
@@ -83,7 +83,7 @@ def _too_few(catalogue: Catalogue) -> list[str]:
 def _catalogue(
     splits: dict[str, Sessions], names: NDArray[np.str_], described: Table, support: int, features: bool
 ) -> tuple[Catalogue, NDArray[np.bool_], NDArray[np.int32]]:
-    """(catalogue, which items of the log are in it, their numbers there): by clicks in training, then by name."""
+    """(catalogue, which items of the log are in it, their numbers in it): sorted by training clicks, then by name."""
     if features and not described.features.shape[1]:
         raise UserError("data.features=true: the source says nothing of its items; set data.items to a table of them")
     if features:

@@ -1,4 +1,4 @@
-"""The ranks of a split, collected batch by batch: its figures, and a record of each session."""
+"""The ranks of a split, collected batch by batch: its metrics, and a record of each session."""
 
 from collections import defaultdict
 from typing import Any
@@ -13,11 +13,11 @@ from .data import NOTHING, Batch
 from .metrics import DEEPEST, metrics, sums
 
 SHOWN = 5
-"""recommendations in a record"""
+"""number of recommendations in a record"""
 
 
 def history(batch: Batch) -> Tensor:
-    """Items seen before each prediction, [P, T]; what is left over repeats the last of them."""
+    """Items seen before each prediction, [P, T], padded with the last of them."""
     step, row = (batch.targets != NOTHING).nonzero(as_tuple=True)
     inside = torch.arange(len(batch.items), device=step.device) <= step[:, None]
     return torch.where(inside, batch.items.T[row], batch.items[step, row][:, None])
@@ -41,7 +41,7 @@ class Results:
         self._rankings.append(rank(score, batch.targets[wanted], k=k, sampled=self.sampled))
         self._targets.append(batch.targets[wanted])
         self._best.append(batch.best[wanted])
-        self._users |= dict(zip(batch.names, batch.users, strict=False))  # of a log that says nothing of users, none
+        self._users |= dict(zip(batch.names, batch.users, strict=False))  # empty if the log has no users
         self._names += [batch.names[row] for row in wanted.nonzero()[:, 1].tolist()]
 
     def metrics(self) -> dict[str, float]:
@@ -50,7 +50,7 @@ class Results:
         return metrics(self._rankings, targets, best, self.catalogue, self.sampled)
 
     def records(self) -> list[dict[str, Any]]:
-        """One row per session: its ranks, and its last click beside what was recommended then."""
+        """One row per session: its ranks, and its last click beside the recommendations for it."""
         ranks, targets, best = self._joined()
         top = torch.cat([ranking.top[:, :SHOWN] for ranking in self._rankings]).tolist()
         places = defaultdict(list)
@@ -74,6 +74,6 @@ class Results:
         ]
 
     def _joined(self) -> tuple[Tensor, list[int], Tensor]:
-        # A batch mixes the sessions' steps, but keeps each session's own in order.
+        # A batch interleaves sessions, but keeps the order within each.
         ranks = torch.cat([ranking.ranks for ranking in self._rankings]).cpu()
         return ranks, torch.cat(self._targets).tolist(), torch.cat(self._best).cpu()

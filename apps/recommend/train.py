@@ -1,4 +1,4 @@
-"""What a step of training and an evaluation are."""
+"""A training step, and an evaluation."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from .results import Results, history
 
 
 def step(model: Recommender, batch: Batch, state: Any = None) -> Step:
-    """The loss per predicted click. Parallel sessions carry their state on; whole sessions do not."""
+    """The loss per predicted click. Parallel sessions carry their state; whole sessions do not."""
     hidden, state = model(batch.items, batch.gaps, state, lengths=batch.lengths, reset=batch.reset)
     wanted = batch.targets != NOTHING
     loss = model.objective(model.output, hidden[wanted], batch.targets[wanted])
@@ -20,7 +20,7 @@ def step(model: Recommender, batch: Batch, state: Any = None) -> Step:
 
 
 def evaluate(model: Recommender, batches: Iterable[Batch]) -> Report:
-    """Full ranking of every click that is to be predicted, from those before it in its session."""
+    """Full ranking for every target click, given the clicks before it in its session."""
     results = Results(model.catalogue, model.decoding.sampled)
     for batch in batches:
         hidden, _ = model(batch.items, batch.gaps, lengths=batch.lengths)

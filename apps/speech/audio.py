@@ -1,4 +1,4 @@
-"""Reading of recordings: any format and sample rate that libsndfile and soxr know, to one channel at one rate."""
+"""Reading recordings: any format and sample rate that libsndfile and soxr know, to one channel at one rate."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from unroll.errors import UserError
 LONGEST = 600.0
 """seconds; a longer recording is refused before it is decoded"""
 ENOUGH = 0.95
-"""share of the samples declared by an MP3 file that must be there; encoders count their padding in different ways"""
+"""share of the samples declared by an MP3 file that must be there; encoders differ in how they count padding"""
 RATES = (1_000, 400_000)
 """sample rates that a recording may declare, in Hz"""
 
 CHANNELS = 64
-"""of samples in memory; more are taken for samples that lie across"""
+"""of samples in memory; an array with more is assumed to be transposed"""
 LOUDEST = 100.0
-"""times full scale: larger floating-point samples are taken for integers that were not divided by it"""
+"""times full scale; larger floating-point samples are assumed to be integers that were never divided by it"""
 
 Samples = NDArray[np.float32]
 Recording = tuple[NDArray[Any] | list[Any], float] | list[Any]
@@ -52,13 +52,13 @@ def taken(given: str | Path | Recording, rate: int, name: str = "recording") -> 
     """The recording as `read` gives it, from its file or from memory, where it is called `name`.
 
     Raises:
-        UserError: as `read`; samples that lie across, or are far beyond full scale.
+        UserError: as `read`; samples that are transposed, or far beyond full scale.
     """
     if isinstance(given, str | Path):
         return read(Path(given), rate)
     samples, declared = np.asarray(given[0]), given[1]
     _check_declared(name, len(samples), declared)
-    if samples.dtype.kind in "iu" and samples.dtype.itemsize > 4:  # as lists of JSON come; nobody records such
+    if samples.dtype.kind in "iu" and samples.dtype.itemsize > 4:  # what lists from JSON become; no recording has them
         raise UserError(f"{name}: has integers of 64 bits, whose full scale nobody knows; give int16, or full scale 1")
     if samples.ndim == 2 and not 1 <= samples.shape[1] <= CHANNELS:
         raise UserError(f"{name}: has {samples.shape[1]:,} channels; write samples as [N, channels]")
@@ -69,7 +69,7 @@ def taken(given: str | Path | Recording, rate: int, name: str = "recording") -> 
 
 
 def _scaled(samples: NDArray[Any]) -> Samples:
-    """Integers of any width to full scale 1, as WAV files hold them: of 8 bits without a sign, around their middle."""
+    """Integers of any width, as in WAV files, to full scale 1; those of 8 bits are unsigned, with silence at 128."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     limits = np.iinfo(samples.dtype)
@@ -116,10 +116,10 @@ def _decode(path: Path) -> tuple[Samples, int]:
 
 
 def _counts_samples(path: Path) -> bool:
-    """Whether the number of samples is more than what libsndfile makes of the file's size.
+    """Whether the file declares its number of samples, which libsndfile otherwise estimates from the file's size.
 
-    Of MP3 that is so where the first frame holds a table of contents; for other formats see `unroll.data.containers`,
-    and a FLAC file that is cut off cannot be decoded to its end.
+    An MP3 file does so if its first frame has a table of contents. Other formats are checked by
+    `unroll.data.containers`, and a truncated FLAC file fails to decode.
     """
     with path.open("rb") as file:
         head = file.read(1 << 16)
@@ -127,7 +127,7 @@ def _counts_samples(path: Path) -> bool:
 
 
 def _check_declared(path: str, frames: int, rate: float) -> None:
-    """By what is declared alone, so that a false or enormous number costs neither time nor memory."""
+    """Checked before anything is decoded, so that a false or enormous number costs neither time nor memory."""
     if not RATES[0] <= rate <= RATES[1]:  # NaN is neither
         raise UserError(f"{path}: declares {rate:,} samples per second; {RATES[0]:,} to {RATES[1]:,} can be read")
     if frames > LONGEST * rate:

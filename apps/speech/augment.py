@@ -1,4 +1,4 @@
-"""Augmentation of frames in training: no two passes over the data are alike. Draws from torch's random numbers."""
+"""Augmentation of frames in training, different in every pass over the data. It uses torch's global random numbers."""
 
 import math
 
@@ -6,20 +6,19 @@ import torch
 from torch import Tensor, nn
 
 WAVES = 4
-"""a channel is coloured by this many cosines over the bands, the first of which is its level"""
+"""number of cosines over the bands that a colouring is made of; the first is constant, the level"""
 
 
 class Augment(nn.Module):
-    """Other speakers, other microphones, and masks, redrawn for each utterance in each step.
+    """Imitates other speakers and microphones, and masks frames: sampled for each utterance at every step.
 
     Args:
-        warp: the mel axis is stretched by up to this share, either way, as by a longer or shorter vocal tract (Jaitly
-            and Hinton, Vocal Tract Length Perturbation Improves Speech Recognition, 2013).
-        colour: standard deviation of what is added to the bands, smoothly over them, as by another microphone; in
-            standard deviations of a band.
-        band_masks, band_width: how many masks over bands, of at most how many bands.
-        time_masks, time_width: how many masks over time, of at most which share of the utterance. A masked value is
-            zero, the mean of normalised features (Park and others, SpecAugment, 2019).
+        warp: the mel axis is stretched or compressed by up to this fraction, as by a shorter or longer vocal tract
+            (Jaitly and Hinton, Vocal Tract Length Perturbation Improves Speech Recognition, 2013).
+        colour: standard deviation of a smooth curve that is added to the normalised bands, as by another microphone.
+        band_masks, band_width: number of masks over bands, and the maximum width of one.
+        time_masks, time_width: number of masks over time, and the maximum length of one as a fraction of the utterance.
+            A masked value is zero, the mean of normalised features (Park and others, SpecAugment, 2019).
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Augment(nn.Module):
         self.time_masks, self.time_width = time_masks, time_width
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Normalised frames [T, B, bands], lengths [B] -> the same, changed."""
+        """Normalised frames [T, B, bands] and lengths [B] -> augmented frames [T, B, bands]."""
         if self.warp:
             features = _warped(features, self.warp)
         if self.colour:
@@ -55,7 +54,7 @@ class Augment(nn.Module):
 
 
 def _warped(features: Tensor, most: float) -> Tensor:
-    """Band f of an utterance becomes what was at f times its factor, interpolated; the top repeats the last band."""
+    """Band f becomes what was at f times the utterance's factor, interpolated; the last band repeats beyond the top."""
     _, rows, bands = features.shape
     factor = 1 + most * (2 * torch.rand(rows, 1, device=features.device) - 1)
     place = (torch.arange(bands, device=features.device) * factor).clamp(max=bands - 1)
@@ -66,7 +65,7 @@ def _warped(features: Tensor, most: float) -> Tensor:
 
 
 def _colours(features: Tensor, deviation: float) -> Tensor:
-    """A smooth curve over the bands for each utterance, [B, bands]."""
+    """A random smooth curve over the bands for each utterance, [B, bands]."""
     _, rows, bands = features.shape
     wave = torch.arange(WAVES, device=features.device)[:, None]
     places = (torch.arange(bands, device=features.device) + 0.5) / bands
@@ -75,7 +74,7 @@ def _colours(features: Tensor, deviation: float) -> Tensor:
 
 
 def _masks(count: int, widest: Tensor, lengths: Tensor, size: int) -> Tensor:
-    """`count` stretches for each row, of up to `widest` places, within its length: [B, size], true where masked."""
+    """`count` random spans in each row, up to `widest` long and within its length: [B, size], true where masked."""
     shape = (len(lengths), count)
     width = torch.rand(shape, device=lengths.device) * (widest[:, None] + 1)
     start = torch.rand(shape, device=lengths.device) * (lengths[:, None] - width).clamp(min=0)

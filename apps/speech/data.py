@@ -31,11 +31,11 @@ class Batch(NamedTuple):
     features: Tensor
     """log-mel frames, [T, B, bands], zero beyond an utterance's end"""
     lengths: Tensor
-    """frames of each utterance, [B]"""
+    """number of frames of each utterance, [B]"""
     targets: Tensor
-    """numbers of the symbols of all transcripts, one after the other, [S]"""
+    """numbers of the symbols of all transcripts, concatenated, [S]"""
     target_lengths: Tensor
-    """symbols of each transcript, [B]"""
+    """number of symbols of each transcript, [B]"""
     records: list[dict[str, Any]]
     """of each utterance: id, text, speaker, seconds"""
 
@@ -43,19 +43,19 @@ class Batch(NamedTuple):
 def batches(prepared: Prepared, *, units: Units, stack: int, seconds: float, seed: int, where: str) -> Data[Batch]:
     """Loaders of the three splits.
 
-    Utterances too short for their transcript are left out, and named in the notes: with fewer steps than symbols (and
-    a blank between equal ones) the CTC loss is infinite.
+    Utterances that are too short for their transcript are left out, and named in the notes: the CTC loss is infinite if
+    there are fewer steps than symbols (and blanks between equal ones).
 
     Args:
-        units: of the vocabulary, which is that of the training transcripts.
+        units: of the vocabulary, which is built from the training transcripts.
         stack: frames that the model joins into one step.
-        seconds: of audio in a batch, padding included.
-        seed: of the order.
-        where: what the errors call the data.
+        seconds: audio per batch, padding included.
+        seed: random seed of the order.
+        where: name of the data in errors.
 
     Raises:
-        UserError: a transcript with a symbol that no training transcript has (names the utterance and the symbol), or
-            a split of which nothing is left.
+        UserError: a transcript with a symbol that is in no training transcript (names the utterance and the symbol), or
+            a split in which nothing is left.
     """
     facts = read_json(prepared.folder / FACTS)
     records = list(read_jsonl(prepared.folder / RECORDS))
@@ -85,7 +85,7 @@ def _words(records: Iterable[Record]) -> set[str]:
 
 
 def _fitting(records: Iterable[Record], vocabulary: Vocabulary, stack: int) -> tuple[list[Record], list[str]]:
-    """The utterances that CTC can align, with the symbols of their transcripts; and those that it cannot, described."""
+    """(the utterances that CTC can align, with the symbols of their transcripts; descriptions of the others)."""
     kept, short = [], []
     for record in records:
         symbols = vocabulary.encode(record["text"], record["id"])
@@ -98,7 +98,7 @@ def _fitting(records: Iterable[Record], vocabulary: Vocabulary, stack: int) -> t
 
 
 def collate(utterances: Sequence[tuple[Record, NDArray[np.float16]]]) -> Batch:
-    """Utterances to a batch, time first."""
+    """A batch of utterances, time first."""
     records = [record for record, _ in utterances]
     features, lengths = pad([torch.from_numpy(frames) for _, frames in utterances])
     targets = torch.tensor([number for record in records for number in record["symbols"]], dtype=torch.int64)

@@ -16,11 +16,11 @@ WINDOW = 0.025
 HOP = 0.010
 """seconds from frame to frame"""
 FLOOR = 1e-4
-"""added to the energy of a band before the logarithm; what lies 50 dB below speech of power one is left out with it"""
+"""added to the energy of a band before the logarithm: hides what is 50 dB below speech of power one"""
 FAINT = 1e-8
-"""mean power that no recording is taken to be below: the noise of 16-bit audio is not amplified"""
+"""added to the mean power of a recording, so that the noise of a silent 16-bit one is not amplified"""
 TYPICAL = 1e-3
-"""mean power that every recording is taken to have where its own is not known"""
+"""mean power assumed for every recording if its own is not used"""
 
 Frames = NDArray[np.float32]
 
@@ -29,8 +29,8 @@ Frames = NDArray[np.float32]
 class LogMel:
     """Logarithm of the energies in mel bands, one frame every 10 ms over 25 ms (librosa, Slaney's scale).
 
-    With `level` a recording is first brought to a mean power of one, so that microphones and distances differ less; it
-    must be whole for that. Without, no frame looks beyond its window, and pieces give the frames of the whole.
+    With `level` a recording is first scaled to a mean power of one, so that microphones and distances matter less; that
+    takes the whole recording. Without it, no frame depends on anything outside its window, so pieces can be streamed.
     """
 
     rate: int = 8000
@@ -49,7 +49,7 @@ class LogMel:
         return round(HOP * self.rate)
 
     def __call__(self, samples: Samples) -> Frames:
-        """Samples [N] -> frames [1 + (N - window) // hop, bands]; shorter recordings are filled up to one frame."""
+        """Samples [N] -> frames [1 + (N - window) // hop, bands]; shorter recordings are padded to one frame."""
         power = float(np.square(samples).mean()) + FAINT if self.level else TYPICAL
         if len(samples) < self.window:
             samples = np.pad(samples, (0, self.window - len(samples)))
@@ -63,7 +63,7 @@ class LogMel:
         return np.asarray(np.log(filters @ energies + FLOOR).T, dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: `LogMel(**values)` makes it again."""
+        """Plain values, from which `LogMel(**values)` restores it."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what was recognised, and of where in the sound it was found."""
+"""Figures of what was recognised, and where in the recording."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -18,20 +18,20 @@ from .model import Recogniser
 
 NOTHING = "(nothing)"
 MOST_WORDS = 15
-"""rows of the confusion picture; the rarer words are left out"""
+"""rows of the confusion matrix; rarer words are left out"""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart with any colour vision"""
 Array = NDArray[np.float32]
 
 
 def figures(model: Recogniser, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
-    """`confusion`: which word was taken for which; `alignment`: one utterance, its symbols and their places in time."""
+    """`confusion`: which word was taken for which; `alignment`: one utterance, and where in time its symbols are."""
     batch = next(iter(batches))
     return {"confusion": confusion(report), "alignment": alignment(model, batch, row=0)}
 
 
 def confusion(report: Report) -> Figure:
-    """Counts of (spoken, recognised) words over the aligned transcripts of a report, as shares of each spoken word."""
+    """Counts of (spoken, recognised) words in the aligned transcripts of a report, as shares of the spoken word."""
     rows = report.records
     aligned = metrics.align([row["reference"] for row in rows], [row["prediction"] for row in rows])
     counts = metrics.confusions(aligned)
@@ -66,7 +66,7 @@ def _title(report: Report) -> str:
 
 @torch.no_grad()
 def alignment(model: Recogniser, batch: Batch, row: int) -> Figure:
-    """The log-mel frames of an utterance, and below them the probabilities of its symbols at their aligned places."""
+    """The log-mel frames of an utterance, and below them the probabilities of its symbols with their alignment."""
     frames = int(batch.lengths[row])
     log_probs, lengths, _ = model(batch.features[:frames, [row]], batch.lengths[[row]])
     record, prediction = batch.records[row], model.decode(log_probs, lengths)[0]
@@ -86,7 +86,7 @@ def alignment(model: Recogniser, batch: Batch, row: int) -> Figure:
 
 
 def _draw_words(axes: Axes, model: Recogniser, numbers: list[int], spans: list[tuple[float, float]]) -> None:
-    """Each word at the top, over the stretch that its symbols are aligned to."""
+    """Each word at the top, over the span that its symbols are aligned to."""
     placed = list(zip((model.vocabulary.symbols[number] for number in numbers), spans, strict=True))
     for space, group in groupby(placed, lambda symbol: symbol[0] == " "):
         if space:

@@ -1,4 +1,4 @@
-"""The recogniser: frames are stacked, recurrent layers run over them, each step is a distribution over symbols."""
+"""The recogniser: recurrent layers over stacked frames, and at each step a distribution over symbols."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,24 +15,24 @@ from .features import LogMel
 
 
 def reduced(frames: int, stack: int) -> int:
-    """Number of network steps for this many frames; the last may be partly empty."""
+    """Number of network steps for this many frames; the last may be padded."""
     return -(-frames // stack)
 
 
 class Recogniser(nn.Module):
     """Connectionist temporal classification over a recurrent network.
 
-    It holds all that it takes from samples to text, so that saved weights and facts are enough to transcribe.
+    It holds everything from samples to text, so that saved weights and facts are enough to transcribe.
 
     Args:
         vocabulary: the symbols; number 0 is the blank.
-        features: how frames are made of samples.
+        features: computes frames from samples.
         mean, deviation: of each band over the training data, [bands].
-        cell, hidden, layers, bidirectional, dropout: of `unroll.Recurrent`. With one direction it can stream.
-        stack: frames joined into one step; fewer steps are faster, too few cannot hold quick speech.
-        augment: changes the frames in training; None: nothing does.
-        beam: prefixes kept in decoding; 0: the best path is followed.
-        words: the only ones that the beam may write; none: any.
+        cell, hidden, layers, bidirectional, dropout: of `unroll.Recurrent`. A unidirectional network can stream.
+        stack: frames joined into one step; fewer steps are faster, but too few cannot align fast speech.
+        augment: applied to the frames in training; None: no augmentation.
+        beam: prefixes kept in decoding; 0: greedy, the best path.
+        words: the only words that the beam may write; empty: any.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Recogniser(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Tensor, Any]:
         """Log-mel frames [T, B, bands], lengths [B] -> log probabilities [T', B, K], lengths [B] in steps, the state.
 
-        T' = ceil(T / stack). With one direction the frames may come in pieces (of a multiple of `stack`), each with
-        the state that the piece before gave back.
+        T' = ceil(T / stack). For a unidirectional network the frames may come in pieces (of a multiple of `stack`),
+        each with the state that was returned for the piece before.
         """
         features = (features - self.mean) / self.deviation
         if self.training and self.augment is not None:
@@ -95,13 +95,13 @@ class Recogniser(nn.Module):
 
     @property
     def decoding(self) -> str:
-        """For signatures: how texts are decoded."""
+        """How texts are decoded, for signatures."""
         lexicon = "+lexicon" if self.lexicon else ""
         return f"beam{self.beam}{lexicon}" if self.beam else "greedy"
 
 
 def _lexicon(vocabulary: Vocabulary, words: Sequence[str]) -> ctc.Lexicon | None:
-    """The words as labels of the vocabulary; None where its symbols are words already."""
+    """The words as labels of the vocabulary; None if its symbols are words already."""
     if vocabulary.units == "words":
         return None
     blank = vocabulary.symbols.index(" ") if " " in vocabulary.symbols else None

@@ -1,4 +1,4 @@
-"""The transcripts of recordings, given by their files' names or as samples in memory."""
+"""Transcripts of recordings, which are files or samples in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ VALUES = (
 
 
 def predict(model: Recogniser, inputs: Sequence[Input]) -> list[str]:
-    """The transcript of each audio file, of any format and sample rate that libsndfile and soxr know; or of samples.
+    """The transcript of each recording: an audio file of any format and sample rate that is read, or samples in memory.
 
     Raises:
         UserError: names the first file or input that cannot be read, and why.

@@ -1,6 +1,6 @@
-"""From recordings to features, once, into the store.
+"""Features of all recordings, computed once and kept in the store.
 
-A prepared set is one file of float16 frames, one after the other, a record per utterance, and the facts: rate, bands,
+A prepared set is one file of float16 frames (`unroll.data.frames`), a record per utterance, and the facts: rate, bands,
 and the mean and standard deviation of each band over the training split.
 """
 
@@ -25,7 +25,7 @@ NAME = "speech"
 
 @dataclass
 class _Statistics:
-    """Sums over frames, of each band."""
+    """Sums over frames, for each band."""
 
     count: int = 0
     total: NDArray[np.float64] | float = 0.0
@@ -39,13 +39,13 @@ class _Statistics:
     def mean_and_deviation(self) -> tuple[list[float], list[float]]:
         mean = np.asarray(self.total) / self.count
         variance = np.asarray(self.squares) / self.count - mean**2
-        # A band that never changes (above the recordings' own bandwidth) is left as it is.
+        # A band that is constant (above the bandwidth of the recordings) is only shifted.
         deviation = np.sqrt(np.where(variance > 1e-6, variance, 1.0))
         return mean.tolist(), deviation.tolist()
 
 
 def prepare(store: Store, source: Source, features: LogMel, *, copies: int = 0, seed: int = 0) -> Prepared:
-    """Extract the features of all utterances, and of `copies` perturbed versions of each one of train and val.
+    """Compute the features of all utterances, and of `copies` perturbed versions of each in train and val.
 
     Raises:
         UserError: a recording that cannot be read, or a split without utterances.
@@ -76,8 +76,7 @@ def _versions(utterances: Iterable[Utterance], rate: int, copies: int, seed: int
     for number, utterance in enumerate(utterances):
         yield utterance
         random = np.random.default_rng([seed, number])
-        # Val as well: with few speakers, all heard in training, it would soon be too easy to tell good models from
-        # better ones.
+        # Val too: with few speakers, all of them heard in training, it would soon be too easy to rank good models.
         for copy in range(copies if utterance.split != "test" else 0):
             samples, done = perturb(utterance.samples, rate, random)
             yield utterance._replace(id=f"{utterance.id} (copy {copy + 1}: {done})", samples=samples)

@@ -1,9 +1,9 @@
 """Speech from espeak-ng, through its C library.
 
-What espeak-ng says depends on the clock, which seeds the noise of breathy voices, and on all that the process has said
-before: flutter and phase run on from one utterance to the next, and no new start of the library sets them back. So the
-noise is seeded, the sayings are cut into lists of fixed size, and each list is spoken by a process of its own: then it
-sounds the same every time, whatever the number of cores. This file is that process's program too.
+The output of espeak-ng depends on the clock, which seeds the noise of breathy voices, and on everything that the
+process has said before: flutter and phase carry over from one utterance to the next, even if the library is initialised
+again. So the noise is seeded, the utterances are divided into batches of fixed size, and each batch is spoken by a new
+process: the result is the same every time, whatever the number of cores. This file is also the program of that process.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ class Saying:
     pitch: int = 50
     """0 to 100"""
     range: int = 50
-    """liveliness of the intonation, 0 to 100"""
+    """variation of the pitch, 0 to 100"""
 
 
 class SynthesisError(Exception):
@@ -43,7 +43,7 @@ class SynthesisError(Exception):
 
 
 def speak(sayings: Sequence[Saying], rate: int) -> Iterator[NDArray[np.float32]]:
-    """The samples of each saying, at `rate` Hz, full scale is 1. Uses all cores; the result does not depend on them.
+    """The samples of each saying, at `rate` Hz, full scale is 1. The result does not depend on the number of cores.
 
     Raises:
         SynthesisError: the library cannot be loaded, or does not know a voice.
@@ -68,7 +68,7 @@ def _in_a_process(sayings: Sequence[Saying], rate: int) -> list[NDArray[np.float
     return np.split(samples, np.cumsum(sizes)[:-1])
 
 
-# What follows runs in the process that speaks. Names and numbers are those of espeak-ng's speak_lib.h.
+# What follows runs in the child process. Names and numbers are those of espeak-ng's speak_lib.h.
 
 _RETRIEVAL, _DO_NOT_EXIT, _UTF8, _OK = 2, 0x8000, 1, 0
 _SPEED, _PITCH, _RANGE = 1, 3, 4
@@ -85,13 +85,13 @@ class _Espeak:
         if self.rate <= 0:
             raise SynthesisError(f"cannot start with the data in {data}")
         self._variants = data / "voices" / "!v"
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else the clock's second
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the default is the time of day
         self._heard: list[bytes] = []
         self._callback = _Callback(self._hear)  # kept: the library holds only its address
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, saying: Saying) -> NDArray[np.int16]:
-        # An unknown variant would be passed over in silence.
+        # espeak-ng silently ignores an unknown variant.
         exists = (self._variants / saying.voice.partition("+")[2]).exists()
         if not exists or self._library.espeak_SetVoiceByName(saying.voice.encode()) != _OK:
             raise SynthesisError(f"has no voice {saying.voice!r}")

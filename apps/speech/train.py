@@ -1,4 +1,4 @@
-"""What a step of training and an evaluation are."""
+"""A training step, and an evaluation."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -19,7 +19,7 @@ MEANS = {"wer": Mean("score", "words"), "cer": Mean("character_errors", "charact
 
 
 def step(model: Recogniser, batch: Batch, state: Any = None) -> Step:
-    """The CTC loss of a batch, per symbol of its transcripts. Nothing is carried: utterances are whole."""
+    """The CTC loss of a batch, per symbol of its transcripts. No state is carried: utterances are whole."""
     log_probs, lengths, _ = model(batch.features, batch.lengths)
     loss = nn.functional.ctc_loss(log_probs, batch.targets, lengths, batch.target_lengths, reduction="sum")
     return Step(loss / len(batch.targets), size=batch.lengths.sum().item() * HOP)
@@ -42,7 +42,7 @@ def evaluate(model: Recogniser, batches: Iterable[Batch]) -> Report:
 
 
 def report(references: list[str], predictions: list[str], rows: list[dict[str, Any]], decoding: str) -> Report:
-    """Metrics and records of transcripts; `rows` holds id, speaker and seconds of each."""
+    """Metrics and records for these transcripts; `rows` holds the id, speaker and seconds of each."""
     words, letters = (metrics.align(references, predictions, units) for units in UNITS)
     records = []
     for row, reference, prediction, *aligned in zip(rows, references, predictions, words, letters, strict=True):

@@ -1,4 +1,4 @@
-"""Clips: their motions named, their next frames. This file and config.py are the only ones that know the config."""
+"""Video clips: naming motions, predicting frames. Only this file and config.py know the configuration."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .sources import Source, builtin, folder, moving_mnist
 __all__ = ["APP"]
 
 EXAMPLES = Path(__file__).parent / "examples"
-"""clips in digits that training does not see, as folders of frames"""
+"""clips of digits that are not in the training data, as folders of frames"""
 
 
 def prepare(config: VideoConfig, store: Store) -> None:
@@ -54,7 +54,7 @@ def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster
 
 
 def score(config: VideoConfig) -> Score:
-    """Accuracy, or the squared error of predicted frames."""
+    """Accuracy, or the mean squared error of predicted frames."""
     return Score("mse", "min") if config.train.task == "predict_frames" else Score("accuracy", "max")
 
 

@@ -1,4 +1,4 @@
-"""What the networks must beat: the most frequent class, a single frame; the last frame again, linear motion."""
+"""What the networks must beat: the most frequent class, a single frame; copying the last frame, linear motion."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,9 +17,9 @@ from .data import Batch
 from .metrics import Errors, errors, totals
 
 FASTEST = 3
-"""pixels from frame to frame that linear motion looks for"""
+"""largest displacement that linear motion looks for, in pixels per frame"""
 Method = Callable[[Tensor, int], Tensor]
-"""(frames seen [T, B, C, Y, X], horizon) -> those that follow [horizon, B, C, Y, X]"""
+"""(input frames [T, B, C, Y, X], horizon) -> predicted frames [horizon, B, C, Y, X]"""
 
 
 def naming(data: Data[Batch]) -> dict[str, dict[str, float]]:
@@ -51,17 +51,17 @@ def measured(method: Method, batches: Iterable[Batch], context: int) -> list[Err
 
 
 def copy_last(frames: Tensor, horizon: int) -> Tensor:
-    """The last frame, again and again."""
+    """The last frame, repeated."""
     return frames[-1:].expand(horizon, *frames.shape[1:])
 
 
 def linear_motion(frames: Tensor, horizon: int) -> Tensor:
-    """What moves continues as it did; what rests stays.
+    """Moving objects continue at their velocity; everything else stays.
 
-    The displacement from frame to frame is where the cross-correlation of successive changes has its peak, to a
-    fraction of a pixel: in the change from one frame to the next, what rests is gone. The mean over the frames seen is
-    taken for the ground; what the last frame has beyond it is shifted by the displacement, again and again. There is
-    one displacement for each clip: two things that move apart are too much for it.
+    The displacement per frame is the peak of the cross-correlation of successive frame differences, to a fraction of a
+    pixel: differences cancel what does not move. The mean of the input frames is the background; the rest of the last
+    frame is shifted by the displacement once per step. There is one displacement per clip, so two objects that move in
+    different directions cannot be followed.
     """
     ground = frames.mean(0)
     shift = _displacement(frames.diff(dim=0)) if len(frames) > 2 else torch.zeros(frames.shape[1], 2).to(frames)
@@ -70,8 +70,8 @@ def linear_motion(frames: Tensor, horizon: int) -> Tensor:
 
 
 def _displacement(changes: Tensor) -> Tensor:
-    """Pixels (y, x) from frame to frame, [B, 2], of changes [T - 1, B, C, Y, X]."""
-    # Twice the extent: what leaves on one side does not come back on the other.
+    """Displacement (y, x) per frame in pixels, [B, 2], from frame differences [T - 1, B, C, Y, X]."""
+    # Zero-padded to twice the size, so that the correlation does not wrap around.
     extent = [2 * side for side in changes.shape[-2:]]
     spectra = torch.fft.rfft2(changes, s=extent)
     products = (spectra[1:] * spectra[:-1].conj()).sum((0, 2))
@@ -86,12 +86,12 @@ def _displacement(changes: Tensor) -> Tensor:
 
 
 def _vertex(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:
-    """Where the parabola through three neighbouring values has its top, from the middle one: -0.5 to 0.5."""
+    """Offset of the vertex of the parabola through three neighbouring values from the middle one: -0.5 to 0.5."""
     return ((before - after) / (2 * (before - 2 * peak + after)).clamp(max=-1e-6)).clamp(-0.5, 0.5)
 
 
 def _shifted(frames: Tensor, shift: Tensor) -> Tensor:
-    """Frames [B, C, Y, X] moved by (y, x) pixels, [B, 2], interpolated linearly; zeros come in from outside."""
+    """Frames [B, C, Y, X] shifted by (y, x) pixels, [B, 2], with linear interpolation and zero padding."""
     height, width = frames.shape[-2:]
     matrix = torch.eye(2, 3, dtype=frames.dtype, device=frames.device).repeat(len(frames), 1, 1)
     matrix[:, 0, 2], matrix[:, 1, 2] = -2 * shift[:, 1] / width, -2 * shift[:, 0] / height

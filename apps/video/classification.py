@@ -1,4 +1,4 @@
-"""What happens in a clip, named after every frame. Frames are [T, B, C, Y, X] with values from 0 to 1."""
+"""Classifying clips, with an answer after every frame. Frames are [T, B, C, Y, X] with values from 0 to 1."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -20,37 +20,37 @@ SHARES = {"accuracy": Mean("score", share=True), "accuracy_at_half": Mean("score
 class FrameEncoder(nn.Sequential):
     """A small convolutional network, frame by frame: [N, C, Y, X] -> [N, features].
 
-    Three convolutions of stride 2; the last map is flattened, not averaged, so that places are not lost.
+    Three convolutions of stride 2; the last map is flattened, not averaged, so that positions are kept.
 
     Args:
         channels: C.
         size: Y = X, in pixels.
         width: channels of the first convolution; the others have twice as many.
-        features: of a frame.
+        features: size of the output.
     """
 
     def __init__(self, channels: int, size: int, width: int, features: int) -> None:
         widths = (channels, width, 2 * width, 2 * width)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            # Normalised within a frame, not over a batch: a frame alone gives what it gives in a batch.
+            # Normalised within a frame, not over the batch: a frame gives the same result alone and in a batch.
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(4, after), nn.ReLU()]
         side = -(-size // 8)
         super().__init__(*layers, nn.Flatten(), nn.Linear(2 * width * side * side, features), nn.ReLU())
 
 
 class Classifier(Network):
-    """What happens in a clip: a convolutional network for each frame, a recurrent one over their features.
+    """A convolutional network for each frame, and a recurrent one over their features.
 
-    The recurrent network has one direction and the answer is read from its last step, so after every frame there is
-    an answer for the clip so far: see `watch`.
+    The recurrent network is unidirectional and the prediction is read from its last step, so there is one for the clip
+    so far after every frame: see `watch`.
 
     Args:
-        classes: their names.
+        classes: names of the classes.
         channels, size, every: of `Network`.
         width: of `FrameEncoder`.
         cell, hidden, layers: of `unroll.recurrence.Recurrent`.
-        dropout: share of features dropped before each recurrent layer and before the output.
+        dropout: dropout rate before each recurrent layer and before the output.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Classifier(Network):
         self.output = nn.Linear(self.recurrent.output_size, len(classes))
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Frames [T, B, C, Y, X], or the next of them with the state that the last call gave, lengths [B].
+        """Frames [T, B, C, Y, X] with lengths [B]; or the next ones of each clip, with the state of the call before.
 
         Returns:
-            logits of the clip so far after each frame, [T, B, classes], and the state.
+            logits for the clip so far after each frame, [T, B, classes], and the state.
         """
         features = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         states, state = self.recurrent(self.dropout(features), state, lengths=lengths)
         return self.output(self.dropout(states)), state
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of the answers from the middle of each clip on: who watches wants to know before the end."""
+        """Cross-entropy of the predictions in the second half of a clip, so that its class is known before the end."""
         logits, _ = self(batch.frames, batch.lengths)
         steps = torch.arange(len(logits), device=logits.device)[:, None]
         lengths = batch.lengths.to(logits.device)

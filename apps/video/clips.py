@@ -1,7 +1,7 @@
-"""One clip from a video file or a folder of numbered frames, and what is wrong with a bad one.
+"""Reading a clip from a video file or a folder of numbered frames, with one clear error for a bad one.
 
-Frames are cut to a square and brought to one size by `unroll.data.images.pixels`, one by one as they are decoded: a
-clip never lies in memory at its own resolution.
+Frames are cropped to a square and scaled by `unroll.data.images.pixels` one by one as they are decoded, so a clip is
+never in memory at its original resolution.
 """
 
 import re
@@ -25,18 +25,18 @@ from .sources import Frames
 VIDEOS = frozenset(
     f".{ending}" for ending in ("avi", "gif", "m4v", "mjpeg", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv")
 )
-"""endings of files that are a clip each"""
+"""endings of video files"""
 PICTURES = images.SUFFIXES - VIDEOS
-"""endings of files that are a frame each"""
+"""endings of files of single frames"""
 LONGEST = 5_000
-"""frames that a clip may have when all are counted that are kept"""
+"""maximum number of frames that are kept of a clip"""
 MOST = 20_000_000_000
-"""pixels that a video may declare, or hold: about five minutes of full high definition"""
+"""maximum number of pixels of a video, declared or decoded: about five minutes of Full HD"""
 OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "asf,avi,flv,gif,h264,hevc,ivf,jpeg_pipe,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,ogg",
 }
-"""what FFmpeg may take a file for, and open for it: some of its readers are of lists that name other files"""
+"""the only protocol and formats for FFmpeg: some of its formats are lists of other files to open"""
 Clip = Sequence[Picture] | NDArray[np.generic]
 """in memory: pictures, or an array [T, H, W] or [T, H, W, C]"""
 Input = str | Path | Clip
@@ -48,13 +48,13 @@ def read(path: Path, size: int, channels: int, every: int = 1) -> Frames:
 
     Args:
         path: of the file or folder.
-        size: of the square frames, in pixels.
+        size: side of the square frames, in pixels.
         channels: 1 for grey, 3 for colour.
-        every: keep one frame in this many.
+        every: keep every n-th frame.
 
     Raises:
         UserError: names the file and the cause: missing, not a video, without pictures, truncated, too long, too large;
-            or a frame that is missing in the numbering, has another size than the first, or cannot be read.
+            or a frame that is missing in the numbering, differs in size from the first, or cannot be read.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; check the path")
@@ -116,7 +116,7 @@ def _of_one_size(frames: Iterable[tuple[str, Image.Image]]) -> Iterator[Image.Im
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """The frames in the order of their numbers, the last one in each name: 9 comes before 10."""
+    """The frames ordered by the last number in their names, so that 9 comes before 10."""
     frames: dict[int, Path] = {}
     for file in folders.files(folder, PICTURES):
         digits = re.findall(r"\d+", file.stem)
@@ -146,7 +146,7 @@ def _video(path: Path, every: int) -> Iterator[Image.Image]:
     if cut := lacking(path):
         raise UserError(f"{path}: {cut}; copy it again")
     try:
-        # A title in an old encoding shall not stop us.
+        # Metadata in a legacy encoding must not make the file unreadable.
         with av.open(str(path), options=OPTIONS, metadata_errors="replace") as container:
             # The cover of a sound file is no clip.
             cover = av.stream.Disposition.attached_pic
@@ -170,10 +170,10 @@ def _without_pictures(path: Path, kinds: list[str]) -> UserError:
 
 
 def _check_declared(path: Path, stream: Any, every: int) -> None:
-    """By the header alone, so that a false or enormous one costs neither time nor memory.
+    """Checks the header alone, so that a false or enormous one costs neither time nor memory.
 
-    The number of frames is believed of MP4 and its kin, which list them: elsewhere it is an estimate, or counts the
-    pauses of a varying rate.
+    The number of frames is trusted only in MP4 and related containers, which list every frame; elsewhere it is an
+    estimate, or counts the gaps of a variable frame rate.
     """
     picture = stream.codec_context
     pixels = picture.width * picture.height
@@ -187,7 +187,7 @@ def _check_declared(path: Path, stream: Any, every: int) -> None:
 
 
 def _decoded(path: Path, frames: Iterable[Any], every: int) -> Iterator[Image.Image]:
-    """One frame of `every`, upright; what no header has declared is bounded as well."""
+    """Every n-th frame, upright, within limits that do not rely on the header."""
     pixels = 0
     for count, frame in enumerate(frames):
         pixels += frame.width * frame.height
@@ -198,10 +198,10 @@ def _decoded(path: Path, frames: Iterable[Any], every: int) -> Iterator[Image.Im
 
 
 def _upright(frame: Any) -> Image.Image:
-    """The picture turned and mirrored as the matrix says that cameras write beside the frames, and players obey.
+    """The picture rotated and mirrored by the display matrix, which cameras write and players apply.
 
-    It maps a place (x, y) to (a x + c y, b x + d y), and is stored as a, b, u, c, d, v, x, y, w: numbers of 32 bits
-    (FFmpeg's libavutil/display.h).
+    It maps (x, y) to (a x + c y, b x + d y), and is stored as nine 32-bit numbers a, b, u, c, d, v, x, y, w (FFmpeg's
+    libavutil/display.h).
     """
     image: Image.Image = frame.to_image()
     matrix = frame.side_data.get("DISPLAYMATRIX")

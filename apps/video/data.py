@@ -1,6 +1,6 @@
-"""From clips to batches: frames are brought to one size once, into the store; batches are read from there.
+"""From clips to batches: frames of one size are prepared once in the store, and batches are read from there.
 
-A prepared set is one file of uint8 frames, one after the other, a record per clip, and the frames' shape.
+A prepared set is one file of uint8 frames (`unroll.data.frames`), a record per clip, and the shape of a frame.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,15 +33,15 @@ class Batch(NamedTuple):
     frames: Tensor
     """[T, B, C, Y, X], 0 to 1, zero beyond a clip's end"""
     lengths: Tensor
-    """frames of each clip, [B]"""
+    """number of frames of each clip, [B]"""
     labels: Tensor
-    """number of the class, [B]; zeros where clips have none"""
+    """number of the class, [B]; 0 without classes"""
     records: list[Record]
-    """of each clip: id, label, and the whole clip's id where it is a piece of one"""
+    """for each clip: id, label, and the id of the whole clip that it was cut from"""
 
 
 def prepare(store: Store, source: Source) -> Prepared:
-    """Read all clips of `source` into the store.
+    """Prepare the frames of all clips of `source` in the store.
 
     Raises:
         UserError: a clip that cannot be read, or a split without clips.
@@ -64,14 +64,14 @@ def batches(prepared: Prepared, *, window: int | None, frames: int, seed: int, w
     """Loaders of the three splits.
 
     Args:
-        window: frames of a piece that clips are cut into, for which their classes do not matter; a rest and clips that
-            are shorter are left out, and the latter named in the notes. None: clips stay whole, and have classes.
-        frames: in a batch, padding included.
-        seed: of the order.
-        where: what the errors call the data.
+        window: length of the pieces that clips are cut into, ignoring their classes. The rest of a clip is dropped, and
+            shorter clips are left out and named in the notes. None: clips stay whole, and have classes.
+        frames: frames per batch, padding included.
+        seed: random seed of the order.
+        where: name of the data in errors.
 
     Raises:
-        UserError: no two classes, a class of val or test that train has not, or a split of which nothing is left.
+        UserError: fewer than two classes, a class of val or test that is not in train, or an empty split.
     """
     records = list(read_jsonl(prepared.folder / RECORDS))
     channels, size, _ = shape = read_json(prepared.folder / FACTS)["shape"]
@@ -104,7 +104,7 @@ def _classes(records: Sequence[Record]) -> list[str]:
 
 
 def _pieces(record: Record, window: int | None) -> Iterator[Record]:
-    """The windows of a clip, or the clip itself; "clip" is its name, as windows of one are no independent draws."""
+    """The windows of a clip, or the clip itself. "clip" names the clip: its windows are not independent samples."""
     record = record | {"clip": record["id"]}
     if window is None:
         yield record
@@ -122,12 +122,12 @@ def _short_note(records: Sequence[Record], window: int | None) -> Iterator[str]:
 
 
 def collate(clips: Sequence[tuple[Record, NDArray[np.uint8]]]) -> Batch:
-    """Clips to a batch, time first."""
+    """A batch of clips, time first."""
     records = [{key: record[key] for key in ("id", "label", "clip")} for record, _ in clips]
     frames, lengths = pad([torch.from_numpy(frames) for _, frames in clips])
     return Batch(as_values(frames), lengths, torch.tensor([record["class"] for record, _ in clips]), records)
 
 
 def as_values(frames: Tensor) -> Tensor:
-    """Frames of uint8 as values from 0 to 1."""
+    """uint8 frames as values from 0 to 1."""
     return frames.float() / 255

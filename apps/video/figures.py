@@ -1,4 +1,4 @@
-"""Pictures: which motion was taken for which; true frames above predicted ones; the error over the horizon."""
+"""Figures: which motion was taken for which; true and predicted frames; the error over the horizon."""
 
 from collections.abc import Iterable
 
@@ -16,11 +16,11 @@ from .forecasting import Forecaster
 from .metrics import over_the_horizon
 
 MOST_CLASSES = 30
-"""with more of them the confusion picture cannot be read"""
+"""with more of them the confusion matrix is not readable"""
 SHOWN = 4
 """clips on the contact sheet"""
 LINES = {"network": ("#0072B2", "o"), "copy last": ("#D55E00", "s"), "linear motion": ("#009E73", "^")}
-"""of Okabe and Ito's palette, told apart with any colour vision, and by their marks"""
+"""colours of Okabe and Ito's palette, distinguishable with any colour vision, and markers"""
 UNITS = {"mse": "mean squared error", "ssim": "structural similarity", "psnr": "peak signal to noise (dB)"}
 
 
@@ -35,7 +35,7 @@ def figures(model: Classifier | Forecaster, batches: Iterable[Batch], report: Re
 
 @torch.no_grad()
 def sheet(model: Forecaster, batch: Batch) -> Figure:
-    """Of some clips the frames seen, and below each other the true and the predicted ones that follow."""
+    """For some clips, the input frames followed by the true ones, and below by the predicted ones."""
     frames = batch.frames[:, :SHOWN]
     predicted = torch.cat([frames[: model.context], model.predict(frames)])
     steps, count = frames.shape[:2]
@@ -64,7 +64,7 @@ def _draw(axes: Axes, frame: torch.Tensor, seen: bool) -> None:
 
 @torch.no_grad()
 def horizon(model: Forecaster, batches: Iterable[Batch]) -> Figure:
-    """The three measures at each step of the horizon, of the network and of the simple methods."""
+    """The three measures at each step of the horizon, for the network and the simple methods."""
     methods = {"network": lambda frames, count: model.predict(frames), **baselines.METHODS}
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     panels = figure.subplots(1, len(UNITS))

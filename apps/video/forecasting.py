@@ -1,4 +1,4 @@
-"""What comes next in a clip, frame by frame. Frames are [T, B, C, Y, X] with values from 0 to 1."""
+"""Predicting the next frames of a clip. Frames are [T, B, C, Y, X] with values from 0 to 1."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,21 +16,21 @@ from .model import Network
 
 
 class Forecaster(Network):
-    """The next frames: a convolutional recurrent network reads the past, then continues with its own predictions.
+    """A convolutional recurrent network that reads the input frames, then continues from its own predictions.
 
-    An encoder-forecaster (Shi et al. 2015, "Convolutional LSTM network"), both parts with the same weights. At each
-    step it reads the last two frames, which show what moves where. It does not draw a frame from nothing: each pixel is
-    a weighted mean of the last frame's pixels around it, with weights chosen for each pixel (Jia et al. 2016,
-    "Dynamic filter networks"), plus a change. So what moves stays sharp, and what rests costs nothing.
+    An encoder-forecaster (Shi et al. 2015, "Convolutional LSTM network") whose two parts share their weights. At each
+    step it reads the last two frames, which show how things move. It does not generate frames from scratch: each pixel
+    is a weighted mean of the pixels around it in the last frame, with weights predicted for each pixel (Jia et al.
+    2016, "Dynamic filter networks"), plus a change. So moving objects stay sharp, and a static background is free.
 
     Args:
         channels, size, every: of `Network`.
-        context: frames of the past that it is trained on.
-        horizon: how many it predicts.
+        context: number of input frames.
+        horizon: number of frames to predict.
         cell: a convolutional one: convlstm or convgru.
         hidden, layers: of `unroll.recurrence.Recurrent`.
-        patch: size in pixels of what is one place of the maps; divides size.
-        reach: pixels that a thing may move from frame to frame.
+        patch: side, in pixels, of the patch that is one position of the hidden maps; divides size.
+        reach: maximum motion, in pixels, between two frames.
     """
 
     def __init__(
@@ -60,40 +60,40 @@ class Forecaster(Network):
         filters = (2 * reach + 1) ** 2
         last = nn.Conv2d(hidden, (filters + channels) * patch**2, 3, padding=1)
         self.write = nn.Sequential(last, nn.PixelShuffle(patch))
-        with torch.no_grad():  # it begins by copying: the filters' middle has most of the weight
+        with torch.no_grad():  # starts by copying: most of the weight is in the centre of the filters
             last.weight.mul_(0.3)
         begin = torch.zeros(last.out_channels)
         begin[filters // 2 * patch**2 :][: patch**2] = 2.0
         last.bias = nn.Parameter(begin)
 
     def forward(self, frames: Tensor, horizon: int, state: Any = None) -> tuple[Tensor, Any]:
-        """What comes after each frame: seen frames [T, B, C, Y, X] -> predictions [T - 1 + horizon, B, C, Y, X].
+        """The frame after each one: input frames [T, B, C, Y, X] -> predictions [T - 1 + horizon, B, C, Y, X].
 
-        Prediction number i is of frame i + 1. The first T are made from frames seen, the others from predictions.
+        Prediction i is of frame i + 1. The first T are made from input frames, the others from predictions.
 
         Returns:
-            the predictions, and the state after the frames seen: with it, the next of them may follow.
+            the predictions, and the state after the input frames, with which a later call may continue.
         """
         predicted, state = seen = self._next(frames, state)
         future = [predicted[-1:]]
         for _ in range(horizon - 1):
-            # Without their gradient: each step learns to go on from what is there, be it as it may. Through a chain of
-            # predictions the gradient is noise that keeps the network from learning motion (see the README).
+            # Detached: each step learns to continue from whatever is there. Through a chain of predictions the gradient
+            # is mostly noise, which keeps the network from learning motion (see the README).
             following, state = self._next(future[-1].detach(), state)
             future.append(following)
         return torch.cat([predicted[:-1], *future]), seen[1]
 
     def predict(self, frames: Tensor) -> Tensor:
-        """The `horizon` frames after the first `context` of [T, B, C, Y, X], as values that a picture can have."""
+        """The `horizon` frames after the first `context` of [T, B, C, Y, X], clamped to the values of a picture."""
         predicted, _ = self(frames[: self.context], self.horizon)
         values: Tensor = predicted[self.context - 1 :].clamp(0, 1)
         return values
 
     def loss(self, batch: Batch) -> Tensor:
-        """The squared error of all predictions.
+        """The mean squared error of all predictions.
 
-        The more frames are seen, the sooner is it learnt what moves where; the fewer, the better to live with its own
-        predictions. In training their number is redrawn for each batch.
+        With more input frames motion is learnt sooner; with fewer, the network learns to cope with its own predictions.
+        In training their number is sampled for each batch.
         """
         count = len(batch.frames)
         seen = int(torch.randint(self.context, count, ())) if self.training else self.context
@@ -101,7 +101,7 @@ class Forecaster(Network):
         return F.mse_loss(predicted, batch.frames[1:])
 
     def evaluate(self, batches: Iterable[Batch]) -> Report:
-        """The errors of predicted frames, in all and at each step of the horizon."""
+        """The errors of predicted frames, overall and at each step of the horizon."""
         records: list[dict[str, Any]] = []
         parts: list[Errors] = []
         for batch in batches:
@@ -116,14 +116,14 @@ class Forecaster(Network):
         return Report(totals(parts), records, f"{SIGNATURE}|horizon:{self.horizon}|mean over frames", means)
 
     def _next(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Predictions of what follows on each of `frames`, and the state: the recurrent one and the last frame."""
+        """Predictions of the frame after each one, and the state: the recurrent state and the last frame."""
         memory, before = state or (None, frames[:1])
         pairs = torch.cat([torch.cat([before, frames[:-1]]), frames], 2)
         maps, memory = self.recurrent(self.read(pairs.flatten(0, 1)).unflatten(0, frames.shape[:2]), memory)
         return self._moved(frames, maps), (memory, frames[-1:])
 
     def _moved(self, frames: Tensor, maps: Tensor) -> Tensor:
-        """The frames filtered and changed as the hidden maps [T, B, H, Y / patch, X / patch] say."""
+        """The frames, filtered and changed according to the hidden maps [T, B, H, Y / patch, X / patch]."""
         flat, written = frames.flatten(0, 1), self.write(maps.flatten(0, 1))
         weights, change = written[:, : -self.channels].softmax(1), written[:, -self.channels :]
         around = F.unfold(F.pad(flat, (self.reach,) * 4, mode="replicate"), 2 * self.reach + 1)

@@ -1,6 +1,6 @@
-"""How near predicted frames are to the true ones: squared error, peak signal to noise, structural similarity.
+"""Errors of predicted frames: squared error, peak signal-to-noise ratio, structural similarity.
 
-Frames are [..., C, Y, X] with values from 0 to 1; each function gives one number per frame, [...].
+Frames are [..., C, Y, X] with values from 0 to 1; each function returns one number per frame, [...].
 """
 
 from collections.abc import Sequence
@@ -10,31 +10,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DEVIATION, WINDOW = 1.5, 11
-"""pixels: of the Gaussian window of SSIM, and how wide it is (Wang et al. 2004, section III.C)"""
+"""standard deviation and width, in pixels, of the Gaussian window of SSIM (Wang et al. 2004, section III.C)"""
 STABLE = (0.01**2, 0.03**2)
-"""(K1 L)^2 and (K2 L)^2 of the same, for values up to L = 1"""
+"""(K1 L)^2 and (K2 L)^2 in the same paper, for values up to L = 1"""
 LOUDEST = 100.0
-"""dB that frames without any error are given"""
+"""PSNR of frames without any error, in dB"""
 SIGNATURE = f"mse|psnr|ssim:wang2004,gaussian{WINDOW}|values:0-1"
 Errors = dict[str, Tensor]
-"""by the name of the measure: of each predicted frame of each clip, [horizon, N]"""
+"""by name of the measure: the error of each predicted frame of each clip, [horizon, N]"""
 
 
 def mse(predicted: Tensor, true: Tensor) -> Tensor:
-    """Mean squared error over pixels and channels; times their number it is the error per frame that papers give."""
+    """Mean squared error over pixels and channels; multiplied by their number, the error per frame in papers."""
     return (predicted - true).square().mean((-3, -2, -1))
 
 
 def psnr(predicted: Tensor, true: Tensor) -> Tensor:
-    """Peak signal to noise ratio in dB: -10 log10(mse), at most LOUDEST."""
+    """Peak signal-to-noise ratio in dB: -10 log10(mse), at most LOUDEST."""
     return -10 * mse(predicted, true).clamp(min=10 ** (-LOUDEST / 10)).log10()
 
 
 def ssim(predicted: Tensor, true: Tensor) -> Tensor:
     """Structural similarity, 1 for equal frames (Wang et al. 2004, "Image quality assessment", equation 13).
 
-    Means, variances and covariance are those under a Gaussian window of 11 x 11 pixels (of the largest odd width that
-    fits, in smaller frames); their mean is taken over all places where the window lies within the frame, and channels.
+    Means, variances and covariance are taken under a Gaussian window of 11 x 11 pixels (in smaller frames, of the
+    largest odd width that fits); the result is averaged over channels and all positions of the window in the frame.
     """
     x, y = (frames.reshape(-1, 1, *frames.shape[-2:]).double() for frames in (predicted, true))
     window = _window(min(WINDOW, *((side - 1) // 2 * 2 + 1 for side in x.shape[-2:]))).to(x)
@@ -53,7 +53,7 @@ def _window(width: int) -> Tensor:
 
 
 def _smoothed(maps: Tensor, window: Tensor) -> Tensor:
-    """Under the window at each place where it fits: [N, 1, Y, X] -> [N, 1, Y - width + 1, X - width + 1]."""
+    """Convolved with the window, without padding: [N, 1, Y, X] -> [N, 1, Y - width + 1, X - width + 1]."""
     return F.conv2d(F.conv2d(maps, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
 
 
@@ -61,7 +61,7 @@ MEASURES = {"mse": mse, "ssim": ssim, "psnr": psnr}
 
 
 def errors(predicted: Tensor, true: Tensor) -> Errors:
-    """Of each predicted frame: both are [horizon, B, C, Y, X]."""
+    """The errors of each predicted frame; both are [horizon, B, C, Y, X]."""
     return {name: measure(predicted, true) for name, measure in MEASURES.items()}
 
 

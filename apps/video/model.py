@@ -11,12 +11,12 @@ from .data import Batch
 
 
 class Network(nn.Module):
-    """A network over frames, with what it learns from and what it is measured by.
+    """A network over frames, with its loss and its metrics.
 
     Args:
         channels: C, 1 (grey) or 3.
         size: Y = X, in pixels.
-        every: one frame of a video in this many is read.
+        every: every n-th frame of a video is read.
     """
 
     def __init__(self, *, channels: int, size: int, every: int) -> None:

@@ -1,4 +1,4 @@
-"""What happens in the user's clips, or what comes next in them."""
+"""The class of a clip, as it changes, or the frames that come next."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,14 +33,13 @@ VALUES = (
 
 
 def predict(model: Network, inputs: Sequence[Input]) -> list[Any]:
-    """Of each clip its class and how sure that is; or what comes next.
+    """For each clip its class and the probability of that, or the next frames.
 
-    A clip is a video file, a folder of numbered frames, or frames in memory.
-    The next frames are written, behind those that they follow from, as an animated GIF into the current folder; the
-    output names it.
+    A clip is a video file, a folder of numbered frames, or frames in memory. The input frames and the predicted ones
+    are written as an animated GIF into the current folder, which the output names.
 
     Raises:
-        UserError: names the first clip that cannot be read, and why, or that has too few frames.
+        UserError: names the first clip that has too few frames or cannot be read, and why.
     """
     named = [(given, f"input-{number}") for number, given in enumerate(inputs, start=1)]
     if isinstance(model, Forecaster):
@@ -55,7 +54,7 @@ def _answer(model: Classifier, given: Input, name: str) -> dict[str, Any]:
 
 
 def stream(model: Network, given: Input) -> Iterator[str]:
-    """A line whenever the answer changes while the clip is watched frame by frame; or what `predict` gives."""
+    """A line whenever the predicted class changes, frame by frame; for a forecaster, the output of `predict`."""
     if isinstance(model, Forecaster):
         yield _continued(model, given, "clip")
         return
@@ -87,7 +86,7 @@ def _continued(model: Forecaster, given: Input, name: str) -> str:
 
 
 def _write_gif(file: Path, seen: Tensor, predicted: Tensor) -> None:
-    """Frames [T, C, Y, X], enlarged to 240 pixels at least, those predicted within a light frame."""
+    """Frames [T, C, Y, X], enlarged to at least 240 pixels; predicted ones have a white border."""
     scale = -(-240 // seen.shape[-1])
     pictures = []
     for frames, border in ((seen, 0.0), (predicted, 1.0)):

@@ -15,21 +15,21 @@ __all__ = ["Source", "Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """What is known of items beside their clicks."""
+    """What is known about items besides their clicks."""
 
     items: list[str]
     """names"""
     titles: list[str]
-    """for people; the name where there is none"""
+    """human-readable; the name if there is no title"""
     features: NDArray[np.float32]
-    """[N, F]: categories as shares of one, numbers normalised; F may be 0"""
+    """[N, F]: categories as fractions that sum to 1, numbers normalised; F may be 0"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(source.Source[[], Log]):
-    """A log of clicks, and how it is usually split."""
+    """A log of clicks, and its default split."""
 
     protocol: Protocol
-    """how it is split unless the user says otherwise"""
+    """the split unless the user sets another one"""
     table: Callable[[], Table] | None = None
-    """None: nothing is known of the items"""
+    """None: nothing is known about the items"""

@@ -1,11 +1,11 @@
-"""A planted process whose best ranking can be computed: sessions that follow a hidden plan through a catalogue.
+"""A synthetic process whose optimal ranking can be computed: sessions follow a hidden plan through a catalogue.
 
-A session has a hidden state (plan, phase). Each click comes from the state's own list of items, or by chance from
-anywhere; then the phase moves on, or stays, and now and then the plan changes. Every item stands in the lists of
-several states of different plans, so one click does not tell the state, and the next click cannot be predicted from the
-last one alone: what was clicked before, and in which order, decides. It is a hidden Markov model, so the exact
+A session has a hidden state (plan, phase). Each click comes from the item list of the state, or with a small
+probability from anywhere; then the phase advances or stays, and occasionally the plan changes. Every item is in the
+lists of several states of different plans, so one click does not identify the state, and the next click cannot be
+predicted from the last one alone: earlier clicks and their order matter. It is a hidden Markov model, so the exact
 distribution of the next click given all clicks so far follows from the forward algorithm (Rabiner, A Tutorial on Hidden
-Markov Models, 1989, section III.A). Ranking by it gives the highest recall@k and MRR@k that any predictor can expect.
+Markov Models, 1989, section III.A). Ranking by it has the highest expected recall@k and MRR@k of any predictor.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ VERSION = 1
 PLANS, PHASES, LIST = 6, 5, 30
 ITEMS = 250
 MOVES, CHANGES, CHANCE = 0.7, 0.02, 0.05
-"""probability that the phase moves on, that the plan changes, that a click comes from anywhere"""
+"""probability that the phase advances, that the plan changes, that a click comes from anywhere"""
 SHORTEST, MEAN, LONGEST = 4, 12, 40
-"""clicks of a session"""
+"""number of clicks of a session"""
 SHARES = (1.0, 0.05, 0.1)
 """sessions of train, val and test, relative to train"""
 
@@ -47,7 +47,7 @@ class Process:
 
     @classmethod
     def plan(cls, random: np.random.Generator) -> "Process":
-        """One process; the same draws give the same one."""
+        """A random process."""
         states = PLANS * PHASES
         prior = 1 / np.sqrt(1 + np.arange(PLANS))
         initial = np.repeat(prior / prior.sum(), PHASES) / PHASES
@@ -60,7 +60,7 @@ class Process:
         return cls(initial, transition, emission)
 
     def sample(self, sessions: int, random: np.random.Generator) -> NDArray[np.int32]:
-        """[S, LONGEST] items, -1 behind the end of a session."""
+        """[S, LONGEST] items, -1 after the end of a session."""
         lengths = np.minimum(SHORTEST + random.geometric(1 / (MEAN - SHORTEST), sessions) - 1, LONGEST)
         items = np.full((sessions, LONGEST), -1, dtype=np.int32)
         state = _draw(self.initial[None], np.zeros(sessions, dtype=np.int64), random)
@@ -86,17 +86,17 @@ class Process:
 
 
 def _lists(states: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """The items of each state, [K, LIST]: as even as can be, so that every item stands in several."""
+    """The items of each state, [K, LIST]: as evenly as possible, so that every item is in several."""
     decks = [random.permutation(ITEMS) for _ in range(states * LIST // ITEMS)]
     rest = [random.permutation(ITEMS)[: states * LIST % ITEMS]]
     return np.concatenate([*decks, *rest]).reshape(states, LIST)
 
 
 def _draw(distributions: Floats, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-    """One draw from the distribution in each of the `rows` of a table."""
+    """One sample from the distribution in each of the `rows` of a table."""
     cumulative = distributions.cumsum(1)
     cumulative[:, -1] = 1.0
-    # One increasing sequence over all rows, so that one search serves them all.
+    # One increasing sequence over all rows, so that one binary search does.
     flat = (cumulative + np.arange(len(cumulative))[:, None]).reshape(-1)
     drawn = np.searchsorted(flat, rows + random.random(len(rows)), side="right") - rows * distributions.shape[1]
     kept: NDArray[np.int64] = np.minimum(drawn, distributions.shape[1] - 1)
@@ -104,7 +104,7 @@ def _draw(distributions: Floats, rows: NDArray[np.int64], random: np.random.Gene
 
 
 def source(sessions: int, seed: int) -> Source:
-    """So many sessions to train on, and others for val and test."""
+    """`sessions` training sessions, and others for val and test."""
     spec = {"source": "builtin", "version": VERSION, "sessions": sessions, "seed": seed}
     return Source(spec, partial(_read, sessions, seed), protocol="given")
 

@@ -1,7 +1,7 @@
-"""What is known of items, as numbers: a column of text becomes shares of categories, a column of numbers is normalised.
+"""Item features as numbers: a column of text becomes fractions of categories, a column of numbers is normalised.
 
-Text columns may hold several categories, divided by "|". So a table of genres, of prices, or of any 300 columns of a
-vector that another model has made of the item's picture or text is all the same to the network.
+A text may have several categories, separated by "|". So genres, prices, or the 300 columns of an embedding that another
+model has made from the item's picture or text are all treated alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 def encode(columns: Mapping[str, Sequence[str] | NDArray[np.floating]]) -> NDArray[np.float32]:
-    """Columns of N items -> [N, F]. Every column weighs about the same, however many categories it has."""
+    """Columns of N items -> [N, F]. Every column has about the same weight, however many categories it has."""
     parts = [_numbers(column) if isinstance(column, np.ndarray) else _shares(column) for column in columns.values()]
     return np.concatenate(parts, 1)
 
@@ -28,7 +28,7 @@ def _shares(column: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _numbers(column: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Mean 0 and deviation 1 over the items that have a number; 0 for the others."""
+    """Mean 0 and standard deviation 1 over the items that have a number; 0 for the others."""
     spread = np.nanstd(column) or 1.0
     scaled: NDArray[np.float32] = np.nan_to_num((column - np.nanmean(column)) / spread)[:, None].astype(np.float32)
     return scaled

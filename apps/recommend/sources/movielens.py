@@ -1,4 +1,4 @@
-"""MovieLens 100K and 1M: every rating is a click of its user on its film, at its time.
+"""MovieLens 100K and 1M: every rating is a click of a user on a film.
 
 Published by GroupLens (Harper and Konstan, The MovieLens Datasets, 2015), at files.grouplens.org.
 """
@@ -34,7 +34,7 @@ FILES_1M = ("ratings.dat", "movies.dat")
 
 
 def ml_100k(store: Store) -> Source:
-    """943 users, 1,682 films, 100,000 ratings; the files are fetched as they are first read."""
+    """943 users, 1,682 films, 100,000 ratings; the files are downloaded when first read."""
 
     def read() -> Log:
         return _log(pd.read_csv(store.fetch(RATINGS_100K), sep="\t", names=["user", "item", "rating", "time"]))

@@ -1,7 +1,7 @@
-"""Tables of millions of rows: the rules and the messages of `unroll.data.tables`, at the speed of Arrow.
+"""Tables of millions of rows: the rules and messages of `unroll.data.tables`, at the speed of Arrow.
 
-Arrow reads what is plain; whatever could be read in two ways (quotation marks between tabs or over several lines, JSON)
-goes through `unroll.data.tables`, and so does whatever Arrow refuses, to be refused with its row.
+Arrow reads plain tables; anything ambiguous (quotation marks between tabs or over several lines, JSON) is left to
+`unroll.data.tables`, and so is anything that Arrow rejects, so that the error names the row.
 """
 
 import io
@@ -24,45 +24,45 @@ HEAD = 1 << 20
 """bytes in which the header must end"""
 PIECE = 16 << 20
 Places = Mapping[str, int]
-"""our name of a column -> its place in the file"""
+"""our name of a column -> its index in the file"""
 
 
 class Loaded(NamedTuple):
     """Some columns of a file."""
 
     table: pa.Table
-    """by our names; ids as text or categories"""
+    """under our names; ids as text or categories"""
     file: "File"
     places: Places
 
     def called(self, ours: str) -> str:
-        """What the file calls a column."""
+        """The name of a column in the file."""
         return self.file.columns[self.places[ours]]
 
     def where(self, index: int) -> str:
-        """What a message calls the row of an index."""
+        """The name of a row in messages, by its index."""
         return f"{texts.called(self.file.path)}, row {self.file.number(index)}"
 
 
 class File(Protocol):
-    """A file of clicks or of items: text, packed or not, or Parquet; or what is piped in.
+    """A file of clicks or of items: text, compressed or not, Parquet, or standard input.
 
-    All of it raises UserError: for what cannot be read, and for a row that does not fit the columns.
+    Every method raises UserError: for a file that cannot be read, and for a row that does not fit the columns.
     """
 
     path: Path
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """As the file names them."""
+        """Their names in the file."""
         ...
 
     def load(self, places: Places) -> Loaded:
-        """The columns at some places; `time` is typed as it looks, the others are text."""
+        """The columns at these places; the type of `time` is inferred, the others are text."""
         ...
 
     def number(self, index: int) -> int:
-        """The number of a row for people, as a spreadsheet counts."""
+        """The number of a row as a spreadsheet shows it."""
         ...
 
 
@@ -102,7 +102,7 @@ class _Text:
 
     @cached_property
     def _content(self) -> bytes | None:
-        """The text, where it cannot be read from the disk as it is: packed, of another encoding, piped in."""
+        """The text, if it cannot be read from the disk directly: compressed, in another encoding, or piped."""
         on_disk = self.path != texts.STANDARD_INPUT and self.path.is_file()
         if on_disk and not self._first(4).startswith(
             (texts.GZIP, *(mark for mark, name in texts.MARKS if "8" not in name))
@@ -123,7 +123,7 @@ class _Text:
 
     @cached_property
     def _head(self) -> tuple[str, int, list[str]]:
-        """(mark between columns, lines up to the header and with it, names); the mark is empty for JSON."""
+        """(delimiter, number of lines up to and including the header, names); the delimiter is empty for JSON."""
         with self._open() as file:
             start = file.read(HEAD)
         cut = max(start.rfind(b"\n"), start.rfind(b"\r")) + 1 if len(start) == HEAD else len(start)
@@ -168,7 +168,7 @@ class _Text:
     def load(self, places: Places) -> Loaded:
         if not self._doubtful:
             table = self._fast(places)
-            # A quotation mark that joins lines leaves fewer rows than there are lines.
+            # If quotation marks join lines, there are fewer rows than lines.
             if table is not None and (not self._quoted or len(table) == sum(1 for _ in self._lines()) - 1):
                 return Loaded(table, self, places)
             self._doubtful = True
@@ -179,7 +179,7 @@ class _Text:
         return Loaded(pa.table({ours: pa.array(values, pa.string()) for ours, values in columns.items()}), self, places)
 
     def _fast(self, places: Places) -> pa.Table | None:
-        """As Arrow reads it; None: it does not, for a reason that is not known."""
+        """The table as Arrow reads it; None if it does not, for an unknown reason."""
         mark, skipped, names = self._head
         options = {
             "include_columns": list(map(str, places.values())),
@@ -198,7 +198,7 @@ class _Text:
             if not self._quoted:
                 self._refuse_widths()
             return None
-        if any(pa.types.is_binary(column.type) for column in table.columns):  # what Arrow makes of other encodings
+        if any(pa.types.is_binary(column.type) for column in table.columns):  # Arrow does so for other encodings
             return None
         return table.rename_columns(list(places))
 
@@ -210,7 +210,7 @@ class _Text:
                 raise tables.wrong_count(self.path, number, len(values), len(names), mark)
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
-        """(row number, values) of the lines that hold something, the header first."""
+        """(row number, values) of the lines that are not empty, the header first."""
         mark = self._head[0]
         with io.TextIOWrapper(self._open(), "utf-8-sig", errors="replace", newline=None) as file:
             for number, line in enumerate(file, start=1):

@@ -1,7 +1,7 @@
-"""The user's own clicks, and what is known of the items: tables (CSV, TSV, JSON Lines, packed or not) or Parquet.
+"""The user's clicks, and a table of items: CSV, TSV or JSON Lines, compressed or not, or Parquet.
 
-Needed are `session` or `user`, `item` and `time`, under these or other usual names (MovieLens', those of shops), or
-under names that the configuration gives. Times: see `times`.
+The columns `session` or `user`, `item` and `time` are required, under these or other common names (those of MovieLens
+and of shops), or under names in the configuration. Times: see `times`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,13 +33,13 @@ TIME = ("timestamp", "event_time", "datetime", "date_time", "date", "ts", "creat
 TITLE = ("name", "item_name", "product_name", "movie_title")
 HINT = "name yours, --set data.columns.item=NAME"
 MISSING = frozenset(("", "NA", "N/A", "null", "None", "nan", "NaN"))
-"""in place of a number"""
+"""missing numbers"""
 Named = Mapping[str, str]
-"""session, user, item, time, title -> what the user's file calls it; "": one of the usual names"""
+"""session, user, item, time, title -> its name in the file; "": one of the common names"""
 
 
 def source(path: Path | None, items: Path | None, named: Named | None = None) -> Source:
-    """The clicks in the file `path`, and what the table `items` says of the items.
+    """The clicks in the file `path`, and the table `items`.
 
     Raises:
         UserError: no such file, or missing columns.
@@ -60,10 +60,10 @@ def source(path: Path | None, items: Path | None, named: Named | None = None) ->
 
 
 def histories(path: Path) -> list[dict[str, Any]]:
-    """The sessions of a file, in its order, as inputs for `predict`; without a column time its rows are in order.
+    """The sessions of a file, in its order, as inputs for `predict`; without a time column, rows are in order.
 
     Raises:
-        UserError: missing columns, an empty id, a time that is none, or a file that cannot be read.
+        UserError: missing columns, an empty id, an invalid time, or a file that cannot be read.
     """
     file = reading.opened(path)
     places = _places(file, {}, timed=False)
@@ -96,7 +96,7 @@ def _read(file: reading.File, places: Mapping[str, int]) -> Log:
 
 
 def _users(loaded: reading.Loaded, session: NDArray[np.int32]) -> NDArray[np.str_] | None:
-    """Whose each session is, by its first row; None: the sessions are the users', or the log does not say."""
+    """The user of each session, by its first row; None: sessions are users, or the log has no users."""
     if "session" not in loaded.table.column_names or "user" not in loaded.table.column_names:
         return None
     _, rows = np.unique(session, return_index=True)
@@ -113,7 +113,7 @@ def _notes(found: times.Times) -> list[str]:
 
 
 def _places(file: reading.File, named: Named, timed: bool = True) -> dict[str, int]:
-    """Where the columns are: session or user, item and, unless it is neither `timed` nor there, time."""
+    """Where the columns are: session or user, item, and time, which is optional unless `timed`."""
     usual = {"session": SESSION, "user": USER, "item": ITEM, "time": TIME}
     known = {ours: (named[ours],) if named.get(ours) else (ours, *others) for ours, others in usual.items()}
     found = {
@@ -134,7 +134,7 @@ def _places(file: reading.File, named: Named, timed: bool = True) -> dict[str, i
 
 
 def _codes(loaded: reading.Loaded, ours: str) -> tuple[NDArray[np.int32], NDArray[np.str_]]:
-    """Numbers of the ids of a column, and the ids, sorted, without blanks around them."""
+    """Numbers of the ids of a column, and the ids: sorted, and stripped of surrounding blanks."""
     column = loaded.table[ours]
     text = column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
     encoded = text.unify_dictionaries().combine_chunks()
@@ -164,7 +164,7 @@ def _refuse_spellings(loaded: reading.Loaded, ours: str, codes: NDArray[np.int32
 
 
 def _table(path: Path, named: Named) -> Table:
-    """Items: columns item, title (or none), and any others, which are features."""
+    """The items: columns item, title (optional), and any others, which are features."""
     columns = _columns_of_items(path)
     usual = {"item": ("item", *ITEM), "title": ("title", *TITLE)}
     known = {ours: (named[ours],) if named.get(ours) else names for ours, names in usual.items()}
@@ -182,7 +182,7 @@ def _table(path: Path, named: Named) -> Table:
 
 
 def _columns_of_items(path: Path) -> dict[str, Sequence[Any]]:
-    """Every column by its name, in the file's order; what is missing is empty."""
+    """Every column by name, in the order of the file; missing values are empty."""
     if path.suffix == ".parquet":
         file = reading.opened(path)
         tables.refuse_twice(path, file.columns)
@@ -196,7 +196,7 @@ def _columns_of_items(path: Path) -> dict[str, Sequence[Any]]:
 
 
 def _feature(values: Sequence[Any]) -> NDArray[np.float64] | list[str]:
-    """Numbers, where all that is there are numbers; what is missing is NaN. Else text."""
+    """Numbers, with NaN for missing ones, if all values are numbers; otherwise text."""
     written = pd.Series([str(value).strip() for value in values], dtype=object)
     there = ~written.isin(MISSING)
     numbers: NDArray[np.float64] = pd.to_numeric(written.where(there), errors="coerce").to_numpy(np.float64)

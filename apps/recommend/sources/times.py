@@ -1,7 +1,7 @@
-"""Times as logs have them: numbers of several units, days as 20240531, ISO 8601; all of a column read in one way.
+"""Times in logs: numbers in several units, days as 20240531, ISO 8601; a whole column is read in the same way.
 
-The unit of a column of numbers follows from their median: seconds of today have ten digits, nanoseconds nineteen.
-Whoever reads them in the wrong unit gets a log of a few seconds or of the year 50,000: `refuse_axis` does not take it.
+The unit of a column of numbers follows from the median: current seconds have ten digits, nanoseconds nineteen. In the
+wrong unit a log would span a few seconds or end in the year 50,000, which `refuse_axis` rejects.
 """
 
 from datetime import UTC, datetime
@@ -17,17 +17,17 @@ from unroll.errors import UserError
 from .reading import Loaded
 
 UNITS = (("nanoseconds", 1e9, 1e17), ("microseconds", 1e6, 1e14), ("milliseconds", 1e3, 1e11), ("seconds", 1.0, 0.0))
-"""(unit, how many are a second, smallest median); there seconds would be past the year 5138, the others in 1973"""
+"""(unit, number per second, smallest median): as seconds that would be after the year 5138, in the other units 1973"""
 DAYS = (19_000_101, 21_001_231)
-"""the first and the last day that a number is taken for; as seconds they would be days of August 1970"""
+"""range of numbers that are read as days; as seconds they would be in August 1970"""
 TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-"""of each kind of Arrow's time stamps in a second"""
+"""units of Arrow's timestamps per second"""
 LATEST = 4_102_444_800.0
 """2100-01-01"""
 EARLIEST = 631_152_000.0
 """1990-01-01: a log that ends before counts from its own beginning, or counts minutes or days"""
 SHORTEST = 60.0
-"""seconds that a log spans at least"""
+"""minimum span of a log, in seconds"""
 ZONES = r"\s*(UTC|GMT)$"
 ZONED = r"(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
 """how a date with a time of day ends that says its time zone"""
@@ -38,11 +38,11 @@ class Times(NamedTuple):
     """A column of times."""
 
     seconds: Seconds
-    """since 1970, [E]; NaN where a value is no time"""
+    """since 1970, [E]; NaN for invalid values"""
     unit: str
-    """how numbers were read; "": there are none"""
+    """how numbers were read; "" without numbers"""
     local: NDArray[np.bool_] | None = None
-    """which are written without a time zone; None: nobody asked, all are written in one way"""
+    """true for values without a time zone; None: not determined, all are written in the same way"""
 
 
 def read(column: pa.ChunkedArray) -> Times:
@@ -58,7 +58,7 @@ def read(column: pa.ChunkedArray) -> Times:
 
 
 def refuse_others(times: Times, loaded: Loaded) -> None:
-    """Raise UserError for the first value of the column time that is no time, or not of the same clock as others."""
+    """Raise UserError for the first value of the time column that is not a time, or has a time zone unlike others."""
     if (bad := np.flatnonzero(~np.isfinite(times.seconds))).size:
         raise UserError(f"{_example(loaded, bad[0])} is no time; write seconds since 1970 or 2024-05-31 18:30:00")
     if times.local is not None and times.local.any() and not times.local.all():
@@ -70,7 +70,7 @@ def refuse_others(times: Times, loaded: Loaded) -> None:
 
 
 def refuse_axis(times: Times, loaded: Loaded) -> None:
-    """Raise UserError for times that cannot be those of a log: before 1970, after 2100, or all within a minute."""
+    """Raise UserError for implausible times: before 1970, after 2100, or all within a minute."""
     seconds, how = times.seconds, f" (read as {times.unit})" if times.unit else ""
     if (bad := np.flatnonzero((seconds < 0) | (seconds >= LATEST))).size:
         when = shown(float(seconds[bad[0]]))
@@ -93,7 +93,7 @@ def _value(loaded: Loaded, index: int) -> str:
 
 
 def shown(seconds: float) -> str:
-    """A time for people."""
+    """A human-readable time."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):

@@ -15,16 +15,16 @@ class Utterance(NamedTuple):
     """One recording and what is said in it."""
 
     id: str
-    """for people: the file, or the number in the built-in data"""
+    """human-readable: the file, or the number in the built-in data"""
     text: str
     speaker: str
     split: Split
     samples: Samples
-    """[N], full scale is 1, at the rate that the source was asked for"""
+    """[N], full scale is 1, at the sampling rate of the source"""
 
 
 Source = source.Source[[], Iterator[Utterance]]
-"""utterances, at the rate that was asked for"""
+"""a data set of utterances, all at one sampling rate"""
 
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -1,7 +1,7 @@
 """Digit strings spoken by espeak-ng in many voices, with noise. No download; the same bytes for the same seed.
 
-A voice is an accent and a timbre (espeak-ng's "variant"). The timbres of the val and the test split are heard in no
-other split; the accents are shared.
+A voice is an accent and a timbre (espeak-ng's "variant"). The timbres of val and test occur in no other split; the
+accents are shared.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ VERSION = 1
 ACCENTS = (
     "en-us", "en", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp", "en-029", "en-us-nyc",
 )  # fmt: skip
-# Left out: robots and whispers, and the klatt voices, whose noise is the C library's, another one on every system.
+# Left out: robots and whispers, and the Klatt voices, whose noise comes from the C library and differs between systems.
 TIMBRES: dict[Split, tuple[str, ...]] = {
     "train": (
         "Alex", "Alicia", "Andrea", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Jacky", "Lee", "Marco",
@@ -39,7 +39,7 @@ SHARES: dict[Split, float] = {"train": 1.0, "val": 0.1, "test": 0.2}
 
 
 def source(count: int, seed: int, rate: int) -> Source:
-    """`count` utterances to train on, and a tenth and a fifth as many in other voices for val and test."""
+    """`count` training utterances, and a tenth and a fifth as many, in other voices, for val and test."""
     spec = {
         "source": "builtin", "version": VERSION, "utterances": count, "seed": seed, "rate": rate, "split": "by voice",
     }  # fmt: skip
@@ -59,7 +59,7 @@ def _read(count: int, seed: int, rate: int) -> Iterator[Utterance]:
 
 
 def _saying(split: Split, random: np.random.Generator) -> Saying:
-    """One to seven digits, here and there with a pause between them."""
+    """One to seven digits, sometimes with a pause between two."""
     digits = random.choice(DIGITS, size=random.integers(1, 8)).tolist()
     pauses = ["," if random.random() < 0.15 else "" for _ in digits[1:]] + [""]
     return Saying(
@@ -72,7 +72,7 @@ def _saying(split: Split, random: np.random.Generator) -> Saying:
 
 
 def _record(speech: Samples, rate: int, random: np.random.Generator) -> Samples:
-    """As a microphone might have heard it: silence around it, noise of some colour, some level."""
+    """As a microphone might record it: silence around it, coloured noise, a random level."""
     around = random.uniform(0.05, 0.3, size=2) * rate
     speech = np.pad(speech, tuple(around.astype(int)))
     noisy = add_noise(speech, random.uniform(8, 40), random)

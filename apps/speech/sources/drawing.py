@@ -1,7 +1,7 @@
-"""What is held out where a table does not say: whole speakers where there are enough of them, else recordings.
+"""Splits for a table that has none: whole speakers are held out if there are enough of them, otherwise recordings.
 
-A recording and its copies stay together, and a character that one recording alone has stays in train: nothing else
-could be trained to write it.
+A recording and its copies stay together, and a recording that is the only one with some character stays in train:
+otherwise the model could not learn to write it.
 """
 
 from collections import Counter
@@ -14,16 +14,16 @@ from unroll.errors import few
 from unroll.sequence.text import Units, split
 
 SHARE = 0.1
-"""of the recordings of train that become val, and as many test, where there is no such split"""
+"""fraction of the recordings of train that become val, and as many test, if there is no such split"""
 FEWEST = 5
-"""speakers of whom some can be held out: each has about a fifth of the recordings"""
+"""speakers, at least, of whom some can be held out: then each has about a fifth of the recordings"""
 LARGEST = 0.25
-"""share of the recordings of a speaker who can be held out"""
+"""largest fraction of the recordings that a held-out speaker may have"""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A recording of the user's, and what is said of it."""
+    """A recording, and what its row says about it."""
 
     name: str
     """of the audio file, as in the table"""
@@ -36,17 +36,17 @@ class Row:
 
 
 class _Draw:
-    """Takes groups of rows out of train, in their order."""
+    """Takes groups of rows out of train, in order."""
 
     def __init__(self, groups: Iterable[list[Row]], units: Units) -> None:
         self.free, self.units = dict(enumerate(groups)), units
         self.counts = Counter(symbol for group in self.free.values() for row in group for symbol in self._symbols(row))
         self.splits: dict[Row, Split] = {}
         self.kept: dict[Row, None] = {}
-        """what stays in train although its turn had come"""
+        """rows that were drawn, but must stay in train"""
 
     def fill(self, name: Split, wanted: int, largest: float) -> None:
-        """Take groups up to a size for a split until it has as many rows as wanted: whole ones, else parts of them."""
+        """Take groups up to the `largest` size until the split has enough rows: whole groups first, then parts."""
         for whole in (True, False):
             for number, group in list(self.free.items()):
                 if wanted <= 0:
@@ -64,14 +64,14 @@ class _Draw:
                     del self.free[number]
 
     def fill_anyhow(self, names: Sequence[Split]) -> None:
-        """Give each split that has none a row, whatever train then lacks: of so few rows nothing better can be had."""
+        """Give each empty split one row, whatever train then lacks: with so few rows nothing better is possible."""
         rows = (row for group in self.free.values() for row in sorted(group, key=_rank))
         for name, row in zip((name for name in names if name not in self.splits.values()), rows, strict=False):
             self.splits[row] = name
             self.kept.pop(row, None)
 
     def _leaving(self, group: Sequence[Row]) -> tuple[list[Row], Counter[str]]:
-        """The rows of a group that can leave train with all their symbols still in it, and these symbols."""
+        """(the rows of a group that can leave train without taking a symbol's last occurrence, their symbols)."""
         leaving, gone = [], Counter[str]()
         for row in group:
             symbols = self._symbols(row)
@@ -85,10 +85,10 @@ class _Draw:
 
 
 def drawn(rows: Sequence[Row], units: Units) -> tuple[list[Row], tuple[str, ...]]:
-    """(the rows, with the splits that they lack drawn from train; what the user should be told of it).
+    """(the rows, with the missing splits drawn from train; notes for the user).
 
     Args:
-        rows: each in its split, those without one in train.
+        rows: each in its split; those without one are in train.
         units: of the symbols.
     """
     held_out: tuple[Split, ...] = ("test", "val")

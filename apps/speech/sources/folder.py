@@ -1,8 +1,8 @@
-"""The user's own recordings: a table with the columns `path` and `text`, and the audio files that it names.
+"""The user's recordings: a table with the columns `path` and `text`, and the audio files that it names.
 
-`path` is relative to the table's folder, or to one in it (Common Voice's `clips`). Two more columns may be there:
-`split` (train, val or test) and `speaker`. What the rows have no split for is drawn from train: see `drawing`.
-Without such a table, a folder may have one of the layouts of `unroll.apps.speech.sources.layouts`.
+`path` is relative to the table's folder, or to a folder in it (Common Voice's `clips`). The columns `split` (train, val
+or test) and `speaker` are optional. Missing splits are drawn from train: see `drawing`. Instead of such a table, a
+folder may have one of the layouts in `unroll.apps.speech.sources.layouts`.
 """
 
 import unicodedata
@@ -28,12 +28,12 @@ MORE = {"split": (), "speaker": ("speaker_id", "client_id")}
 
 
 def source(path: Path | None, rate: int, units: Units = "characters") -> Source:
-    """The recordings that the table at `path` names; of a folder those of its layout, or of its only table.
+    """The recordings of the table at `path`; for a folder, those of its layout or of its only table.
 
     Args:
         path: of the table or folder.
-        rate: samples per second that recordings are converted to.
-        units: of the model's symbols, for what is drawn.
+        rate: samples per second to which recordings are resampled.
+        units: of the model's symbols, for drawing splits.
 
     Raises:
         UserError: no such file, not one table and no known layout, missing columns, or a row whose recording is gone,
@@ -54,7 +54,7 @@ def _read(rows: list[Row], rate: int) -> Iterator[Utterance]:
 
 
 def _found(path: Path | None) -> tuple[list[Row], str]:
-    """(every recording in its split, what the user should be told of them)."""
+    """(every recording in its split, a line for the user)."""
     path = own_path(path, "folder", "FOLDER, a folder with a table (columns path,text)")
     if not path.exists():
         raise UserError(f"data.path={path}: no such file or folder")
@@ -75,7 +75,7 @@ def _checked(root: Path, rows: Iterable[tuple[str, dict[str, str]]]) -> list[Row
 def _row(places: list[Path], where: str, values: dict[str, str]) -> Row:
     name = values["path"]
     path = folders.located(where, places, name)
-    # One program writes an accent as a part of its letter, another one behind it: two symbols of one sound.
+    # Composed and decomposed accents would be different symbols for the same sound.
     text = unicodedata.normalize("NFC", " ".join(values["text"].split()))
     if not text:
         raise UserError(f"{where}: {name} has no text")

@@ -23,7 +23,7 @@ COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 URL = f"https://raw.githubusercontent.com/Jakobovski/free-spoken-digit-dataset/{COMMIT}/recordings"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TIMES_JOINED = 4
-"""strings in which each training recording occurs, each time beside others"""
+"""number of strings in which each training recording occurs, each time with other neighbours"""
 GAP = (0.0, 0.2)
 """shortest and longest pause between two recordings of a string, in seconds"""
 
@@ -37,14 +37,14 @@ class _Recording:
 
 
 def source(store: Store, rate: int, *, held_out: str = "", join: int = 1, seed: int = 0) -> Source:
-    """The recordings, fetched into `store` as they are first read.
+    """The recordings, downloaded into `store` when first read.
 
     Args:
-        held_out: "": the publisher's split (takes 0-4 of each digit and speaker are the test set). A speaker's name:
-            that speaker is the test set. Takes 5-9 (0-4) of the other recordings are the val set.
-        join: more than one: strings of this many recordings of one speaker, in random order. Each recording of the val
-            and test set occurs once.
-        seed: of the order in the strings.
+        held_out: "": the publisher's split (takes 0-4 of each digit and speaker are test), with takes 5-9 as val. A
+            speaker's name: that speaker is test, and takes 0-4 of the others are val.
+        join: above 1: strings of this many recordings of one speaker, in random order. Each recording of val and test
+            occurs once.
+        seed: random seed of the strings.
 
     Raises:
         UserError: an unknown speaker.
@@ -101,7 +101,7 @@ def _strings(members: list[_Recording], split: Split, rate: int, join: int, seed
 
 
 def _joined(parts: list[Samples], rate: int, random: np.random.Generator) -> Samples:
-    """The recordings one after the other, with pauses that hold noise at the level of their quietest tenth."""
+    """The recordings concatenated, with pauses of noise at the level of their quietest tenth."""
     quiet = np.mean([np.quantile(np.abs(part), 0.1) for part in parts])
     pieces = [parts[0]]
     for part in parts[1:]:

@@ -1,6 +1,6 @@
-"""Folders of recordings as data sets are handed around, without a table of ours: LJSpeech's, LibriSpeech's, text files.
+"""Common layouts of folders of recordings: LJSpeech's, LibriSpeech's, and text files beside the recordings.
 
-Each layout gives rows as a table does: path (relative to the folder), text, and perhaps speaker and split.
+Each layout gives the same rows as a table: path (relative to the folder), text, and perhaps speaker and split.
 """
 
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from unroll.errors import UserError
 
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"})
 Rows = list[tuple[str, dict[str, str]]]
-"""(what a message calls the row, values by column)"""
+"""(name of the row in messages, values by column)"""
 TRANSCRIPTS = ".trans.txt"
-"""how names of LibriSpeech's files end: `ID TEXT` on each line, beside the recordings ID.flac"""
+"""ending of LibriSpeech's transcript files: `ID TEXT` on each line, beside the recordings ID.flac"""
 
 
 def ljspeech(folder: Path) -> tuple[Rows, str] | None:
     """`metadata.csv` of lines `ID|text|normalised text`, without a header, and `wavs/ID.wav` (Ito 2017).
 
-    The normalised text is taken, where there is one: it is what is spoken.
+    If there is a normalised text, that is used: it is what is spoken.
     """
     table, sounds = folder / "metadata.csv", folder / "wavs"
     if not (table.is_file() and sounds.is_dir()) or "|" not in "".join(texts.read_lines(table)[:1]):
@@ -42,7 +42,7 @@ def ljspeech(folder: Path) -> tuple[Rows, str] | None:
 def librispeech(folder: Path) -> tuple[Rows, str] | None:
     """Files SPEAKER-CHAPTER.trans.txt at any depth, beside their recordings (Panayotov et al. 2015).
 
-    The folders train-..., dev-... and test-... are the splits, where there is one of train.
+    The folders train-..., dev-... and test-... are the splits, if there is a train folder.
     """
     lists = [path for path in folders.walk(folder) if path.name.endswith(TRANSCRIPTS)]
     rows = [row for path in lists for row in _librispeech(folder, path)]
@@ -87,10 +87,10 @@ def beside(folder: Path) -> tuple[Rows, str] | None:
 
 
 def recognised(folder: Path) -> tuple[Rows, str] | None:
-    """The rows of a folder in one of these layouts, and how it was taken; None: it has a table, or none of them.
+    """The rows of a folder in one of these layouts, and a description; None if it has a table, or no such layout.
 
     Raises:
-        UserError: a recording or a text that such a layout promises is not there.
+        UserError: a recording or text that the layout requires is missing.
     """
     if found := ljspeech(folder):
         return found

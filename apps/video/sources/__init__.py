@@ -19,9 +19,9 @@ class Clip(NamedTuple):
     """Some frames and what is named in them."""
 
     id: str
-    """for people: the file, or the number in the built-in data"""
+    """human-readable: the file, or the number in the built-in data"""
     label: str
-    """the class; empty where the source has none"""
+    """the class; empty if the source has none"""
     split: Split
     frames: Frames
 

@@ -1,7 +1,7 @@
-"""Scikit-learn's handwritten digits, moving over textured ground: a named motion, or two digits that bounce.
+"""Scikit-learn's handwritten digits, moving over a textured background: a named motion, or two digits that bounce.
 
-No digit image and no stream of random numbers is shared between splits: train draws from the first 70 % of the 1,797
-images, val from the next 15 %, test from the last; clip number n of a split is a function of (seed, split, n) alone.
+Splits share neither digit images nor random numbers: train draws from the first 70 % of the 1,797 images, val from the
+next 15 %, test from the rest, and clip n of a split is a function of (seed, split, n) alone.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from unroll.data.source import SPLITS
 from . import Clip, Frames, Source
 
 DIRECTIONS = {"left": 180.0, "right": 0.0, "up": 270.0, "down": 90.0}
-"""degrees from the x axis towards y, which points down in a picture"""
+"""degrees from the x axis towards the y axis, which points down in a picture"""
 TURNS = {"clockwise": 1.0, "anticlockwise": -1.0}
 MOTIONS = (*DIRECTIONS, *TURNS, "bouncing", "crossing")
 SHARES = {"train": (0.0, 0.7), "val": (0.7, 0.85), "test": (0.85, 1.0)}
-"""of the digit images, in the order of the data set"""
+"""range of the digit images, in the order of the data set"""
 SHORTEST, LONGEST = 10, 20
-"""frames of a clip with a named motion"""
+"""number of frames of a clip with a named motion"""
 BRIGHTEST = 0.4
-"""of the ground; digits are white"""
+"""of the background; digits are white"""
 MARGIN = 4.0
 """pixels between the centre of a bouncing digit and the border"""
 
@@ -34,28 +34,28 @@ Array = NDArray[np.float64]
 
 
 class Mover(NamedTuple):
-    """A digit and where it is in each frame."""
+    """A digit and its position in each frame."""
 
     image: Array
-    """[8, 8], how opaque the digit is, 0 to 1"""
+    """opacity of the digit, 0 to 1, [8, 8]"""
     places: Array
-    """its centre in pixels, (y, x), [T, 2]"""
+    """centre (y, x) in pixels, [T, 2]"""
     angles: Array
-    """radians, clockwise as one sees it, [T]"""
+    """radians, clockwise on the screen, [T]"""
     scale: float
     """pixels of the frame for each pixel of the image"""
 
 
 def source(task: Literal["motions", "bouncing"], clips: int, seed: int, size: int, *, length: int = LONGEST) -> Source:
-    """So many clips to train on; a tenth and a fifth as many for val and test.
+    """`clips` training clips, and a tenth and a fifth as many for val and test.
 
     Args:
-        task: motions: one of MOTIONS in each clip, which is its label, over 10 to 20 frames, in half of the clips
-            beside a second digit that rests; bouncing: two digits reflected by the borders, no label.
-        clips: of train.
-        seed: of everything that is drawn.
-        size: of the square frames, in pixels.
-        length: frames of a clip of two bouncing digits.
+        task: motions: one of MOTIONS in each clip, which is its label, over 10 to 20 frames, in half of the clips with
+            a second digit that does not move; bouncing: two digits reflected by the borders, no label.
+        clips: number of training clips.
+        seed: random seed.
+        size: side of the square frames, in pixels.
+        length: number of frames of a clip of two bouncing digits.
     """
     spec = {"source": "builtin", "task": task, "clips": clips, "seed": seed, "size": size, "version": 1}
     spec["split"] = "by image of a digit"
@@ -85,7 +85,7 @@ def _digits() -> Array:
 
 
 def named(motion: str, digits: Array, size: int, random: Generator) -> list[Mover]:
-    """The movers of a clip of 10 to 20 frames with that motion; `digits` holds two images, [2, 8, 8]."""
+    """The movers of a clip of 10 to 20 frames with this motion; `digits` are two images, [2, 8, 8]."""
     times = np.arange(random.integers(SHORTEST, LONGEST + 1))
     scale = random.uniform(1.0, 1.4)
     rest = np.zeros(len(times))
@@ -114,14 +114,14 @@ def bouncing_pair(digits: Array, size: int, length: int, random: Generator) -> l
 
 
 def _straight(times: NDArray[np.int64], degrees: float, size: int, random: Generator) -> Array:
-    """Through a point near the middle of the frame in the middle of the clip, up to 15 degrees off the direction."""
+    """A path near the centre of the frame halfway through the clip, up to 15 degrees off the direction."""
     direction = _unit(degrees + random.uniform(-15, 15))
     middle = size / 2 + random.uniform(-size / 6, size / 6, 2)
     return middle + np.outer(times - times.mean(), direction) * random.uniform(0.5, 1.2)
 
 
 def _crossing(times: NDArray[np.int64], size: int, random: Generator) -> list[Array]:
-    """Two paths against each other that pass, not far apart, about the middle of the clip."""
+    """Two paths in opposite directions that pass close to each other near the middle of the clip."""
     degrees, speed = random.uniform(0, 360), random.uniform(0.7, 1.2)
     along, across = _unit(degrees), _unit(degrees + 90)
     meeting = size / 2 + random.uniform(-2, 2, 2)
@@ -134,7 +134,7 @@ def _crossing(times: NDArray[np.int64], size: int, random: Generator) -> list[Ar
 
 
 def _bouncing(times: NDArray[np.int64], size: int, random: Generator, turns: int = 0) -> Array:
-    """A straight path folded at the borders; with `turns`, at least that many reflections well inside the clip."""
+    """A straight path reflected at the borders; with `turns`, at least that many reflections well inside the clip."""
     span = size - 2 * MARGIN
     while True:
         start = random.uniform(0, span, 2)
@@ -150,7 +150,7 @@ def _unit(degrees: float) -> Array:
 
 
 def ground(size: int, random: Generator) -> Array:
-    """Smooth noise of a random grain, from black to BRIGHTEST: [size, size]."""
+    """A background of smooth noise of random scale, from black to BRIGHTEST: [size, size]."""
     noise = gaussian_filter(random.random((size, size)), random.uniform(0.7, 2.0), mode="wrap")
     noise -= noise.min()
     shades: Array = noise * (BRIGHTEST * random.uniform(0.5, 1.0) / noise.max())
@@ -158,7 +158,7 @@ def ground(size: int, random: Generator) -> Array:
 
 
 def render(below: Array, movers: list[Mover]) -> Frames:
-    """White digits, each as opaque as its image says, over the ground [Y, X]: frames [T, 1, Y, X]."""
+    """White digits with the opacity of their images, over the background [Y, X]: frames [T, 1, Y, X]."""
     light = 1 - np.broadcast_to(below, (len(movers[0].places), *below.shape))
     for mover in movers:
         light = light * (1 - _drawn(mover, below.shape))
@@ -166,7 +166,7 @@ def render(below: Array, movers: list[Mover]) -> Frames:
 
 
 def _drawn(mover: Mover, shape: tuple[int, ...]) -> Array:
-    """The digit's image at each of its places and angles, interpolated linearly: [T, Y, X]."""
+    """The digit's image at each position and angle, with linear interpolation: [T, Y, X]."""
     y, x = (axis + 0.5 - place[:, None, None] for axis, place in zip(np.indices(shape), mover.places.T, strict=True))
     cos, sin = (f(mover.angles)[:, None, None] for f in (np.cos, np.sin))
     middle = (np.array(mover.image.shape) - 1) / 2

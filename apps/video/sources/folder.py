@@ -1,6 +1,7 @@
-"""The user's own clips: a subfolder for each class, in it video files, or folders of numbered frames.
+"""The user's clips: a subfolder for each class, with video files or folders of numbered frames in it.
 
-Splits may lie above the classes: see `unroll.data.folders.layout`. For what is missing a tenth of each class is drawn.
+The classes may be in folders of splits: see `unroll.data.folders.layout`. For a missing split a tenth of each class is
+drawn.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from .. import clips
 from . import Clip, Source
 
 SHARE = 0.1
-"""of the clips of a class that become val, and as many test, where the folder has no split of its own"""
+"""fraction of the clips of a class that become val, and as many test, if the folder has no such split"""
 
 
 def source(path: Path | None, size: int, channels: int, every: int, *, labelled: bool = True) -> Source:
@@ -28,11 +29,11 @@ def source(path: Path | None, size: int, channels: int, every: int, *, labelled:
     Args:
         path: the folder.
         size, channels, every: of `clips.read`.
-        labelled: False: subfolders are no classes, and clips may lie at any depth.
+        labelled: False: subfolders are not classes, and clips may be at any depth.
 
     Raises:
         UserError: no such folder, a folder without frames, a picture that belongs to no clip, or a class with too few
-            clips. What is wrong within a clip is found when it is read.
+            clips. Errors within a clip are found when it is read.
     """
     path = own_path(path, "folder", "FOLDER, a folder with a subfolder for each class")
     files = folders.layout(path, clips.VIDEOS | clips.PICTURES, labelled=labelled)
@@ -68,19 +69,19 @@ def _refuse_empty(root: Path, given: folders.Splits) -> None:
 
 
 def _split(root: Path, given: folders.Splits) -> dict[Split, list[Labelled]]:
-    """Every clip in its split; those without one, and train's, give the splits that are missing."""
+    """Every clip in its split; missing splits are drawn from the clips without a split, or from train."""
     whole = given.get(None) or given["train"]
     dealt: dict[Split, list[Labelled]] = _dealt(root, whole) if len(given) < len(SPLITS) else {"train": whole}
     found: dict[Split, list[Labelled]] = {"train": [], "val": given.get("val", []), "test": given.get("test", [])}
     for split, part in dealt.items():
-        # What is drawn for a split that is given stays in train.
+        # If a split is given, the clips drawn for it stay in train.
         place: Split = "train" if split in given else split
         found[place] += part
     return found
 
 
 def _dealt(root: Path, listed: list[Labelled]) -> dict[Split, list[Labelled]]:
-    """A tenth of each class, at least one clip, for val and for test: the names with the smallest hashes."""
+    """A tenth of each class, at least one clip, each for val and test: the names with the smallest hashes."""
     split: dict[Split, list[Labelled]] = {name: [] for name in SPLITS}
     for label, group in groupby(sorted(listed, key=lambda clip: clip.label), key=lambda clip: clip.label):
         ranked = sorted(group, key=lambda clip: by_hash(clip.path.name))
@@ -94,7 +95,7 @@ def _dealt(root: Path, listed: list[Labelled]) -> dict[Split, list[Labelled]]:
 
 
 def _clips(members: list[Labelled]) -> list[Labelled]:
-    """From files to clips, ordered by path: video files, and folders that hold frames."""
+    """From files to clips, ordered by path: video files, and folders of frames."""
     found = {}
     for file in members:
         whole = file.path.suffix.lower() in clips.VIDEOS

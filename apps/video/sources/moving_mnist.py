@@ -1,7 +1,7 @@
 """Moving MNIST: 10,000 sequences of 20 frames, 64 x 64, two digits that bounce (Srivastava et al. 2015).
 
-The one file that is published is the test set of the paper, which generates its training data. Here its first eight
-tenths are train, the next val, the last test: figures are not those of models trained on generated data.
+The only published file is the test set of the paper, which generates its training data. Here its first 80 % are train,
+the next 10 % val, the last 10 % test, so results are not comparable with those of models trained on generated data.
 """
 
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ from . import Clip, Source
 FILE = RemoteFile(
     "moving-mnist/mnist_test_seq.npy",
     ("http://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy",),
-    # As TensorFlow Datasets lists it; 819,200,096 bytes.
+    # According to TensorFlow Datasets; 819,200,096 bytes.
     "c2a3e8d3939c001ab77bf543f130157424efa486bb4d0974d2cebb773b13f8b3",
 )
 
 
 def source(store: Store, path: Path | None, size: int) -> Source:
-    """The published file, by its checksum; or the user's own one of the same form at `path`, uint8 [T, N, Y, X].
+    """The published file, verified by its checksum; or the user's file of the same form at `path`, uint8 [T, N, Y, X].
 
     Raises:
-        UserError: it cannot be had, or is not of that form.
+        UserError: it cannot be downloaded, or is not of that form.
     """
     file = path or store.fetch(FILE)
     sequences = _open(file)

@@ -65,6 +65,10 @@ class FrameSequences:
         # Copied: torch takes no array that cannot be written to.
         return record, self._frames[record["start"] : record["start"] + record["frames"]].copy()
 
+    def __getitems__(self, rows: Sequence[int]) -> list[tuple[Record, NDArray[Any]]]:
+        """A batch at once, as a loader asks for it."""
+        return [self[row] for row in rows]
+
     @property
     def lengths(self) -> list[int]:
         """Frames of each sequence."""

@@ -16,9 +16,10 @@ from unroll.apps.recommend.baselines import baselines
 from unroll.apps.recommend.catalogue import Catalogue
 from unroll.apps.recommend.data import NOTHING, Batch
 from unroll.apps.recommend.figures import figures
-from unroll.apps.recommend.model import Decoding, Recommender
+from unroll.apps.recommend.model import Recommender
 from unroll.apps.recommend.objective import Objective
 from unroll.apps.recommend.online import Session
+from unroll.apps.recommend.options import Decoding
 from unroll.apps.recommend.predict import predict
 from unroll.data.arrays import write_arrays
 from unroll.errors import UserError

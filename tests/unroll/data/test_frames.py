@@ -33,6 +33,12 @@ def test_every_sequence_comes_back_with_its_record(sequences):
         np.testing.assert_array_equal(frames, wanted)
 
 
+def test_a_batch_is_its_sequences(sequences):
+    found = sequences.__getitems__([3, 0])
+    assert [record["id"] for record, _ in found] == [3, 0]
+    np.testing.assert_array_equal(found[1][1], SEQUENCES[0])
+
+
 def test_a_record_may_name_a_part(written):
     frames = open_frames(written / "frames", np.uint8, (2, 3))
     [(_, part)] = FrameSequences(frames, [{"start": 6, "frames": 3}])
