@@ -48,7 +48,7 @@ def _ranked(model: Siamese, inputs: Sequence[str]) -> list[dict[str, Any]]:
     query, *sentences = inputs
     lines = [(line, text) for line, text in enumerate(sentences, start=1) if text.strip()]
     if not lines:
-        raise UserError("predict.rank=true: give the query first, then the sentences to rank, or a --file of them")
+        raise UserError("predict.rank=true: give the query first, then the sentences to rank, one input each")
     found = Index(model, [text for _, text in lines]).search(query, model.top)
     return [
         {"rank": rank, "score": round(score, 3), "line": lines[row][0], "sentence": text}

@@ -54,12 +54,12 @@ def ensemble(models: Sequence[Translator]) -> Ensemble:
         UserError: no models, or models of different languages or tokenisers.
     """
     if not models:
-        raise UserError("--run: an ensemble needs at least one run")
+        raise UserError("an ensemble needs at least one run")
     first = models[0]
     for model in models[1:]:
         if model.languages != first.languages:
             pairs = [" to ".join(one.languages) for one in (first, model)]
-            raise UserError(f"--run: one run translates {pairs[0]}, another {pairs[1]}; an ensemble needs one pair")
+            raise UserError(f"one run translates {pairs[0]}, another {pairs[1]}; an ensemble needs one pair")
         if (model.source, model.target) != (first.source, first.target):
-            raise UserError("--run: these runs cut sentences up differently; train them on the same prepared data")
+            raise UserError("these runs cut sentences up differently; train them on the same prepared data")
     return Ensemble(models)

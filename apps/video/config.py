@@ -71,7 +71,7 @@ class VideoConfig(Config):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.train.task == "classify" and self.data.source == "moving-mnist":
-            raise ValueError("data.source=moving-mnist has no classes; use --preset moving-mnist")
+            raise ValueError("data.source=moving-mnist has no classes; use the preset moving-mnist")
         if self.train.task == "predict_frames" and self.data.size % self.model.patch:
             raise ValueError(f"model.patch={self.model.patch} must divide data.size={self.data.size}")
         return self

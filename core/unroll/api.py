@@ -24,6 +24,7 @@ from unroll.comparison.question import Question, ask_all
 from unroll.console import say, silent
 from unroll.diagnosis.patient import Patient, check_budget, examined, keep, plain, report, try_remedies
 from unroll.errors import Notice, UsageError, UserError
+from unroll.surface import in_python
 from unroll.tracking import Logged, model_registry, saved
 
 __all__ = ["compare", "diagnose", "load", "train"]
@@ -34,6 +35,7 @@ PLAIN = re.compile(r"[^\W\d][\w./:+@~-]*|[./~][\w./:+@~-]*")
 """a text that may stand in a setting as it is: it is no JSON, and has no comma"""
 
 
+@in_python()
 def train(
     app: str | Sequence[str],
     preset: str | None = None,
@@ -78,12 +80,14 @@ def train(
     return Runs(_run(row, logged[row["app"]]) for row in rows)
 
 
+@in_python()
 def load(model: str | Path | Run | Sequence[str | Run], settings: Settings | None = None) -> Model:
     """A trained model.
 
     Args:
         model: an application ("speech": its latest run), a run or its id, "models:/speech@champion", or a folder that
-            holds a saved model. Several runs of one application: their ensemble, where it has such.
+            holds a saved model. Several runs of one application form an
+            ensemble, if the application supports it.
         settings: changes that leave the weights as they are: `{"decode.beam": 8}`.
 
     Raises:
@@ -98,6 +102,7 @@ def load(model: str | Path | Run | Sequence[str | Run], settings: Settings | Non
     return Model(joined, ", ".join([first.reference, *(other.reference for other in others)]))
 
 
+@in_python()
 def compare(
     app: str | Sequence[str],
     by: str | Sequence[str] = (),
@@ -132,6 +137,7 @@ def compare(
     return frame(ask_all(tracking.connect(), names, question), equal)
 
 
+@in_python()
 def diagnose(
     model: Model | Run | str | Path,
     preset: str | None = None,

@@ -19,6 +19,7 @@ from unroll.console import duration
 from unroll.data import images
 from unroll.drawing.page import Markup, framed, picture, table
 from unroll.errors import UserError
+from unroll.surface import in_python
 from unroll.tracking import Logged
 from unroll.tracking.saved import Saved
 
@@ -163,6 +164,7 @@ class Model:
         """A few inputs to try."""
         return list(self.saved.app.examples)
 
+    @in_python()
     def predict(self, inputs: Any) -> Predictions:
         """One output for each input.
 

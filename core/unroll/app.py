@@ -20,6 +20,7 @@ from unroll.config import Config
 from unroll.errors import UserError, did_you_mean
 from unroll.extras import missing
 from unroll.machine import lacking
+from unroll.surface import option
 from unroll.values import Value
 from unroll.values import check as check_values
 
@@ -189,7 +190,9 @@ class App(Generic[ConfigT, ModelT, BatchT]):
             UserError: an unknown preset, key or cell, or a setting that would not be read.
         """
         if preset not in self.presets:
-            raise UserError(f"--preset {preset}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}")
+            raise UserError(
+                f"{option('preset', preset)}: {self.name} has no such preset; {did_you_mean(preset, self.presets)}"
+            )
         config = self.presets[preset].chosen(settings)
         _check_cell(config)
         return config
@@ -235,9 +238,9 @@ def load(name: str) -> App:
         if lacking(error):
             raise
         why = missing(error) or f"{error}; install what it needs, or see --debug"
-        raise UserError(f"--app {name}: cannot be imported: {why}") from error
+        raise UserError(f"{option('app', name)}: cannot be imported: {why}") from error
     if not isinstance(app, App):
-        raise UserError(f"--app {name}: its APP is not an unroll.app.App but {type(app).__name__}")
+        raise UserError(f"{option('app', name)}: its APP is not an unroll.app.App but {type(app).__name__}")
     return replace(app, name=name)
 
 
@@ -245,7 +248,7 @@ def check(name: str) -> None:
     """Raise UserError when there is no application of that name."""
     found = names()
     if name not in found:
-        raise UserError(f"--app {name}: no such application; {did_you_mean(name, found)}")
+        raise UserError(f"{option('app', name)}: no such application; {did_you_mean(name, found)}")
 
 
 def _import(name: str) -> Any:

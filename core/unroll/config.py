@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from unroll import surface
 from unroll.errors import Notice, UserError, did_you_mean
 from unroll.reads import Conditions, Only, Reads, by_source, check_path, refuse_unread, source_of
 
@@ -142,7 +143,8 @@ class Config(Section):
         for setting in settings:
             key, equals, text = setting.partition("=")
             if not equals:
-                raise UserError(f"--set {setting}: write it as key=value, for example --set model.cell=gru")
+                example = surface.settings("model.cell=gru")
+                raise UserError(f"{surface.settings(setting)}: write it as key=value, for example {example}")
             key, text = key.strip(), text.strip()
             _assign(changed, key, _meant(key, text, kinds.get(key, frozenset())), known=flat(self))
         return self.parse(changed)
@@ -233,7 +235,7 @@ def _flatten(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _assign(values: dict[str, Any], key: str, value: Any, known: Iterable[str]) -> None:
     if key not in known:
-        raise UserError(f"--set {key}: unknown key; {did_you_mean(key, known)}")
+        raise UserError(f"{surface.settings(key)}: unknown key; {did_you_mean(key, known)}")
     *sections, name = key.split(".")
     for section in sections:
         values = values[section]
@@ -255,7 +257,9 @@ def _meant(key: str, text: str, kinds: frozenset[Any]) -> Any:
     if Path not in kinds or value is None:
         return value
     if not value:
-        raise UserError(f"--set {key}=: is an empty path; is a shell variable unset? Write . for this folder")
+        raise UserError(
+            f"{surface.settings(f'{key}=')}: is an empty path; is a shell variable unset? Write . for this folder"
+        )
     return os.path.expanduser(value)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 from torch.utils.data import Dataset
 
+from unroll import surface
 from unroll.app import BatchT, Data
 from unroll.config import Config, DataConfig, TrainConfig
 from unroll.data.files import read_jsonl, sha256, write_jsonl
@@ -104,7 +105,7 @@ class Records(Generic[BatchT]):
             spec: dict[str, Any] = {"examples": wanted.examples, "split": "drawn, no record twice"}
             read = partial(drawn, self.example, wanted.examples)
         elif wanted.path is None:
-            raise UserError("data.source=file: name your file of records, --set data.path=FILE.jsonl")
+            raise UserError("data.source=file: name your file of records, " + surface.settings("data.path=FILE.jsonl"))
         else:
             spec = {"sha256": sha256(wanted.path), "split": "by number of the record, modulo ten"}
             read = partial(own, wanted.path, self.fields)
@@ -122,10 +123,10 @@ class Records(Generic[BatchT]):
 
 
 def drawn(example: Callable[[np.random.Generator], Record], examples: int) -> dict[str, list[Record]]:
-    """So many different records for training, and a fifth as many each for validation and test.
+    """`examples` distinct records for training, and a fifth as many each for validation and test.
 
     Raises:
-        UserError: `example` does not make as many different ones.
+        UserError: `example` does not make that many distinct ones.
     """
     few = max(examples // 5, 1)
     rows = iter(_different(example, examples + 2 * few))

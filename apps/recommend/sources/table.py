@@ -31,7 +31,7 @@ ITEM = (
 )  # fmt: skip
 TIME = ("timestamp", "event_time", "datetime", "date_time", "date", "ts", "created_at", "unix_review_time")
 TITLE = ("name", "item_name", "product_name", "movie_title")
-HINT = "name yours, --set data.columns.item=NAME"
+HINT = "name yours, data.columns.item=NAME"
 MISSING = frozenset(("", "NA", "N/A", "null", "None", "nan", "NaN"))
 """missing numbers"""
 Named = Mapping[str, str]

@@ -36,7 +36,7 @@ def source(path: Path | None, columns: tuple[str, str, str], low: float, high: f
         UserError: no path, or no such file. The rest is found as the pairs are read.
     """
     if path is None or not path.is_file():
-        raise UserError(f"data.path={path}: no such file; data.source=csv needs --set data.path=FILE, a table of pairs")
+        raise UserError(f"data.path={path}: no such file; data.source=csv needs data.path=FILE, a table of pairs")
     spec = {"source": "csv", "sha256": sha256(path), "columns": list(columns), "low": low, "high": high}
     spec["reader"] = tables.VERSION
     spec["split"] = "by its column split, else by hash of the sentence, or of the pair where all are linked"

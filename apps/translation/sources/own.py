@@ -30,7 +30,7 @@ def parallel(source: Path | None, target: Path | None, languages: tuple[str, str
             read.
     """
     if source is None or target is None:
-        raise UserError("data.source=parallel: add --set data.path=FILE (source) and --set data.target_path=FILE")
+        raise UserError("data.source=parallel: add data.path=FILE (source) and data.target_path=FILE")
     for path, key in ((source, "data.path"), (target, "data.target_path")):
         if not path.is_file():
             raise UserError(f"{key}={path}: no such file")
@@ -53,7 +53,7 @@ def table(path: Path | None, languages: tuple[str, str], kind: str = "tsv") -> S
         UserError: no such file. What is wrong inside is found as it is read.
     """
     if path is None or not path.is_file():
-        raise UserError(f"data.path={path}: no such file; data.source={kind} needs --set data.path=FILE, two columns")
+        raise UserError(f"data.path={path}: no such file; data.source={kind} needs data.path=FILE, two columns")
     spec: dict[str, Any] = {"source": kind, "languages": list(languages), "sha256": sha256(path), "split": RULE}
     spec["reader"] = tables.VERSION
     return Source(spec, partial(_read_table, path, languages), languages=languages)

@@ -68,7 +68,7 @@ def _file(store: Store, name: str, path: Path | None) -> Path:
         return path / f"{name}.gz"
     if name not in CHECKSUMS:
         raise UserError(
-            f"{name}.gz: is not fetched, its checksum is unknown; add --set data.path=FOLDER, your copy of {_RAW}"
+            f"{name}.gz: is not fetched, its checksum is unknown; add data.path=FOLDER, your copy of {_RAW}"
         )
     return store.fetch(RemoteFile(f"multi30k/{name}.gz", (f"{_RAW}/{name}.gz",), CHECKSUMS[name]))
 

@@ -59,7 +59,7 @@ def _show(found: Comparison, question: Question) -> None:
     for line in left_out(found, "; --json has them all"):
         say(line)
     if not found.groups:
-        place, cure = tracking.where(), f"train one: {typed()} train --app {found.app}"
+        place, cure = tracking.where(), f"train one: {task('train', found.app)}"
         say(f"{found.app}: no finished run to compare in {place}; {cure}")
         return
     show_table(title(found, question.equal), table(found, apps.load(found.app).unit))

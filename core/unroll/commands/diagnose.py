@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.fabric import seed_everything
-from mlflow.tracking import MlflowClient
 
 from unroll import app as apps
-from unroll import tracking
-from unroll.commands.loading import prepared, trained
+from unroll.commands.loading import prepared, trained_by
 from unroll.console import number, say, show_table
 from unroll.diagnosis.examination import Diagnosis, advice, outcomes
 from unroll.diagnosis.patient import Patient, check_budget, examined, keep, plain, report, try_remedies
 from unroll.diagnosis.remedy_trials import Tried
-from unroll.errors import UsageError, typed
+from unroll.errors import UsageError
+from unroll.surface import task
 
 
 def diagnose(
@@ -47,7 +46,7 @@ def diagnose(
     began = time.monotonic()
     patient = _patient(name, run, preset, settings)
     found = examined(patient, replay)
-    _tell(found, trained=bool(run))
+    _tell(patient, found)
     if fix:
         found.tried = _try(patient, found, steps, seeds)
     path = keep(patient, report(patient, found))
@@ -61,8 +60,7 @@ def diagnose(
 def _patient(name: str, run: str | None, preset: str | None, settings: Sequence[str]) -> Patient:
     if run is None:
         return fresh(name, preset, settings)
-    model = trained(name, [run], settings)
-    id = None if run.startswith("models:/") else _id(tracking.connect(), name, run)
+    model, id = trained_by(name, run, settings)
     return Patient(model.app, model.config, prepared(model.app, model.config), model.model, trained=True, run=id)
 
 
@@ -76,11 +74,7 @@ def fresh(name: str, preset: str | None, settings: Sequence[str]) -> Patient:
     return Patient(app.with_score_for(config), config, data, network, trained=False, run=None)
 
 
-def _id(client: MlflowClient, name: str, run: str) -> str:
-    return tracking.find(client, name, run, lambda logged: logged.status == "FINISHED").id
-
-
-def _tell(found: Diagnosis, trained: bool) -> None:
+def _tell(patient: Patient, found: Diagnosis) -> None:
     for finding in found.findings:
         say(f"{finding.network}: {finding.kind}")
         for line in finding.because:
@@ -89,8 +83,8 @@ def _tell(found: Diagnosis, trained: bool) -> None:
         worth = f"without any memory the loss is {100 * need.worth:.1f} % higher"
         table = ", ".join(f"{lag}: {number(loss)}" for lag, loss in zip(need.lags, need.losses, strict=True))
         say(f"  {worth}; loss by steps of memory: {table}; all: {number(need.full)}")
-    if not trained:
-        say(f"  this model is untrained; after training: {typed()} diagnose --run latest")
+    if not patient.trained:
+        say(f"  this model is untrained; after training: {task('diagnose', patient.app.name, run='latest')}")
     if found.remedies:
         rows = [{"what may help, best first": r.name, "because": r.reason} for r in found.remedies]
         show_table("", rows)

@@ -24,10 +24,11 @@ from unroll.commands.loading import prepared
 from unroll.config import flat
 from unroll.console import duration, number, say
 from unroll.data.files import writing
-from unroll.errors import UserError, typed
+from unroll.errors import UserError
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
 from unroll.search.grid import GridPoint, expand
+from unroll.surface import environment, task
 from unroll.tracking import Logged
 from unroll.tracking.code import code_digest
 from unroll.training import budget
@@ -67,7 +68,7 @@ def train_grid(
     failed = [result for result in results if result["status"] not in ("FINISHED", "RUNNING")]
     skipped = sum(bool(result.get("skipped")) for result in results)
     say(f"{len(results) - skipped - len(failed)} trained, {skipped} skipped, {len(failed)} failed")
-    say(f"next: {typed()} compare --app {','.join(names)}")
+    say(f"next: {task('compare', ','.join(names))}")
     return {"runs": results, "exit_code": int(bool(failed))}
 
 
@@ -194,7 +195,7 @@ class _Jobs:
         threads = str(max(1, (os.cpu_count() or 1) // max(self.jobs, 1)))
         shared = {"OMP_NUM_THREADS": threads} if self.jobs > 1 else {}
         places = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
-        return {**shared, **os.environ, "PYTHONPATH": places}
+        return {**shared, **os.environ, **environment(), "PYTHONPATH": places}
 
     def _stop(self, number: int) -> None:
         self.stopping = True  # those that have not begun see it and do not

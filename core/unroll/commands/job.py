@@ -15,9 +15,10 @@ from unroll.app import App
 from unroll.config import Config
 from unroll.console import say
 from unroll.data.files import read_json, write_json, writing
-from unroll.errors import UserError, typed
+from unroll.errors import UserError
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
+from unroll.surface import task
 from unroll.training.progress import Pruned
 
 UNFINISHED = ("RUNNING", "KILLED", "FAILED")
@@ -99,13 +100,13 @@ def check_writable() -> None:
 
 @contextmanager
 def outcome(app: App, client: MlflowClient, id: str) -> Iterator[tracking.Run]:
-    """The run, under way; it ends with what happened, and whatever happened goes on to the caller."""
+    """The run, while it is under way; its final status says how the block ended. Exceptions are re-raised."""
     run = tracking.Run(client, id)
     try:
         yield run
     except (Interrupted, KeyboardInterrupt):
         run.finish("KILLED")
-        say(f"stopped; resume with: {typed()} train --app {app.name} --resume {id[:8]}")
+        say(f"stopped; resume with: {task('train', app.name, resume=id[:8])}")
         raise
     except Pruned as reason:
         run.pruned(str(reason))

@@ -7,6 +7,7 @@ from unroll.app import App, Data
 from unroll.config import Config
 from unroll.data.store import Store
 from unroll.errors import UserError
+from unroll.surface import option
 from unroll.tracking import local_models, saved
 
 
@@ -29,15 +30,26 @@ def trained(name: str, references: Sequence[str], settings: Sequence[str] = ()) 
 
 
 def _trained(name: str, reference: str, settings: Sequence[str]) -> saved.Saved:
-    model = saved.load(local_models.model_folder(name, reference) or _of_mlflow(name, reference), settings)
-    if model.app.name != name:
-        raise UserError(f"--run {reference}: that model belongs to {model.app.name}, not to {name}")
-    return model
+    folder = local_models.model_folder(name, reference)
+    return _loaded(folder, name, reference, settings) if folder else trained_by(name, reference, settings)[0]
 
 
-def _of_mlflow(name: str, reference: str) -> Path:
-    """The model of a run in another kind of store, or of the registry; or what is wrong with the reference."""
+def trained_by(name: str, reference: str, settings: Sequence[str] = ()) -> tuple[saved.Saved, str | None]:
+    """(the model of a run in any kind of store or of the registry, the id of the run; None where the registry names
+    the model).
+
+    Raises:
+        UserError: there is none, it does not fit the settings, or it belongs to another application.
+    """
     from unroll import tracking
     from unroll.tracking import model_registry
 
-    return model_registry.model_folder(tracking.connect(), name, reference)
+    folder, run = model_registry.folder_and_run(tracking.connect(), name, reference)
+    return _loaded(folder, name, reference, settings), run
+
+
+def _loaded(folder: Path, name: str, reference: str, settings: Sequence[str]) -> saved.Saved:
+    model = saved.load(folder, settings)
+    if model.app.name != name:
+        raise UserError(f"{option('run', reference)}: that model belongs to {model.app.name}, not to {name}")
+    return model

@@ -7,7 +7,8 @@ from typing import Any
 from unroll import tracking
 from unroll.commands.loading import prepared, trained
 from unroll.console import say
-from unroll.errors import UsageError, UserError, typed
+from unroll.errors import UsageError, UserError
+from unroll.surface import task
 from unroll.tracking import model_registry
 from unroll.training.evaluation import evaluate
 
@@ -45,7 +46,7 @@ def promote(name: str, reference: str = "latest", alias: str = "champion") -> di
         raise
     uri = f"models:/{name}@{alias}"
     say(f"{uri} is version {version}, the model of run {run.id[:8]}; evaluated again, it gives the same score")
-    say(f"next: {typed()} predict --app {name} --run {uri}")
+    say(f"next: {task('predict', name, run=uri)}")
     return {
         "app": name, "run": run.id, "status": "FINISHED", "model": uri, "version": int(version), "metrics": metrics,
     }  # fmt: skip

@@ -7,6 +7,7 @@ from unroll.commands.grid import train_grid
 from unroll.commands.training import train_one
 from unroll.errors import UsageError
 from unroll.search.grid import values
+from unroll.surface import option
 
 
 def train(
@@ -24,11 +25,12 @@ def train(
         of one training its run; of a grid as `unroll.commands.grid.train_grid`.
     """
     if seeds < 0 or jobs < 1:
-        raise UsageError("--seeds wants a number from 1 on, and so does --jobs")
+        raise UsageError(f"{option('seeds')} wants a number from 1 on, and so does {option('jobs')}")
     if resume and (preset or settings or seeds):
-        raise UsageError("--resume uses the run's own configuration; leave --preset, --set and --seeds out")
+        others = ", ".join(map(option, ("preset", "set", "seeds")))
+        raise UsageError(f"{option('resume')} uses the run's own configuration; leave out {others}")
     if resume and len(names) > 1:
-        raise UsageError(f"--resume {resume}: a run is of one application")
+        raise UsageError(f"{option('resume', resume)}: a run is of one application")
     if len(names) == 1 and not seeds and not any(len(values(setting)) > 1 for setting in settings):
         return train_one(names[0], preset, settings, resume)
     return train_grid(names, preset, settings, seeds, jobs)

@@ -18,11 +18,12 @@ from unroll.config import Config
 from unroll.console import duration, say, show_config, show_metrics, show_predictions
 from unroll.diagnosis import in_training
 from unroll.drawing.style import as_written
-from unroll.errors import UserError, noted, typed
+from unroll.errors import UserError, noted
 from unroll.interrupt import StopRequest
 from unroll.places import runs_folder
 from unroll.recurrence.kernels.cpu import native
 from unroll.recurrence.rnn import backends
+from unroll.surface import option, task
 from unroll.tracking import model_registry
 from unroll.tracking.saved import save
 from unroll.training import budget
@@ -79,7 +80,7 @@ def _open(
         say(f"note: {note}")
     if folder and data.digest != digest:
         raise UserError(
-            f"--resume {resume}: the prepared data are not those of that run (digest {data.digest[:12]}, "
+            f"{option('resume', resume)}: the prepared data are not those of that run (digest {data.digest[:12]}, "
             f"was {digest[:12]}); train a new run"
         )
     config = given if folder else budget.planned(app, preset, settings, given, data)
@@ -167,8 +168,8 @@ def _tell(app: App, run: tracking.Run, trained: _Trained) -> None:
     show_metrics("held-out test split", {"test": report.metrics, **trained.baselines})
     say(f"signature: {report.signature}")
     show_predictions(report.records[:3])
-    say(f"next: {typed()} predict --app {app.name} --run {run.id[:8]}")
-    say(f"      {typed()} compare --app {app.name}      {typed()} ui")
+    say(f"next: {task('predict', app.name, run=run.id[:8])}")
+    say(f"      {task('compare', app.name)}      {task('ui')}")
     say(f"kept: {places.told()}")
     if text := warning(app.score, report.metrics, trained.baselines):
         say(f"note: {text}")

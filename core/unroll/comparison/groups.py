@@ -28,7 +28,8 @@ from unroll.comparison.eligibility import (
 )
 from unroll.comparison.per_example_scores import PerExampleScores, per_example_scores
 from unroll.comparison.statistics import Difference, Needed, Spread, difference, holm, needed, seeds_needed
-from unroll.errors import UserError, did_you_mean, typed
+from unroll.errors import UserError, did_you_mean
+from unroll.surface import condition, option, task
 from unroll.tracking import Logged
 
 SINGLE = 3
@@ -181,7 +182,7 @@ def _keys(runs: Sequence[Logged], by: Sequence[str]) -> list[str]:
     known = dict.fromkeys(key for run in runs for key in run.params)
     for key in by:
         if runs and key not in known:
-            raise UserError(f"--by {key}: no run has this key; {did_you_mean(key, known)}")
+            raise UserError(f"{option('by', key)}: no run has this key; {did_you_mean(key, known)}")
     return list(by) or [key for key in differing(runs) if key not in INCIDENTAL]
 
 
@@ -215,10 +216,10 @@ def _baseline(groups: Sequence[Group], wanted: str | None, usual: Mapping[str, s
     fitting = [group for group in groups if has(group)]
     if len(fitting) != 1:
         if not groups[0].by:
-            raise UserError(f"--baseline {wanted}: these runs differ in nothing; they are one group")
+            raise UserError(f"{option('baseline', wanted)}: these runs differ in nothing; they are one group")
         what = f"is in {len(fitting)} groups; write key=value" if fitting else "is the value of no group"
         values = {value for group in groups for value in group.by.values()}
-        raise UserError(f"--baseline {wanted}: {what}; {did_you_mean(wanted, values)}")
+        raise UserError(f"{option('baseline', wanted)}: {what}; {did_you_mean(wanted, values)}")
     return fitting[0]
 
 
@@ -260,9 +261,10 @@ def _refuse(apart: Mapping[str, Mapping[str, Sequence[str]]], by: Sequence[str],
     """Groups that were trained for longer than others are no fair comparison, unless that is the question."""
     unequal = [_values(key, groups) for key, groups in apart.items() if key in equal]
     if unequal:
+        cures = f"choose with {condition('KEY=VALUE')}, add it to {option('by')}"
         raise UserError(
-            f"--by {','.join(by)}: the groups differ in {'; '.join(unequal)} as well, and a difference may come from "
-            "that: choose with --where KEY=VALUE, add it to --by, or compare them all the same with --confounded"
+            f"{option('by', ','.join(by))}: the groups differ in {'; '.join(unequal)} as well, and a difference may "
+            f"come from that: {cures}, or compare them all the same with {option('confounded', True)}"
         )
 
 
@@ -284,7 +286,8 @@ def _mixed(groups: Sequence[Group]) -> list[str]:
     keys = dict.fromkeys(key for group in groups for key in differing(group.runs) if key not in INCIDENTAL)
     if not keys:
         return []
-    return [f"the runs of a group differ in {', '.join(keys)} too: add it to --by, or choose with --where KEY=VALUE"]
+    cure = f"add it to {option('by')}, or choose with {condition('KEY=VALUE')}"
+    return [f"the runs of a group differ in {', '.join(keys)} too: {cure}"]
 
 
 def _single(groups: Sequence[Group], app: str) -> list[str]:
@@ -310,5 +313,5 @@ def _enough(group: Group, app: str) -> str:
     one, two = (seeds_needed(size, Spread((1.0, 1.0), (2, 2), 0.0)) for size in (1.0, 2.0))
     return (
         f"{two} seeds each would be needed to show a difference of two standard deviations between seeds, {one} for "
-        f"one: {typed()} train --app {app} --seeds {two} and the same settings"
+        f"one: {task('train', app, seeds=two)} and the same settings"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mlflow.tracking import MlflowClient
 
 from unroll import app as apps
-from unroll import tracking
+from unroll import surface, tracking
 from unroll.app import App
 from unroll.comparison.eligibility import BUDGET, Excluded, Mode, comparable, middle_size, of_equal_size, usable, within
 from unroll.comparison.groups import Comparison, corrected
@@ -15,6 +15,7 @@ from unroll.comparison.groups import compare as compare_groups
 from unroll.config import flat
 from unroll.console import duration
 from unroll.errors import Notice, UsageError, UserError, did_you_mean
+from unroll.surface import option
 from unroll.tracking import Logged
 
 
@@ -56,7 +57,7 @@ def ask_all(
         UserError: as `ask`, where none has an answer.
     """
     if question.equal not in (None, "parameters", "seconds"):
-        raise UsageError(f"--equal {question.equal}: write parameters or seconds")
+        raise UsageError(f"{option('equal', question.equal)}: write parameters or seconds")
     found = []
     for number, name in enumerate(names, start=1):
         try:
@@ -78,7 +79,7 @@ def ask(client: MlflowClient, app: App, question: Question, only: Container[str]
     if metric not in known and f"test/{metric}" in known:
         metric = f"test/{metric}"
     if runs and question.metric and metric not in known:
-        raise UserError(f"--metric {metric}: no run of {app.name} has it; {did_you_mean(metric, known)}")
+        raise UserError(f"{option('metric', metric)}: no run of {app.name} has it; {did_you_mean(metric, known)}")
     split, _, name = metric.partition("/")
     good, left = usable(runs, metric)
     chosen, refused = comparable(good, split)
@@ -116,7 +117,9 @@ class _Asked:
 
 def _within(asked: _Asked, runs: Sequence[Logged], left: Sequence[Excluded]) -> Comparison:
     if asked.mode is None or not asked.metric.startswith("val/"):
-        raise UsageError(f"--equal seconds: is about the validation score by time, not about {asked.metric}")
+        raise UsageError(
+            f"{option('equal', 'seconds')}: is about the validation score by time, not about {asked.metric}"
+        )
     scores, times = (tracking.curves(asked.client, runs, name) for name in (asked.metric, "seconds"))
     limit, reached, late = within(runs, asked.metric, asked.mode, scores, times)
     found = asked.about(reached, [*left, *late], records=False)
@@ -129,12 +132,13 @@ def _where(runs: Sequence[Logged], conditions: Iterable[str]) -> list[Logged]:
     for condition in conditions:
         key, equals, value = condition.partition("=")
         if not equals:
-            raise UsageError(f"--where {condition}: write it as key=value, for example --where data.source=builtin")
+            example = surface.condition("data.source=builtin")
+            raise UsageError(f"{surface.condition(condition)}: write it as key=value, for example {example}")
         if runs and key not in known:
-            raise UserError(f"--where {key}: no run has this key; {did_you_mean(key, known)}")
+            raise UserError(f"{surface.condition(condition)}: no run has the key {key}; {did_you_mean(key, known)}")
         values = {run.params.get(key, "") for run in runs}
         if runs and value not in values:
-            raise UserError(f"--where {condition}: no run has this value; {did_you_mean(value, values)}")
+            raise UserError(f"{surface.condition(condition)}: no run has this value; {did_you_mean(value, values)}")
         runs = [run for run in runs if run.params.get(key) == value]
     return list(runs)
 
@@ -158,5 +162,5 @@ def _check(
     if len(groups(good)) > 1 and len(groups(left)) < 2:
         raise UserError(
             f"{app.name}: runs that differ in {', '.join(by)} cannot be compared: run {refused[0].run.id[:8]}: "
-            f"{refused[0].why}; evaluate them in the same way, or choose with --where KEY=VALUE"
+            f"{refused[0].why}; evaluate them in the same way, or choose with {surface.condition('KEY=VALUE')}"
         )

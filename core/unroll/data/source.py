@@ -90,7 +90,7 @@ def own_path(path: Path | None, source: str, wanted: str) -> Path:
         UserError: it is not set.
     """
     if path is None:
-        raise UserError(f"data.source={source}: add --set data.path={wanted}")
+        raise UserError(f"data.source={source}: add data.path={wanted}")
     return path
 
 

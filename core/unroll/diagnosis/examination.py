@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 
+from unroll import surface
 from unroll.app import App
 from unroll.config import Config
 from unroll.diagnosis import pictures
@@ -100,7 +101,7 @@ def page(diagnosis: Diagnosis, subtitle: str) -> Page:
             "The state is reset n steps before every step that is read. Where the curve meets the dotted line, nothing "
             "further back matters to the loss (upright line: less than 2 % of what memory is worth is lost).",
         )  # fmt: skip
-    _cure(made, diagnosis)
+    _remedies(made, diagnosis)
     return made
 
 
@@ -154,7 +155,7 @@ def _numbers(network: NetworkProbe) -> list[dict[str, Any]]:
     return rows
 
 
-def _cure(made: Page, diagnosis: Diagnosis) -> None:
+def _remedies(made: Page, diagnosis: Diagnosis) -> None:
     if diagnosis.remedies:
         made.heading("What may help, best first")
         made.table(
@@ -193,7 +194,7 @@ def advice(tried: Sequence[Tried]) -> str:
     best = recommended(tried)
     if best is None or best.remedy is None:
         return "None is recommended: within this budget no remedy's whole interval lies below the loss of before."
-    change = " ".join(f"--set {setting}" for setting in best.remedy.settings)
+    change = surface.settings(*best.remedy.settings) if best.remedy.settings else ""
     return f"Recommended: {best.name}; the loss changes by {_interval(best.gain(tried[0]))}. {change}".strip()
 
 

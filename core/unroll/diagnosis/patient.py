@@ -21,6 +21,7 @@ from unroll.diagnosis.verdict import as_json
 from unroll.drawing.page import Page
 from unroll.errors import UsageError
 from unroll.places import runs_folder
+from unroll.surface import option
 from unroll.training.health import replay as replayed
 
 BATCHES = 4
@@ -45,7 +46,7 @@ class Patient:
 def check_budget(steps: int, seeds: int) -> None:
     """Raise UsageError for trials of remedies that would be uninformative."""
     if steps < 1 or seeds < 2:
-        raise UsageError("--steps wants at least 1, --seeds at least 2: an interval needs two")
+        raise UsageError(f"{option('steps')} wants at least 1, {option('seeds')} at least 2: an interval needs two")
 
 
 def examined(patient: Patient, replay: str | None = None) -> Diagnosis:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unroll import surface
 from unroll.app import App
 from unroll.config import Config, flat
 from unroll.errors import UserError
@@ -67,10 +68,10 @@ def expand(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> li
     choices = [[f"{key}={value}" for value in values(text)] if equals else [key] for key, equals, text in pairs]
     for (key, equals, text), own in zip(pairs, choices, strict=True):
         if equals and len(own) > 1 and f"{key}=" in own:
-            raise UserError(f"--set {key}={text}: a value is missing between two commas")
+            raise UserError(f"{surface.settings(f'{key}={text}')}: a value is missing between two commas")
     varying = [key for (key, _, _), own in zip(pairs, choices, strict=True) if len(own) > 1]
     if seeds and "train.seed" in varying:
-        raise UserError("--seeds and several values of train.seed: give one of them")
+        raise UserError(f"{surface.option('seeds')} and several values of train.seed: give one of them")
     cells = []
     for chosen in map(tuple, itertools.product(*choices)):
         first = app.config(preset, chosen).train.seed

@@ -8,7 +8,8 @@ from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from unroll.errors import UserError, typed
+from unroll.errors import UserError
+from unroll.surface import option, task
 from unroll.tracking import saved
 from unroll.tracking.query import Logged, find
 from unroll.tracking.store import store_errors
@@ -18,15 +19,22 @@ MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
-    """The saved model of a run (`latest`, an id) or of the registry (`models:/name@alias`), as a local folder.
+    """The saved model of a run or of the registry, as a local folder. Raises UserError as `folder_and_run`."""
+    return folder_and_run(client, app, reference)[0]
+
+
+def folder_and_run(client: MlflowClient, app: str, reference: str) -> tuple[Path, str | None]:
+    """(the saved model of a run (`latest`, an id) or of the registry (`models:/name@alias`) as a local folder, the id
+    of the run; None where the registry names the model).
 
     Raises:
         UserError: there is no such run or model, or the run ended without one.
     """
     with store_errors():
         if reference.startswith("models:/"):
-            return _registered(app, reference)
-    return folder_of(client, find(client, app, reference, lambda run: run.status == "FINISHED"))
+            return _registered(app, reference), None
+    run = find(client, app, reference, lambda run: run.status == "FINISHED")
+    return folder_of(client, run), run.id
 
 
 def folder_of(client: MlflowClient, run: Logged) -> Path:
@@ -40,7 +48,7 @@ def model_id(client: MlflowClient, run: Logged) -> str:
     with store_errors():
         ready = [model for model in _models(client, run.id) if model.status == LoggedModelStatus.READY]
     if not ready:
-        raise UserError(f"run {run.id[:8]} is {run.status} and holds no model; --resume it, or name another")
+        raise UserError(f"run {run.id[:8]} is {run.status} and holds no model; resume it, or name another")
     return str(max(ready, key=lambda model: model.creation_timestamp).model_id)
 
 
@@ -80,7 +88,7 @@ def _registered(app: str, reference: str) -> Path:
             raise
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--run {reference}: {reason}; register one: {typed()} promote --app {app} --run latest"
+            f"{option('run', reference)}: {reason}; register one: {task('promote', app, run='latest')}"
         ) from None
 
 

@@ -6,13 +6,14 @@
   epochs follow from the size of the data. Learning-rate schedules are shares of all steps and follow by themselves. A
   small set is not evaluated after each of a thousand epochs, but EVALUATIONS times, evenly spread; train.patience
   counts those.
-- What is given by --set, or by a preset that has other epochs than the default one, stays as it is.
+- What is given by a setting, or by a preset that has other epochs than the default one, stays as it is.
 """
 
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from unroll import surface
 from unroll.app import App, Data
 from unroll.config import Config
 
@@ -77,4 +78,5 @@ def told(before: Config, config: Config, data: Data) -> Iterator[str]:
         yield f"{' and '.join(chosen)} for data of your own, which have {each:,} steps in an epoch"
     if total < FEW:
         wanted = math.ceil(STEPS / each)
-        yield f"note: {total:,} steps are few to learn from; for about {STEPS:,}: --set train.epochs={wanted}"
+        longer = surface.settings(f"train.epochs={wanted}")
+        yield f"note: {total:,} steps are few to learn from; for about {STEPS:,}: {longer}"

@@ -214,7 +214,7 @@ def test_rows_at_fault_are_named(tmp_path, rows, header, message):
 
 
 def test_no_table(tmp_path):
-    with pytest.raises(UserError, match=r"add --set data\.path=FOLDER"):
+    with pytest.raises(UserError, match=r"add data\.path=FOLDER"):
         folder.source(None)
     with pytest.raises(UserError, match=r"holds 0 tables \(CSV, TSV or JSON Lines\) instead of one"):
         folder.source(tmp_path)

@@ -188,7 +188,7 @@ def test_a_changed_picture_is_another_set(tmp_path):
 
 
 def test_folders_that_will_not_do(tmp_path):
-    with pytest.raises(UserError, match=r"--set data\.path=FOLDER"):
+    with pytest.raises(UserError, match=r"add data\.path=FOLDER"):
         sources.folder(None, (4, 6), False)
     with pytest.raises(UserError, match="is not a folder"):
         sources.folder(tmp_path / "none", (4, 6), False)

@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_trained_on_is_one_line(tmp_path, content, message
 
 def test_no_path_no_file_and_an_empty_folder_are_one_line(tmp_path):
     empty = (tmp_path, "holds no text file .* it holds nothing")
-    for path, message in ((None, "add --set data.path"), (tmp_path / "none", "no such file"), empty):
+    for path, message in ((None, "add data.path"), (tmp_path / "none", "no such file"), empty):
         with pytest.raises(UserError, match=message):
             files.source(path, 0.1)
 

@@ -120,7 +120,7 @@ def test_times(tmp_path, times, seconds):
         (
             "session,thing,time",
             ROWS,
-            r"log\.csv: has no column item or item_id or .*; its columns: session, thing, time; name yours, --set data",
+            r"log\.csv: has no column item or item_id or .*; its columns: session, thing, time; name yours, data",
         ),
         (
             "who,item,when",

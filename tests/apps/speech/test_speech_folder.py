@@ -118,7 +118,7 @@ def test_a_recording_that_cannot_be_read_is_named(recordings):
 
 
 def test_which_table(tmp_path):
-    with pytest.raises(UserError, match=r"data.source=folder: add --set data.path=FOLDER"):
+    with pytest.raises(UserError, match=r"data\.source=folder: add data\.path=FOLDER"):
         folder.source(None, 8000)
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         folder.source(tmp_path / "nowhere", 8000)

@@ -72,7 +72,7 @@ def test_the_loss_is_that_of_all_predictions():
 
 @pytest.mark.parametrize(("raised", "wanted"), [(9.0, 1.0), (-9.0, 0.0)])
 @torch.no_grad()
-def test_what_is_foreseen_is_a_picture(raised, wanted):
+def test_what_is_predicted_is_a_picture(raised, wanted):
     """From black to white, whatever the network says."""
 
     class Overdone(Forecaster):

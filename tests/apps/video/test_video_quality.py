@@ -14,7 +14,7 @@ def test_motions_are_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_frames_are_foreseen_twice_as_well_as_by_copying(tmp_path):
+def test_frames_are_predicted_twice_as_well_as_by_copying(tmp_path):
     config = APP.config("frames")
     data, report = train_and_test(APP.with_score_for(config), tmp_path, "frames")
     simple = baselines.predicting_frames(data, config.data.context)

@@ -100,7 +100,7 @@ def test_what_is_wrong_in_a_folder_is_named(clips, square, pictures, change, mes
 
 
 def test_no_path_and_a_wrong_path_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"add --set data\.path=FOLDER"):
+    with pytest.raises(UserError, match=r"add data\.path=FOLDER"):
         folder.source(None, 16, 1, 1)
     with pytest.raises(UserError, match="none: is not a folder"):
         folder.source(tmp_path / "none", 16, 1, 1)

@@ -87,14 +87,14 @@ def test_a_length_that_was_asked_for_is_another_one(planned) -> None:
 
 
 @pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
-def test_a_stopped_run_goes_on_where_its_folder_is(planned, status: str) -> None:
+def test_a_stopped_run_is_resumed_where_its_folder_is(planned, status: str) -> None:
     assert planned({"status": status, "kept": False}).state == "new"
     found = planned({"status": status})
     assert found.state == "stopped" and found.run is not None
     assert list(grid._words(found))[-2:] == ["--resume", found.run.id]
 
 
-def test_a_failed_run_is_begun_anew(planned) -> None:
+def test_a_failed_run_starts_over(planned) -> None:
     found = planned({"status": "FAILED"})
     assert found.state == "new"
     assert list(grid._words(found)) == [

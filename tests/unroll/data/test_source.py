@@ -20,7 +20,7 @@ def test_a_missing_split_is_one_line_that_names_source_and_split():
 
 def test_a_path_that_is_not_set_is_one_line_that_says_what_to_set():
     assert own_path(Path("x"), "folder", "FOLDER, a folder of clips") == Path("x")
-    with pytest.raises(UserError, match=r"^data\.source=folder: add --set data\.path=FOLDER, a folder of clips$"):
+    with pytest.raises(UserError, match=r"^data\.source=folder: add data\.path=FOLDER, a folder of clips$"):
         own_path(None, "folder", "FOLDER, a folder of clips")
 
 

@@ -138,7 +138,7 @@ def test_runs_are_found_by_latest_by_id_and_by_its_beginning(client: Any) -> Non
 def test_a_run_without_a_model_says_what_to_do(client: Any) -> None:
     run = begin(client)
     run.finish("KILLED")
-    with pytest.raises(UserError, match=rf"run {run.id[:8]} is KILLED and holds no model; --resume it"):
+    with pytest.raises(UserError, match=rf"run {run.id[:8]} is KILLED and holds no model; resume it"):
         model_registry.model_folder(client, "toy", run.id)
 
 
