@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unroll.recurrence import nested
 from unroll.recurrence.cell import expand_right
 
 BATCH = 1
@@ -31,28 +31,21 @@ def apply(function: Callable[..., Any], state: Any, *others: Any) -> Any:
         ValueError: the others are nested differently.
         TypeError: something in there is neither a tensor nor one of the known containers.
     """
-    if isinstance(state, Tensor):
-        if not all(isinstance(other, Tensor) for other in others):
-            raise ValueError(f"states are nested differently: a tensor {list(state.shape)} meets {_kinds(others)}")
-        return function(state, *others)
-    if state is None and all(other is None for other in others):
-        return None
-    if state is not None and not isinstance(state, tuple | list | dict):
-        raise TypeError(f"a state holds tensors in tuples, lists, dicts or None, got {type(state).__name__}")
-    if any(type(other) is not type(state) or _keys(other) != _keys(state) for other in others):
-        raise ValueError(f"states are nested differently: {_kinds((state,))} meets {_kinds(others)}")
-    nesting: Any = state
-    values = [apply(function, nesting[key], *(other[key] for other in others)) for key in _keys(nesting)]
-    return _rebuild(state, values)
+
+    def checked(tensor: Any, *rest: Any) -> Any:
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"a state holds tensors in tuples, lists, dicts or None, got {type(tensor).__name__}")
+        kind = type(None) if tensor is None else Tensor
+        if not all(isinstance(other, kind) for other in rest):
+            raise ValueError(f"nested differently: {nested.kinds([tensor])} meets {nested.kinds(rest)}")
+        return None if tensor is None else function(tensor, *rest)
+
+    return nested.apply(checked, state, *others)
 
 
 def tensors(state: Any) -> Iterator[Tensor]:
     """All tensors of a state, in order."""
-    if isinstance(state, Tensor):
-        yield state
-    elif state is not None:
-        for key in _keys(state):
-            yield from tensors(state[key])
+    return (leaf for _, leaf in nested.leaves(state) if leaf is not None)
 
 
 def detach(state: Any) -> Any:
@@ -119,7 +112,8 @@ def fingerprint(model: nn.Module) -> str:
 def save(path: str | Path, state: Any, model: nn.Module) -> None:
     """Writes a state as safetensors, with the fingerprint of the model that made it. Never pickled."""
     arrays: dict[str, Tensor] = {}
-    metadata = {"nesting": json.dumps(_describe(state, arrays)), "fingerprint": fingerprint(model)}
+    apply(lambda tensor: tensor, state)  # refuses what is none
+    metadata = {"nesting": json.dumps(nested.encode(state, arrays, "state")), "fingerprint": fingerprint(model)}
     save_file(arrays, path, metadata=metadata)
 
 
@@ -143,7 +137,7 @@ def load(path: str | Path, model: nn.Module, device: str | torch.device = "cpu")
         if tensor.isnan().any():
             raise ValueError(f"{path}: state tensor {key} holds NaN")
     try:
-        return _restore(json.loads(metadata["nesting"]), arrays)
+        return nested.decode(json.loads(metadata["nesting"]), arrays)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: it does not say how its state is nested ({error!r})") from None
 
@@ -152,49 +146,3 @@ def _rows(mask: Tensor, like: Tensor) -> Tensor:
     if mask.dtype != torch.bool or mask.shape != (like.shape[BATCH],):
         raise ValueError(f"mask must be bool [{like.shape[BATCH]}], got {mask.dtype} {list(mask.shape)}")
     return expand_right(mask.to(like.device), like[0])
-
-
-def _keys(state: Any) -> list[Any]:
-    return list(state) if isinstance(state, dict) else list(range(len(state)))
-
-
-def _kinds(states: Sequence[Any]) -> str:
-    return ", ".join(f"{type(s).__name__} of {len(s)}" if hasattr(s, "__len__") else type(s).__name__ for s in states)
-
-
-def _rebuild(like: Any, values: list[Any]) -> Any:
-    if isinstance(like, dict):
-        return dict(zip(like, values, strict=True))
-    if hasattr(like, "_fields"):
-        return type(like)(*values)
-    return type(like)(values)
-
-
-def _describe(state: Any, arrays: dict[str, Tensor]) -> Any:
-    """The nesting as JSON; the tensors go to `arrays` under the names that it mentions."""
-    if state is None:
-        return None
-    if isinstance(state, Tensor):
-        arrays[str(len(arrays))] = state.detach().cpu().contiguous().clone()
-        return str(len(arrays) - 1)
-    if isinstance(state, dict) and not all(isinstance(key, str) for key in state):
-        raise TypeError("a state can be saved only if its dict keys are strings")
-    parts = [_describe(state[key], arrays) for key in _keys(state)]
-    if isinstance(state, dict):
-        return {"dict": list(state), "parts": parts}
-    if hasattr(state, "_fields"):
-        return {"named": type(state).__name__, "fields": list(state._fields), "parts": parts}
-    return {"list" if isinstance(state, list) else "tuple": None, "parts": parts}
-
-
-def _restore(nesting: Any, arrays: dict[str, Tensor]) -> Any:
-    if nesting is None:
-        return None
-    if isinstance(nesting, str):
-        return arrays[nesting]
-    parts = [_restore(part, arrays) for part in nesting["parts"]]
-    if "dict" in nesting:
-        return dict(zip(nesting["dict"], parts, strict=True))
-    if "named" in nesting:
-        return namedtuple(nesting["named"], nesting["fields"])(*parts)
-    return parts if "list" in nesting else tuple(parts)

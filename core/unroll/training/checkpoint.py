@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from unroll.data.files import atomic_write, sync_folder, writing
 from unroll.errors import UserError
+from unroll.recurrence.nested import decode, encode
 
-FORMAT = "unroll.checkpoint.2"
+FORMAT = "unroll.checkpoint.3"
 
 
 def save(path: Path, tree: Any) -> None:
@@ -34,7 +34,7 @@ def save(path: Path, tree: Any) -> None:
         UserError: the disk is full or the folder cannot be written to.
     """
     tensors: dict[str, Tensor] = {}
-    header = json.dumps(_encode(tree, tensors, "tree"))
+    header = json.dumps(encode(tree, tensors))
     metadata = {"format": FORMAT, "tree": header, "digest": _digest(header, tensors)}
     atomic_write(path, to_bytes(tensors, metadata))
 
@@ -59,7 +59,7 @@ def load(path: Path, *keys: str) -> Any:
     if metadata.get("digest") != _digest(header, tensors):
         raise UserError(f"{path}: corrupt: its digest does not match its content")
     try:
-        tree = _decode(json.loads(header), tensors)
+        tree = decode(json.loads(header), tensors)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: malformed: its tree cannot be read ({type(error).__name__}: {error})") from None
     if keys and not (isinstance(tree, dict) and all(tree.get(key) is not None for key in keys)):
@@ -74,57 +74,6 @@ def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
         if tensors[name].numel():
             digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _encode(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
-    """JSON for `value`; what JSON cannot hold becomes a one-key dict that starts with "$"."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Tensor | np.ndarray):
-        return {("$tensor" if isinstance(value, Tensor) else "$array"): _keep(value, tensors)}
-    if isinstance(value, bytes):
-        return {"$bytes": value.hex()}
-    if isinstance(value, list | tuple):
-        items = [_encode(item, tensors, f"{place}[{i}]") for i, item in enumerate(value)]
-        return items if isinstance(value, list) else {"$tuple": items}
-    if isinstance(value, Mapping):
-        return {"$dict": [[_key(key, place), _encode(v, tensors, f"{place}.{key}")] for key, v in value.items()]}
-    raise TypeError(f"{place}: a checkpoint cannot hold a {type(value).__name__}; give it plain values and tensors")
-
-
-def _keep(value: Tensor | np.ndarray[Any, Any], tensors: dict[str, Tensor]) -> str:
-    tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(value.copy())
-    name = str(len(tensors))
-    # A copy: safetensors refuses tensors that share memory, as tied weights do.
-    tensors[name] = tensor.to("cpu", copy=True).contiguous()
-    return name
-
-
-def _key(key: Any, place: str) -> str | int:
-    if isinstance(key, str | int):
-        return key
-    raise TypeError(f"{place}: a checkpoint's keys are text or integers, not {type(key).__name__}")
-
-
-def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    [(kind, content)] = value.items()
-    match kind:
-        case "$tensor":
-            return tensors[content]
-        case "$array":
-            return tensors[content].numpy()
-        case "$bytes":
-            return bytes.fromhex(content)
-        case "$tuple":
-            return tuple(_decode(item, tensors) for item in content)
-        case _:
-            return {key: _decode(item, tensors) for key, item in content}
 
 
 class Checkpoints:

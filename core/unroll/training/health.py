@@ -7,7 +7,7 @@ in a row the run stops with a verdict instead of with NaN in its weights.
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from unroll.app import App
 from unroll.config import Config
 from unroll.errors import UserError, typed
+from unroll.recurrence.nested import leaves, retyped
+from unroll.surface import option
 from unroll.training.checkpoint import load, save
 from unroll.training.progress import Explain
 
@@ -126,7 +128,7 @@ class Health:
         return f" (replay: {typed()} diagnose --app {self.app.name} --replay {path})"
 
     def _advice(self, model: nn.Module, batch: Any) -> str:
-        where = next((place for place, tensor in tensors(batch) if not bool(tensor.isfinite().all())), None)
+        where = next((place for place, value in leaves(batch, "batch") if not _is_finite(value)), None)
         if where is not None:
             return f"the batch itself holds values that are not finite, at {where}: look at the data"
         now = self.config.optimizer
@@ -154,30 +156,12 @@ def replay(path: Path, model: nn.Module, like: Any) -> tuple[Any, Any]:
     try:
         model.load_state_dict(tree["weights"])
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path}: of another model ({str(error).splitlines()[0]}); give its run with --run") from None
-    return _typed(tree["batch"], like), tree.get("carried")
+        raise UserError(
+            f"{path}: of another model ({str(error).splitlines()[0]}); give its run with {option('run')}"
+        ) from None
+    return retyped(tree["batch"], like), tree.get("carried")
 
 
-def tensors(batch: Any, place: str = "batch") -> Iterator[tuple[str, Tensor]]:
-    """(place, floating point tensor) for all in a batch."""
-    if isinstance(batch, Tensor):
-        if batch.is_floating_point():
-            yield place, batch
-    elif isinstance(batch, Mapping):
-        for key, value in batch.items():
-            yield from tensors(value, f"{place}.{key}")
-    elif isinstance(batch, list | tuple):
-        names = getattr(batch, "_fields", range(len(batch)))
-        for name, value in zip(names, batch, strict=True):
-            yield from tensors(value, f"{place}.{name}" if isinstance(name, str) else f"{place}[{name}]")
-
-
-def _typed(value: Any, like: Any) -> Any:
-    """The value, with named tuples restored where `like` has them."""
-    if hasattr(like, "_fields") and isinstance(value, tuple) and len(value) == len(like):
-        return type(like)(*(_typed(a, b) for a, b in zip(value, like, strict=True)))
-    if isinstance(like, tuple | list) and isinstance(value, type(like)) and len(value) == len(like):
-        return type(like)(_typed(a, b) for a, b in zip(value, like, strict=True))
-    if isinstance(like, Mapping) and isinstance(value, Mapping):
-        return {key: _typed(item, like.get(key)) for key, item in value.items()}
-    return value
+def _is_finite(value: Any) -> bool:
+    """Also anything but floating-point numbers."""
+    return not isinstance(value, Tensor) or not value.is_floating_point() or bool(value.isfinite().all())

@@ -117,6 +117,8 @@ def test_killed_between_the_renames_the_newest_is_used(done: int, tmp_path: Path
 TREES = [
     '{"$tensor": "7"}', '{"$tensor": [1]}', '{"$bytes": "xy"}', '{"$tuple": 3}', '{"$dict": [[1]]}', "{}", "[" * 9999,
     '{"a": 1, "b": 2}', '{"$dict": [[[1], 2]]}', '{"$array": null}', "", "nothing", '{"$bytes": 7}',
+    '{"$named": ["Pair", [["x"]]]}', '{"$named": ["a b", [["x", 1]]]}',
+    '{"$named": ["Pair", [["_x", 1]]]}', '{"$set": []}',
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from unroll.diagnosis.probe import probe, scalars
 from unroll.errors import Notice, UserError
 from unroll.interrupt import Interrupted
 from unroll.recurrence import Recurrent
-from unroll.training.health import KEPT, RECENT, Health, _typed, replay, tensors
+from unroll.training.health import KEPT, RECENT, Health, replay
 
 
 class Broken:
@@ -192,17 +192,6 @@ def test_the_share_of_clipped_steps_and_the_norm_after_clipping_are_told(tmp_pat
     assert log.numbers[EPOCH]["train/clipped_share"] == sum(norm > 0.1 for norm in before) / EPOCH
 
 
-def test_a_batch_comes_back_as_the_types_that_it_was_made_of() -> None:
-    class Pair(NamedTuple):
-        x: int
-        y: Any
-
-    like = [Pair(0, [0, Pair(0, 0)]), {"one": Pair(0, 0)}]
-    found = _typed([(1, [2, (3, 4)]), {"one": (5, 6)}], like)
-    assert found == [Pair(1, [2, Pair(3, 4)]), {"one": Pair(5, 6)}]
-    assert type(found[0]) is type(found[0].y[1]) is type(found[1]["one"]) is Pair
-
-
 def health(folder: Path, *settings: str) -> Health:
     return Health(APP, APP.config(settings=settings), folder)
 
@@ -272,16 +261,6 @@ def test_a_norm_at_the_limit_is_not_clipped(tmp_path: Path) -> None:
     assert unlimited.allows(torch.tensor(9.0))
     assert unlimited.numbers(9.0) == {"train/gradient_norm_clipped": 9.0, "train/clipped_share": 0.0}
     assert health(tmp_path).numbers(0.5)["train/clipped_share"] == 0.0
-
-
-def test_every_tensor_of_numbers_in_a_batch_has_a_place() -> None:
-    class Pair(NamedTuple):
-        x: Any
-        y: Any
-
-    number, whole = torch.ones(1), torch.ones(1, dtype=torch.int64)
-    batch = {"a": [number, whole], "b": Pair(number, ("text", number)), "c": None}
-    assert [place for place, _ in tensors(batch)] == ["batch.a[0]", "batch.b.x", "batch.b.y[1]"]
 
 
 def test_what_was_counted_comes_back(tmp_path: Path) -> None:
