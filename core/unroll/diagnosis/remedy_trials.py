@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric import seed_everything
+from scipy.special import stdtrit
 from torch import nn
 
 from unroll.app import App, Data, Report, Score
@@ -17,7 +18,6 @@ from unroll.config import Config
 from unroll.diagnosis.probe import probe
 from unroll.diagnosis.remedies import Remedy
 from unroll.diagnosis.verdict import classify, worst
-from unroll.recurrence.lyapunov import t975
 from unroll.training.evaluation import mean_loss
 from unroll.training.loop import fit
 from unroll.training.progress import Observer, Position
@@ -68,7 +68,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, -math.inf, math.inf
-    wide = t975(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    wide = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
     return mean, mean - wide, mean + wide
 
 

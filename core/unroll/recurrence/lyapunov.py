@@ -43,7 +43,11 @@ class Growth:
 
 
 def growth(cell: CellGradients) -> Growth:
-    """The growth factor of a cell along the recorded rows, its own recurrence alone, without the layers around it."""
+    """The growth factor of a cell along the recorded rows, its own recurrence alone, without the layers around it.
+
+    Raises:
+        ModuleNotFoundError: scipy is not installed; `pip install 'unroll[apps]'` brings it.
+    """
     logs = _log_growth(cell)
     steps = torch.arange(1, len(logs) + 1)[:, None]
     begin = (cell.lengths * (1 - SKIPPED)).ceil()
@@ -57,7 +61,7 @@ def growth(cell: CellGradients) -> Growth:
     mean, error, freedom = _jackknife(logs[counted], groups[counted])
     halves = [logs[counted & half] for half in (steps <= begin / 2, steps > begin / 2)]
     drift = abs(float(halves[0].mean() - halves[1].mean())) / 2 if all(len(half) for half in halves) else math.inf
-    wide = math.hypot(t975(freedom) * error, drift) if freedom else math.inf
+    wide = math.hypot(_t975(freedom) * error, drift) if freedom else math.inf
     return Growth(math.exp(mean), math.exp(mean - wide), _exp(mean + wide))
 
 
@@ -186,15 +190,11 @@ def _jackknife(values: Tensor, groups: Tensor) -> tuple[float, float, int]:
     return mean, math.sqrt((many - 1) / many * float((without - without.mean()).square().sum())), many - 1
 
 
-def t975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (from three degrees of freedom on by Cornish and Fisher, within 1 %)."""
-    if freedom < 3:
-        return {1: 12.7062, 2: 4.3027}[freedom]
-    z = 1.9599639845
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
+def _t975(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit  # only here: the layers do without
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def _exp(value: float) -> float:

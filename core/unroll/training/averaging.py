@@ -1,4 +1,10 @@
-"""Weight averaging: an exponential moving average for any optimiser, and NT-ASGD with its own trigger."""
+"""Weight averaging: an exponential moving average for any optimiser, and NT-ASGD with its own trigger.
+
+The means are computed by torch.optim.swa_utils, and kept in the state of the optimiser, so that they are saved and
+resumed with it. torch's AveragedModel would keep them in a deep copy of the model, which is another model: what
+training sets on the model apart from weights and buffers does not get there, and one under `weight_norm` cannot be
+copied.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -6,6 +12,7 @@ from typing import Any
 
 import torch
 from torch.optim import SGD, Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 
 class NTASGD(SGD):
@@ -31,9 +38,8 @@ class NTASGD(SGD):
         loss: float | None = super().step(closure)
         group = self.param_groups[0]
         if group["averaged_steps"] is not None:
+            _update(self, get_swa_multi_avg_fn(), group["averaged_steps"])
             group["averaged_steps"] += 1
-            for parameter in self._parameters():
-                self.state[parameter]["mean"].lerp_(parameter, 1 / group["averaged_steps"])
         return loss
 
     def observe_score(self, score: float, better: Callable[[float, float | None], bool]) -> None:
@@ -47,19 +53,16 @@ class NTASGD(SGD):
     def begin(self) -> None:
         """Start averaging at the next step."""
         self.param_groups[0]["averaged_steps"] = 0
-        for parameter in self._parameters():
+        for parameter in _parameters(self):
             self.state[parameter]["mean"] = parameter.detach().clone()
-
-    def _parameters(self) -> Iterator[torch.nn.Parameter]:
-        return _parameters(self)
 
 
 def keep_mean(optimizer: Optimizer, decay: float) -> None:
     """Make `optimizer` maintain an exponential moving average of the weights from now on.
 
     mean += (1 - d) (weights - mean) after each step, with d = min(decay, (1 + n) / (10 + n)) in the n-th step, so that
-    the first weights are forgotten soon. A checkpoint averaged over is a step of the last 1 / (1 - decay). The mean is
-    in the state dict, so that it survives a restart.
+    the first weights are forgotten soon; later it covers about the last 1 / (1 - decay) steps. A parameter that gets
+    its first gradient late is averaged from there on.
     """
     optimizer.param_groups[0]["mean_steps"] = 0
 
@@ -67,13 +70,11 @@ def keep_mean(optimizer: Optimizer, decay: float) -> None:
     def after_step(*_: Any) -> None:
         group = optimizer.param_groups[0]
         count = group["mean_steps"] = group["mean_steps"] + 1
-        share = 1 - min(decay, (1 + count) / (10 + count))
+        _update(optimizer, get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count))), count)
         for parameter in _parameters(optimizer):
-            state = optimizer.state[parameter]
-            if "mean" in state:
-                state["mean"].lerp_(parameter, share)
-            elif parameter.grad is not None:  # before, an entry in its state would keep Adam from making its own
-                state["mean"] = parameter.detach().clone()
+            # Before its first gradient, an entry in its state would keep Adam from making its own.
+            if "mean" not in optimizer.state.get(parameter, {}) and parameter.grad is not None:
+                optimizer.state[parameter]["mean"] = parameter.detach().clone()
 
     optimizer.register_step_post_hook(after_step)
 
@@ -91,6 +92,14 @@ def averaged(optimizer: Optimizer) -> Iterator[None]:
         with torch.no_grad():
             for parameter, value in own:
                 parameter.copy_(value)
+
+
+def _update(optimizer: Optimizer, average: Callable[..., None], count: int) -> None:
+    """Let one of torch's functions add the weights as they are now to the means, which hold `count` already."""
+    pairs = [(optimizer.state[p]["mean"], p) for p in _parameters(optimizer) if "mean" in optimizer.state.get(p, {})]
+    if pairs:
+        means, weights = map(list, zip(*pairs, strict=True))
+        average(means, weights, count)
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[torch.nn.Parameter]:
