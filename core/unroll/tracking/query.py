@@ -1,18 +1,16 @@
 """Runs as they stand in the store: all of an application, one by its name, their curves and records."""
 
-import math
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import Run as MlflowRun
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from unroll.errors import UserError
-from unroll.tracking.names import RESUMED, SWEEP, local_folder, spoken, stored
+from unroll.tracking.database import all_runs, store_of
+from unroll.tracking.logged import Logged, as_logged, duration
+from unroll.tracking.names import RESUMED, SWEEP, local_folder, stored
 from unroll.tracking.store import active_experiment, restoring, store_errors, where
 
 PAGE = 500
@@ -24,39 +22,23 @@ Curve = dict[int, float]
 """step -> value"""
 
 
-@dataclass(frozen=True)
-class Logged:
-    """A run as it stands in the store."""
-
-    id: str
-    name: str
-    status: str
-    started: float
-    """seconds since 1970"""
-    seconds: float | None
-    """from start to end; None while it is under way"""
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    artifacts: str = ""
-    """where its files are, as a URI"""
-
-
 def runs(client: MlflowClient, app: str) -> list[Logged]:
     """The trainings of an application, newest first; none when it never ran."""
     with store_errors():
         own = active_experiment(client, app)
         if own is None:
             return []
-        found: list[MlflowRun] = []
+        if database := store_of(client):
+            return [run for run in all_runs(database, own.experiment_id) if SWEEP not in run.tags]
+        found: list[Logged] = []
         token: str | None = ""
         while token is not None:
             page = client.search_runs(
                 [own.experiment_id], max_results=PAGE, order_by=["start_time DESC"], page_token=token or None
             )
-            found += page
+            found += map(_logged, page)
             token = page.token or None
-    return [_logged(run) for run in found if SWEEP not in run.data.tags]
+    return [run for run in found if SWEEP not in run.tags]
 
 
 def made_by(run: Logged) -> set[str]:
@@ -104,12 +86,12 @@ def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[st
     """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
     ids = [run.id for run in runs if metric in run.metrics]
     found: dict[str, Curve] = {id: {} for id in ids}
-    bulk: Any = getattr(client._tracking_client.store, "get_metric_history_bulk", None)
+    database = store_of(client)
     with store_errors():
-        if bulk is None:
+        if database is None:
             return {id: {p.step: p.value for p in client.get_metric_history(id, stored(metric))} for id in ids}
         for first in range(0, len(ids), PAGE):
-            for one in bulk(ids[first : first + PAGE], stored(metric), MOST_POINTS):
+            for one in database.get_metric_history_bulk(ids[first : first + PAGE], stored(metric), MOST_POINTS):
                 found[one.run_id][one.step] = one.value
     return found
 
@@ -160,14 +142,7 @@ def _missing(client: MlflowClient, app: str, reference: str) -> str:
 
 def _logged(run: MlflowRun) -> Logged:
     info, data = run.info, run.data
-    seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
     return Logged(
-        info.run_id, info.run_name, info.status, info.start_time / 1000, seconds,
-        dict(data.params), {spoken(name): _as_logged(value) for name, value in data.metrics.items()}, dict(data.tags),
-        info.artifact_uri,
+        info.run_id, info.run_name, info.status, info.start_time / 1000, duration(info.start_time, info.end_time),
+        dict(data.params), as_logged(data.metrics.items()), dict(data.tags), info.artifact_uri,
     )  # fmt: skip
-
-
-def _as_logged(value: float) -> float:
-    """MLflow's databases hold the largest numbers that there are in place of infinity."""
-    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
