@@ -18,7 +18,7 @@ from unroll.recurrence import one_step
 from unroll.recurrence.cell import Cell
 from unroll.recurrence.checks import check_input, check_kind
 from unroll.recurrence.context import compiled_around, interceptor, plain
-from unroll.recurrence.dropin_cells import CELLS, GRUCell, LSTMCell, RNNCell, copied
+from unroll.recurrence.dropin_cells import CELLS, FRAMES, GRUCell, LSTMCell, RNNCell, copied, lasting
 from unroll.recurrence.kernels import dispatch
 from unroll.recurrence.kernels.kernel_cache import kernels
 from unroll.recurrence.kernels.trace import shadow
@@ -122,17 +122,15 @@ class _LengthsAndResets(nn.RNNBase):
         return twin.train(self.training)
 
     def _frame(self) -> _Frame:
-        frames: dict[tuple[float, str], _Frame] = self.__dict__.setdefault("_frames", {})
+        frames: dict[tuple[float, str], _Frame] = self.__dict__.setdefault(FRAMES, {})
         key = self.dropout, self.mode
         if key not in frames:
             frames[key] = _Frame.of(self)
         return frames[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: all but the frames, which are rebuilt where they are needed."""
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # torch: no types
-        state.pop("_frames", None)
-        return state
+        """What is copied and pickled."""
+        return lasting(super().__getstate__())  # type: ignore[no-untyped-call]  # torch: no types
 
     def __prepare_scriptable__(self) -> nn.Module:
         """torch.jit.script compiles torch.nn's module over the same parameters; a subclass is the user's to script."""

@@ -8,6 +8,7 @@ torch does and faster; in every other call, and with gradients for an RNN, torch
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class GRUCell(nn.GRUCell):
         return scriptable(self, GRUCell, nn.GRUCell)
 
 
+FRAMES = "_frames"
+"""attribute of RNN, LSTM and GRU: the networks that compute for them, without weights"""
 CELLS: dict[type[nn.Module], type[nn.Module]] = {RNNCell: nn.RNNCell, LSTMCell: nn.LSTMCell, GRUCell: nn.GRUCell}
 """ours -> torch.nn's"""
 
@@ -67,7 +70,11 @@ def scriptable(module: nn.Module, ours: type[nn.Module], theirs: type[nn.Module]
 def copied(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
     """The same parameters, buffers, children and hooks in a module of this class, in tables of its own."""
     made = kind.__new__(kind)
-    for name, value in module.__dict__.items():
-        if name != "_frames":
-            made.__dict__[name] = copy.copy(value) if isinstance(value, dict | list) else value
+    for name, value in lasting(module.__dict__).items():
+        made.__dict__[name] = copy.copy(value) if isinstance(value, dict | list) else value
     return made
+
+
+def lasting(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What copies and files have of a drop-in: all but its frames, which are rebuilt where they are needed."""
+    return {name: value for name, value in attributes.items() if name != FRAMES}
