@@ -175,6 +175,19 @@ def test_a_missing_extra_is_one_line(bare: Environment, tmp_path: Path) -> None:
     )
 
 
+def test_in_a_checkout_it_is_the_same_line(bare: Environment, tmp_path: Path) -> None:
+    """With `invoke` of its own, as a tool of the user's, and the base dependencies."""
+    [invoke] = (path for path in _files_of(["invoke"]) if path.name == "invoke")
+    (tmp_path / "invoke").symlink_to(invoke)
+    words = [bare.python, "-m", "invoke", "--search-root", str(ROOT)]
+    done = subprocess.run(
+        [*words, "train", "--app", "speech"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(r"error: \w+ is not installed; .*: pip install 'unroll\[apps\]'\n", done.stderr), done.stderr
+
+
 def test_the_extra_is_known_by_what_it_is_imported_as() -> None:
     """Each library of the extra, by its distribution, is in the list that the line goes by."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

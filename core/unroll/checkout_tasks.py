@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
-from invoke.tasks import task
 
-from unroll.task_options import after_double_dash, helps, quoted
+from unroll.task_options import after_double_dash, helps, quoted, task
 
 
 @task

@@ -1,13 +1,17 @@
-"""The options that the tasks share, and a task that takes any number of arguments."""
+"""What the tasks share: options, one line for a missing extra, and a task that takes any number of arguments."""
 
 import shlex
 import sys
+from functools import partial
 from typing import Any
 
 from invoke.parser.argument import Argument
-from invoke.tasks import Task
+from invoke.tasks import Task as InvokeTask
+from invoke.tasks import task as invoke_task
 
-__all__ = ["HELP", "SEVERAL", "Given", "Inputs", "Several", "after_double_dash", "helps", "quoted"]
+from unroll.extras import missing
+
+__all__ = ["HELP", "SEVERAL", "Given", "Inputs", "Several", "Task", "after_double_dash", "helps", "quoted", "task"]
 
 Given = str | None
 """an option that defaults to None"""
@@ -32,7 +36,24 @@ def helps(*names: str, **more: str) -> dict[str, str]:
     return {**{name: HELP[name] for name in (*names, "json", "debug") if name != "apps"}, **several, **more}
 
 
-class Inputs(Task[Any]):
+class Task(InvokeTask[Any]):
+    """A task that ends with one line where an extra is not installed: what its body imports needs `unroll[apps]`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            if line := missing(error):
+                sys.exit(f"error: {line}")
+            raise
+
+
+task = partial(invoke_task, klass=Task)
+"""the decorator of a task, as invoke's own"""
+
+
+class Inputs(Task):
     """A task that takes any number of arguments after its options: FILE ... without a `--` before them.
 
     Invoke supports a fixed number of positional arguments; this task declares as many as the command line has.

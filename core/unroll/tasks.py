@@ -8,13 +8,12 @@ import sys
 from typing import Any
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from unroll.checkout_tasks import bench as bench
 from unroll.checkout_tasks import docs as docs
 from unroll.checkout_tasks import lint as lint
 from unroll.checkout_tasks import test as test
-from unroll.task_options import HELP, SEVERAL, Given, Inputs, Several, after_double_dash, helps, quoted
+from unroll.task_options import HELP, SEVERAL, Given, Inputs, Several, after_double_dash, helps, quoted, task
 
 
 @task(
