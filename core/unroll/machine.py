@@ -19,7 +19,7 @@ NEAR = 0.9
 """share of its limit that a process has taken when whatever fails does so for lack of memory"""
 LEAST = 2_200_000_000
 """bytes of address space that torch, Lightning and MLflow take when they are loaded (2.1e9 on x86-64 with one thread);
-with less some of them end the process by themselves, without a word"""
+with less, some of them end the process silently"""
 NO_FOLDER = {
     "No usable temporary directory found": "no folder for temporary files can be written",
     "Matplotlib requires access to a writable cache": "neither matplotlib's cache nor a temporary one can be written",
@@ -36,7 +36,7 @@ def lacking(error: BaseException) -> bool:
 
 
 def exhausted() -> bool:
-    """Whether this process has had as good as all that its limit allows it (`ulimit -v`, `prlimit --as`).
+    """Whether this process has used nearly all the address space that its limit allows (`ulimit -v`, `prlimit --as`).
 
     Libraries whose loading fails half-way then raise errors that speak of anything but memory.
     """

@@ -22,7 +22,7 @@ INCIDENTAL = ("train.seed", "train.device", "train.checkpoint_minutes", "train.p
 """keys by which runs may differ and still be the same experiment; of these the seed alone makes another draw"""
 SECONDS = "seconds of training"
 BUDGET = ("train.epochs", "train.minutes", "train.precision", SECONDS)
-"""keys that decide how much is learnt, and how exactly: whoever compares something else must hold them equal"""
+"""keys that decide how much is learnt, and how exactly: a comparison of anything else must hold them equal"""
 COSTS = {
     "parameters": "parameters",
     "seconds": "train/total_seconds",
@@ -90,7 +90,7 @@ def usable(runs: Sequence[Logged], metric: str) -> tuple[list[Logged], list[Excl
     left = []
     for run in runs:
         if run.status == "RUNNING":
-            left.append(Excluded(run, "still going, or killed without a word"))
+            left.append(Excluded(run, "still running, or its process died without reporting it"))
         elif PRUNED in run.tags and run.status == "KILLED":
             left.append(Excluded(run, f"pruned by a search: {run.tags[PRUNED]}"))
         elif run.status != "FINISHED":

@@ -41,7 +41,7 @@ class Best:
         return {name: getattr(self, name) for name in KEPT}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         for name in KEPT:
             setattr(self, name, state[name])
 

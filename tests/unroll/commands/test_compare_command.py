@@ -43,7 +43,7 @@ def test_runs_that_came_to_nothing_are_listed_and_are_no_error(make, capsys: pyt
     assert found["groups"] == []
     assert {one["run"]: one["why"] for one in found["left_out"]} == {
         ids[0]: "ended as FAILED",
-        ids[1]: "still going, or killed without a word",
+        ids[1]: "still running, or its process died without reporting it",
         ids[2]: "its test/wer is nan",
         ids[3]: "its test/wer is -inf",
     }

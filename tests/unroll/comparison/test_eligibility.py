@@ -37,7 +37,7 @@ def test_unfinished_runs_and_runs_without_a_finite_value_are_left_out() -> None:
     assert found == runs[:1]
     assert why(left) == {
         2: "ended as FAILED",
-        3: "still going, or killed without a word",
+        3: "still running, or its process died without reporting it",
         4: "ended as KILLED",
         5: "has no test/wer",
         6: "its test/wer is nan",
