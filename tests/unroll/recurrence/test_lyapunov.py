@@ -8,7 +8,7 @@ import torch
 
 from unroll.recurrence import Recurrent
 from unroll.recurrence.gradients import gradients
-from unroll.recurrence.lyapunov import Growth, growth, t975
+from unroll.recurrence.lyapunov import Growth, growth
 from unroll.recurrence.recording import record
 
 
@@ -42,7 +42,7 @@ def test_the_interval_is_that_of_the_formulas(steps: int, counted: int, rows: in
     groups = row if rows >= 4 else (time + 1) * 8 // (steps + 1)
     error, freedom = jackknife(logs.ravel(), groups.ravel())
     drift = abs(logs[: counted // 2].mean() - logs[counted // 2 :].mean()) / 2
-    wide = math.hypot(t975(freedom) * error, drift)
+    wide = math.hypot(stdtrit(freedom, 0.975) * error, drift)
     assert found.factor == pytest.approx(math.exp(logs.mean()), rel=1e-5)
     assert found.low == pytest.approx(math.exp(logs.mean() - wide), rel=1e-4)
     assert found.high == pytest.approx(math.exp(logs.mean() + wide), rel=1e-4)
