@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from tests.unroll.training.test_loop import Log, same, train
 from unroll.app import Score
@@ -97,6 +98,28 @@ def test_a_parameter_may_get_its_first_gradient_late():
     assert "exp_avg" in optimizer.state[late]
     with averaged(optimizer):
         assert late.item() == pytest.approx(0.0, abs=1e-5)  # the mean begins where it was moved to
+
+
+@pytest.mark.parametrize("name", ["running mean", "ntasgd"])
+def test_the_means_are_those_of_torchs_averaged_model_to_the_last_bit(name: str) -> None:
+    """Where its decay is constant: ours begins short."""
+    model = nn.LSTM(3, 5)
+    if name == "ntasgd":
+        optimizer: torch.optim.Optimizer = NTASGD(model.parameters(), lr=0.1)
+        optimizer.begin()
+        theirs = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        keep_mean(optimizer, decay=0.1)
+        theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.1))
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(torch.randn(4, 2, 3))[0].square().sum().backward()
+        optimizer.step()
+        theirs.update_parameters(model)
+    with averaged(optimizer):
+        pairs = zip(model.parameters(), theirs.module.parameters(), strict=True)
+        assert all(torch.equal(ours, mean) for ours, mean in pairs)
 
 
 @pytest.mark.parametrize(
