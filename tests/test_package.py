@@ -177,8 +177,8 @@ def test_a_missing_extra_is_one_line(bare: Environment, tmp_path: Path) -> None:
 
 def test_in_a_checkout_it_is_the_same_line(bare: Environment, tmp_path: Path) -> None:
     """With `invoke` of its own, as a tool of the user's, and the base dependencies."""
-    [invoke] = (path for path in _files_of(["invoke"]) if path.name == "invoke")
-    (tmp_path / "invoke").symlink_to(invoke)
+    for path in _files_of(["invoke"]):
+        (tmp_path / path.name).symlink_to(path)
     words = [bare.python, "-m", "invoke", "--search-root", str(ROOT)]
     done = subprocess.run(
         [*words, "train", "--app", "speech"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},

@@ -220,7 +220,7 @@ def test_a_comparison_is_a_data_frame_that_is_shown_as_the_table(toy: Any, run: 
     made.finish("FAILED")
     shown = unroll.compare("toy", by="model.cell")._repr_html_()
     assert f"left out: {made.id[:8]} (FAILED): ended as FAILED" in shown
-    with pytest.raises(UsageError, match="--equal steps"):
+    with pytest.raises(UsageError, match='equal="steps"'):
         unroll.compare("toy", equal="steps")
 
 
@@ -238,7 +238,7 @@ def test_a_diagnosis_is_of_a_trained_model_or_of_a_fresh_one(
     assert capsys.readouterr().out == ""
     with pytest.raises(UsageError, match="preset and settings are those of a fresh model"):
         unroll.diagnose(trained, preset="smoke")
-    with pytest.raises(UsageError, match="--seeds at least 2"):
+    with pytest.raises(UsageError, match="seeds at least 2"):
         unroll.diagnose(trained, seeds=1)
 
 

@@ -8,7 +8,7 @@ import unroll
 from unroll.errors import Notice
 
 SMALL = {
-    "train.epochs": 1, "data.sentences": 300, "data.vocabulary": 200, "model.hidden": 8, "model.embedding": 8,
+    "train.epochs": 1, "data.sentences": 300, "data.vocabulary": 300, "model.hidden": 8, "model.embedding": 8,
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def store_of(client: MlflowClient) -> Any:
 
 def all_runs(store: Any, experiment: str) -> list[Logged]:
     """The runs of an experiment that are not deleted, newest first, as MLflow's client gives them."""
-    there = (SqlRun.experiment_id == int(experiment)) & (SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
+    there: Any = (SqlRun.experiment_id == int(experiment)) & (SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
     of_run = (SqlRun.run_uuid, SqlRun.name, SqlRun.status, SqlRun.start_time, SqlRun.end_time, SqlRun.artifact_uri)
     newest = (SqlRun.start_time.desc(), SqlRun.run_uuid)
     with store.ManagedSessionMaker() as session:

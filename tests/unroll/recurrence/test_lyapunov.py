@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import stdtrit
 
 from unroll.recurrence import Recurrent
 from unroll.recurrence.gradients import gradients

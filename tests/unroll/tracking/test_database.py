@@ -1,7 +1,6 @@
 """Runs read from the tables of a database are those that MLflow's client gives."""
 
 import math
-from typing import Any
 
 import pytest
 from mlflow.entities import Metric, Param, RunTag
@@ -39,24 +38,8 @@ def test_the_client_is_not_asked_for_them(
     client: MlflowClient, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It makes hundreds of objects of each run."""
-    by_client = tracking.runs(Server(client), "toy")
+    with monkeypatch.context() as server:
+        server.setattr(query, "store_of", lambda client: None)
+        by_client = tracking.runs(client, "toy")
     monkeypatch.setattr(MlflowClient, "search_runs", None)
     assert repr(tracking.runs(client, "toy")) == repr(by_client) and len(by_client) == 4
-
-
-def test_curves_of_a_server_are_those_of_a_database(client: MlflowClient, experiment: str) -> None:
-    runs = tracking.runs(client, "toy")
-    found = tracking.curves(client, runs, "test/recall@20")
-    assert set(map(repr, found.values())) == {"{1: 0.5, 2: 0.5}", "{2: 0.5}"}
-    assert tracking.curves(Server(client), runs, "test/recall@20") == found
-
-
-class Server:
-    """A client whose store is no database that this process may read."""
-
-    def __init__(self, client: MlflowClient) -> None:
-        self._client = client
-        self._tracking_client = type("Client", (), {"store": object()})
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)

@@ -25,8 +25,13 @@ def five(client: Any) -> list[str]:
     return ids
 
 
-def test_runs_come_page_by_page_and_none_is_lost(client: Any, five: list[str], monkeypatch: Any) -> None:
+@pytest.mark.parametrize("server", [False, True])
+def test_runs_come_page_by_page_from_a_server_and_none_is_lost(
+    server: bool, client: Any, five: list[str], monkeypatch: Any
+) -> None:
     monkeypatch.setattr(query, "PAGE", 2)
+    if server:
+        monkeypatch.setattr(query, "store_of", lambda client: None)
     found = tracking.runs(client, "toy")
     assert {run.id for run in found} == set(five) and len(found) == 5
     assert [run.started for run in found] == sorted((run.started for run in found), reverse=True)
@@ -38,8 +43,7 @@ def test_curves_come_page_by_page_and_from_a_server_one_by_one(client: Any, five
     monkeypatch.setattr(query, "PAGE", 2)
     assert tracking.curves(client, runs, "val/mse") == wanted
     assert tracking.curves(client, runs, "val/none") == {}
-    store = client._tracking_client.store
-    monkeypatch.setattr(type(store), "get_metric_history_bulk", None)
+    monkeypatch.setattr(query, "store_of", lambda client: None)
     assert tracking.curves(client, runs, "val/mse") == wanted
 
 
