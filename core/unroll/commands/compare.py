@@ -21,8 +21,8 @@ from unroll.comparison.page import page
 from unroll.comparison.question import Question, ask_all, judged_by
 from unroll.comparison.tables import exact, explained, left_out, plain, table, title
 from unroll.console import say, show_table
-from unroll.errors import typed
 from unroll.places import runs_folder
+from unroll.surface import task
 from unroll.tracking import Curve
 
 
