@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from unroll.lazy import lazily
 
 if TYPE_CHECKING:
+    from unroll.tracking.logged import Logged
     from unroll.tracking.names import PRUNED, RESUMED, SWEEP
-    from unroll.tracking.query import Curve, Logged, anywhere, curves, figures, find, made_by, records, runs
+    from unroll.tracking.query import Curve, anywhere, curves, figures, find, made_by, records, runs
     from unroll.tracking.run import Run, publish, start
     from unroll.tracking.store import connect, experiment, store_errors, uri, where
 
@@ -39,8 +40,9 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "logged": ("Logged",),
         "names": ("PRUNED", "RESUMED", "SWEEP"),
-        "query": ("Curve", "Logged", "anywhere", "curves", "figures", "find", "made_by", "records", "runs"),
+        "query": ("Curve", "anywhere", "curves", "figures", "find", "made_by", "records", "runs"),
         "run": ("Run", "publish", "start"),
         "store": ("connect", "experiment", "store_errors", "uri", "where"),
     },

@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from unroll.errors import UserError
 from unroll.surface import option, task
 from unroll.tracking import saved
-from unroll.tracking.query import Logged, find
+from unroll.tracking.logged import Logged
+from unroll.tracking.query import find
 from unroll.tracking.store import store_errors
 
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
