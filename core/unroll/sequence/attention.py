@@ -92,7 +92,10 @@ class Attention(nn.Module):
         return _weighted(weights, memory.values), weights
 
     def _cover(self, scores: Tensor, covered: Tensor | None) -> Tensor:
-        return scores if self.coverage is None or covered is None else scores + self.coverage * covered
+        if covered is None:
+            return scores
+        assert self.coverage is not None, "forward has looked at that"
+        return scores + self.coverage * covered
 
 
 class Dot(Attention):
@@ -151,7 +154,8 @@ class Additive(Attention):
 
     def scores(self, query: Tensor, keys: Tensor, covered: Tensor | None) -> Tensor:
         inner = self.query(query)[:, :, None] + keys.transpose(0, 1)  # [T, B, S, size]
-        if self.coverage is not None and covered is not None:
+        if covered is not None:
+            assert self.coverage is not None, "forward has looked at that"
             inner = inner + self.coverage * covered[..., None]
         out: Tensor = self.score(torch.tanh(inner))[..., 0]
         return out

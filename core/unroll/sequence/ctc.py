@@ -193,6 +193,7 @@ def _trace(history: list[tuple[Tensor, Tensor]], place: Tensor) -> list[list[int
     return [[label for label in reversed(row) if label != BLANK] for row in torch.stack(labels, 1).tolist()]
 
 
+@torch.no_grad()
 def align(log_probs: Tensor, labels: Sequence[int]) -> list[tuple[int, int]]:
     """The most probable path of `labels`, as the frames [start, end) of each label.
 
@@ -208,7 +209,7 @@ def align(log_probs: Tensor, labels: Sequence[int]) -> list[tuple[int, int]]:
         raise ValueError(f"{len(labels)} labels need {needed} frames, got {frames}")
     if not labels:
         return []
-    path = _viterbi(log_probs.detach().cpu().double(), labels)
+    path = _viterbi(log_probs.cpu().double(), labels)
     return [(path.index(state), len(path) - path[::-1].index(state)) for state in range(1, 2 * len(labels), 2)]
 
 
@@ -222,7 +223,7 @@ def _viterbi(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
     back = []
     for frame in log_probs[1:]:
         from_one = torch.cat((score.new_full((1,), -math.inf), score[:-1]))
-        from_two = torch.cat((score.new_full((2,), -math.inf), score[:-2])).masked_fill(~skip, -math.inf)
+        from_two = score.roll(2).masked_fill(~skip, -math.inf)
         score, came = torch.stack((score, from_one, from_two)).max(0)
         score = score + frame[states]
         back.append(came)

@@ -113,6 +113,12 @@ def test_half_a_word_is_not_written_when_a_whole_one_is_left():
     assert ctc.beam(frames, torch.tensor([2]), width=4, lexicon=lexicon) == [[1, 2]]
 
 
+def test_a_lexicon_has_a_place_for_every_beginning_of_a_word_and_one_if_all_is_allowed():
+    """Before the first word, behind a separator, and behind 1, 1 2 and 2."""
+    for lexicon, places in ((ctc.Lexicon.of([(1, 2), (2,)], None, 3), 5), (ctc.Lexicon.open(3), 1)):
+        assert lexicon.next.shape == (places, 3) and lexicon.complete.shape == (places,)
+
+
 def test_beam_on_no_frames():
     assert ctc.beam(torch.zeros(0, 2, 3), torch.tensor([0, 0]), width=2) == [[], []]
 

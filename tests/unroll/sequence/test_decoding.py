@@ -66,7 +66,8 @@ def test_each_row_is_restricted_by_itself(options):
 
 
 def test_the_whole_probability_leaves_no_word_out_however_many_there_are():
-    many = torch.randn(1, 50_000, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    """Although rounded probabilities add up to more than one."""
+    many = torch.randn(1, 20_000, generator=torch.Generator().manual_seed(0)).mul(3).log_softmax(-1)
     assert restrict(many, Sampling(top_p=1.0)).isfinite().all()
 
 
@@ -145,6 +146,21 @@ def test_the_random_numbers_of_a_row_do_not_depend_on_when_the_others_end():
         for limit in (1, 6)
     ]  # fmt: skip
     assert texts[0][1] == texts[1][1]
+
+
+@pytest.mark.parametrize(("longest", "asked"), [(9, 3), ([1, 2], 2), ([2, 9], 3)])
+def test_the_model_is_asked_until_all_texts_have_ended(longest, asked):
+    """Every text ends with its third token, or at its longest."""
+    calls = []
+
+    def step(tokens, state):
+        calls.append(len(tokens))
+        return probabilities(
+            *[1.0 if token == (END if len(calls) == 3 else 2) else 0.0 for token in range(WORDS)]
+        ).expand(2, -1), state
+
+    sample_texts(step, *start(rows=2), Sampling(), longest=longest, end=END)
+    assert calls == [2] * asked
 
 
 def test_of_no_rows_no_text_is_sampled():

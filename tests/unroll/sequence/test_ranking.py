@@ -54,6 +54,7 @@ def test_sampled_ranks_are_flattering_and_repeatable():
     assert torch.equal(full.sampled, again.sampled)
     assert full.sampled.min() >= 1 and full.sampled.max() <= 11
     assert full.sampled.double().mean() < full.ranks.double().mean()
+    assert (full.sampled[full.ranks == 1] == 1).all() and (full.ranks == 1).any()
     assert ranked(SCORES, TARGETS).sampled.sum() == 0
 
 

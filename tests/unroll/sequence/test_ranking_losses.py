@@ -56,6 +56,19 @@ def test_sampled_softmax_without_correction(scores):
     assert losses.sampled_softmax(scores, OWN, TIMES).item() == pytest.approx(by_hand(scores, term))
 
 
+def test_the_expected_counts_are_taken_off_all_scores(scores):
+    counts = torch.linspace(-1, 2, C, dtype=torch.float64)
+    corrected = losses.sampled_softmax(scores, OWN, TIMES, counts)
+    torch.testing.assert_close(corrected, losses.sampled_softmax(scores - counts, OWN, TIMES))
+
+
+@pytest.mark.parametrize(("batch", "samples"), [(1, 0), (3, 0), (3, 1), (3, 5)])
+def test_expected_counts_by_hand(batch, samples):
+    p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.1, 0.8])
+    found = losses.log_expected_counts(p.log(), batch, q.log(), samples)
+    torch.testing.assert_close(found.exp(), batch * p + samples * q)
+
+
 @pytest.mark.parametrize("loss", [losses.sampled_softmax, losses.bpr_max, losses.top1_max])
 def test_gradients(scores, loss):
     assert torch.autograd.gradcheck(lambda x: loss(x, OWN, TIMES), scores)

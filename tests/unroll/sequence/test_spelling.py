@@ -1,6 +1,6 @@
 import torch
 
-from unroll.sequence.spelling import BUCKETS, Spelling, _bucket
+from unroll.sequence.spelling import BUCKETS, Spelling, _bucket, _pieces
 
 WORDS = ["playing", "played", "sofa", "a", "ß"]
 
@@ -22,6 +22,12 @@ def test_a_vector_is_the_mean_of_its_pieces():
     pieces = ["<a>"]
     assert torch.allclose(made()[3], made.weight[[_bucket(piece) for piece in pieces]].mean(0))
     assert all(0 <= _bucket(word) < BUCKETS for word in WORDS)
+
+
+def test_what_saved_weights_stand_for_does_not_change():
+    assert BUCKETS == 8192
+    assert _pieces("sofa") == ["<so", "sof", "ofa", "fa>", "<sof", "sofa", "ofa>", "<sofa", "sofa>"]
+    assert _pieces("ß") == ["<ß>"] and _pieces("") == ["<>"]
 
 
 def test_only_the_weights_are_saved():

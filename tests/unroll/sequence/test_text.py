@@ -19,6 +19,7 @@ def test_there_and_back(units, size):
 
 def test_numbers_do_not_depend_on_the_order_of_the_texts():
     assert Vocabulary.fit(["b", "a"]) == Vocabulary.fit(["a", "b"])
+    assert Vocabulary.fit(["the quick brown fox"], reserved=["<blank>"]).symbols == ("<blank>", *" bcefhiknoqrtuwx")
 
 
 @pytest.mark.parametrize(("units", "symbol"), [("characters", "character 'x'"), ("words", "word 'six'")])
