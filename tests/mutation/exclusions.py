@@ -74,6 +74,20 @@ EXCLUSIONS = (
     ),
     Exclusion(
         rf"{KERNELS}cpu/native\.c",
+        f"a whole vector is also a part of one: {SPEED}",
+        r"n >= V \? load\(p\)",
+        "comparison",
+    ),
+    Exclusion(rf"{KERNELS}plan\.py", f"what is computed again rather than read: {SPEED}", r"again = all\(", "extreme"),
+    Exclusion(
+        rf"{KERNELS}plan\.py",
+        "a gradient that is one number for all is zero: added up, it changes nothing",
+        "if gradient.width > 0",
+        "comparison",
+        "_Planner._accumulated",
+    ),
+    Exclusion(
+        rf"{KERNELS}cpu/native\.c",
         f"another way to the same packed matrix: {SPEED}",
         r"if \(by_depth == 1 &&",
         "comparison",

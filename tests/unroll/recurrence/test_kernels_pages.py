@@ -1,13 +1,15 @@
-"""C reads nothing behind its operands and writes nothing behind its results: each ends where memory ends."""
+"""C touches nothing behind operands and results, each of which ends where memory ends, nor behind arrays of its own."""
 
 from __future__ import annotations
 
 import ctypes
 import itertools
 import mmap
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +57,10 @@ def networks() -> None:
             network(x)[0].square().sum().backward()
             with torch.no_grad():
                 network(x)
+    for kind, batch in itertools.product((unroll.LSTMCell, unroll.GRUCell), (1, 5, 40)):  # few rows, many, panels
+        cell, x, hidden = kind(17, 18), torch.randn(batch, 17), torch.randn(batch, 18)
+        after = cell(x, (hidden, hidden) if kind is unroll.LSTMCell else hidden)
+        (after[0] if kind is unroll.LSTMCell else after).sum().backward()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
@@ -65,3 +71,17 @@ def test_nothing_behind_an_operand_is_touched(what: Callable[[], None]) -> None:
     words = [sys.executable, "-X", "faulthandler", "-c", program]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gcc's and clang's")
+@pytest.mark.parametrize("what", [matrices, networks])
+def test_no_index_is_beyond_its_array(what: Callable[[], None], tmp_path: Path) -> None:
+    """With a check of every index compiled in, which ends the process."""
+    tmp_path.chmod(0o700)
+    compiler = f"{os.environ.get('CC', 'cc')} -fsanitize=bounds -fsanitize-undefined-trap-on-error"
+    program = f"from {__name__} import {what.__name__} as work, native; work(); assert native.missing() is None"
+    words = [sys.executable, "-X", "faulthandler", "-c", program]
+    place = os.environ | {"CC": compiler, "UNROLL_KERNELS": str(tmp_path)}
+    done = subprocess.run(words, env=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.so"))

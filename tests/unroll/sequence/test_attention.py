@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from unroll.recurrence.state import select
-from unroll.sequence.attention import Attention, Dot, MultiHead, attention
+from unroll.sequence.attention import Additive, Attention, Dot, MultiHead, attention
 
 KINDS = ("additive", "dot", "general", "multihead")
 T, S, B, D = 3, 5, 4, 8
@@ -24,6 +24,28 @@ def made(kind, coverage=False) -> Attention:
 
 def states():
     return torch.randn(S, B, D, dtype=torch.double), torch.randn(T, B, D, dtype=torch.double)
+
+
+@pytest.mark.parametrize("coverage", [False, True])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("dot", {}),
+        ("general", {"key.weight": (6, 8)}),
+        ("additive", {"query.weight": (6, 6), "query.bias": (6,), "key.weight": (6, 8), "score.weight": (1, 6)}),
+        ("multihead", {"query.weight": (8, 6), "query.bias": (8,), "key.weight": (8, 8), "value.weight": (8, 8),
+                       "value.bias": (8,), "out.weight": (8, 8), "out.bias": (8,)}),
+    ],
+)  # fmt: skip
+def test_no_weight_without_an_effect(name, sizes, coverage):
+    """A bias of the keys or of the scores would move all of a row's scores alike, and a softmax does not see that."""
+    made = attention(name, 8 if name == "dot" else 6, 8, heads=2, coverage=coverage)
+    wanted = sizes | ({"coverage": (6,) if name == "additive" else (1,)} if coverage else {})
+    assert {key: tuple(weight.shape) for key, weight in made.named_parameters()} == wanted
+
+
+def test_an_additive_layer_has_the_size_that_it_is_given():
+    assert Additive(6, 8, size=5).score.weight.shape == (1, 5)
 
 
 def test_weights_are_a_distribution_over_each_rows_own_steps(kind):

@@ -34,6 +34,11 @@ def test_attention_by_hand(states):
     assert weights[3:, 1].abs().max() == 0
 
 
+def test_the_score_has_no_bias_which_a_softmax_would_not_see():
+    shapes = {name: tuple(weight.shape) for name, weight in AttentionPooling(6).named_parameters()}
+    assert shapes == {"project.weight": (6, 6), "project.bias": (6,), "score.weight": (1, 6)}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_has_no_say_and_gets_no_gradient(states, kind):
     pooling = Pooling((kind,), 6, directions=2).double()

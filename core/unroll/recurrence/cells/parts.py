@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 def sum_of_biases(bias_ih: Tensor | None, bias_hh: Tensor | None) -> Tensor | None:
     """torch.nn keeps two biases where one would do; they are added once per sequence, not once per step."""
-    return None if bias_ih is None or bias_hh is None else bias_ih + bias_hh
+    if bias_ih is None:
+        return None
+    assert bias_hh is not None, "a cell has both or none"
+    return bias_ih + bias_hh
 
 
 def masked(hidden: Tensor, mask: Tensor | None) -> Tensor:
