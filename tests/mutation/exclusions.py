@@ -120,6 +120,9 @@ EXCLUSIONS = (
         "repetition_penalty > 1",
         "comparison",
     ),
+    Exclusion(
+        r"core/unroll/recurrence/conformance\.py", f"how many rows: {CHOICE}", r"for rows in \(1, 5\)", "constant"
+    ),
     Exclusion(r"core/unroll/recurrence/conformance\.py", f"a default is {CHOICE}", r"^    \w+: int = ", "constant"),
     Exclusion(
         r"core/unroll/data/containers\.py",

@@ -34,7 +34,7 @@ def check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
         raise TypeError(f"lengths must be a tensor or a sequence of whole numbers [B], got {kind}")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths must be [B] with B = {batch}, got {list(lengths.shape)}")
-    whole: Tensor = lengths.detach().to("cpu", torch.int64)
+    whole: Tensor = lengths.to("cpu", torch.int64)
     wrong = ((whole < 0) | (whole > steps)).nonzero().flatten().tolist()
     if wrong:
         raise ValueError(f"lengths must be from 0 to T = {steps}, got {int(whole[wrong[0]])} in row {wrong[0]}")
@@ -81,7 +81,7 @@ def _check_state_tensor(state: Any, wanted: torch.Size, like: Tensor, name: str)
         )
     check_kind(name, state, like)
     # On a GPU this would wait for all work in flight; who watches cannot follow a branch on values.
-    if state.device.type == "cpu" and interceptor() is None and _holds_nan(state.detach()):
+    if state.device.type == "cpu" and interceptor() is None and _holds_nan(state):
         raise ValueError(f"{name} holds NaN")
 
 

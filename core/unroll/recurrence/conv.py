@@ -44,7 +44,7 @@ class ConvCell(Cell):
     def reset_parameters(self) -> None:
         """Uniform in +-1/sqrt(H * Ky * Kx): as for vectors, but a unit is fed by the whole recurrent kernel."""
         bound = self.weight_hh[0].numel() ** -0.5
-        for parameter in self.parameters(recurse=False):
+        for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
     def project(self, x: Tensor) -> Tensor:

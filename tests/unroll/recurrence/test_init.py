@@ -192,3 +192,23 @@ def test_a_memory_is_set_in_the_biases_of_its_gates_and_in_no_other(
     total = torch.stack([bias.detach() for bias in biases]).sum(0).chunk(gates)
     for gate, value in wanted.items():
         torch.testing.assert_close(total[gate], torch.full((6,), value), msg=f"gate {gate}")
+
+
+class WithParts(Cell):
+    """Its own weights, and modules that begin as they are made."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_hh = torch.nn.Parameter(torch.empty(hidden_size, hidden_size))
+        self.bias = torch.nn.Parameter(torch.empty(hidden_size))
+        self.norm, self.bias_of = torch.nn.LayerNorm(hidden_size), torch.nn.Linear(input_size, hidden_size)
+        torch.nn.init.constant_(self.bias_of.weight, 3.0)
+        self.reset_parameters()
+
+
+def test_the_parts_of_a_cell_begin_as_they_are_made() -> None:
+    cell = WithParts(3, 6)
+    initialise(cell, "identity:0.5")
+    assert torch.equal(cell.weight_hh, 0.5 * torch.eye(6)) and not cell.bias.any()
+    assert torch.equal(cell.norm.weight, torch.ones(6))
+    assert torch.equal(cell.bias_of.weight, torch.full((6, 3), 3.0))

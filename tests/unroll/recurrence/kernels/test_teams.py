@@ -177,6 +177,26 @@ def test_a_fork_does_not_wait_for_threads_that_it_has_not() -> None:
     assert done.stdout.strip() == "0", done.stderr
 
 
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_fork_has_no_team_where_its_parent_had_or_had_lost_one(
+    monkeypatch: pytest.MonkeyPatch, used: bool, lost: bool
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(native._Team, "used", used)
+    monkeypatch.setattr(native._Team, "lost", lost)
+    native._Team.forked()
+    assert native.threads() == (1 if used or lost else 2)
+    assert native._Team.used == (used or not lost)
+
+
+def test_one_thread_is_no_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(native._Team, "used", False)
+    monkeypatch.setattr(native._Team, "lost", False)
+    assert native.threads() == 1 and not native._Team.used
+
+
 def test_no_pointer_but_the_cpus_is_handed_over() -> None:
     with pytest.raises(ValueError, match="memory of the CPU, got a tensor on meta"):
         native.address(torch.empty(3, device="meta"))
