@@ -1,6 +1,6 @@
-"""Every number that a cell's step may read from elsewhere than its inputs, and how to change it for a while.
+"""Finds every number that a cell's step may read besides its inputs, and changes it temporarily.
 
-A compiled step has such numbers written into it; whether a change of one is noticed is a law of `check_cell`.
+A compiled step has these numbers built in; a law of `check_cell` demands that a change to one is noticed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MACHINERY = frozenset(vars(nn.Module()))
 
 @dataclass(frozen=True)
 class Place:
-    """Where a number stands: its name, its value, and what puts another one there."""
+    """A number that can be changed: its name, its value, and its setter."""
 
     name: str
     value: Any
@@ -33,7 +33,7 @@ class Place:
 
     @contextmanager
     def changed(self) -> Iterator[None]:
-        """Another number stands there within the block: a switch is thrown, a number grows."""
+        """Changes it within the block: a bool is flipped, a number is increased."""
         value = self.value
         self.put(
             not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else 1.25 * value + 0.125
@@ -45,9 +45,9 @@ class Place:
 
 
 def places(cell: Cell) -> Iterator[Place]:
-    """The numbers of a cell and its modules, of its class, and those outside that its functions name.
+    """The numbers in a cell, its modules and its class, and those outside that its functions refer to.
 
-    Also in lists, in dictionaries and in objects that hold such numbers, and in modules of Python that are named.
+    Includes numbers in lists, dictionaries and objects, and in the Python modules that are referred to.
     """
     for path, module in cell.named_modules():
         yield from _inside(f"{path}." if path else "", vars(module))
@@ -63,7 +63,7 @@ def _numbers(items: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _inside(name: str, holder: Any, deeper: bool = True) -> Iterator[Place]:
-    """Of a list or a dictionary, that of an object's attributes among them."""
+    """The numbers in a list or a dictionary, which may be an object's `__dict__`."""
     items = [*(holder.items() if isinstance(holder, dict) else enumerate(holder))]
     for key, value in _numbers(items):
         yield Place(f"{name}{key}", value, partial(holder.__setitem__, key))
@@ -77,12 +77,12 @@ def _held(name: str, value: Any) -> Iterator[Place]:
         yield from _inside(name, value)
     elif hasattr(value, "__dict__") and not isinstance(value, Tensor | nn.Module | type | FunctionType | ModuleType):
         kind: Any = type(value)
-        fixed = kind.__hash__ not in (None, object.__hash__)  # it says so itself
+        fixed = kind.__hash__ not in (None, object.__hash__)  # a hash of its own declares it immutable
         yield from () if fixed else _inside(name, vars(value), deeper=False)
 
 
 def _outside(function: Any) -> Iterator[Place]:
-    """Globals, what is named of modules, and enclosing variables."""
+    """The numbers in globals, in attributes of modules, and in enclosing variables."""
     if not isinstance(function, FunctionType) or settled(function.__module__ or ""):
         return
     for code in codes(function.__code__):

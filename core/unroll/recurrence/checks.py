@@ -1,4 +1,4 @@
-"""What bad input gets: a ValueError or TypeError that names the argument, the shape that is wanted and what came."""
+"""Input checks: each ValueError or TypeError names the argument, the expected shape and what was given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unroll.recurrence.context import autocasts, interceptor
 
 
 def check_input(x: Any, cell: Cell, name: str = "x", batch_first: bool = False) -> None:
-    """x must be floating point [T, B, D, *extent] ([B, T, ...]) of the cell's dtype and device, with T >= 1."""
+    """x must be floating point [T, B, D, *extent] ([B, T, ...]), of the cell's dtype and device, with T >= 1."""
     order = "B, T" if batch_first else "T, B"
     wanted = f"[{order}, D" + ", Y" * (cell.extent_dims > 1) + ", X" * (cell.extent_dims > 0) + "]"
     if not isinstance(x, Tensor):
@@ -26,7 +26,7 @@ def check_input(x: Any, cell: Cell, name: str = "x", batch_first: bool = False) 
 
 
 def check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
-    """lengths must be whole numbers [B], each from 0 to T. They come back on the CPU, where the loops need them."""
+    """lengths must be whole numbers [B], each from 0 to T. Returns them on the CPU, where the loops need them."""
     if isinstance(lengths, Sequence) and not isinstance(lengths, str):
         lengths = _whole_numbers(lengths)
     if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.dtype == torch.bool:
@@ -59,7 +59,7 @@ def check_reset(reset: Tensor, steps: int, batch: int, device: torch.device) -> 
 
 
 def check_state(state: Any, wanted: Any, like: Tensor, name: str = "state") -> None:
-    """state must be nested as `wanted`, with tensors of the torch.Size that stands there, like's kind, and no NaN."""
+    """state must be nested like `wanted`, with tensors of the sizes given there, of like's dtype and device, no NaN."""
     if isinstance(wanted, torch.Size):
         return _check_state_tensor(state, wanted, like, name)
     if not isinstance(state, tuple | list):
@@ -86,12 +86,12 @@ def _check_state_tensor(state: Any, wanted: torch.Size, like: Tensor, name: str)
 
 
 def _holds_nan(tensor: Tensor) -> bool:
-    """The sum is NaN wherever an element is, and also where +inf meets -inf, which is a state like any other."""
+    """The sum is NaN if any element is, but also if +inf meets -inf, which is a valid state."""
     return bool(tensor.sum().isnan()) and bool(tensor.isnan().any())
 
 
 def check_kind(name: str, tensor: Tensor, like: Tensor) -> None:
-    """A tensor must be of like's device and dtype; under autocast any floating point will do."""
+    """A tensor must have like's device and dtype; under autocast any floating-point dtype will do."""
     if tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, where the parameters are, got {tensor.device}")
     free = autocasts(like.device) and tensor.is_floating_point()

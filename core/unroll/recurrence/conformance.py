@@ -1,10 +1,10 @@
-"""The law that every cell obeys, as functions that anyone can call on a cell of their own.
+"""The laws that every cell must obey, as functions that you can call on your own cell.
 
     check_cell(MyCell)
 
 However a sequence is cut, padded, batched, permuted or restarted, a row's outputs, states and gradients are the same.
-Every law compares two ways of computing one thing: values, and gradients with respect to the input, the given state and
-every parameter.
+Every law compares two ways of computing the same thing: values, and gradients with respect to the input, the given
+state and every parameter.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Trial:
     Attributes:
         steps: T.
         lengths: steps of each row, from 0 to T; their number is B.
-        seed: of every random value.
-        extent: (Y, X) where rows are maps.
-        dtype: float64 agrees to 1e-10, float32 to 1e-5.
+        seed: for every random value.
+        extent: (Y, X) if rows are maps.
+        dtype: the tolerance is 1e-10 in float64 and 1e-5 in float32.
     """
 
     steps: int
@@ -58,7 +58,7 @@ class Trial:
         return self._normal(self.steps, len(self.lengths), network.input_size, *self.extent)
 
     def state(self, network: Recurrent) -> Any:
-        """A state that the network can really be in: that after two steps."""
+        """A state that the network can actually reach: the one after two steps."""
         with torch.no_grad():
             return network(self._normal(2, len(self.lengths), network.input_size, *self.extent))[1]
 
@@ -72,7 +72,7 @@ class Trial:
 
 
 def step_by_step(network: Recurrent, trial: Trial) -> None:
-    """The whole sequence at once is one step after another."""
+    """Running the whole sequence at once equals running it step by step."""
 
     def stepped(x: Tensor, state: Any) -> Any:
         outputs = []
@@ -85,7 +85,7 @@ def step_by_step(network: Recurrent, trial: Trial) -> None:
 
 
 def in_chunks(network: Recurrent, trial: Trial) -> None:
-    """The whole sequence at once is any chunks of it with the state carried over: truncated BPTT, streaming."""
+    """Running the whole sequence at once equals running it in chunks with the state carried over (truncated BPTT)."""
     count = trial.random.randint(1, trial.steps)
     cuts = sorted(trial.random.sample(range(1, trial.steps), count - 1))
 
@@ -100,7 +100,7 @@ def in_chunks(network: Recurrent, trial: Trial) -> None:
 
 
 def padded(network: Recurrent, trial: Trial) -> None:
-    """A row in a padded batch, whatever the padding holds, is that row alone; past its end the output is zero."""
+    """A row in a padded batch equals that row alone, whatever the padding holds; past its end the output is zero."""
     past = torch.arange(trial.steps).unsqueeze(1) >= torch.tensor(trial.lengths)
 
     def batched(x: Tensor, state: Any) -> Any:
@@ -133,7 +133,7 @@ def permuted(network: Recurrent, trial: Trial) -> None:
 
 
 def selected(network: Recurrent, trial: Trial) -> None:
-    """Running some rows (repetitions allowed, as in a beam) is running all and picking those."""
+    """Running some rows (repetitions allowed, as in beam search) equals running all of them and selecting those."""
     rows = torch.tensor(trial.random.choices(range(len(trial.lengths)), k=3))
 
     def first(x: Tensor, state: Any) -> Any:
@@ -147,7 +147,7 @@ def selected(network: Recurrent, trial: Trial) -> None:
 
 
 def restarted(network: Recurrent, trial: Trial) -> None:
-    """A row that is reset at some step is cut there, and what follows starts from the initial state."""
+    """Resetting a row at some step equals cutting it there and starting the rest from the initial state."""
     steps, batch = trial.steps, len(trial.lengths)
     reset = torch.tensor([[trial.random.random() < 0.4 for _ in range(batch)] for _ in range(steps)])
 
@@ -191,7 +191,7 @@ def _directions(network: Recurrent, forward: Any, backward: Any) -> Any:
 
 
 def fast_path(network: Recurrent, trial: Trial) -> None:
-    """Fused kernels and parallel scans are the loop over `step`: with a given state, lengths and resets."""
+    """Fused kernels and parallel scans equal the loop over `step`, with a given state, lengths and resets."""
     batch = len(trial.lengths)
     reset = torch.tensor([[trial.random.random() < 0.3 for _ in range(batch)] for _ in range(trial.steps)])
     arguments = {"lengths": torch.tensor(trial.lengths), "reset": reset}
@@ -204,7 +204,7 @@ def fast_path(network: Recurrent, trial: Trial) -> None:
 
 
 def noticed(network: Recurrent, trial: Trial) -> None:
-    """A number that is changed between two calls is seen by the second one, as the loop over `step` sees it."""
+    """A number that is changed between two calls affects the second one, just as in the loop over `step`."""
     if trial.dtype != torch.float32:
         return  # nothing is compiled
     x = trial.x(network)
@@ -215,7 +215,7 @@ def noticed(network: Recurrent, trial: Trial) -> None:
                 try:
                     with _backend(network, "eager"):
                         wanted = network(x)[0]
-                except Exception:  # a size, say: there is no other cell with this one
+                except Exception:  # a size, say: the cell does not run with another value
                     continue
                 if not torch.equal(wanted, before) and not torch.allclose(got := network(x)[0], wanted, 1e-4, 1e-5):
                     off = float((got - wanted).abs().max())
@@ -243,7 +243,7 @@ def derivatives(network: Recurrent, trial: Trial) -> None:
 
 
 def exported(network: Recurrent, trial: Trial) -> None:
-    """torch.export of one step keeps the batch free: traced with B = 2, it runs any B."""
+    """torch.export of one step keeps the batch size dynamic: exported with B = 2, it runs with any B."""
     module = _StepModule(network).eval()
     two = Trial(1, (1, 1), trial.seed, trial.extent, trial.dtype)
     state = two.state(network)
@@ -269,7 +269,7 @@ class _StepModule(nn.Module):
 
 Law = Callable[[Recurrent, Trial], None]
 STREAMING: tuple[Law, ...] = (step_by_step, in_chunks, exported)
-"""Laws of networks that do not look into the future."""
+"""Laws for networks that do not look into the future."""
 LAWS: tuple[Law, ...] = (padded, permuted, selected, restarted, fast_path, noticed, derivatives, *STREAMING)
 
 
@@ -282,7 +282,7 @@ def check_cell(
     trials: int = 4,
     **options: Any,
 ) -> None:
-    """Holds a cell to every law, in both directions, in float64 and float32, in `trials` random settings each.
+    """Checks a cell against every law, in both directions, in float64 and float32, in `trials` random settings each.
 
     Args:
         cell: a name, a Cell class or a function (input_size, hidden_size, **options) -> Cell.
@@ -292,7 +292,7 @@ def check_cell(
         options: passed on to Recurrent, and by it to the cell.
 
     Raises:
-        AssertionError: names the law that does not hold, the setting, and by how much.
+        AssertionError: a law does not hold; the message names the law, the setting, and by how much.
     """
     for seed in range(trials):
         draw = random.Random(seed)
@@ -317,13 +317,13 @@ def hold(law: Law, network: Recurrent, trial: Trial) -> None:
 
 
 def agree(network: Recurrent, trial: Trial, one: Run, other: Run) -> None:
-    """Two ways to run the network give the same output, state and gradients; the other one is the oracle.
+    """Two ways to run the network give the same output, state and gradients; `other` is the oracle.
 
-    In float32 a result may also be off by ten times what rounding does to the oracle itself, which a layer norm over
-    few, nearly equal units can magnify far beyond 1e-5.
+    In float32 a result may also be off by ten times the oracle's own rounding error, which a layer norm over few,
+    nearly equal units can magnify far beyond 1e-5.
 
     Raises:
-        AssertionError: they do not, to the tolerance of the trial's dtype.
+        AssertionError: they differ by more than the tolerance of the trial's dtype.
     """
     wanted = _outcome(network, trial, other)
     noise = _rounding(network, trial, other, wanted) if trial.dtype == torch.float32 else [0.0] * len(wanted)
@@ -341,7 +341,7 @@ def _rounding(network: Recurrent, trial: Trial, run: Run, results: list[Tensor])
 
 
 def _outcome(network: Recurrent, trial: Trial, run: Run) -> list[Tensor]:
-    """Output and state, and the gradients of a weighted sum of them by input, given state and every parameter."""
+    """Output, state, and the gradients of a weighted sum of them by the input, the given state and every parameter."""
     x = trial.x(network).requires_grad_()
     state = states.apply(lambda tensor: tensor.detach().requires_grad_(), trial.state(network))
     output, after = run(x, state)
@@ -353,7 +353,7 @@ def _outcome(network: Recurrent, trial: Trial, run: Run) -> list[Tensor]:
 
 
 def _row(network: Recurrent, x: Tensor, state: Any, steps: int) -> tuple[Tensor, Any]:
-    """One row of its own length, padded to T with zeros; a row of no steps leaves the state as it is."""
+    """One row of its own length, padded to T with zeros; a row of no steps leaves the state unchanged."""
     output, after = network(x, state) if len(x) else (None, state)
     return _pad(output, network, x, steps), after
 

@@ -1,11 +1,11 @@
-"""Who is watching a call of ours: asked once, before any other question, by whatever would leave torch's operations.
+"""Detects tracers, transforms and modes that must see every torch operation; checked before a kernel is chosen.
 
-A compiled kernel reads and writes memory behind torch's back. That is right in a plain call, and wrong wherever torch
-wants to see every operation: where it records them, transforms them, differentiates them forwards, or hands out tensors
-that have no memory. There the same numbers are had from torch's own operations.
+A compiled kernel reads and writes memory behind torch's back. That is fine in a plain call, but wrong when torch must
+see every operation: when it records or transforms them, differentiates in forward mode, or passes tensors that have no
+memory. There the same results are computed with torch's own operations.
 
-Inference mode, autocast, another default device and hooks on saved tensors are plain calls: buffers are made for them
-(see kernels.workspace), and autograd sees one function.
+Calls under inference mode, autocast, another default device or hooks on saved tensors are still plain: buffers are made
+to suit them (see kernels.workspace), and autograd sees one function.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _function_modes = torch._C._len_torch_function_stack
 
 
 class Interceptor(Enum):
-    """Who watches, in the words of an error message."""
+    """What must see every operation, as named in error messages."""
 
     COMPILER = "torch.compile or torch.export"
     TRACER = "torch.jit.trace"
@@ -41,11 +41,11 @@ class Interceptor(Enum):
 
 
 DERIVED = (Interceptor.TRANSFORM, Interceptor.FORWARD)
-"""those who need a rule for each operation: only torch's elementary ones have all of them"""
+"""those that need a derivative rule for every operation: only torch's elementary operations have them all"""
 
 
 def interceptor() -> Interceptor | None:
-    """Who is watching now, on this thread; None in a plain call."""
+    """What must see every operation now, on this thread; None in a plain call."""
     if torch.compiler.is_compiling():
         return Interceptor.COMPILER  # first: what follows cannot itself be compiled
     if _tracing():
@@ -60,37 +60,37 @@ def interceptor() -> Interceptor | None:
 
 
 def _sees_functions() -> bool:
-    """Whether a mode does more than to name the device of new tensors; ours always have one of their own."""
+    """Whether a mode does more than set the default device, which never applies here: our tensors state theirs."""
     return not all(isinstance(mode, DeviceContext) for mode in _stack())
 
 
 def autocasts(device: torch.device) -> bool:
-    """Whether torch chooses dtypes on this device now; "meta" and others have no autocast to ask."""
+    """Whether autocast is on for this device; "meta" and some others do not support it."""
     kind = device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def intercepted(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether a compiled kernel must not touch these: for backward, which may run long after a plain forward."""
+    """Whether compiled kernels must not touch these tensors; for backward, which may run long after a plain forward."""
     return interceptor() is not None or any(_wrapped(tensor) for tensor in tensors if tensor is not None)
 
 
 def elementary(*tensors: Tensor) -> bool:
-    """Whether nothing but torch's elementary operations will do, not even a function of autograd made of them."""
+    """Whether only torch's elementary operations may be used, not even an autograd.Function built from them."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     return interceptor() in (Interceptor.TRACER, *DERIVED) or any(map(_wrapped, tensors))
 
 
 def _wrapped(tensor: Tensor) -> bool:
-    """Whether there is something else behind it than memory: a batch of vmap or of is_grads_batched, a subclass."""
+    """Whether the tensor is more than memory: a batch of vmap or is_grads_batched, or a subclass."""
     return type(tensor) not in _ORDINARY or _in_functorch(tensor) or _in_batch(tensor)
 
 
 def compiled_around(*tensors: Any) -> bool:
-    """Whether torch.compile is tracing us and these are on the CPU, where our kernels are worth a break in its graph.
+    """Whether torch.compile is tracing and these are on the CPU, where our kernels are worth a graph break.
 
-    torch.export allows no break.
+    torch.export allows no graph breaks.
     """
     if not torch.compiler.is_dynamo_compiling() or torch.compiler.is_exporting():
         return False
@@ -101,9 +101,9 @@ _plain: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as torch.compile shall leave it: called as it stands.
+    """The function, hidden from torch.compile.
 
-    Made when it is first needed, because torch.compiler.disable imports the compiler, which takes seconds.
+    Wrapped on first use, because torch.compiler.disable imports the compiler, which takes seconds.
     """
     if function not in _plain:
         _plain[function] = torch.compiler.disable(function)

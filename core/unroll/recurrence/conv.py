@@ -1,7 +1,7 @@
-"""Recurrent cells over maps of features, x [T, B, D, Y, X]: the matrix products are convolutions ("*" below).
+"""Recurrent cells over feature maps, x [T, B, D, Y, X]: the matrix products are convolutions ("*" below).
 
 Padding is "same", so every step's map has the extent (Y, X) of the input. One convolution over all T * B maps is the
-whole input side. The state of a row is [H, Y, X]; Recurrent makes the initial one from the extent of x.
+whole input side. The state of a row is [H, Y, X]; Recurrent takes the extent of the initial one from x.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ConvCell(Cell):
         self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
 
     def reset_parameters(self) -> None:
-        """Uniform in +-1/sqrt(H * Ky * Kx): as for vectors, but a unit is fed by the whole recurrent kernel."""
+        """Uniform in +-1/sqrt(H * Ky * Kx): as for vectors, but a unit's fan-in is the whole recurrent kernel."""
         bound = self.weight_hh[0].numel() ** -0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -78,8 +78,8 @@ class ConvLSTMCell(ConvCell):
 
     Args:
         kernel_size: of the input's convolution, odd; one number or (Ky, Kx).
-        recurrent_kernel_size: of the hidden map's; as kernel_size if not given. How far things move from frame to
-            frame is what it has to cover.
+        recurrent_kernel_size: of the hidden map's; kernel_size if not given. It must cover how far things move from
+            one frame to the next.
         peephole: the extent (Py, Px) of the weights p: the map's own (Y, X), as in the paper, or (1, 1) for one weight
             per channel, which reads maps of any size. None: no peepholes.
 
@@ -124,19 +124,19 @@ class ConvLSTMCell(ConvCell):
         return hidden, (hidden, cell)
 
     def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
-        """The biases of the forget and the input gate."""
+        """Sets the biases of the forget and the input gate."""
         set_gate_bias(self.bias_ih, None, 4, 1, keep)
         if write is not None:
             set_gate_bias(self.bias_ih, None, 4, 0, write)
 
     def _check_extent(self, cell: Tensor, peephole: Tensor) -> None:
-        """Broadcasting would silently enlarge a map of one pixel to the peepholes' extent."""
+        """Rejects other extents than the peepholes': broadcasting would silently enlarge a map of one pixel."""
         wanted, got = tuple(peephole.shape[-2:]), tuple(cell.shape[-2:])
         if wanted not in ((1, 1), got):
             raise ValueError(f"x must be [T, B, D, Y, X] with the peepholes' extent (Y, X) = {wanted}, got {got}")
 
     def extra_repr(self) -> str:
-        """As every convolutional cell, and the extent of the peepholes."""
+        """As every convolutional cell, plus the extent of the peepholes."""
         extent = None if self.peephole is None else tuple(self.peephole.shape[-2:])
         return f"{super().extra_repr()}, peephole={extent}"
 
@@ -151,14 +151,14 @@ class ConvGRUCell(ConvCell):
 
     Parameters: 3 * H * (D * Ky * Kx + H * Ry * Rx + 1)
 
-    for kernels (Ky, Kx) over the input and (Ry, Rx) over the hidden map. Gates r, z, n stand in the order of GRUCell,
-    and z keeps the old state as it does there; in the paper 1 - z does.
+    for kernels (Ky, Kx) over the input and (Ry, Rx) over the hidden map. The gates are in GRUCell's order r, z, n, and
+    z keeps the old state, as it does there; in the paper 1 - z does.
 
     Args:
         kernel_size: of the input's convolution, odd; one number or (Ky, Kx).
-        recurrent_kernel_size: of the hidden map's; as kernel_size if not given.
+        recurrent_kernel_size: of the hidden map's; kernel_size if not given.
 
-    When to use it: as ConvLSTM, with half its state and three quarters of its cost; for features of video frames.
+    When to use it: like ConvLSTM, at half its state and three quarters of its cost; for features of video frames.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class ConvGRUCell(ConvCell):
         return hidden, (hidden,)
 
     def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
-        """The bias of the update gate, which keeps the old state."""
+        """Sets the bias of the update gate, which keeps the old state."""
         set_gate_bias(self.bias_ih, None, 3, 1, keep)
 
 
@@ -199,7 +199,7 @@ def pair(name: str, size: Kernel) -> tuple[int, int]:
     """(Y, X) from one number or two.
 
     Raises:
-        ValueError: it is not one positive whole number or two.
+        ValueError: the size is not one or two positive whole numbers.
     """
     both = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(both) != 2:
@@ -208,7 +208,7 @@ def pair(name: str, size: Kernel) -> tuple[int, int]:
 
 
 def odd_pair(name: str, size: Kernel) -> tuple[int, int]:
-    """As `pair`, or a ValueError where a number is even: its kernel would have no middle to keep the map in place."""
+    """As `pair`, but raises a ValueError for an even number: such a kernel has no centre and would shift the map."""
     both = pair(name, size)
     if any(number % 2 == 0 for number in both):
         raise ValueError(f"{name} must be odd, got {size!r}")

@@ -1,4 +1,4 @@
-"""What is left of a gradient after n steps: decay curves, reach, half-life, fitted rate."""
+"""How much of a gradient is left after n steps: decay curves, reach, half-life, fitted rate."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 LEFT = 0.01
-"""the share of the gradient at which its reach ends"""
+"""the fraction of the gradient at which its reach ends"""
 FAINT = 1e-6
-"""the share below which a rate is not fitted"""
+"""the fraction below which a lag is not used to fit the rate"""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Decay:
     """The gradient's norm at each lag, relative to lag 0.
 
     Attributes:
-        left: [N], what is left at lag 0, 1, ..., N - 1; left[0] = 1. The mean over all errors that have this lag,
-            over the mean of the same ones at lag 0.
-        pairs: [N], how many errors these are.
+        left: [N], the fraction left at lag 0, 1, ..., N - 1; left[0] = 1. The mean over all errors that have this lag,
+            divided by the mean of the same errors at lag 0.
+        pairs: [N], the number of these errors.
     """
 
     left: Tensor
@@ -39,14 +39,14 @@ class Decay:
 
     @property
     def lags(self) -> int:
-        """The longest lag that there is."""
+        """The longest lag."""
         return len(self.left) - 1
 
     def reach(self, share: float = LEFT) -> tuple[float, bool]:
-        """(lags until no more than this share is left for good, whether that happens within the lags there are).
+        """(the lag from which no more than this share is ever left, whether that happens within the given lags).
 
-        Interpolated between two lags on the logarithmic scale; where it does not happen, all lags, and False. The share
-        is below 1.
+        Interpolated between two lags on the logarithmic scale; if it does not happen, the longest lag and False. The share
+        must be below 1.
         """
         above = (self.left > share).nonzero().flatten()
         last = int(above[-1]) if len(above) else 0
@@ -63,14 +63,14 @@ class Decay:
 
     @property
     def area(self) -> float:
-        """Sum of what is left over all lags: a tie-breaker between decays of equal reach."""
+        """Sum of the fractions left over all lags: a tie-breaker between decays of equal reach."""
         return float(self.left.clamp(max=1e30).sum())
 
     def rate(self) -> float:
-        """The factor a step of the exponential from 1 that fits best (least squares on the logarithm, by pairs).
+        """The factor per step of the best-fitting exponential from 1 (least squares on the log, weighted by pairs).
 
-        Over the lags at which more than a millionth is left: what lies below weighs on no training. Where that is lag 0
-        alone, over all lags at which anything representable is left; NaN where that is lag 0 alone, too.
+        It is fitted to the lags at which more than a millionth is left: less has no influence on training. If that is
+        only lag 0, to all lags at which anything representable is left; NaN if that is only lag 0, too.
         """
         for floor in (FAINT, 0.0):
             usable = (self.left > floor) & self.left.isfinite()

@@ -1,8 +1,8 @@
-"""RNN, LSTM and GRU with torch.nn's constructor, shapes and parameter names, and the way from torch.nn to Recurrent.
+"""RNN, LSTM and GRU with torch.nn's constructor, shapes and parameter names, and conversion from torch.nn to Recurrent.
 
-They are torch.nn's classes, so whatever asks isinstance(module, torch.nn.LSTM), loads a state_dict, deep-copies, packs,
-moves or prints one finds what it expects. What they add are `lengths` and `reset`, with the meaning that they have in
-`Recurrent`: no packing, zero-length rows allowed, and rows that are reset in the middle of a sequence.
+They subclass torch.nn's, so code that checks isinstance(module, torch.nn.LSTM), loads a state_dict, deep-copies, packs,
+moves or prints them works unchanged. They add `lengths` and `reset`, which mean the same as in `Recurrent`: no packing,
+rows of length zero, and rows that are reset in the middle of a sequence.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from unroll.recurrence.rnn import Recurrent
 
 
 class _LengthsAndResets(nn.RNNBase):
-    """Gives a torch.nn recurrent module two more arguments; without them its forward is torch's own."""
+    """Adds two arguments to a torch.nn recurrent module; without them its forward behaves as torch's own."""
 
     def forward(self, input: Any, hx: Any = None, lengths: Any = None, reset: Tensor | None = None) -> tuple[Any, Any]:
         """As torch.nn; additionally, for a padded batch, lengths [B] and reset [T, B] as in `Recurrent`.
 
-        In a plain call on the CPU in float32 our kernels compute it, to the last digits as torch does and faster; else
-        torch's do. See `unroll.recurrence.context` for what is not a plain call.
+        Plain float32 calls on the CPU run on our kernels, which are faster and agree with torch's up to rounding; all
+        others run on torch's. See `unroll.recurrence.context` for what is not a plain call.
 
         Raises:
-            TypeError: lengths or reset together with a PackedSequence, which has lengths of its own.
-            ValueError: lengths or reset with an input that has no batch dimension, or of a wrong shape.
-            RuntimeError: hx of another shape than torch.nn takes.
+            TypeError: lengths or reset together with a PackedSequence, which has its own lengths.
+            ValueError: lengths or reset of the wrong shape, or with an input that has no batch dimension.
+            RuntimeError: hx of a shape that torch.nn does not accept.
         """
         if compiled_around(input.data if isinstance(input, PackedSequence) else input):
             result: tuple[Any, Any] = plain(type(self).forward)(self, input, hx, lengths=lengths, reset=reset)
@@ -54,7 +54,7 @@ class _LengthsAndResets(nn.RNNBase):
         return result
 
     def _extended(self, input: Any, hx: Any, lengths: Any, reset: Tensor | None) -> tuple[Any, Any]:
-        """What torch.nn cannot: on our network by any of its ways."""
+        """What torch.nn cannot do: runs on our network, with any backend."""
         if isinstance(input, PackedSequence):
             raise TypeError("lengths and reset need a padded batch [T, B, D], got a PackedSequence")
         if input.dim() != 3:
@@ -69,7 +69,7 @@ class _LengthsAndResets(nn.RNNBase):
         return self._run(twin, input, hx, lengths, reset)
 
     def _serving(self, input: Any, hx: Any) -> Recurrent | None:
-        """The network whose kernels compute this plain call; None: torch does, and refuses what it would refuse."""
+        """The network whose kernels compute this plain call; None if torch computes it or raises its own error."""
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
@@ -102,7 +102,7 @@ class _LengthsAndResets(nn.RNNBase):
         return (output.transpose(0, 1) if self.batch_first else output), (after if len(after) > 1 else after[0])
 
     def _packed(self, twin: Recurrent, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
-        """A padded batch in between: the kernels leave the padding out again."""
+        """By way of a padded batch: the kernels skip the padding."""
         x, lengths = pad_packed_sequence(input, batch_first=self.batch_first)
         output, after = self._run(twin, x, hx, lengths)
         output = output.transpose(0, 1) if self.batch_first else output
@@ -112,9 +112,9 @@ class _LengthsAndResets(nn.RNNBase):
         return PackedSequence(output[there], input.batch_sizes, input.sorted_indices, input.unsorted_indices), after
 
     def _twin(self) -> Recurrent:
-        """The same network as a Recurrent that runs on the weights that torch.nn would run on.
+        """The same network as a Recurrent over the weights that torch.nn would use.
 
-        Its frame is made once, without weights; each call takes a shallow copy, so that two threads can use one module.
+        Its frame is made once, without weights; each call takes a shallow copy, so that threads can share one module.
         """
         frame = self._frame()
         weights = dict(zip(frame.names, self._flat_weights, strict=True))
@@ -133,17 +133,17 @@ class _LengthsAndResets(nn.RNNBase):
         return lasting(super().__getstate__())  # type: ignore[no-untyped-call]  # torch: no types
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """torch.jit.script compiles torch.nn's module over the same parameters; a subclass is the user's to script."""
+        """torch.jit.script compiles torch.nn's module over the same parameters; users' subclasses are left to them."""
         return _torch_module(self) if type(self) in (RNN, LSTM, GRU) else self
 
 
 class _Frame(NamedTuple):
-    """A drop-in as a network without weights, by its dropout and its mode: what users change later.
+    """A drop-in as a network without weights, kept by dropout and mode, which users may change later.
 
     Attributes:
         network: on the meta device.
         names: of its parameters, in the order of torch.nn's `_flat_weights`.
-        shapes: theirs.
+        shapes: of its parameters.
     """
 
     network: Recurrent
@@ -152,17 +152,17 @@ class _Frame(NamedTuple):
 
     @staticmethod
     def of(module: nn.RNNBase) -> _Frame:
-        """Outside of every mode that a call may stand in: it outlives the call."""
+        """Built outside any mode that the call may be in, because it outlives the call."""
         with torch.inference_mode(False), torch.device("meta"):
             network = _like(module)
         for cell in network.cells:
-            kernels(cast(Cell, cell))  # so that the copies share what is compiled for one of them
+            kernels(cast(Cell, cell))  # so that the copies share their compiled kernels
         names = [ours for _, ours in _names(module)]
         return _Frame(network, names, [network.get_parameter(name).shape for name in names])
 
 
 def _usual(tensor: Any) -> bool:
-    """Whether this is a float32 tensor of the CPU's memory, and of no class with a will of its own."""
+    """Whether this is a dense float32 tensor on the CPU, and not of a subclass."""
     kind = type(tensor) in (Tensor, nn.Parameter)
     return kind and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
 
@@ -186,23 +186,23 @@ def to_torch(model: nn.Module) -> nn.Module:
     """The model with torch.nn's RNN, LSTM, GRU and cells in place of our drop-ins, over the same parameters.
 
     For tools that know torch.nn's classes by their exact type: torch.ao.quantization.quantize_dynamic, torch.fx,
-    counters of operations, Opacus. Modules without a drop-in inside are shared with the model, all others are shallow
-    copies: the model itself stays as it is, and training either trains both.
+    counters of operations, Opacus. Modules that contain no drop-in are shared with the model, all others are shallow
+    copies: the model itself is unchanged, and training either one trains both.
 
     Args:
-        model: any module, also a drop-in itself.
+        model: any module, or a drop-in itself.
 
     Returns:
-        A model that computes the same; the model itself if it holds no drop-in.
+        A model that computes the same; the model itself if it contains no drop-in.
 
     Raises:
-        TypeError: a drop-in is of a class of its own (a subclass, or parametrised): what that adds would be lost.
+        TypeError: a drop-in is subclassed or parametrised: what that adds would be lost.
     """
     return _converted(model, {})
 
 
 def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    """`done` keeps a module that stands in two places one module."""
+    """`done` keeps a module that is used in two places one module."""
     if module in done:
         return done[module]
     if isinstance(module, _LengthsAndResets | RNNCell | LSTMCell | GRUCell):
@@ -228,7 +228,7 @@ def _torch_module(module: nn.Module) -> nn.Module:
 
 
 def from_torch(module: nn.RNNBase) -> Recurrent:
-    """A Recurrent that computes what a torch.nn.RNN, LSTM or GRU computes (time first), with a copy of its weights."""
+    """A Recurrent (time first) equivalent to a torch.nn.RNN, LSTM or GRU, with a copy of its weights."""
     recurrent = _like(module).to(next(module.parameters()))
     weights = {ours: getattr(module, theirs) for theirs, ours in _names(module)}
     recurrent.load_state_dict(weights)

@@ -1,8 +1,7 @@
 """LSTMCell, GRUCell and RNNCell with torch.nn's constructor, shapes and parameter names: one step of one layer.
 
-They are torch.nn's classes. In a plain call on the CPU in float32 our kernels compute the step, to the last digits as
-torch does and faster; in every other call, and with gradients for an RNN, torch's function does (see
-`unroll.recurrence.one_step`).
+They subclass torch.nn's. Plain float32 calls on the CPU run on our kernels, which are faster and agree with torch's up
+to rounding; all other calls, and RNN calls with gradients, run on torch's function (see `unroll.recurrence.one_step`).
 """
 
 from __future__ import annotations
@@ -63,12 +62,12 @@ CELLS: dict[type[nn.Module], type[nn.Module]] = {RNNCell: nn.RNNCell, LSTMCell: 
 
 
 def scriptable(module: nn.Module, ours: type[nn.Module], theirs: type[nn.Module]) -> nn.Module:
-    """torch.jit.script compiles torch.nn's module over the same parameters; a subclass is the user's to script."""
+    """torch.jit.script compiles torch.nn's module over the same parameters; users' subclasses are left to them."""
     return copied(module, theirs) if type(module) is ours else module
 
 
 def copied(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """The same parameters, buffers, children and hooks in a module of this class, in tables of its own."""
+    """A module of this class with the same parameters, buffers, children and hooks, in dictionaries of its own."""
     made = kind.__new__(kind)
     for name, value in lasting(module.__dict__).items():
         made.__dict__[name] = copy.copy(value) if isinstance(value, dict | list) else value

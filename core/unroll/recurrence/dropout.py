@@ -1,6 +1,6 @@
-"""The kinds of dropout for recurrent networks, each by its own name.
+"""The kinds of dropout for recurrent networks.
 
-- between layers (Zaremba et al. 2014): new mask for every element, never on the recurrent path.
+- between layers (Zaremba et al. 2014): each element drawn independently, never on the recurrent path.
 - variational (Gal and Ghahramani 2016; "locked" in AWD-LSTM): one mask per sequence, the same for all its steps.
 - zoneout (Krueger et al. 2017): a unit keeps its old value instead of being set to zero.
 - weight drop (Merity et al. 2018; DropConnect): entries of the recurrent weights, one mask per call.
@@ -20,7 +20,7 @@ from unroll.recurrence.kernels.trace import shadow
 
 
 class VariationalDropout(nn.Module):
-    """x [T, B, ...] with one mask [B, ...] for all steps; the identity in evaluation."""
+    """x [T, B, ...] with one mask [B, ...] for all steps; the identity in evaluation mode."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -41,10 +41,10 @@ def mask_like(x: Tensor, p: float) -> Tensor:
 
 
 def zoned(step: Step, names: Mapping[str, object], rates: tuple[float, float], training: bool) -> Step:
-    """A step after which each unit of the hidden and of the cell state keeps its old value with its rate's probability.
+    """The step with zoneout: each unit of the hidden and cell state keeps its old value with its rate's probability.
 
-    In evaluation the old and the new value are mixed in that proportion. Where the output is the hidden state itself,
-    it is the zoned-out one. States that are neither called "hidden" nor "cell" are left alone.
+    In evaluation mode the old and the new value are averaged with that weight. If the output is the hidden state, it is
+    the zoned-out one. States with names other than "hidden" and "cell" are left alone.
     """
     by_name = {"hidden": rates[0], "cell": rates[1]}
     kept = [by_name.get(name, 0.0) for name in names]
@@ -66,12 +66,12 @@ def _mix(old: Tensor, new: Tensor, p: float, training: bool) -> Tensor:
 
 
 def weights_dropped(cell: Cell, p: float) -> Cell:
-    """A shallow copy of the cell whose recurrent weights are dropped-out copies of the raw ones.
+    """A shallow copy of the cell with dropout applied to its recurrent weights.
 
-    The raw weight is what is trained, saved and copied: the cell itself is not touched, so neither evaluation nor
-    state_dict nor deepcopy nor another thread can ever see a dropped weight.
+    The cell itself is not touched: the raw weights are trained, saved and copied, so evaluation, state_dict, deepcopy
+    and other threads never see a dropped weight.
     """
-    kernels(cell)  # what is compiled for the copy is kept for the next one
+    kernels(cell)  # so that kernels compiled for the copy are kept for the next one
 
     def dropped(name: str, weight: Tensor) -> Tensor:
         return F.dropout(weight, p) if name in cell.recurrent_weights else weight
@@ -81,7 +81,7 @@ def weights_dropped(cell: Cell, p: float) -> Cell:
 
 
 def rate(name: str, p: float) -> float:
-    """p, or a ValueError that names it when it is no probability."""
+    """Returns p; raises a ValueError that names it unless it is a probability."""
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
         raise ValueError(f"{name} must be a probability from 0 to 1, got {p!r}")
     return float(p)

@@ -1,4 +1,4 @@
-"""What the gates and activations of a cell do: how open, how saturated, how dead; for any cell, by listening."""
+"""How open, saturated or dead a cell's gates and activations are; for any cell, by intercepting its functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 FLAT = 0.05
-"""a sigmoid or tanh unit is saturated where its slope is below this share of its steepest"""
+"""a sigmoid or tanh unit is saturated if its slope is below this fraction of the maximum"""
 
 _FUNCTIONS = {
     torch.sigmoid: "sigmoid", torch.Tensor.sigmoid: "sigmoid", torch.tanh: "tanh", torch.Tensor.tanh: "tanh",
@@ -26,7 +26,7 @@ Squashed = list[tuple[str, Tensor]]
 
 @contextmanager
 def squashing() -> Iterator[Squashed]:
-    """The values of all sigmoid, tanh and relu that are called in the block, as they come."""
+    """Collects the values of all calls of sigmoid, tanh and relu in the block, in order."""
     with _Listener() as listener:
         yield listener.seen
 
@@ -48,11 +48,11 @@ class Activation:
     """One gate or activation over all steps and rows.
 
     Attributes:
-        name: one of the cell's `activation_names`, or the function where it has none.
+        name: one of the cell's `activation_names`, or the function if it has none.
         function: "sigmoid", "tanh" or "relu".
         mean: of its values.
-        saturated: share of the values at which the slope is below FLAT of the steepest; for relu, the share of units
-            that are zero in every step of every row.
+        saturated: fraction of the values whose slope is below FLAT times the maximum; for relu, the fraction of units
+            that are zero at every step of every row.
         low, high: the 5th and the 95th percentile of its values.
     """
 

@@ -5,15 +5,15 @@
     for cell in gradients(loss, longest(calls["rnn"])):
         cell.decay("hidden").reach()
 
-E is the loss, O_t the output of the network at step t. The error of step t is what E feels through O_t,
-e_t = <dE/dO_t, O_t>; where E is a sum of one error a step, as in the derivation (DESIGN, section 1), it is that very
-e_t. What E feels through the returned state counts as one more error, at each row's end.
+E is the loss, O_t the output of the network at step t. The error of step t is the part of E that goes through O_t,
+e_t = <dE/dO_t, O_t>; if E is a sum of one error per step, as in the derivation (DESIGN, section 1), this is that e_t,
+as far as gradients go. The part of E that goes through the returned state counts as one more error, at each row's end.
 
-Steps count as the derivation's do: 1 to T, and S_0 is the initial state. A bidirectional network's backward cells are
-seen in the order in which they read: their step 1 is a row's last.
+Steps are numbered as in the derivation: 1 to T, and S_0 is the initial state. A bidirectional network's backward cells
+are numbered in the order in which they read: their step 1 is a row's last.
 
-Every sampled error (a row b and a step t) is a row of one new batch, which the network runs once, forward and
-backward. So the cost is that of one training step of as many rows, step by step; memory is linear in T.
+Every sampled error (a row b and a step t) becomes a row of one new batch, which the network runs once, forward and
+backward, step by step. The cost is one training step on as many rows; memory is linear in T.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class NotRead(ValueError):  # noqa: N818
 
 @dataclass
 class CellGradients:
-    """What reaches one cell from R sampled errors, over T steps. Float64 on the CPU.
+    """The gradients that reach one cell from R sampled errors, over T steps, in float64 on the CPU.
 
     Attributes:
-        trace: the cell, and all that it did.
+        trace: the recording of the cell.
         rows: [R], the row of the batch of each error.
         lengths: [R], steps of that row.
         at: [R], the step t of each error in the cell's own order.
-        since: [R], the smallest k that this error can feel: 0, or the step at which the row was reset.
+        since: [R], the smallest k that this error can depend on: 0, or the step at which the row was reset.
         norms: state name -> [T + 1, R]: ||de_t/dS_k|| at index k. Zero for k > t, except below a layer that reads the
             other way.
-        shares: "W", "U" -> [T + 1, R]: the term (t, k) of the double sum projected on the whole sum, over the
-            latter's square, so that all terms together make 1. A term that points against the sum is negative.
-            Missing where the cell has no such weights or they get no gradient.
+        shares: "W", "U" -> [T + 1, R]: the inner product of the term (t, k) of the double sum with the whole sum,
+            divided by the square of the whole sum, so that all terms add up to 1. A term that points against the sum
+            is negative. Missing if the cell does not have these weights or they get no gradient.
     """
 
     trace: CellRecording
@@ -72,7 +72,7 @@ class CellGradients:
 
     @property
     def name(self) -> str:
-        """For people: "layer 2, backward"."""
+        """A readable name: "layer 2, backward"."""
         return f"layer {self.trace.layer + 1}" + (", backward" if self.trace.direction else "")
 
     def decay(self, state: str) -> Decay:
@@ -91,10 +91,10 @@ class CellGradients:
         return max(decays.items(), key=lambda item: (item[1].reach()[0], item[1].area))
 
     def share_by_lag(self, weight: str) -> Tensor:
-        """[T + 1]: the share of dE/dW ("W") or dE/dU ("U") that comes from lag 0, 1, ..., T; together 1.
+        """[T + 1]: the share of dE/dW ("W") or dE/dU ("U") that comes from lag 0, 1, ..., T; they add up to 1.
 
-        In a stack of two directions e_t feels steps after t of a lower cell, too, by way of the other direction: they
-        count at their distance.
+        In a bidirectional stack e_t also depends on later steps of a lower cell, through the other direction: they
+        count by their distance.
         """
         shares = self.shares[weight]
         lag = (self.at - torch.arange(len(shares))[:, None]).abs()
@@ -105,7 +105,7 @@ class CellGradients:
         return float(self.share_by_lag(weight)[lag:].sum())
 
     def matrix(self, state: str) -> tuple[Tensor, Tensor]:
-        """The sampled steps t [N], and ||de_t/dS_k|| [N, T + 1], the mean over rows; NaN where no row has (t, k)."""
+        """The sampled steps t [N], and ||de_t/dS_k|| [N, T + 1], averaged over rows; NaN where no row has (t, k)."""
         k = torch.arange(len(self.norms[state]))[:, None]
         norms = self.norms[state].masked_fill((k > self.at) | (k < self.since), math.nan)
         times = torch.unique(self.at)
@@ -118,19 +118,19 @@ class CellGradients:
 
 
 def gradients(loss: Tensor, call: Call, rows: int = 4, targets: int = 8, shares: bool = True) -> list[CellGradients]:
-    """Follows the loss back to every state of a recorded call, for each cell of the network.
+    """Traces the loss back to every state of a recorded call, for each cell of the network.
 
     Args:
         loss: scalar, computed from the call's outputs or its returned state. Its graph is kept.
         call: from `record`.
-        rows: how many rows of the batch are looked at, evenly spread.
-        targets: how many t are sampled in each: spread evenly over the steps at which the loss reads the output, the
-            last one among them.
-        shares: whether the double sum is split by lag too.
+        rows: how many rows of the batch to examine, evenly spaced.
+        targets: how many t to sample in each, evenly spaced over the steps at which the loss reads the output,
+            including the last one.
+        shares: whether to split the double sum by lag, too.
 
     Raises:
         NotRead: the loss does not depend on this call.
-        ValueError: the call cannot be run again; says why.
+        ValueError: the call cannot be rerun; the message says why.
     """
     errors = _errors(loss, call, rows, targets)
     output, state, traces = call.again(errors.rows)
@@ -153,7 +153,7 @@ def gradients(loss: Tensor, call: Call, rows: int = 4, targets: int = 8, shares:
 
 @dataclass
 class _Errors:
-    """The sampled errors, and what they are the gradients of."""
+    """The sampled errors, and the gradients of the loss that define them."""
 
     rows: Tensor
     """[R], in the batch"""
@@ -172,7 +172,7 @@ class _Errors:
         return torch.where(self.step > 0, step, self.lengths)
 
     def fed(self, output: Tensor, state: Any) -> dict[Tensor, Tensor]:
-        """What is to be fed back into the results of a run of these rows: each row its own error only."""
+        """The gradients to feed into the results of a run of these rows: each row gets only its own error."""
         here = (torch.arange(1, len(output) + 1)[:, None] == self.step).to(output.device)
         rows = self.rows.to(output.device)
         fed = {output: self.outputs.index_select(1, rows) * expand_right(here, output)}
@@ -203,7 +203,7 @@ def _errors(loss: Tensor, call: Call, rows: int, targets: int) -> _Errors:
 
 
 def _spread(count: int, many: int) -> list[int]:
-    """`many` of the numbers below `count`, evenly, the last one among them; all where there are no more."""
+    """`many` of the numbers below `count`, evenly spaced, including the last one; all if there are no more."""
     many = min(many, count)
     return [-(-(index + 1) * count // many) - 1 for index in range(many)]
 
@@ -226,10 +226,10 @@ def _norm(values: Tensor) -> Tensor:
 
 
 def _shares(trace: CellRecording, partial: Sequence[Tensor], names: Mapping[str, Tensor]) -> Tensor | None:
-    """[T + 1, R]: the shares of the terms (t, k) of the gradient of these weights; None where it is zero or infinite.
+    """[T + 1, R]: the shares of the terms (t, k) of the gradient of these weights; None if it is zero or infinite.
 
-    With G the gradient, the sum of all terms, and D_k = (d+S_k/dW) G / ||G||^2, which is how S_k moves, S_{k-1} being
-    held, when W moves along G, the share is <de_t/dS_k, D_k>: one forward-mode derivative answers for all (t, k).
+    Let G be the gradient, the sum of all terms, and D_k = (d+S_k/dW) G / ||G||^2, the change of S_k when W moves along
+    G and S_{k-1} is held constant. The share is <de_t/dS_k, D_k>: one forward-mode derivative covers all (t, k).
     """
     feed = [values.flatten(0, 1) for values in partial]
     with torch.enable_grad():
@@ -248,7 +248,7 @@ def _shares(trace: CellRecording, partial: Sequence[Tensor], names: Mapping[str,
 
 
 def _weights(trace: CellRecording) -> dict[str, dict[str, Tensor]]:
-    """The cell's parameters that make up W and U, by name, leaving biases and gains out."""
+    """The cell's parameters that make up W and U, by name, without biases and gains."""
     wanted: dict[str, Tensor] = {name: p for name, p in trace.cell.named_parameters(recurse=False) if p.requires_grad}
     recurrent = {name: p for name, p in wanted.items() if name in trace.cell.recurrent_weights}
     others = {name: p for name, p in wanted.items() if name.startswith("weight") and name not in recurrent}
@@ -256,7 +256,7 @@ def _weights(trace: CellRecording) -> dict[str, dict[str, Tensor]]:
 
 
 def _steps(trace: CellRecording) -> State:
-    """All steps at once, as rows of one step [T x R, ...]: each starts from the state that it really read."""
+    """All steps at once, as rows of one step [T x R, ...]: each starts from the state that it actually read."""
     before = tuple(torch.stack(column).detach().flatten(0, 1) for column in _columns(trace.before))
     return trace.step(trace.cell.project(trace.x).flatten(0, 1), before)[1]
 
@@ -265,7 +265,7 @@ def _moved(trace: CellRecording, directions: Mapping[str, Tensor]) -> list[Tenso
     """d+S_k/dweights along the given directions, for each tensor of the state: [T x R, ...] in float64."""
     raw = {name: trace.cell._parameters[name] for name in directions}
     with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
-        # Forward mode scripts its decompositions when it is used for the first time, which torch itself deprecates.
+        # Forward mode scripts its decompositions on first use, which torch itself deprecates.
         warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
         try:
             for name, direction in directions.items():

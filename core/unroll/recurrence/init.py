@@ -13,13 +13,13 @@ Initialiser = Callable[[Cell], None]
 
 
 def orthogonal(cell: Cell, gain: float = 1.0) -> None:
-    """Every H x H block of W orthogonal: its norm neither shrinks nor grows what it carries (Saxe et al. 2014)."""
+    """Makes every H x H block of W orthogonal, so that it preserves norms (Saxe et al. 2014)."""
     for block in _blocks(cell):
         nn.init.orthogonal_(block, gain)
 
 
 def identity(cell: Cell, scale: float = 1.0) -> None:
-    """Every H x H block of W the identity, biases zero: the IRNN, for f = relu (Le et al. 2015)."""
+    """Sets every H x H block of W to the identity and biases to zero: the IRNN, for f = relu (Le et al. 2015)."""
     with torch.no_grad():
         for block in _blocks(cell):
             block.copy_(scale * torch.eye(*block.shape))
@@ -29,12 +29,12 @@ def identity(cell: Cell, scale: float = 1.0) -> None:
 
 
 def forget(cell: Cell, bias: float = 1.0) -> None:
-    """The bias of the gate that keeps the memory (Gers et al. 2000; Jozefowicz et al. 2015)."""
+    """Sets the bias of the gate that keeps the memory (Gers et al. 2000; Jozefowicz et al. 2015)."""
     cell.set_memory(torch.full((cell.hidden_size,), float(bias)))
 
 
 def chrono(cell: Cell, longest: float = 100.0) -> None:
-    """Units that remember from 1 to `longest` steps, log(uniform(1, longest - 1)) (Tallec and Ollivier 2018)."""
+    """Biases for memories of 1 to `longest` steps, log(uniform(1, longest - 1)) (Tallec and Ollivier 2018)."""
     if not longest > 2:
         raise ValueError(f"chrono needs a longest dependency of more than 2 steps, got {longest}")
     keep = torch.empty(cell.hidden_size).uniform_(1, longest - 1).log()
@@ -50,10 +50,10 @@ INITIALISERS: Mapping[str, Callable[..., None]] = {
 
 
 def initialise(cell: Cell, init: str | Initialiser | Sequence[str | Initialiser] | None) -> None:
-    """Applies one initialiser or several in order; a name may carry its number after a colon ("chrono:784").
+    """Applies one initialiser, or several in order; a name may take a number after a colon ("chrono:784").
 
     Raises:
-        ValueError: an unknown name, a number that is none, or a cell that has nothing for it to act on.
+        ValueError: an unknown name, an invalid number, or a cell that the initialiser does not apply to.
     """
     if init is None:
         return
@@ -75,7 +75,7 @@ def initialise(cell: Cell, init: str | Initialiser | Sequence[str | Initialiser]
 
 
 def _blocks(cell: Cell) -> list[Tensor]:
-    """The recurrent weights cut into one block of H rows per gate."""
+    """The recurrent weights split into blocks of H rows, one per gate."""
     weights = [weight for name in cell.recurrent_weights if (weight := getattr(cell, name, None)) is not None]
     blocks = [block for weight in weights if weight.dim() == 2 for block in weight.detach().split(cell.hidden_size)]
     if not blocks:

@@ -1,9 +1,9 @@
-"""How far back a network's answers need its inputs: its state is reset n steps before every step that is read.
+"""Measures how much context a network needs: its state is reset n steps before every step whose output is used.
 
     with limited_context(network, 16):
         loss = ...          # every output of the network has seen the last 16 inputs and the current one, no more
 
-If the loss stays what it was, nothing further back than n steps matters to it. No gradient is involved.
+If the loss does not change, nothing further back than n steps matters to it. No gradient is involved.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from unroll.recurrence.cell import expand_right
 from unroll.recurrence.rnn import Recurrent
 
 CHUNK = 1 << 22
-"""numbers that the inputs of the windows run at once may hold"""
+"""most input elements in the windows that are run at once"""
 
 
 @contextmanager
 def limited_context(network: Recurrent, memory: int, mixed: bool = False) -> Iterator[None]:
     """In the block, `network(x, ...)` computes every output from the inputs at most `memory` steps away.
 
-    Backwards only for one direction; a bidirectional network sees as many steps to either side. A given state counts
-    as the past of step 1. With `mixed`, a state is not reset to the initial one but to that of the next row of the
-    batch at the same step: for networks whose state is carried from window to window, and which therefore never see
-    an initial one; it is as uninformative, and not as strange. Not for two directions, resets, or a single row.
+    A unidirectional network sees only steps back, a bidirectional one this many on either side. A given state counts
+    as the past of step 1. With `mixed`, states are reset not to the initial state but to that of the next row of the
+    batch at the same step: this is for networks whose state is carried from window to window, which never see an
+    initial state; another row's is as uninformative, and in distribution. It does not apply to two directions, resets,
+    or a single row.
 
-    The returned state has seen the last `memory` + 1 inputs of its row. Calls of `network.step`
-    are as ever. The cost is that of `memory` + 1 ordinary runs.
+    The returned state has seen the last `memory` + 1 inputs of its row. `network.step` is not affected. The cost is
+    that of `memory` + 1 ordinary runs.
     """
     whole = network.forward
 
@@ -42,7 +43,7 @@ def limited_context(network: Recurrent, memory: int, mixed: bool = False) -> Ite
     ) -> tuple[Tensor, Any]:
         return _Windows(network, whole, x, state, lengths=lengths, reset=reset).run(memory, mixed)
 
-    vars(network)["forward"] = short  # before the method, in this one network
+    vars(network)["forward"] = short  # shadows the method, in this one network
     try:
         yield
     finally:
@@ -50,7 +51,7 @@ def limited_context(network: Recurrent, memory: int, mixed: bool = False) -> Ite
 
 
 class _Windows:
-    """One call of the network, taken apart into short ones."""
+    """One call of the network, split into short ones."""
 
     def __init__(
         self, network: Recurrent, whole: Any, x: Tensor, state: Any, *, lengths: Tensor | None, reset: Tensor | None
@@ -60,7 +61,7 @@ class _Windows:
         self.states: list[Any] = []
 
     def _states(self) -> list[Any]:
-        """The state before each step but the first."""
+        """The state before each step except the first."""
         found, state = [], self.state
         for x in self.x[:-1]:
             _, state = self.network.step(x, state)
@@ -75,7 +76,7 @@ class _Windows:
         output, state = self.whole(self.x, self.state, lengths=self.lengths, reset=self.reset)
         step = torch.arange(steps).repeat_interleave(batch)
         row = torch.arange(batch).repeat(steps)
-        # A step that has no more than its memory before it, and nothing after it, is what it is.
+        # Steps with at most `memory` steps before them, and no backward direction, keep their output.
         wanted = (step < self.lengths[row]) & ((step > memory) | (self.network.directions == 2))
         step, row = step[wanted], row[wanted]
         output = output.clone()
@@ -123,7 +124,7 @@ class _Windows:
 
 
 def _alternate(forward: Tensor, backward: Tensor) -> Tensor:
-    """Forward cells of one state, backward cells of the other: [layers x 2, B, ...]."""
+    """The forward cells of one state and the backward cells of the other: [layers x 2, B, ...]."""
     mixed = forward.clone()
     mixed[1::2] = backward[1::2]
     return mixed

@@ -1,9 +1,9 @@
-"""How fast a small difference grows or dies along the states that a network really went through.
+"""How fast a small perturbation grows or decays along the states that a network actually went through.
 
-The factor a step is exp of the largest Lyapunov exponent: gradients are sent back through the Jacobians dS_j/dS_{j-1}
-one by one and brought to length 1 after each, so that nothing under- or overflows however long the sequence is
-(Benettin et al. 1980; Engelken, Wolf and Abbott 2023, "Lyapunov spectra of chaotic recurrent neural networks").
-They start as random gradients of the hidden state: a direction of the state that no output can feel does not count.
+The factor per step is exp of the largest Lyapunov exponent: gradients are sent back through the Jacobians dS_j/dS_{j-1}
+one by one and normalised after each, so that nothing under- or overflows however long the sequence is (Benettin et al.
+1980; Engelken, Wolf and Abbott 2023, "Lyapunov spectra of chaotic recurrent neural networks"). They start as random
+gradients of the hidden state: a direction of the state that no output depends on does not count.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from unroll.recurrence.cell import State, where
 from unroll.recurrence.gradients import CellGradients
 
 SKIPPED = 1 / 3
-"""share of a row's steps in which the random start is forgotten, and which do not count"""
+"""fraction of a row's steps that is left out, in which the random start is forgotten"""
 
 
 @dataclass(frozen=True)
 class Growth:
     """The factor by which a gradient grows in one step back in time: below 1 it vanishes, above 1 it explodes.
 
-    A step in which it is lost altogether, as where all relu units are dead, does not count; it is restarted there.
-    Where it is lost in every step, all three are 0.
+    A step at which it becomes zero (all relu units dead, say) does not count; it is restarted there. If it becomes
+    zero at every step, all three are 0.
 
     Attributes:
         factor: exp of the mean logarithm.
         low, high: a 95 % interval, from rows as independent samples (jackknife); with fewer than four rows, from
-            stretches of time. Half the difference between the earlier and the later steps is added: a factor that
-            still drifts is not known better than that.
+            segments of time. It is widened by half the difference between the earlier and the later steps, because a
+            factor that still drifts is not known better than that.
     """
 
     factor: float
@@ -66,7 +66,7 @@ def growth(cell: CellGradients) -> Growth:
 
 
 def _log_growth(cell: CellGradients) -> Tensor:
-    """[T, R]: the logarithm of what step j makes of a gradient's norm; not finite where that is nothing."""
+    """[T, R]: the log of the factor by which step j scales a gradient's norm; not finite where that becomes zero."""
     trace, generator = cell.trace, torch.Generator().manual_seed(0)
     vector = _start(trace.made[-1], generator)
     logs = []
@@ -87,13 +87,13 @@ def _log_growth(cell: CellGradients) -> Tensor:
 def spectral_norms(cell: CellGradients, lags: Sequence[int], rows: int = 4, iterations: int = 10) -> Tensor:
     """[N, R]: the spectral norm of dS_t/dS_k for t each row's end and k = t - lag; NaN where a row is shorter.
 
-    Power iteration with products of the Jacobian and of its transpose; no Jacobian is built. It comes near from below:
+    Power iteration with products of the Jacobian and of its transpose; no Jacobian is built. It converges from below:
     a few iterations are enough for long lags, whose second singular value is far smaller.
 
     Args:
         cell: from `gradients`.
         lags: n, at least 1.
-        rows: R, how many rows are looked at.
+        rows: R, how many rows are examined.
         iterations: of the power iteration.
     """
     chosen = _distinct(cell.rows)[:rows]
@@ -154,7 +154,7 @@ class _Jacobians:
 
 
 def _start(like: State, generator: torch.Generator, rows: int | None = None, everywhere: bool = False) -> State:
-    """Random unit vectors: of the hidden state alone, or of all."""
+    """Random unit vectors: over the hidden state alone, or over all state tensors."""
     many = [torch.Size((rows or len(tensor), *tensor.shape[1:])) for tensor in like]
     parts = [
         torch.randn(shape, generator=generator).to(tensor) if everywhere or not index else tensor.new_zeros(shape)
@@ -174,12 +174,12 @@ def _scaled(tensor: Tensor, factor: Tensor) -> Tensor:
 
 
 def _distinct(rows: Tensor) -> Tensor:
-    """Where each row of the batch stands for the first time."""
+    """The index at which each row of the batch occurs first."""
     return torch.stack([(rows == row).nonzero()[0, 0] for row in torch.unique(rows)])
 
 
 def _jackknife(values: Tensor, groups: Tensor) -> tuple[float, float, int]:
-    """Mean, its standard error with whole groups left out in turn, degrees of freedom."""
+    """The mean, its standard error by leaving out whole groups in turn, and its degrees of freedom."""
     numbers = torch.unique(groups)
     sums = torch.stack([values[groups == number].sum() for number in numbers])
     counts = torch.stack([(groups == number).sum() for number in numbers])

@@ -1,7 +1,7 @@
-"""Weights that are made of others: parametrised, normalised, pruned. `Recurrent` makes them once a call.
+"""Weights computed from others: parametrised, normalised, pruned. `Recurrent` computes them once per call.
 
-torch makes them whenever a module is called (`weight_norm`, `spectral_norm`, `prune`) or an attribute is read
-(`parametrize`). A network calls `project` and `step` of its cells, the latter for every time step.
+torch computes them whenever a module is called (`weight_norm`, `spectral_norm`, `prune`) or an attribute is read
+(`parametrize`). A network calls only `project` and `step` of its cells, the latter at every time step.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _MAKERS = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
 def made(cell: Cell) -> Cell:
-    """The cell, or where some of its weights are made of others, a shallow copy that holds them as they are now.
+    """The cell, or, if some of its weights are computed from others, a shallow copy with their current values.
 
-    Other hooks of a cell are not run: they are for calls of it, and a network makes none.
+    Other hooks of a cell are not run: they fire when the cell itself is called, which a network never does.
     """
     made_of: Any = cell._modules.get("parametrizations")
     hooks: Any = [hook for hook in cell._forward_pre_hooks.values() if isinstance(hook, _MAKERS)]
     if not hooks and made_of is None:
         return cell
-    kernels(cell)  # what is compiled for the copy is kept for the next one
+    kernels(cell)  # so that kernels compiled for the copy are kept for the next one
     for hook in hooks:
         hook(cell, ())
     names = [getattr(hook, "_tensor_name", None) or hook.name for hook in hooks]

@@ -1,13 +1,13 @@
-"""How far back can a cell learn to carry information, under a fixed budget of training?
+"""Measures how far back a cell can learn to carry information, within a fixed training budget.
 
-Four tasks in which the answer depends on an input exactly `lag` steps before it, and on nothing that is nearer:
+Four tasks in which the answer depends on an input exactly `lag` steps before it, and on nothing more recent:
 
-    copy        three symbols, a silence of `lag` steps, then the three in order (Hochreiter and Schmidhuber 1997)
+    copy        three symbols, `lag` blank steps, then the three in order (Hochreiter and Schmidhuber 1997)
     adding      the sum of two marked numbers, one at either end (the same paper)
     parity      whether an odd number of three marked bits is set; the first, the middle and the last step
-    flip-flop   a bit is written, others pass by that are to be ignored, then it is read (Liu et al. 2023)
+    flip-flop   a bit is written, others follow that must be ignored, then it is read (Liu et al. 2023)
 
-Every cell is trained from scratch at each lag and gets the same number of steps on the same data.
+Every cell is trained from scratch at each lag, for the same number of steps on the same data.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from unroll.recurrence.registry import CELLS
 from unroll.recurrence.rnn import Recurrent
 
 SOLVED = 0.9
-"""share of a task, between chance and perfection, from which on it counts as solved"""
+"""score, from 0 for chance to 1 for perfect, from which a task counts as solved"""
 SYMBOLS = 8
 LAGS = (2, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """x [T, B, D]; the answers are wanted at the last N steps: classes [N, B], or numbers [N, B]."""
+    """x [T, B, D], and the answers at the last N steps: classes [N, B], or numbers [N, B]."""
 
     x: Tensor
     answer: Tensor
@@ -44,7 +44,7 @@ class Task:
     Attributes:
         draw: (lag, rows, generator) -> a batch.
         width: D.
-        classes: of an answer; 0 for a number.
+        classes: how many an answer has; 0 if it is a number.
     """
 
     draw: Callable[[int, int, torch.Generator], Batch]
@@ -58,11 +58,11 @@ class Task:
         return F.mse_loss(output[..., 0], batch.answer)
 
     def solved(self, output: Tensor, batch: Batch) -> float:
-        """0 for what can be had without memory, 1 for perfection."""
+        """0 for the best result without memory, 1 for a perfect one."""
         if self.classes:
             right = float((output.argmax(-1) == batch.answer).float().mean())
             return max(0.0, (right - 1 / self.classes) / (1 - 1 / self.classes))
-        # Who knows the last number only is wrong by the variance of the first, which is uniform in [0, 1].
+        # Knowing only the last number leaves the variance of the first, which is uniform in [0, 1].
         return max(0.0, 1 - 12 * float(F.mse_loss(output[..., 0], batch.answer)))
 
 
@@ -77,14 +77,14 @@ def copy(lag: int, rows: int, generator: torch.Generator) -> Batch:
 
 
 def adding(lag: int, rows: int, generator: torch.Generator) -> Batch:
-    """Random numbers, of which the first and the last are marked."""
+    """Random numbers, the first and the last of them marked."""
     x = torch.stack([torch.rand(lag + 1, rows, generator=generator), torch.zeros(lag + 1, rows)], 2)
     x[[0, -1], :, 1] = 1
     return Batch(x, x[[0, -1], :, 0].sum(0, keepdim=True))
 
 
 def parity(lag: int, rows: int, generator: torch.Generator) -> Batch:
-    """Random signs, of which three are marked."""
+    """Random signs, three of them marked."""
     bits = torch.randint(2, (lag + 1, rows), generator=generator)
     x = torch.stack([2.0 * bits - 1, torch.zeros(lag + 1, rows)], 2)
     places = [0, lag // 2, lag]
@@ -93,7 +93,7 @@ def parity(lag: int, rows: int, generator: torch.Generator) -> Batch:
 
 
 def flip_flop(lag: int, rows: int, generator: torch.Generator) -> Batch:
-    """Write, ignore, ..., read: a sign and the instruction that goes with it."""
+    """Write, ignore, ..., read: each step has a sign and an instruction."""
     bits = torch.randint(2, (lag + 1, rows), generator=generator)
     x = torch.zeros(lag + 1, rows, 3)
     x[:-1, :, 0] = 2.0 * bits[:-1] - 1
@@ -115,9 +115,9 @@ class Measured:
     """One cell on one task.
 
     Attributes:
-        cell, task: by name.
-        lags, solved: how much of the task was solved at each lag that was tried.
-        seconds: of processor time, all lags together.
+        cell, task: their names.
+        lags, solved: the lags tried, and the score at each.
+        seconds: processor time for all lags.
     """
 
     cell: str
@@ -128,7 +128,7 @@ class Measured:
 
     @property
     def reach(self) -> int:
-        """The longest lag up to which, without a gap, the task is solved; 0 for none."""
+        """The longest lag up to which the task is solved without a gap; 0 if there is none."""
         reach = 0
         for lag, solved in zip(self.lags, self.solved, strict=True):
             if solved < SOLVED:
@@ -159,8 +159,8 @@ def measure(
         lags: to try, ascending.
         steps: the budget: optimiser steps (Adam, learning rate 0.01, clipped at 1) at each lag.
         hidden: units.
-        rows: of a batch.
-        seed: of the weights and the data; all cells see the same batches.
+        rows: batch size.
+        seed: for the weights and the data; all cells see the same batches.
     """
     began, done, solved = time.process_time(), [], []
     for lag in lags:

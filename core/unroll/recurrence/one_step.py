@@ -1,8 +1,8 @@
-"""One time step of a plain call, for whoever calls one after another: `Recurrent.step`, torch.nn's modules with T = 1.
+"""Fast single time steps in plain calls: `Recurrent.step`, and torch.nn's modules with T = 1.
 
-Without gradients it is one call of C (kernels.step). With them it is a second one for the cells that torch knows
-(kernels.cpu.step_gradients), but for a bare RNN cell that is small torch's own function. Each function here returns
-None for a call that it does not serve, before anything has been done.
+Without gradients a step is one C call (kernels.cpu.step). With gradients there is a second one for the cells that torch
+has (kernels.cpu.step_gradients), except that a small bare RNN cell runs torch's own function. Each function returns None
+for a call that it does not support, before doing anything.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _VF: Any = torch._VF
 FUNCTIONS = {
     "LSTM": _VF.lstm_cell, "GRU": _VF.gru_cell, "RNN_TANH": _VF.rnn_tanh_cell, "RNN_RELU": _VF.rnn_relu_cell,
 }  # fmt: skip
-"""torch's functions of a single cell, by torch.nn's name of the mode"""
+"""torch's functions for a single cell, by torch.nn's mode"""
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """the weights of a cell in torch.nn's order"""
 LIGHT, LIGHT_TRAINING = 1 << 18, 1 << 19
-"""multiplications of a step (with gradients: of a row) below which torch's function of an RNN, with one operation
-besides its products, is over before a call of ours has begun"""
+"""multiplications per step (with gradients: per row) below which torch's RNN function, with one operation besides its
+products, finishes before a call of ours has started"""
 
 
 def wanted(*tensors: Tensor | None) -> bool:
-    """Whether autograd follows what is computed from these; the likeliest first."""
+    """Whether autograd records what is computed from these; the likeliest should come first."""
     if torch.is_grad_enabled():
         for tensor in tensors:
             if tensor is not None and tensor.requires_grad:
@@ -51,7 +51,7 @@ def wanted(*tensors: Tensor | None) -> bool:
 
 
 def of_rnn_cell(cell: nn.RNNCell, mode: str, input: Tensor, hx: Any) -> Any:
-    """`of_cell` for a cell with one operation besides its products, of which torch's function is soon over."""
+    """`of_cell` for a cell with one operation besides its products, for which torch's function is fast."""
     weights = _of_torch(cell)
     if weights is None or type(input) is not Tensor or type(hx) is not Tensor or interceptor() is not None:
         return None
@@ -97,12 +97,12 @@ def of_module(module: nn.RNNBase, input: Tensor, hx: Any) -> tuple[Tensor, Any] 
     elif lstm and single.takes(x, given, weights, module.num_layers):
         found = _functions(mode, x, given, weights, dropout)
     else:
-        return None  # torch's own draws in the order that it always has, but for an LSTM's
+        return None  # torch's own function draws dropout in its usual order, except for an LSTM
     return None if found is None else (found[0].unsqueeze(time), tuple(found[1:]) if lstm else found[1])
 
 
 def of_network(network: Any, x: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-    """`Recurrent.step` of a plain stack. What is wrong with x or the state is found by who goes on."""
+    """`Recurrent.step` for a plain stack. Errors in x or the state are left to the general path."""
     if interceptor() is not None or type(x) is not Tensor or not _plain_stack(network):
         return None
     cells = network._modules["cells"]._modules.values()
@@ -115,7 +115,7 @@ def of_network(network: Any, x: Tensor, state: Any) -> tuple[Tensor, tuple[Tenso
     found = run(single, _again(single.mode), x, given, single.weights_of(cells), network.layers, checked=True)
     if found is None:
         return None
-    if network.ran != "fused":  # to set an attribute of a module takes as long as a small step
+    if network.ran != "fused":  # setting an attribute of a module takes as long as a small step
         network.ran = "fused"
     return found[0], tuple(found[1:])
 
@@ -142,27 +142,27 @@ def _alone(mode: str) -> Again:
 
 
 def _of_torch(cell: nn.RNNCellBase) -> tuple[Any, Any, Any, Any] | None:
-    """The weights of a cell of torch.nn's in their order; None: something else stands in the place of one."""
+    """The weights of a torch.nn cell in order; None if one of them is no longer a parameter."""
     mine = cell._parameters
     try:
         found = mine["weight_ih"], mine["weight_hh"], mine["bias_ih"], mine["bias_hh"]
     except KeyError:
         return None
-    # By what is there, as torch's own forward does, not by `cell.bias`.
+    # By the parameters that exist, as torch's own forward does, not by `cell.bias`.
     if found[0] is None or found[1] is None or (found[2] is None) != (found[3] is None):
         return None
     return found
 
 
 def _rows(input: Any, given: Any, states: int) -> bool:
-    """Whether these are rows and the states of rows."""
+    """Whether the input and the states are plain tensors with a batch dimension."""
     if type(input) is not Tensor or input.dim() != 2 or type(given) is not tuple or len(given) != states:
         return False
     return all(type(state) is Tensor and state.dim() == 2 for state in given)
 
 
 def _of_shapes(single: Single, weights: Sequence[Any]) -> bool:
-    """Whether these, which may be anything, are of the shapes of its weights."""
+    """Whether these, which may be anything, have the shapes of its weights."""
     if len(weights) != len(single.shapes):
         return False
     for weight, shape in zip(weights, single.shapes, strict=True):
@@ -172,7 +172,7 @@ def _of_shapes(single: Single, weights: Sequence[Any]) -> bool:
 
 
 def _plain_stack(network: Any) -> bool:
-    """Whether the network is its cells, one above the other, and nothing else."""
+    """Whether the network is a stack of cells and nothing else."""
     if network.backend != "auto" or network.observer is not None or network.directions == 2 or any(network.zoneout):
         return False
     if network.layers > 1 and (network.skip or network.residual or (network.training and network.dropout)):
@@ -183,7 +183,7 @@ def _plain_stack(network: Any) -> bool:
 
 
 def _function(mode: str, x: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> Any:
-    """One cell by torch: x [B, D] and its states [B, H] -> the states after."""
+    """One cell in torch: x [B, D] and its states [B, H] -> the states after."""
     biases = () if len(weights) == 4 else (None, None)
     return FUNCTIONS[mode](x, state if mode == "LSTM" else state[0], *weights, *biases)
 
@@ -193,7 +193,7 @@ def _functions(
 ) -> tuple[Tensor, ...]:
     """A stack of them: x [B, D] and states [layers, B, H] -> the output [B, H] and the states after.
 
-    Output and states share no memory, and what is written over them reaches nothing that autograd has kept.
+    Output and states share no memory, and overwriting them changes nothing that autograd has saved.
     """
     layers = given[0].shape[0]
     each, after = len(weights) // layers, []
@@ -203,14 +203,14 @@ def _functions(
         made = _function(mode, x, tuple([state[layer] for state in given]), mine)
         after.append(made if mode == "LSTM" else (made,))
         x = after[-1][0]
-    # A tanh keeps its result, which the product that ends the others does not.
+    # tanh saves its result for backward; the product that ends the other cells does not.
     output = x.clone() if mode.startswith("RNN") else x
     return output, *(torch.stack(parts) for parts in zip(*after, strict=True))
 
 
 @functools.lru_cache(maxsize=64)
 def _standard(mode: str, input_size: int, hidden_size: int, layers: int, bias: bool) -> Single | None:
-    """The step of torch.nn's layers of this mode and size; None: it cannot be had. Weights come with each call."""
+    """The step of torch.nn's layers of this mode and size, or None if there is none. Weights come with each call."""
     if native.missing() is not None:
         return None
     options: dict[str, Any] = {"f": mode.removeprefix("RNN_").lower()} if mode.startswith("RNN") else {}
@@ -222,9 +222,9 @@ def _standard(mode: str, input_size: int, hidden_size: int, layers: int, bias: b
 
 
 def _stack(cells: Collection[Cell]) -> Single | None:
-    """The step of these cells as they are now; None: it cannot be had. Kept with the kernel of the lowest."""
+    """The step of these cells as they are now, or None if there is none. Cached with the lowest cell's kernel."""
     kernels = tuple([kernel_of(cell, Kernel) for cell in cells])
-    if isinstance(kernels[0], str):  # which says why there is no kernel
+    if isinstance(kernels[0], str):  # the reason why there is no kernel
         return None
     known: dict[Any, Single | None] = kernels[0].stacks
     try:

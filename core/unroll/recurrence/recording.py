@@ -1,10 +1,10 @@
-"""Recording recurrent networks while a model runs, and running one again with every state of every cell a graph node.
+"""Records recurrent networks while a model runs, and reruns one with every state of every cell as a graph node.
 
     with record(model) as calls:
         loss = ...                       # any use of the model, with gradients
     call = longest(calls["encoder"])
 
-See gradients.py for what is read off. A recording costs nothing but memory; the networks take their fast path.
+See gradients.py for what is computed from it. Recording costs only memory; the networks keep their fast path.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from unroll.recurrence.row_mask import RowMask
 
 @dataclass
 class Call:
-    """One run of a network over a sequence, in one piece or in several that hand on their state.
+    """One run of a network over a sequence, in one piece or in several that pass on their state.
 
     Attributes:
         network: the network.
         given: the state before the first step, or None for the initial one.
-        x: what it read, [T', B, D, *extent] of each piece.
+        x: its input, [T', B, D, *extent] of each piece.
         row_masks: lengths and resets of each piece.
         outputs: [T', B, H, *extent] of each piece, nodes of the model's graph.
         state: what the last piece returned, likewise.
@@ -46,7 +46,7 @@ class Call:
 
     @property
     def steps(self) -> int:
-        """T, of all pieces."""
+        """T, over all pieces."""
         return sum(len(x) for x in self.x)
 
     @property
@@ -61,7 +61,7 @@ class Call:
         return torch.full((self.batch,), self.steps) if lengths is None else lengths
 
     def resets(self, direction: int = 0) -> Tensor | None:
-        """bool [T, B], rows that are reset before a step, in the order of the direction; None where none does."""
+        """bool [T, B], rows that are reset before a step, in the order of the direction; None without resets."""
         if all(row_mask.reset is None for row_mask in self.row_masks):
             return None
         row_masks = [row_mask.backward() if direction else row_mask for row_mask in self.row_masks]
@@ -71,9 +71,9 @@ class Call:
         )
 
     def again(self, rows: Tensor) -> tuple[Tensor, Any, list[CellRecording]]:
-        """Output [T, R, ...] and state of the given rows, repetitions allowed, and what each cell did in each step.
+        """Reruns the given rows, repetitions allowed: output [T, R, ...], state, and what each cell did at each step.
 
-        Nothing outside the network takes part: its inputs are constants.
+        Nothing outside the network is part of the graph: its inputs are constants.
         """
         x = torch.cat(self.x).detach().index_select(1, rows.to(self.x[0].device))
         given = None if self.given is None else states.select(states.detach(self.given), rows)
@@ -89,8 +89,8 @@ class Call:
 class Recorder:
     """A `StepObserver` that keeps the calls of one network.
 
-    A call whose given state is part of the graph continues the call before it: decoding step by step, chunk by
-    chunk. Any other begins a sequence of its own.
+    A call whose given state is part of the graph continues the previous one: decoding step by step or chunk by
+    chunk. Any other call starts a new sequence.
     """
 
     def __init__(self, network: Recurrent) -> None:
@@ -109,7 +109,7 @@ class Recorder:
         return step if x.is_cuda else None
 
     def ended(self, output: Tensor, state: Any) -> None:
-        """StepObserver: the results."""
+        """StepObserver: keeps the results."""
         self.calls[-1].outputs.append(output)
         self.calls[-1].state = state
 
@@ -128,13 +128,13 @@ class CellRecording:
 
     Attributes:
         cell, layer, direction: which cell; direction 0 reads forwards, 1 backwards.
-        x: what the cell read, [T, B, D, *extent].
-        step: the step that was run, with zoneout around the cell's own.
+        x: the cell's input, [T, B, D, *extent].
+        step: the step that was run: the cell's own, with zoneout around it.
         inputs: u_j of each step.
-        before: the state that each step read; entry 0 is S_0.
-        made: the state that each step made; a gradient here is the whole one: that of c_j goes through h_j, too.
+        before: the state before each step; entry 0 is S_0.
+        made: the state after each step; a gradient here is the total one: that of c_j goes through h_j, too.
         nodes: the same values as separate inputs of all that follows; a gradient here holds the other states constant.
-        squashed: what the squashing functions of each step gave.
+        squashed: the values of each step's squashing functions.
     """
 
     cell: Cell
@@ -149,7 +149,7 @@ class CellRecording:
     squashed: list[Squashed] = field(default_factory=list)
 
     def run(self, u: Tensor, state: State) -> tuple[Tensor, State]:
-        """`step`, which leaves everything here."""
+        """Runs `step` and records everything about it."""
         if not self.before:
             state = tuple(tensor if tensor.requires_grad else tensor.detach().requires_grad_() for tensor in state)
         with squashing() as squashed:
@@ -160,12 +160,12 @@ class CellRecording:
         self.made.append(made)
         self.nodes.append(nodes)
         self.squashed.append(squashed)
-        # What reads the output of the step reads the hidden state: one and the same node.
+        # If the output is the hidden state, both must be the same node.
         return (nodes[0] if output is made[0] else output), nodes
 
 
 class Retracer:
-    """A `StepObserver` that makes every state a node: the network runs step by step, whatever its fast path is."""
+    """A `StepObserver` that makes every state a node: the network runs step by step instead of on its fast path."""
 
     def __init__(self, network: Recurrent) -> None:
         self.network = network
@@ -175,7 +175,7 @@ class Retracer:
         """StepObserver: nothing to keep."""
 
     def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step:
-        """StepObserver: the step, watched."""
+        """StepObserver: the step, recorded."""
         layer, direction = divmod(len(self.traces), self.network.directions)
         self.traces.append(CellRecording(cell, layer, direction, x.detach(), step))
         return self.traces[-1].run
@@ -188,20 +188,18 @@ class Retracer:
 def record(model: nn.Module) -> Iterator[Mapping[str, list[Call]]]:
     """Records what every `Recurrent` in the model does in the block: name -> calls.
 
-    Parameters must want gradients; dropout should be off (model.eval()), so that one function is looked at.
-    Raises ValueError where the model holds no `Recurrent`.
+    Parameters must require gradients; dropout should be off (model.eval()), so that every run is the same function.
+    Raises ValueError if the model holds no `Recurrent`.
     """
     recorders = {name: Recorder(m) for name, m in model.named_modules() if isinstance(m, Recurrent)}
     if not recorders:
-        raise ValueError(
-            f"{type(model).__name__} holds no unroll.recurrence.Recurrent whose gradient could be followed"
-        )
+        raise ValueError(f"{type(model).__name__} holds no unroll.recurrence.Recurrent whose gradient could be traced")
     with _watched({recorder.network: recorder for recorder in recorders.values()}):
         yield {name: recorder.calls for name, recorder in recorders.items()}
 
 
 def longest(calls: Sequence[Call]) -> Call | None:
-    """The call of most steps, the first of several; None where the network did not run."""
+    """The call with the most steps, the first of several; None if the network did not run."""
     return max((call for call in calls if call.steps), key=lambda call: call.steps, default=None)
 
 

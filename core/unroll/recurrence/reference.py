@@ -1,4 +1,4 @@
-"""The network that everything here comes from, and its gradient through time, written out by hand.
+"""The simple recurrent network and its gradient through time, written out by hand.
 
     S_t = f(U x_t + W S_{t-1})      f: tanh, relu, sigmoid, identity
     O_t = g(V S_t)                  g: softmax, sigmoid, identity
@@ -9,10 +9,10 @@
     dS_t/dS_k = prod_{j=k+1..t} diag(f'(U x_j + W S_{j-1})) W
 
 Here d+S_k/dW is the immediate derivative: S_{k-1} is held constant. NumPy in float64, no automatic differentiation:
-slow, plain, and the oracle of every faster path. `reference_gated` holds the LSTM and the GRU in the same manner.
+slow, plain, and the oracle of every faster path. `reference_gated` does the same for the LSTM and the GRU.
 
 Sizes: T steps, B batch, D inputs, H hidden units, K outputs. Arrays are time first. The arguments `t` and `k` count as
-the equations do: steps are 1 to T, and 0 is the initial state; so S_t is row `S[t - 1]` of the states [T, B, H].
+in the equations: steps are 1 to T, and 0 is the initial state; so S_t is row `S[t - 1]` of the states [T, B, H].
 
 Sources: Elman, Finding Structure in Time, 1990; Werbos, Backpropagation Through Time, 1990; the double sum over (t, k)
 as in Pascanu, Mikolov and Bengio, On the Difficulty of Training Recurrent Neural Networks, 2013, equations 3 to 5.
@@ -34,10 +34,10 @@ Weight = Literal["U", "V", "W"]
 
 
 def shaped(name: str, value: ArrayLike, shape: str, sizes: dict[str, int]) -> Array:
-    """`value` as float64, of a shape given in the design's words, such as "[T, B, D]" or "[4H, H]".
+    """`value` as float64, checked against a shape written like "[T, B, D]" or "[4H, H]".
 
-    `sizes` holds the sizes known so far; one not yet in it is learned from `value`.
-    Raises ValueError, with both shapes, where `value` disagrees.
+    `sizes` holds the sizes known so far; others are taken from `value` and added.
+    Raises ValueError, with both shapes, if `value` does not fit.
     """
     array = np.asarray(value, dtype=np.float64)
     axes = shape.strip("[]").split(", ")
@@ -52,20 +52,20 @@ def shaped(name: str, value: ArrayLike, shape: str, sizes: dict[str, int]) -> Ar
 
 
 def shaped_or_zero(name: str, value: ArrayLike | None, shape: str, sizes: dict[str, int]) -> Array:
-    """`shaped`, or zeros of that shape for None; then every size in it must be known."""
+    """`shaped`, or for None zeros of that shape, all of whose sizes must then be known."""
     if value is not None:
         return shaped(name, value, shape, sizes)
     return np.zeros([int(axis[:-1] or 1) * sizes[axis[-1]] for axis in shape.strip("[]").split(", ")])
 
 
 def one_of(argument: str, name: str, known: Iterable[str]) -> None:
-    """Raises ValueError, naming the `argument`, where `name` is none of the `known`."""
+    """Raises ValueError, naming the `argument`, if `name` is not one of the `known`."""
     if name not in known:
         raise ValueError(f"{argument}: expected one of {', '.join(known)}, got {name!r}")
 
 
 def sigmoid(a: Array) -> Array:
-    """1 / (1 + exp(-a)) without overflow, and to full relative precision far out on both sides."""
+    """1 / (1 + exp(-a)) without overflow, and with full relative precision in both tails."""
     return np.asarray(np.exp(-np.logaddexp(0.0, -a)), dtype=np.float64)
 
 
@@ -75,7 +75,7 @@ def softmax(a: Array) -> Array:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
-# f, and f' written in terms of the value S = f(a): that is all that the backward pass needs to keep.
+# f, and f' in terms of the value S = f(a), so that the backward pass needs nothing else.
 _ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "tanh": (np.tanh, lambda S: 1 - S**2),
     "relu": (lambda a: np.maximum(a, 0.0), lambda S: (S > 0).astype(np.float64)),
@@ -124,7 +124,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Gradients:
-    """dE/dU [H, D], dE/dV [K, H], dE/dW [H, H], and of what came in: dE/dx [T, B, D], dE/dS_0 [B, H]."""
+    """dE/dU [H, D], dE/dV [K, H], dE/dW [H, H], and for the inputs: dE/dx [T, B, D], dE/dS_0 [B, H]."""
 
     U: Array
     V: Array
@@ -143,7 +143,7 @@ class BPTT:
       "squared_error"   1/2 sum (O - y)^2 after any g
 
     Attributes: `S` [T, B, H], `O` [T, B, K], `e` [T, B], and `E`, the sum of e over steps and batch.
-    Raises ValueError for shapes that do not fit, an unknown error, and cross-entropy of outputs that are no
+    Raises ValueError for shapes that do not fit, an unknown error, and cross-entropy of outputs that are not
     probabilities (g = identity).
     """
 
@@ -173,7 +173,7 @@ class BPTT:
         y, difference = self.y, self.O - self.y
         if error == "squared_error":
             return 0.5 * (difference**2).sum(axis=-1), _OUTPUTS[self.network.g][1](self.O, difference)
-        # From a rather than from O, and the two factors already multiplied: log O and 1 / O fail where O rounds to 0.
+        # From a rather than O, with the two factors multiplied out: log O and 1 / O fail where O rounds to 0.
         a = self.S @ self.network.V.T
         if self.network.g == "softmax":
             log_O = a - np.logaddexp.reduce(a, axis=-1, keepdims=True)
@@ -198,7 +198,7 @@ class BPTT:
         return product
 
     def _state_gradients(self, t: int) -> Iterator[Array]:
-        """de_t/dS_k [B, H] for k = t, t - 1, ..., 0: the product above, from the left, one factor a step."""
+        """de_t/dS_k [B, H] for k = t, t - 1, ..., 0: the product above, from the left, one factor per step."""
         gradient = self._de_da[t - 1] @ self.network.V
         yield gradient
         for j in range(t, 0, -1):
@@ -206,7 +206,7 @@ class BPTT:
             yield gradient
 
     def state_gradient(self, t: int, k: int) -> Array:
-        """de_t/dS_k [B, H] for 0 <= k <= t: how much the error of step t still feels of the state at step k."""
+        """de_t/dS_k [B, H] for 0 <= k <= t: how much the error of step t still depends on the state at step k."""
         self._check_steps(t, k)
         return next(islice(self._state_gradients(t), t - k, None))
 
@@ -217,10 +217,10 @@ class BPTT:
         return term
 
     def terms(self, weight: Weight, lag: int | None = None) -> dict[tuple[int, int], Array]:
-        """Each term of dE/dU, dE/dV or dE/dW by its name (t, k), 1 <= k <= t <= T, summed over the batch.
+        """Each term of dE/dU, dE/dV or dE/dW by its indices (t, k), 1 <= k <= t <= T, summed over the batch.
 
-        `terms("W")[5, 2]` is (de_5/dS_5) (dS_5/dS_2) (d+S_2/dW), of W's shape. dE/dV is a single sum, so that its
-        terms are (t, t). With `lag`, only the terms with t - k <= lag.
+        `terms("W")[5, 2]` is (de_5/dS_5) (dS_5/dS_2) (d+S_2/dW), of W's shape. dE/dV is a single sum, so its terms are
+        (t, t). With `lag`, only the terms with t - k <= lag.
         """
         one_of("weight", weight, ("U", "V", "W"))
         if lag is not None and lag < 0:
@@ -238,14 +238,14 @@ class BPTT:
     # -- and their sums ----------------------------------------------------------------------------------------------
 
     def truncated(self, weight: Weight, lag: int) -> Array:
-        """The gradient of truncated BPTT: the double sum cut at t - k <= lag. From lag T - 1 on it is the whole."""
+        """The gradient of truncated BPTT: the double sum cut at t - k <= lag. From lag T - 1 on it is exact."""
         nothing: Array = np.zeros_like(getattr(self.network, weight))
         return sum(self.terms(weight, lag).values(), start=nothing)
 
     def share_by_lag(self, weight: Weight) -> Array:
         """[T]: how much of dE/dweight comes from each lag t - k = 0, ..., T - 1.
 
-        The norm of the sum of the terms with this lag, over the sum of these norms: between 0 and 1, together 1.
+        The norm of the sum of the terms with this lag, divided by the sum of these norms: from 0 to 1, adding up to 1.
         """
         by_lag = np.zeros((len(self.S), *getattr(self.network, weight).shape))
         for (t, k), term in self.terms(weight).items():
@@ -257,7 +257,7 @@ class BPTT:
         """The whole gradient, in one sweep from the last step to the first.
 
         The double sum with its order exchanged: dE/dS_k = sum_{t>=k} de_t/dS_k is carried from step to step, so that
-        the cost grows with T and not with its square.
+        the cost is linear in T rather than quadratic.
         """
         network, carried = self.network, np.zeros_like(self.S_0)
         dU, dV, dW = np.zeros_like(network.U), np.zeros_like(network.V), np.zeros_like(network.W)

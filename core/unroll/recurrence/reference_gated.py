@@ -1,10 +1,10 @@
-"""The LSTM and the GRU, forward and backward by hand: the oracles of every faster path to them.
+"""The LSTM and the GRU, forward and backward by hand: the oracles of all their faster paths.
 
-NumPy in float64; one layer, one direction; torch.nn's equations, weight names and gate order, so that its weights go in
-as they are. Sizes: T steps, B batch, D inputs, H hidden units; time first.
+NumPy in float64; one layer, one direction; torch.nn's equations, weight names and gate order, so that its weights can
+be used as they are. Sizes: T steps, B batch, D inputs, H hidden units; time first.
 
-A backward pass takes what a loss L feels of each state directly (for a loss of the outputs h_t: dL/dh_t with the other
-h held constant; a loss of the last state goes into the last step) and adds what it feels through later steps.
+A backward pass takes the direct gradient of a loss L by each state (for a loss on the outputs h_t: dL/dh_t with the
+other h held constant; a loss on the last state goes into the last step) and adds the gradient through later steps.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class WeightGradients:
 
 @dataclass(frozen=True)
 class LSTMRun:
-    """All that a forward pass computed, each [T, B, H]: gates i, f, o, candidate g, cell state c, hidden state h."""
+    """All values of a forward pass, each [T, B, H]: gates i, f, o, candidate g, cell state c, hidden state h."""
 
     x: Array
     h_0: Array
@@ -43,7 +43,7 @@ class LSTMRun:
 
 @dataclass(frozen=True)
 class LSTMGradients:
-    """The whole dL/dh_t and dL/dc_t [T, B, H], dL/dx [T, B, D], dL/dh_0 and dL/dc_0 [B, H], and of the weights."""
+    """The total dL/dh_t and dL/dc_t [T, B, H], dL/dx [T, B, D], dL/dh_0 and dL/dc_0 [B, H], and of the weights."""
 
     h: Array
     c: Array
@@ -93,7 +93,7 @@ class LSTM:
         return LSTMRun(x, h_0, c_0, i, f, g, o, cs, hs)
 
     def backward(self, run: LSTMRun, dh: ArrayLike, dc: ArrayLike | None = None) -> LSTMGradients:
-        """Gradients of a loss that feels the hidden states by dh and the cell states by dc, each [T, B, H].
+        """Gradients of a loss with direct gradients dh by the hidden and dc by the cell states, each [T, B, H].
 
         Raises ValueError for shapes that do not fit the run.
         """
@@ -118,7 +118,7 @@ class LSTM:
 
 @dataclass(frozen=True)
 class GRURun:
-    """All that a forward pass computed, each [T, B, H]: reset gate r, update gate z, candidate n, hidden state h."""
+    """All values of a forward pass, each [T, B, H]: reset gate r, update gate z, candidate n, hidden state h."""
 
     x: Array
     h_0: Array
@@ -130,7 +130,7 @@ class GRURun:
 
 @dataclass(frozen=True)
 class GRUGradients:
-    """The whole dL/dh_t [T, B, H], dL/dx [T, B, D], dL/dh_0 [B, H], and of the weights."""
+    """The total dL/dh_t [T, B, H], dL/dx [T, B, D], dL/dh_0 [B, H], and of the weights."""
 
     h: Array
     x: Array
@@ -166,7 +166,7 @@ class GRU:
         self.bias_ih = shaped_or_zero("bias_ih", bias_ih, "[3H]", self.sizes)
         self.bias_hh = shaped_or_zero("bias_hh", bias_hh, "[3H]", self.sizes)
         self.reset_before = reset == "before"
-        # On the hidden side the candidate goes its own way.
+        # The hidden side of the candidate is computed separately.
         self._weight_rz, self._weight_n = np.split(self.weight_hh, [2 * self.sizes["H"]])
         self._bias_rz, self._bias_n = np.split(self.bias_hh, [2 * self.sizes["H"]])
 
@@ -185,7 +185,7 @@ class GRU:
         return GRURun(x, h_0, r, z, n, hs)
 
     def _recall(self, r: Array, h: Array) -> Array:
-        """What the candidate takes from the past."""
+        """The candidate's recurrent term."""
         if self.reset_before:
             return (r * h) @ self._weight_n.T + self._bias_n
         return r * (h @ self._weight_n.T + self._bias_n)
@@ -198,7 +198,7 @@ class GRU:
         return da * (h @ self._weight_n.T + self._bias_n), (da * r) @ self._weight_n, da * r
 
     def backward(self, run: GRURun, dh: ArrayLike) -> GRUGradients:
-        """Gradients of a loss that feels the hidden states by dh [T, B, H]. Raises ValueError for another shape."""
+        """Gradients of a loss with direct gradients dh [T, B, H]. Raises ValueError for another shape."""
         sizes = dict(zip("TBH", run.h.shape, strict=True))
         dh = shaped("dh", dh, "[T, B, H]", sizes).copy()
         da_r, da_z, da_n, d_product = np.empty((4, *run.h.shape))

@@ -1,4 +1,4 @@
-"""Cells by name. Nothing registers itself: these, the files of `contributed/`, and what packages declare."""
+"""Cells by name: built in, in `contributed/`, or declared by an installed package. No cell registers itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUP = "unroll.cells"
 
 
 class Cells(Mapping[str, CellFactory]):
-    """name -> class of every built-in cell, of every file in `contributed/`, and of every entry point "unroll.cells".
+    """name -> class of every built-in cell, every file in `contributed/` and every entry point "unroll.cells".
 
     Each is imported when it is asked for, so that a broken one cannot break another. The first wins.
     """
@@ -81,7 +81,7 @@ BUILTIN: Mapping[str, tuple[str, str]] = {
 }
 """name -> module and class of the cells of this library"""
 CELLS = Cells(BUILTIN)
-"""all cells by name: ours, contributed ones, and those of installed packages"""
+"""all cells by name: built-in, contributed, and from installed packages"""
 
 
 def _docstring(module: str, kind: str) -> str | None:
@@ -95,7 +95,7 @@ def make_cell(cell: str | CellFactory, input_size: int, hidden_size: int, **opti
 
     Raises:
         ValueError: an unknown name; the message names the nearest known ones.
-        TypeError: an option that the cell does not have, or a factory that makes something else.
+        TypeError: an option that the cell does not have, or a factory that does not return a Cell.
     """
     if isinstance(cell, str) and cell not in CELLS:
         near = difflib.get_close_matches(cell, list(CELLS), n=3, cutoff=0.5)

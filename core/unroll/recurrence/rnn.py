@@ -24,24 +24,23 @@ from unroll.recurrence.row_mask import RowMask
 
 
 class StepObserver(Protocol):
-    """Who sees every step of every cell while the network runs: `Recurrent.observer = ...`. See gradients.record."""
+    """Observes every step of every cell while the network runs: `Recurrent.observer = ...`. See recording.record."""
 
     def began(self, x: Tensor, state: Any, row_mask: RowMask) -> None:
-        """A call of the network begins, with these inputs [T, B, D, *extent], state, lengths and resets."""
+        """Called at the start of a forward pass with its input [T, B, D, *extent], state, lengths and resets."""
 
     def step_of(self, cell: Cell, step: Step, x: Tensor) -> Step | None:
-        """What is run in place of `step` for all steps of this cell in this call; None leaves the path as it is.
+        """The function to run instead of `step` for this cell in this call; None leaves the path unchanged.
 
-        x [T, B, ...] is all that the cell reads, in the order in which it reads it.
+        x [T, B, ...] is the cell's whole input, in the order in which the cell reads it.
         """
 
     def ended(self, output: Tensor, state: Any) -> None:
-        """The call ends with these results."""
+        """Called at the end of the forward pass with its results."""
 
 
 class Recurrent(nn.Module):
-    """A recurrent network of any cell.
-
+    """A recurrent network built from any cell.
         output, state = recurrent(x, state, lengths=lengths, reset=reset)
 
     Args:
@@ -49,23 +48,23 @@ class Recurrent(nn.Module):
         input_size: D, features (channels) of x.
         hidden_size: H, one number for all layers or one per layer.
         layers: how many layers are stacked.
-        bidirectional: a second set of cells reads each row from its own end; outputs are concatenated.
+        bidirectional: a second set of cells reads each row backwards from its own end; outputs are concatenated.
         dropout: probability of dropping an element between two layers.
-        variational: probability of dropping a feature for all steps of a sequence alike; one number, or one each
-            for (the network's input, between layers, the hidden state on its way into the recurrent product).
+        variational: probability of dropping a feature at every step of a sequence; one number, or one each for
+            (the network's input, between layers, the hidden state on its way into the recurrent product).
         zoneout: probability that a unit keeps its old value; one number, or one each for (hidden, cell) state.
         weight_drop: probability of dropping an entry of the recurrent weights, once per call.
         residual: from the second layer on, a layer's input is added to its output.
         skip: from the second layer on, a layer also reads the network's input x (Graves 2013).
         init: name(s) of initialisations or functions on a cell, applied in order; see unroll.recurrence.init.
         learn_initial: the initial state is a parameter, the same for every row.
-        batch_first: x and output are [B, T, ...], as in torch.nn; reset and the state stay as they are.
+        batch_first: x and output are [B, T, ...], as in torch.nn; reset and the state keep their shapes.
         backend: "auto" takes the fastest path, "eager" the loop over `step`, the oracle of the others; see
-            unroll.recurrence.kernels.dispatch. `ran` says which was taken in the last call.
+            unroll.recurrence.kernels.dispatch. `ran` names the one used in the last call.
         cell_options: passed on to each cell.
 
     Raises:
-        ValueError, TypeError: an argument that makes no sense, by its name.
+        ValueError, TypeError: an invalid argument; the message names it.
     """
 
     observer: StepObserver | None = None
@@ -121,18 +120,19 @@ class Recurrent(nn.Module):
         Args:
             x: [T, B, D, *extent], or [B, T, D, *extent] with batch_first.
             state: what the previous call returned, or None for the initial state.
-            lengths: whole numbers [B], 0 to T: steps of each row. A sequence, or a tensor, best on the CPU: on a GPU
-                it is waited for.
-            reset: bool [T, B]: rows whose state becomes the initial state before that step (a document or a session
+            lengths: whole numbers [B], 0 to T: steps of each row. A sequence or a tensor, preferably on the CPU:
+                reading one from a GPU synchronises.
+            reset: bool [T, B]: rows whose state becomes the initial state before that step (a new document or session
                 begins). In the backward direction the row is reset on the other side of the same boundary.
 
         Returns:
             output [T, B, H x directions, *extent], or with batch_first [B, T, ...], exactly zero past a row's end, and
-            the state: tensors [layers x directions, B, ...], each row's as of its own last step; where layers differ
-            in the shape of their state, a tuple over layers of such tuples.
+            the state: a tuple of tensors [layers x directions, B, ...], each row's after its own last step; if state
+            shapes differ between layers, a tuple with one tuple of tensors per layer.
 
         Raises:
-            ValueError, TypeError: an argument of wrong shape, dtype or device, or a state that is foreign or holds NaN.
+            ValueError, TypeError: an argument of the wrong shape, dtype or device, or a state that does not fit this
+                network or holds NaN.
         """
         if self.backend != "eager" and compiled_around(x):
             result: tuple[Tensor, Any] = plain(Recurrent.forward)(self, x, state, lengths=lengths, reset=reset)
@@ -145,7 +145,7 @@ class Recurrent(nn.Module):
         return (output.transpose(0, 1) if self.batch_first else output), after
 
     def _sequence(self, x: Tensor, state: Any, lengths: Any, reset: Tensor | None) -> tuple[Tensor, Any]:
-        """`forward` with time first, for x and a state that are known to be right."""
+        """`forward` with time first, for x and a state that have been checked."""
         steps, batch = x.shape[:2]
         if lengths is not None:
             lengths = check_lengths(lengths, steps, batch)
@@ -205,7 +205,7 @@ class Recurrent(nn.Module):
     def _run(
         self, index: int, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool, writable: bool
     ) -> tuple[Tensor, State]:
-        """One cell over the sequence in its own direction; the output comes back in the order of time."""
+        """One cell over the sequence in its own direction; the output is in time order."""
         cell = self._cell(index)
         if index % self.directions:
             output, state = self._unroll(
@@ -218,7 +218,7 @@ class Recurrent(nn.Module):
     def _unroll(
         self, cell: Cell, x: Tensor, state: State, fresh: State, *, row_mask: RowMask, stepwise: bool, writable: bool
     ) -> tuple[Tensor, State]:
-        """A single step, and what is watched or zoned out, goes through the loop; all else by `backend`."""
+        """Single steps, observed calls and zoneout go through the loop; everything else through `backend`."""
         where: dict[str, Any] = {"lengths": row_mask.lengths, "reset": row_mask.reset, "fresh": fresh}
         cell = made(cell)
         if self.training and self.weight_drop:
@@ -299,11 +299,11 @@ class Recurrent(nn.Module):
         return tuple(tuple(torch.stack(parts) for parts in zip(*layer, strict=True)) for layer in layers)
 
     def _check_state(self, state: Any, x: Tensor) -> None:
-        """Whether a given state is one of this network for the rows of x [T, B, D, *extent]."""
+        """Checks that a given state fits this network and the rows of x [T, B, D, *extent]."""
         check_state(state, self._sizes(x.shape[1], tuple(x.shape[3:])), next(self.parameters()))
 
     def unstack_states(self, state: Any) -> list[State]:
-        """The states of the cells from a given one of the network. `stack_states` undoes it."""
+        """The states of the cells from one of the network. `stack_states` undoes it."""
         layers = [state] if self._uniform() else state
         return [part for layer in layers for part in zip(*(tensor.unbind(0) for tensor in layer), strict=True)]
 
@@ -329,25 +329,25 @@ class Recurrent(nn.Module):
             raise ValueError(f"zoneout of the cell state: {self.name} has none, only {[*cell.state_shapes]}")
 
     def extra_repr(self) -> str:
-        """The whole configuration: a saved state is refused where it differs."""
+        """The whole configuration: a saved state is refused if it differs."""
         sizes = self.hidden_sizes[0] if len(set(self.hidden_sizes)) == 1 else self.hidden_sizes
         options = {"bidirectional": self.directions == 2, "residual": self.residual, "skip": self.skip}
         rates_ = {"dropout": self.dropout, "variational": self.variational, "zoneout": self.zoneout}
         shown = {**options, **rates_, "weight_drop": self.weight_drop, "learn_initial": bool(self.learned)}
-        if self.batch_first:  # which no state depends on: without it, states are what they were
+        if self.batch_first:  # no state depends on it: if false, it is left out, so that older states stay valid
             shown["batch_first"] = True
         listed = "".join(f", {name}={value}" for name, value in shown.items())
         return f"{self.name!r}, {self.input_size}, {sizes}, layers={self.layers}{listed}"
 
 
 def backends(model: nn.Module) -> str:
-    """What ran each recurrent network of a model in its last call: "lstm: fused, mingru: scan"."""
+    """The backend each recurrent network of a model used in its last call: "lstm: fused, mingru: scan"."""
     networks = [module for module in model.modules() if isinstance(module, Recurrent) and module.ran]
     return ", ".join(dict.fromkeys(f"{network.name}: {network.ran}" for network in networks))
 
 
 def _spread(row: Tensor, batch: int, extent: tuple[int, ...]) -> Tensor:
-    """The learned state of a row [*shape] for every row and place: [B, *shape, *extent]."""
+    """Repeats one row's learned state [*shape] for every row and position: [B, *shape, *extent]."""
     return row.reshape(row.shape + (1,) * len(extent)).expand(batch, *row.shape, *extent)
 
 

@@ -1,9 +1,9 @@
-"""Linear recurrences h_t = a_t h_{t-1} + b_t, computed in parallel over time, and the cells that are made of them.
+"""Linear recurrences h_t = a_t h_{t-1} + b_t, computed in parallel over time, and the cells built on them.
 
-a_t and b_t depend on the input only, never on h_{t-1}, so that all steps can be had at once. `linear_scan` cuts T steps
-into about sqrt(T) chunks and works on all chunks together, which leaves about 3 sqrt(T) operations one after another
-instead of T; nothing is divided and no logarithm is taken, so a_t = 0 is as good a value as any other.
-docs/performance-scan.md has the measurements that chose this form.
+a_t and b_t depend only on the input, never on h_{t-1}, so all steps can be computed at once. `linear_scan` cuts T steps
+into about sqrt(T) chunks and works on all chunks together, which leaves about 3 sqrt(T) sequential operations instead
+of T; it needs no division and no logarithm, so a_t = 0 is not a special case. docs/performance-scan.md has the
+measurements behind this choice.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
         h_1 ... h_T [T, B, H].
 
     Raises:
-        ValueError: the shapes do not fit each other.
-        TypeError: the dtypes differ or are no floating point.
+        ValueError: the shapes do not fit together.
+        TypeError: the dtypes differ or are not floating point.
     """
     _check(a, b, initial)
     if elementary(a, b, initial):
-        return linear_loop(a, b, initial)  # torch.export, say, cannot trace through an own backward
+        return linear_loop(a, b, initial)  # torch.export, say, cannot trace through a custom backward
     hidden: Tensor = _Scan.apply(a, b, initial)  # type: ignore[no-untyped-call]  # torch: no types
     return hidden
 
 
 def linear_loop(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    """The same one step at a time, differentiated by autograd: the oracle of `linear_scan`."""
+    """The same, one step at a time, differentiated by autograd: the oracle of `linear_scan`."""
     _check(a, b, initial)
     states = [initial]
     for a_t, b_t in zip(a.unbind(0), b.unbind(0), strict=True):
@@ -128,7 +128,7 @@ def _solve(a: Tensor, b: Tensor, state: Tensor, out: Tensor, backwards: bool = F
     whole = chunks * length
     inside, outside = slice(whole), slice(whole, None)
     if backwards:
-        # The steps that fill no chunk still come last, which is now at the front.
+        # The steps that do not fill a chunk are still computed last; they are now at the front.
         inside, outside = slice(steps - whole, None), slice(steps - whole)
     parts = (x[inside].reshape(chunks, length, *x.shape[1:]) for x in (a, b, out))
     state = _solve_chunks(*parts, state=state, backwards=backwards)
@@ -137,9 +137,9 @@ def _solve(a: Tensor, b: Tensor, state: Tensor, out: Tensor, backwards: bool = F
 
 
 def _solve_chunks(a: Tensor, b: Tensor, out: Tensor, *, state: Tensor, backwards: bool) -> Tensor:
-    """The same for [chunks, steps of a chunk, B, H]: one step of all chunks at a time. Returns the last state."""
+    """The same for [chunks, steps per chunk, B, H]: one step of all chunks at a time. Returns the last state."""
     a_steps, b_steps, out_steps = (_in_order(x, 1, backwards) for x in (a, b, out))
-    # A chunk maps the state that comes in to decay * state + end, whatever that state will turn out to be.
+    # A chunk maps its incoming state to decay * state + end, whatever that state turns out to be.
     decay, end = a_steps[0].clone(), b_steps[0].clone()
     for a_t, b_t in zip(a_steps[1:], b_steps[1:], strict=True):
         torch.addcmul(b_t, a_t, end, out=end)
@@ -148,7 +148,7 @@ def _solve_chunks(a: Tensor, b: Tensor, out: Tensor, *, state: Tensor, backwards
     decays, ends, starts = (_in_order(x, 0, backwards) for x in (decay, end, incoming))
     starts[0].copy_(state)
     _recur(decays[:-1], ends[:-1], state, starts[1:])
-    # Walking the steps a second time, now from the right state, reads less memory than correcting stored states would.
+    # A second walk over the steps, now from the right state, reads less memory than correcting stored states would.
     _recur(a_steps, b_steps, incoming, out_steps)
     return _in_order(out_steps[-1], 0, backwards)[-1]
 
@@ -164,7 +164,7 @@ def _in_order(x: Tensor, dim: int, backwards: bool) -> Sequence[Tensor]:
 
 
 class LinearCell(Cell):
-    """A cell whose step is h_t = a_t h_{t-1} + b_t. A subclass writes `project` and `coefficients`; no W anywhere."""
+    """A cell whose step is h_t = a_t h_{t-1} + b_t. A subclass writes `project` and `coefficients`; there is no W."""
 
     recurrent_weights = ()
 
@@ -187,8 +187,8 @@ class LinearCell(Cell):
         reset: Tensor | None = None,
         fresh: State | None = None,
     ) -> tuple[Tensor, State]:
-        """All steps at once; a reset is a = 0 and b = what the step makes of the fresh state."""
-        # Under autocast u is of half precision, in which a decay near 1 is not distinguishable from 1.
+        """All steps at once; a reset sets a = 0 and b to the step's result from the fresh state."""
+        # Under autocast u is in half precision, in which a decay near 1 cannot be told from 1.
         a, b = self.coefficients(u.to(state[0].dtype))
         if reset is not None and fresh is not None:
             anew = expand_right(reset, a)
@@ -237,8 +237,8 @@ class MinGRUCell(_GatedLinearCell):
 
     candidate = "linear" is the paper's definition, "positive" its log-space variant, whose states stay positive.
 
-    When to use it: long sequences, where a GRU's step after step is too slow, in a stack of two layers or more: the
-    gates do not see the state, so one layer alone can only weigh and sum its inputs.
+    When to use it: long sequences, where a GRU's sequential steps are too slow, in a stack of two layers or more: the
+    gates do not see the state, so a single layer can only weight and sum its inputs.
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, candidate: str = "linear", bias: bool = True) -> None:
@@ -251,7 +251,7 @@ class MinGRUCell(_GatedLinearCell):
         return torch.sigmoid(-update), torch.sigmoid(update) * CANDIDATES[self.candidate](candidate)
 
     def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
-        """1 - z = sigmoid(keep); there is no gate of its own for `write`."""
+        """1 - z = sigmoid(keep); there is no separate gate for `write`."""
         set_gate_bias(self.bias_ih, None, 2, 0, -keep)
 
 
@@ -281,7 +281,7 @@ class MinLSTMCell(_GatedLinearCell):
         return torch.sigmoid(keep), torch.sigmoid(-keep) * CANDIDATES[self.candidate](candidate)
 
     def set_memory(self, keep: Tensor, write: Tensor | None = None) -> None:
-        """f = sigmoid(keep) and i = 1 - f; a `write` of its own would change the share that is kept."""
+        """f = sigmoid(keep) and i = 1 - f; a separate `write` would change the fraction that is kept."""
         set_gate_bias(self.bias_ih, None, 3, 0, keep)
         set_gate_bias(self.bias_ih, None, 3, 1, -keep)
 
@@ -321,7 +321,7 @@ class RGLRUCell(LinearCell):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Gates uniform in +-1/sqrt(H / blocks), what a unit reads; L as in the paper."""
+        """Gates uniform in +-1/sqrt(H / blocks), the fan-in of a unit; L as in the paper."""
         super().reset_parameters()
         bound = 1 / math.sqrt(self.weight_gates.shape[-1])
         nn.init.uniform_(self.weight_gates, -bound, bound)

@@ -1,4 +1,4 @@
-"""Is the arithmetic of this machine right? Every cell's gradient by finite differences, its fast path by the loop."""
+"""Checks this machine's arithmetic: each cell's gradient against finite differences, its fast path against the loop."""
 
 import copy
 from collections.abc import Iterator
@@ -12,20 +12,20 @@ from unroll.recurrence.registry import CELLS
 
 STEPS, BATCH, INPUT, HIDDEN, EXTENT = 5, 3, 3, 4, (4, 5)
 NUDGE = 1e-6
-"""by which finite differences move the parameters, in float64"""
+"""by how much finite differences move the parameters, in float64"""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}
-"""relative error of a gradient; layer norm over four units magnifies rounding a hundredfold"""
+"""largest relative error of a gradient; layer norm over four units magnifies rounding a hundredfold"""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One cell in one arithmetic.
+    """One cell in one dtype.
 
     Attributes:
-        cell: name.
+        cell: its name.
         dtype: of its parameters.
         gradient: relative error of a derivative against finite differences.
-        fast: largest relative difference of the fast path to the loop over `step`, output and gradient.
+        fast: largest relative difference between the fast path and the loop over `step`, in output and gradient.
     """
 
     cell: str
@@ -35,7 +35,7 @@ class Checked:
 
 
 def cells(device: torch.device) -> Iterator[Checked]:
-    """Every cell that there is, in float64 where the device has it and in float32."""
+    """Checks every cell, in float64 if the device has it and in float32."""
     dtypes = (torch.float32,) if device.type == "mps" else (torch.float64, torch.float32)
     with torch.random.fork_rng():
         for name, cell in CELLS.items():

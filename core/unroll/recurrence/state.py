@@ -1,7 +1,7 @@
 """The state protocol: what training, beam search, session batches, streaming and serving do to a state.
 
 A state is any nesting of tuples, named tuples, lists, dicts and None around tensors [layers x directions, B, ...]:
-the batch is always dim 1, so nothing here needs to know whose state it is. No function changes its argument.
+the batch is always dim 1, so nothing here depends on the model. No function changes its argument.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from unroll.recurrence import nested
 from unroll.recurrence.cell import expand_right
 
 BATCH = 1
-"""The dimension of the rows in every state tensor."""
+"""The batch dimension of every state tensor."""
 
 
 def apply(function: Callable[..., Any], state: Any, *others: Any) -> Any:
-    """The nesting of `state` with function(tensor, *tensors of the others at the same place) in place of each tensor.
+    """Maps function(tensor, *tensors of the others at the same place) over `state`, keeping its nesting.
 
     Raises:
         ValueError: the others are nested differently.
-        TypeError: something in there is neither a tensor nor one of the known containers.
+        TypeError: an element is neither a tensor nor one of the known containers.
     """
 
     def checked(tensor: Any, *rest: Any) -> Any:
@@ -49,7 +49,7 @@ def tensors(state: Any) -> Iterator[Tensor]:
 
 
 def detach(state: Any) -> Any:
-    """The state cut off from the graph that made it: the boundary of truncated BPTT."""
+    """The state detached from the graph that computed it: the boundary of truncated BPTT."""
     return apply(lambda tensor: tensor.detach(), state)
 
 
@@ -68,7 +68,7 @@ def reorder(state: Any, parents: Tensor) -> Any:
     """Beam search: row i of the result continues row parents[i]; parents [B] of whole numbers.
 
     Raises:
-        ValueError: parents has not one entry per row of the state.
+        ValueError: parents does not have one entry per row of the state.
     """
     batch = next((tensor.shape[BATCH] for tensor in tensors(state)), len(parents))
     if parents.shape != (batch,):
@@ -77,7 +77,7 @@ def reorder(state: Any, parents: Tensor) -> Any:
 
 
 def reset(state: Any, mask: Tensor, initial: Any = None) -> Any:
-    """Rows where the bool mask [B] is true are reset: to `initial` (a state of as many rows), or from zeros."""
+    """Resets the rows where the bool mask [B] is true: to `initial` (a state of the same batch), or to zeros."""
     if initial is None:
         return apply(lambda old: old.masked_fill(_rows(mask, old), 0), state)
     return apply(lambda old, new: torch.where(_rows(mask, old), new.to(old.dtype), old), state, initial)
@@ -95,7 +95,7 @@ def concatenate(states: Sequence[Any]) -> Any:
 
 
 def split(state: Any) -> list[Any]:
-    """One state of a single row per row: a batch taken apart into sessions. `concatenate` undoes it."""
+    """A list of single-row states, one per row: a batch split into sessions. `concatenate` undoes it."""
     batch = next((tensor.shape[BATCH] for tensor in tensors(state)), 0)
     return [apply(lambda tensor, row=row: tensor.narrow(BATCH, row, 1), state) for row in range(batch)]
 
@@ -110,7 +110,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def save(path: str | Path, state: Any, model: nn.Module) -> None:
-    """Writes a state as safetensors, with the fingerprint of the model that made it. Never pickled."""
+    """Writes a state as safetensors, with the fingerprint of its model. Never pickled."""
     arrays: dict[str, Tensor] = {}
     apply(lambda tensor: tensor, state)  # refuses what is none
     metadata = {"nesting": json.dumps(nested.encode(state, arrays, "state")), "fingerprint": fingerprint(model)}
@@ -121,7 +121,7 @@ def load(path: str | Path, model: nn.Module, device: str | torch.device = "cpu")
     """Reads a state that `save` wrote.
 
     Raises:
-        ValueError: the file is no state, holds NaN, or was made by a model with other weights or another configuration.
+        ValueError: the file is not a saved state, holds NaN, or is from a model with other weights or configuration.
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
@@ -139,7 +139,7 @@ def load(path: str | Path, model: nn.Module, device: str | torch.device = "cpu")
     try:
         return nested.decode(json.loads(metadata["nesting"]), arrays)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it does not say how its state is nested ({error!r})") from None
+        raise ValueError(f"{path} is damaged: the nesting of its state cannot be read ({error!r})") from None
 
 
 def _rows(mask: Tensor, like: Tensor) -> Tensor:

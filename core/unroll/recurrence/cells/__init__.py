@@ -1,4 +1,4 @@
-"""The cells, one family per file; those that are linear in their state are in scan.py, those over maps in conv.py."""
+"""Cells, one family per file; cells that are linear in their state are in scan.py, convolutional ones in conv.py."""
 
 from unroll.recurrence.cells.cornn import CoRNNCell
 from unroll.recurrence.cells.elman import ElmanCell, IndRNNCell

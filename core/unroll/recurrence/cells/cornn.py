@@ -17,7 +17,7 @@ class CoRNNCell(Cell):
         y_t = y_{t-1} + dt * z_t
 
     y (the hidden state, the output) is the position of H driven, damped oscillators, z their velocity; weight_hh is
-    [W, Z]. Its gradient is bounded from both sides for small enough dt.
+    [W, Z]. Its gradient is bounded above and below for small enough dt.
 
     Parameters: H * (D + 2 * H + 1)
 

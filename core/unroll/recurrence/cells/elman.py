@@ -1,4 +1,4 @@
-"""Elman's network, the one that the equations of DESIGN section 1 describe, and its element-wise relative IndRNN."""
+"""Elman's network, as in the equations of DESIGN section 1, and its element-wise variant IndRNN."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def function_named(f: str | Function) -> tuple[str, Function]:
 
 
 class _OfFunction(Cell):
-    """A cell with a function f, of which copies and pickles hold the name where it is one of FUNCTIONS."""
+    """A cell with a function f; copies and pickles hold its name if it is one of FUNCTIONS."""
 
     name_of_f: str
     f: Function
@@ -98,8 +98,8 @@ class IndRNNCell(_OfFunction):
 
     Parameters: H * (D + 2)
 
-    When to use it: long sequences and deep stacks of it; w alone decides how fast a unit forgets, so the gradient
-    through time is w to the power of the lag. Units mix only between layers: use at least two.
+    When to use it: long sequences and deep stacks; w alone decides how fast a unit forgets, so the gradient through
+    time is w to the power of the lag. Units mix only between layers: use at least two.
     """
 
     activation_names = ("activation",)

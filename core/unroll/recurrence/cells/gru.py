@@ -1,4 +1,4 @@
-"""The gated recurrent unit, with its reset gate after or before the recurrent product."""
+"""The gated recurrent unit, with the reset gate applied after or before the recurrent product."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class LayerNormGRUCell(Cell):
 
     Parameters: H * (3 * D + 3 * H + 10)
 
-    When to use it: where a GRU fits but trains slowly, or its inputs vary in scale from sequence to sequence.
+    When to use it: where a GRU fits but trains slowly, or inputs vary in scale from sequence to sequence.
     """
 
     activation_names = ("reset and update gate", "candidate")

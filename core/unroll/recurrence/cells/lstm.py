@@ -28,9 +28,9 @@ class LSTMCell(Cell):
     Options:
         peephole: the gates see the cell state: p_i * c_{t-1}, p_f * c_{t-1} and p_o * c_t (Gers et al. 2002).
         coupled: i = 1 - f, a quarter fewer parameters (Greff et al. 2017, "CIFG").
-        projection: h_t = V (o * tanh(c_t)) of this many units (Sak et al. 2014), for a large memory at a small W.
+        projection: h_t = V (o * tanh(c_t)) of this many units (Sak et al. 2014), for a large memory with a small W.
 
-    When to use it: the safe choice for most tasks. With init = "forget" it remembers before it has learnt to.
+    When to use it: the safe choice for most tasks. With init = "forget" it remembers from the start of training.
     """
 
     activation_names: tuple[str, ...] = ("forget gate", "input gate", "candidate", "output gate", "cell output")
@@ -76,7 +76,7 @@ class LSTMCell(Cell):
         return hidden, (hidden, cell)
 
     def _gates(self, total: Tensor, cell: Tensor) -> list[Tensor]:
-        """[input,] forget, candidate and output before their sigmoid and tanh; peepholes to c_{t-1} added."""
+        """[input,] forget, candidate and output before their sigmoid and tanh, with the peepholes to c_{t-1} added."""
         gates = list(total.chunk(3 if self.coupled else 4, dim=-1))
         if self.peephole is not None:
             for index, weight in enumerate(self.peephole[:-1]):

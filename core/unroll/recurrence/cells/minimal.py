@@ -11,7 +11,7 @@ from unroll.recurrence.cells.parts import masked, reset_norm, set_gate_bias
 
 
 class MGUCell(Cell):
-    """Minimal gated unit (Zhou et al. 2016): a GRU whose two gates are one.
+    """Minimal gated unit (Zhou et al. 2016): a GRU with its two gates merged into one.
 
         f = sigmoid(U_f x_t + W_f h_{t-1} + b_f)
         n = tanh(U_n x_t + W_n (f * h_{t-1}) + b_n)
@@ -60,7 +60,7 @@ class LiGRUCell(Cell):
 
     Parameters: 2 * H * (D + H + (2 if normalised else 1))
 
-    When to use it: acoustic models, where it is as accurate as a GRU for two thirds of the cost. With
+    When to use it: acoustic models, where it is as accurate as a GRU at two thirds of the cost. With
     normalised=False, W should start orthogonal, as ReLU does not bound the state.
     """
 

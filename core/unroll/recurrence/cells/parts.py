@@ -1,4 +1,4 @@
-"""What several cells have in common."""
+"""Helpers that several cells share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def masked(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def reset_norm(gains: Iterable[nn.Parameter], biases: Iterable[nn.Parameter]) -> None:
-    """A layer norm begins as the bare normalisation."""
+    """Gains to one and biases to zero: a layer norm starts as plain normalisation."""
     for gain in gains:
         nn.init.ones_(gain)
     for bias in biases:
@@ -30,7 +30,7 @@ def reset_norm(gains: Iterable[nn.Parameter], biases: Iterable[nn.Parameter]) ->
 
 
 def set_gate_bias(bias: Tensor | None, other: Tensor | None, gates: int, index: int, value: Tensor) -> None:
-    """Makes the whole bias of gate `index` of `gates` equal to value [H], where two biases are added.
+    """Sets the total bias of gate `index` of `gates` to value [H], where two biases are added.
 
     Raises:
         ValueError: the cell was built without biases.

@@ -60,7 +60,7 @@ class SLSTMCell(Cell):
         return hidden, (hidden, cell, normaliser, stabiliser)
 
     def initial(self, batch: int, extent: tuple[int, ...] = ()) -> State:
-        """Nothing is stored, and m_0 lies below every exponent, so that m_1 = i and n_t is at least 1 ever after."""
+        """Nothing is stored, and m_0 is below every exponent, so that m_1 = i and n_t is at least 1 from then on."""
         *zeros, stabiliser = super().initial(batch, extent)
         return (*zeros, stabiliser - 1e4)
 
