@@ -1,4 +1,4 @@
-"""MLflow: the store, runs written and read, saved models, the registry, tables of examples.
+"""MLflow: the store, writing and reading runs, saved models, the registry, example tables.
 
 The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another.
 """

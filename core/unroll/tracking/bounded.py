@@ -1,4 +1,4 @@
-"""A bound on what a network may come to while it is built, so that a few bytes of JSON cannot ask for all memory."""
+"""Bounds the size of a network while it is built, so that a few bytes of JSON cannot ask for all memory."""
 
 import threading
 from collections.abc import Iterator
@@ -12,20 +12,20 @@ from torch.nn.modules.module import (
 )
 
 SPARE = 1 << 20
-"""numbers and modules beyond what is asked for: the smallest of models may hold more than it saves"""
+"""numbers and modules allowed on top: a very small model may hold more than it saves"""
 
 
 class TooLarge(Exception):  # noqa: N818
-    """The network that is being built is larger than it may be; the message has both sizes."""
+    """The network being built is larger than allowed; the message gives both sizes."""
 
 
 @contextmanager
 def bounded(numbers: int) -> Iterator[None]:
     """In this thread, networks built in the block hold at most about twice `numbers` numbers.
 
-    Twice, because parameters that are tied, or made and replaced, are counted each time. PyTorch calls us before a
-    parameter is filled, when its memory has been promised but not yet taken; a module counts as one number, so that
-    endless empty ones end, too.
+    Twice, because parameters that are tied, or created and replaced, are counted each time. PyTorch calls us before a
+    parameter is filled, when its memory is reserved but not yet used; a module counts as one number, so that endless
+    empty ones are stopped, too.
 
     Raises:
         TooLarge: more is being built.
@@ -36,7 +36,7 @@ def bounded(numbers: int) -> Iterator[None]:
         nonlocal built
         built += more if threading.get_ident() == here else 0
         if built > most:
-            raise TooLarge(f"{built:,} numbers and more, where its weights are {numbers:,}")
+            raise TooLarge(f"{built:,} numbers or more, but its weights are {numbers:,}")
 
     def parameter(_: nn.Module, __: str, tensor: Any) -> None:
         count(0 if tensor is None else tensor.numel())

@@ -1,4 +1,4 @@
-"""Which code a training runs, as a digest, and on what kind of machine."""
+"""Which code a training run uses, as a digest, and on what kind of machine it runs."""
 
 import hashlib
 import importlib.util
@@ -18,17 +18,16 @@ from unroll.data.files import sha256
 
 _SUFFIXES = ".py .pyx .c .h .cc .cpp .hpp .cu .cuh .so .pyd .json .toml .yaml .yml .txt .sha256"
 SUFFIXES = frozenset(_SUFFIXES.split())
-"""of files that decide what a training does: code, compiled or not, and what it reads beside itself; pages, pictures
-and recordings do not"""
+"""endings of files that affect training: code, compiled or not, and what it reads beside itself; not pages, pictures
+or recordings"""
 PACKAGE = Path(unroll.__file__).parent
 SKIPPED = frozenset({"__pycache__", "scaffold", "tests"})
-"""folders that no training reads: templates of new applications are among them"""
+"""folders that no training reads, such as the templates of new applications"""
 
 
 def code_digest(app: str) -> str:
-    """SHA-256 of all of ours that a training of an application runs: the core with its kernels in C, and the
-    application wherever it lies. What git calls a commit, but changes that are not committed count, and a
-    change of a page does not.
+    """SHA-256 of all code of ours that training an application runs: the core with its C kernels, and the application,
+    wherever it is. Like a git commit, except that uncommitted changes count and changes to pages do not.
     """
     total = hashlib.sha256()
     for root in (PACKAGE, *_places(app)):
@@ -40,19 +39,19 @@ def code_digest(app: str) -> str:
 
 
 def machine() -> str:
-    """The kind of machine, as one compares it with others; not which one it is."""
+    """The kind of machine, for comparison with others; it does not identify one."""
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"
 
 
 def device(setting: str) -> str:
-    """What `train.device` comes to here: "cpu", "mps", "cuda: NVIDIA H200"."""
+    """What `train.device` means on this machine: "cpu", "mps", "cuda: NVIDIA H200"."""
     if setting in ("auto", "gpu") and torch.cuda.is_available():
         return f"cuda: {torch.cuda.get_device_name()}"
     return "mps" if setting != "cpu" and torch.backends.mps.is_available() else "cpu"
 
 
 def commit() -> dict[str, str]:
-    """The commit that this code is, with a mark when it was changed since; empty outside a checkout."""
+    """The commit of this code, marked if it has been changed since; empty outside a checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -69,13 +68,13 @@ def commit() -> dict[str, str]:
 
 
 def _places(app: str) -> Iterator[Path]:
-    """The package, or single module, that holds an application: of `apps/`, else of an entry point."""
+    """The package, or single module, of an application: in `apps/`, else from an entry point."""
     own = importlib.util.find_spec(f"unroll.apps.{app}")
     if own and own.origin:
         yield Path(own.origin).parent
         return
     module = next((entry.module for entry in entry_points(group=ENTRY_POINTS) if entry.name == app), "")
-    # The outermost package that is one: a namespace, such as a company's, holds things of others.
+    # The outermost regular package: a namespace package, such as a company's, also holds other code.
     names = module.split(".")
     for depth in range(1, len(names) + 1):
         spec = importlib.util.find_spec(".".join(names[:depth])) if module else None
@@ -91,7 +90,7 @@ def _files(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         inside = path.relative_to(root).parts
         if root == PACKAGE and inside[0] == "apps":
-            continue  # in a wheel: each application is counted by itself
+            continue  # in a wheel: each application has its own digest
         if path.suffix in SUFFIXES and not SKIPPED & set(inside) and path.is_file():
             yield path
 

@@ -1,4 +1,4 @@
-"""Per-example records of an evaluation, as Parquet: what paired comparisons and careful readers need."""
+"""Per-example records of an evaluation, as Parquet: for paired comparisons and error analysis."""
 
 import csv
 import io
@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 from unroll.data.files import atomic_write
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""how a cell begins that a spreadsheet calculates (OWASP: CSV injection)"""
+"""first characters of a cell that a spreadsheet evaluates (OWASP: CSV injection)"""
 
 
 def write_records(records: Sequence[dict[str, Any]], folder: Path, split: str) -> Path:
-    """Write one row per record to `folder/split.parquet`; what is no plain value becomes JSON text."""
+    """Write one row per record to `folder/split.parquet`; values that are not plain become JSON text."""
     path = folder / f"{split}.parquet"
     pq.write_table(pa.Table.from_pylist([{key: _plain(value) for key, value in row.items()} for row in records]), path)
     return path
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records written by `write_records`."""
+    """The records that `write_records` wrote."""
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
 
@@ -32,7 +32,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows of the same keys as comma-separated values, for spreadsheets.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    A text that a spreadsheet would take for a formula is prefixed with an apostrophe.
     """
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, list(rows[0]) if rows else [])

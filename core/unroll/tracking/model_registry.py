@@ -1,4 +1,4 @@
-"""The models of runs, and the registry of those that have a name."""
+"""The models of runs, and the registry of named models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from unroll.tracking.query import find
 from unroll.tracking.store import store_errors
 
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""what MLflow calls a model that the registry does not have"""
+"""MLflow's error code for a model that is not in the registry"""
 
 
 def model_folder(client: MlflowClient, app: str, reference: str) -> Path:
@@ -54,7 +54,7 @@ def model_id(client: MlflowClient, run: Logged) -> str:
 
 
 def drop_unfinished(client: MlflowClient, run: str) -> None:
-    """Delete the models of a run that was killed while they were written: it is about to write another."""
+    """Delete half-written models of a run that was killed: it is about to write another."""
     with store_errors():
         for model in _models(client, run):
             if model.status != LoggedModelStatus.READY:
@@ -62,7 +62,7 @@ def drop_unfinished(client: MlflowClient, run: str) -> None:
 
 
 def _models(client: MlflowClient, run: str) -> Iterator[LoggedModel]:
-    """All that were begun in the run, linked to it or not, in no order."""
+    """All models started in the run, linked to it or not, in no particular order."""
     experiment, token = client.get_run(run).info.experiment_id, None
     while True:
         page = client.search_logged_models([experiment], f"source_run_id = '{run}'", page_token=token)
@@ -73,7 +73,7 @@ def _models(client: MlflowClient, run: str) -> Iterator[LoggedModel]:
 
 
 def register(client: MlflowClient, name: str, run: Logged) -> str:
-    """Put a run's model into the registry under `name`; the number of its version there."""
+    """Register a run's model as `name`. Returns the number of its version."""
     model = model_id(client, run)
     with store_errors():
         if not client.search_registered_models(f"name = '{name}'"):

@@ -1,18 +1,18 @@
-"""Names under which runs keep what they hold: tags of ours, metrics as MLflow spells them, folders behind URIs."""
+"""Names used in runs: our tags, metrics as MLflow spells them, folders behind URIs."""
 
 from pathlib import Path
 from typing import Any
 
 PRUNED = "unroll.pruned"
-"""tag of a run that a search ended early: why"""
+"""tag of a run that a search stopped early: the reason"""
 RESUMED = "code.resumed"
-"""tag of a run that was resumed with other code than it began with: the digests of that, with spaces between"""
+"""tag of a run that was resumed with different code: the digests of that code, separated by spaces"""
 SWEEP = "unroll.sweep"
-"""tag of a run that is no training, but the parent of some"""
+"""tag of a run that is not a training itself, but the parent of several"""
 
 
 def stored(metric: str) -> str:
-    """MLflow's names have no "@": recall@20 is stored as recall:20."""
+    """MLflow's names cannot contain "@": recall@20 is stored as recall:20."""
     return metric.replace("@", ":")
 
 
@@ -22,7 +22,7 @@ def spoken(metric: str) -> str:
 
 
 def local_folder(uri: str) -> Path | None:
-    """The folder that a URI means, or a path, of which MLflow reads some as URIs; None on another machine."""
+    """The folder of a URI or a path (some of which MLflow reads as URIs); None if it is on another machine."""
     from mlflow.utils import file_utils  # not at the top: the names are read without waiting for MLflow
     from mlflow.utils import uri as uris
 

@@ -1,4 +1,4 @@
-"""Runs as they stand in the store: all of an application, one by its name, their curves and records."""
+"""Reads runs from the store: all of an application, one by its name, their curves and records."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ Curve = dict[int, float]
 
 
 def runs(client: MlflowClient, app: str) -> list[Logged]:
-    """The trainings of an application, newest first; none when it never ran."""
+    """The training runs of an application, newest first; empty if it never ran."""
     with store_errors():
         own = active_experiment(client, app)
         if own is None:
@@ -42,12 +42,12 @@ def runs(client: MlflowClient, app: str) -> list[Logged]:
 
 
 def made_by(run: Logged) -> set[str]:
-    """Digests of the code that trained a run: the one that it began with, and any that it was resumed with."""
+    """Digests of the code that trained a run: the one that it started with, and any that it was resumed with."""
     return {run.tags.get("code.digest", ""), *run.tags.get(RESUMED, "").split()}
 
 
 def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
-    """The records of a run's evaluation of `split` as a local file; None where it has none."""
+    """The records of a run's evaluation of `split` as a local file; None if it has none."""
     name, place = f"records/{split}.parquet", local_folder(run.artifacts)
     if place:
         return place / name if (place / name).is_file() else None
@@ -58,7 +58,7 @@ def records(client: MlflowClient, run: Logged, split: str) -> Path | None:
 
 
 def figures(client: MlflowClient, run: Logged) -> dict[str, Path]:
-    """The pictures of a run as local PNG files, by their names; none where it has none."""
+    """The pictures of a run as local PNG files, by name."""
     folder = local_folder(run.artifacts)
     if folder is None:
         with store_errors():
@@ -70,20 +70,20 @@ def figures(client: MlflowClient, run: Logged) -> dict[str, Path]:
 
 
 def anywhere(client: MlflowClient, apps: Sequence[str], reference: str) -> tuple[str, Logged]:
-    """(application, run) of the run of this id, beginning of an id or name, whichever application it is of.
+    """(application, run) of the run with this id, start of an id, or name, in any of the applications.
 
     Raises:
         UserError: there is none, or more than one.
     """
     found = [(app, run) for app in apps for run in runs(client, app) if _called(run.id, run.name, reference)]
     if len(found) != 1:
-        what = f"{len(found)} runs begin so" if found else "no such run of any application"
+        what = f"{len(found)} runs match" if found else "no such run of any application"
         raise UserError(f"run {reference}: {what}, in {where()}")
     return found[0]
 
 
 def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[str, Curve]:
-    """The whole history of a metric: run id -> curve. One query for all runs where the store is a database."""
+    """The whole history of a metric: run id -> curve. A single query for all runs if the store is a database."""
     ids = [run.id for run in runs if metric in run.metrics]
     found: dict[str, Curve] = {id: {} for id in ids}
     database = store_of(client)
@@ -99,17 +99,16 @@ def curves(client: MlflowClient, runs: Sequence[Logged], metric: str) -> dict[st
 def find(
     client: MlflowClient, app: str, reference: str, latest: Callable[[Logged], bool], checkpoints: Path | None = None
 ) -> Logged:
-    """The run named by `latest`, an id, or the beginning of one.
+    """The run named by `latest`, an id, or the start of one.
 
     Args:
         app: name of the application.
         reference: what the user typed.
         latest: which runs count for `latest`.
-        checkpoints: the folder that these have their checkpoints in, where that is asked for.
+        checkpoints: the folder where these keep their checkpoints, to name it in the error.
 
     Raises:
-        UserError: there is none, or more than one. Says where it was looked for, and how one that was deleted comes
-            back.
+        UserError: there is none, or more than one. Says where it looked, and how to restore a deleted one.
     """
     candidates = runs(client, app)
     if reference == "latest":
@@ -118,19 +117,19 @@ def find(
         fitting = [run for run in candidates if _called(run.id, run.name, reference)]
     if len(fitting) != 1:
         known = ", ".join(f"{run.id[:8]} ({run.status})" for run in candidates[:5]) or "none; train one first"
-        what = "more than one run begins so" if fitting else _missing(client, app, reference)
+        what = "more than one run matches" if fitting else _missing(client, app, reference)
         place = f"{where()}, checkpoints in {checkpoints.absolute()}" if checkpoints else where()
         raise UserError(f"run {reference}: {what}, of {app} in {place}; newest runs: {known}")
     return fitting[0]
 
 
 def _called(id: str, name: str, reference: str) -> bool:
-    """Whether a run is meant by its id, the beginning of its id, or its name."""
+    """Whether the reference is the run's id, the start of its id, or its name."""
     return id.startswith(reference) or name == reference
 
 
 def _missing(client: MlflowClient, app: str, reference: str) -> str:
-    """Why a run is not there: somebody may have deleted it."""
+    """Why a run is missing: it may have been deleted."""
     with store_errors():
         own = active_experiment(client, app)
         gone = client.search_runs([own.experiment_id], run_view_type=ViewType.DELETED_ONLY) if own else []

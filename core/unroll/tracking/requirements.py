@@ -1,4 +1,4 @@
-"""What pip must install so that a saved model runs elsewhere."""
+"""What pip must install for a saved model to run elsewhere."""
 
 import json
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, version
@@ -12,10 +12,10 @@ OURS, EXTRA = "unroll", "apps"
 
 
 def requirements(app: str) -> list[str]:
-    """This package, the one that brings the application, and the versions of what they need, as pip takes them.
+    """Pip requirements: this package, the application's package, and the versions of their dependencies.
 
-    A package that was installed from a folder, a file or a repository is named by that place: an index may hold
-    another one of its name, or none.
+    A package that was installed from a folder, a file or a repository is given by its location: an index may have
+    another package of that name, or none.
     """
     ours = distribution(OURS)
     theirs = next((entry.dist for entry in entry_points(group=ENTRY_POINTS) if entry.name == app), None)
@@ -24,7 +24,7 @@ def requirements(app: str) -> list[str]:
 
 
 def _place(package: Distribution, name: str) -> str:
-    """By PEP 610, which says where pip had it from; none where that was an index."""
+    """Where pip installed it from, by PEP 610; only the name if that was an index."""
     found = json.loads(package.read_text("direct_url.json") or "{}")
     if not found:
         return f"{name}=={package.version}"
@@ -33,13 +33,13 @@ def _place(package: Distribution, name: str) -> str:
 
 
 def _pinned(package: Distribution) -> list[str]:
-    """The versions here of all that is needed; without the name of a build, +cpu for example, which no index has."""
+    """The installed versions of all dependencies, without a build tag such as +cpu, which no index has."""
     wanted = [Requirement(text) for text in package.requires or ()]
     here = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": EXTRA})]
     pinned = []
     for one in here:
         try:
             pinned.append(f"{one.name}=={Version(version(one.name)).public}")
-        except PackageNotFoundError:  # nothing that is used here
+        except PackageNotFoundError:  # not used here
             continue
     return sorted(dict.fromkeys(pinned))

@@ -1,7 +1,7 @@
-"""A run in MLflow while it is written: one experiment per application, and the truth about how each run ended.
+"""Writes a run to MLflow: one experiment per application, and the true status of each run.
 
-Metrics go out in batches, never one call a step; matrices and pictures are artifacts. Nothing is pickled: a model is
-safetensors and JSON behind a pyfunc.
+Metrics are sent in batches, never one call per step; matrices and pictures are artifacts. Nothing is pickled: a model
+is safetensors and JSON behind a pyfunc.
 """
 
 import json
@@ -57,26 +57,26 @@ def start(client: MlflowClient, app: App, config: Config, digest: str, tags: Map
 
 
 class Run(Observer):
-    """One run, under way, new or resumed. An `Observer` of the training loop.
+    """A run in progress, new or resumed. An `Observer` of the training loop.
 
     Args:
         client: from `connect`.
         id: MLflow's run id.
-        system_metrics: whether processor, memory, disk and network are sampled in the background.
+        system_metrics: whether to sample processor, memory, disk and network in the background.
     """
 
     def __init__(self, client: MlflowClient, id: str, system_metrics: bool = True) -> None:
         self.client, self.id = client, id
         self._buffer: list[Metric] = []
         self._sent = time.monotonic()
-        # A thread of its own: training does not wait for the disk.
+        # In a separate thread, so that training does not wait for the disk.
         self._writer = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         with store_errors():
             client.update_run(id, status="RUNNING")
             stored = client.get_run(id)
             self._now, self._began = max(time.time(), stored.info.start_time / 1000), time.monotonic()
-            # What a resumed run does again it has logged already.
+            # Steps that a resumed run repeats have been logged already.
             self._known = {key: _last_step(client, id, key) for key in stored.data.metrics}
         self._artifacts = local_folder(stored.info.artifact_uri)
         # The monitor's constructor and methods carry no types.
@@ -89,11 +89,11 @@ class Run(Observer):
         self.log(metrics, at.step)
 
     def evaluated(self, at: Position, metrics: Mapping[str, float], best: bool) -> None:
-        """Observer: numbers of an evaluation, by optimiser step, with the epoch beside them."""
+        """Observer: logs the metrics of an evaluation and the epoch, by optimiser step."""
         self.log({**metrics, "epoch": at.epoch, "seconds": at.seconds}, at.step)
 
     def saving(self) -> None:
-        """Observer: what a checkpoint will cover is in the store before it."""
+        """Observer: writes everything that a checkpoint will cover to the store before it."""
         self.flush()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -110,7 +110,7 @@ class Run(Observer):
         self._wait()
 
     def _send(self) -> None:
-        """Hand the buffer to the writer. Raises what writing the one before it met."""
+        """Hand the buffer to the writer. Raises the error of the previous write, if any."""
         self._wait()
         self._writing = self._writer.submit(self._write, self._buffer)
         self._buffer, self._sent = [], time.monotonic()
@@ -159,17 +159,17 @@ class Run(Observer):
             )  # fmt: skip
 
     def tag(self, name: str, value: str) -> None:
-        """A word about the run that is no setting and no number."""
+        """Sets a tag of the run."""
         with store_errors():
             self.client.set_tag(self.id, name, value)
 
     def pruned(self, reason: str) -> None:
-        """End the run as KILLED, with a tag that says by whom: a search, which had seen enough."""
+        """End the run as KILLED, with a tag that says why the search stopped it."""
         self.tag(PRUNED, reason)
         self.finish("KILLED")
 
     def resumed(self, app: App, config: Config) -> bool:
-        """Tags say with what else the run was resumed: code, device, machine. Whether the code is another one."""
+        """Tag the run with the code, device and machine that it was resumed with. Returns whether the code changed."""
         with store_errors():
             tags = self.client.get_run(self.id).data.tags
         now = _circumstances(app, config)
@@ -183,13 +183,13 @@ class Run(Observer):
 
     @contextmanager
     def _writing_artifacts(self) -> Iterator[None]:
-        """Files are written elsewhere than the numbers, and their disk may be full when the store's is not."""
+        """Artifacts are stored apart from metrics: their disk may be full when the store's is not."""
         temporary = Path(tempfile.gettempdir())
         with store_errors(), disk_full(self._artifacts or temporary, temporary):
             yield
 
     def finish(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED; what is buffered is written first."""
+        """End the run as FINISHED, FAILED or KILLED, after writing what is buffered."""
         if self._monitor:
             self._monitor.finish()
         try:
@@ -200,7 +200,7 @@ class Run(Observer):
                 self.client.set_terminated(self.id, status, self._clock())
 
     def _clock(self) -> int:
-        """Milliseconds since 1970; a clock that is set back meanwhile makes no run end before it began."""
+        """Milliseconds since 1970; if the clock is set back meanwhile, the run still does not end before it began."""
         return int(1000 * (self._now + time.monotonic() - self._began))
 
 
@@ -231,8 +231,8 @@ def _last_step(client: MlflowClient, id: str, key: str) -> int:
 
 @contextmanager
 def _active(run: str) -> Iterator[None]:
-    """MLflow's own context of a run ends it as FINISHED, though its results are still to come: a process that is killed
-    before they are written would leave a run that is whole by its status, and is not resumed.
+    """MLflow's own run context would end it as FINISHED before its results are written: a process killed in between
+    would leave a run that looks complete and is not resumed.
     """
     mlflow.start_run(run_id=run, log_system_metrics=False)
     try:
@@ -243,7 +243,7 @@ def _active(run: str) -> Iterator[None]:
 
 @contextmanager
 def _no_example_warning() -> Iterator[None]:
-    """An example would make MLflow run the model once more while logging; the signature is stated instead."""
+    """An input example would make MLflow run the model once more while logging; the signature is given instead."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example.*")
         yield

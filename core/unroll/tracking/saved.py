@@ -44,7 +44,7 @@ class _Description(BaseModel):
 
 @dataclass(frozen=True)
 class Saved:
-    """A model as it was loaded, in eval mode, with what it was trained with."""
+    """A loaded model in eval mode, with the configuration and facts that it was trained with."""
 
     app: App
     config: Config
@@ -60,14 +60,14 @@ class Saved:
 
 
 def save(folder: Path, app: App, config: Config, facts: dict[str, Any], digest: str, model: nn.Module) -> None:
-    """Write the model to `folder`, which is made when missing. Raises UserError when the disk is full."""
+    """Write the model to `folder`, which is created if missing. Raises UserError if the disk is full."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     description = {"app": app.name, "config": config.model_dump(mode="json"), "facts": facts, "digest": digest}
     atomic_write(folder / DESCRIPTION, json.dumps(description, indent=1, ensure_ascii=False).encode())
     try:
         save_model(model, str(folder / WEIGHTS))  # keeps tied weights tied
-        shutil.copymode(folder / DESCRIPTION, folder / WEIGHTS)  # safetensors lets nobody else read them
+        shutil.copymode(folder / DESCRIPTION, folder / WEIGHTS)  # safetensors makes them readable to the owner only
     except SafetensorError as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be written ({error}); free some space and resume") from error
 
@@ -77,7 +77,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
 
     Args:
         folder: written by `save`.
-        settings: `key=value` changes of its configuration that leave the weights as they are, `decode.beam=8`.
+        settings: `key=value` changes to its configuration that do not affect the weights, such as `decode.beam=8`.
 
     Raises:
         UserError: a file is missing or damaged, the application is not installed, or the weights do not fit.
@@ -91,7 +91,7 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
             model = app.network(config, described.facts)
     except UserError:
         raise
-    except Exception as error:  # facts are any JSON: whatever is wrong with them, the model cannot be built
+    except Exception as error:  # facts may be any JSON; whatever is wrong with them, the model cannot be built
         reason = " ".join(str(error).split()) or "no message"
         raise UserError(
             f"{folder}: damaged, or saved by another version of {app.name} ({type(error).__name__}: {reason}); "
@@ -107,10 +107,10 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
 
 
 def ensemble(models: Sequence[Saved]) -> Saved:
-    """Several models of one application as one. Raises UserError where they are of several, or it has no ensembles."""
+    """Models of one application as one. Raises UserError if they are of several, or it does not support ensembles."""
     first = models[0]
     if others := {model.app.name for model in models} - {first.app.name}:
-        raise UserError(f"an ensemble is of one application, not of {first.app.name} and {', '.join(sorted(others))}")
+        raise UserError(f"an ensemble needs one application, not {first.app.name} and {', '.join(sorted(others))}")
     if first.app.ensemble is None:
         raise UserError(f"{first.app.name} has no ensembles of several runs; give one")
     return replace(first, model=first.app.ensemble([model.model for model in models]).eval())
@@ -126,7 +126,7 @@ def _described(path: Path) -> _Description:
 
 
 def _numbers(weights: Path) -> int:
-    """How many numbers a weights file holds, by its header."""
+    """How many numbers a weights file holds, according to its header."""
     try:
         with safe_open(weights, framework="pt") as file:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no dict)
@@ -142,7 +142,7 @@ def _refuse_nan(model: nn.Module, weights: Path) -> None:
 
 
 class _Served:
-    """What MLflow calls: a data frame with a column "input" in, one with a column "output" out; both of any values."""
+    """What MLflow calls: a data frame with a column "input" -> one with a column "output", both of any values."""
 
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
@@ -155,5 +155,5 @@ class _Served:
 
 
 def _load_pyfunc(path: str) -> _Served:
-    """MLflow's entry: see `loader_module` of `mlflow.pyfunc`."""
+    """MLflow's entry point: see `loader_module` of `mlflow.pyfunc`."""
     return _Served(load(Path(path)))

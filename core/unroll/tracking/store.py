@@ -1,4 +1,4 @@
-"""The tracking store: which it is, that it can be reached, and what is said where it cannot."""
+"""The tracking store: finding it, connecting to it, and what the user is told when that fails."""
 
 import errno
 import logging
@@ -33,17 +33,17 @@ NO_WRITING = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Around any call of MLflow: a store that cannot be reached or written to becomes one line."""
+    """Around any MLflow call: turns an error of a store that cannot be reached or written to into one line."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         if lacking(error):
             raise
         if isinstance(error, OSError) and error.errno in NO_WRITING:
-            # MLflow writes a file to a temporary folder first; an error that names no file is of that one.
+            # MLflow writes a file to a temporary folder first; an error that names no file comes from there.
             raise write_error(Path(error.filename or tempfile.gettempdir()), error) from error
         lines = str(error).strip().splitlines()
-        # SQLAlchemy may begin with a remark on when it happened.
+        # SQLAlchemy may begin by saying when it happened.
         reason = next((line for line in lines if not line.startswith("(raised as a result of")), type(error).__name__)
         cure = "check MLFLOW_TRACKING_URI and the disk's free space"
         if deleted := DELETED.search(str(error)):
@@ -56,20 +56,20 @@ def store_errors() -> Iterator[None]:
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking store. From then on MLflow is silent, and waits for others who write to the same file.
+    """A client of the tracking store. After that MLflow is silent, and waits for other writers to the same file.
 
     Raises:
         UserError: the store cannot be reached.
     """
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # It logs each error of the database with its traceback, and raises it as well.
+    # It logs each database error with its traceback, besides raising it.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    # MLflow's own seven retries take minutes to say that a server is not there.
+    # With its own seven retries MLflow takes minutes to report that a server is not there.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     if not os.environ.get(STORE):
         with writing(home()):
-            home().mkdir(parents=True, exist_ok=True)  # SQLite makes a file, and no folder
+            home().mkdir(parents=True, exist_ok=True)  # SQLite creates the file, but not its folder
     mlflow.set_tracking_uri(store_uri())
     with store_errors(), _few_retries():
         client = MlflowClient()
@@ -81,7 +81,7 @@ def connect() -> MlflowClient:
 
 @contextmanager
 def _few_retries() -> Iterator[None]:
-    """MLflow's ten attempts take two minutes to say that a database is not there; these take three seconds."""
+    """MLflow's ten attempts take two minutes to report that a database is not there; these take three seconds."""
     before, db_utils.MAX_RETRY_COUNT = db_utils.MAX_RETRY_COUNT, 5
     try:
         yield
@@ -90,7 +90,7 @@ def _few_retries() -> Iterator[None]:
 
 
 def _engines(client: MlflowClient) -> Iterator[Engine]:
-    """That of the runs and that of the registered models, where the store is a database. A server keeps its own."""
+    """The engines of the runs and of the registered models if the store is a database; a server has its own."""
     untyped: Any = client
     for store in (untyped._tracking_client.store, untyped._get_registry_client().store):
         engine: Engine | None = getattr(store, "engine", None)
@@ -99,12 +99,12 @@ def _engines(client: MlflowClient) -> Iterator[Engine]:
 
 
 def _wait_longer(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-    """MLflow waits for twenty seconds while others write to the same SQLite file. Fifty others take longer."""
+    """MLflow waits twenty seconds for other writers to the same SQLite file; fifty of them take longer."""
     return statement.replace("busy_timeout = 20000", f"busy_timeout = {1000 * LOCK_SECONDS}"), parameters
 
 
 def uri() -> str:
-    """The tracking store's."""
+    """The URI of the tracking store."""
     return mlflow.get_tracking_uri()
 
 
@@ -114,12 +114,12 @@ def where() -> str:
 
 
 def experiment(client: MlflowClient, name: str) -> str:
-    """The id of an experiment, which is made when it is missing.
+    """The id of an experiment, which is created if missing.
 
-    Two first runs at once may both try to make it: the second takes the first one's.
+    If two first runs try to create it at once, the second uses the first one's.
 
     Raises:
-        UserError: it was deleted, but not for good.
+        UserError: it was deleted, but not permanently.
     """
     found = active_experiment(client, name)
     if found is None:
@@ -133,7 +133,7 @@ def experiment(client: MlflowClient, name: str) -> str:
 
 
 def active_experiment(client: MlflowClient, name: str) -> Experiment | None:
-    """An experiment, None where there is none. Raises UserError where it was deleted: says how it comes back."""
+    """An experiment, or None if there is none. Raises UserError if it was deleted, and says how to restore it."""
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == LifecycleStage.DELETED:
         cure = restoring("experiment", found.experiment_id)
@@ -142,14 +142,14 @@ def active_experiment(client: MlflowClient, name: str) -> Experiment | None:
 
 
 def restoring(kind: str, id: str) -> str:
-    """How a deleted experiment or run comes back."""
+    """How to restore a deleted experiment or run."""
     store = "" if os.environ.get(STORE) else f"{STORE}={uri()} "
     return f"restore it: {store}mlflow {kind}s restore --{kind}-id {id}"
 
 
 def _artifact_location(name: str) -> str | None:
-    """None: MLflow's own choice, a server's or `mlruns` in the current folder. Where that is not the place, or where
-    MLflow takes its path for a URL (`50%41`) and would write to another: the place as a URL.
+    """None for MLflow's own choice: a server's, or `mlruns` in the current folder. If the files belong elsewhere, or
+    MLflow would take the path for a URL (`50%41`) and write to another one: their folder as a URL.
     """
     if not is_database(uri()):
         return None

@@ -115,7 +115,7 @@ def change(folder: Path, **values: Any) -> None:
 def test_a_network_is_bounded_while_it_is_built() -> None:
     with bounded(0):
         nn.Linear(1000, 1000)
-    with pytest.raises(TooLarge, match="where its weights are 10"), bounded(10):
+    with pytest.raises(TooLarge, match="but its weights are 10"), bounded(10):
         nn.Linear(1100, 1000)
     nn.Linear(1100, 1000)  # outside nothing is counted
 
