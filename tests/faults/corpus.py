@@ -123,10 +123,10 @@ USAGE = [
     Fault("train --app speech --resume latest --set model.hidden=3", "--resume uses the run's own", code=2),
     Fault("new-app", "--name is missing", code=2),
     Fault("new-app --name x --kind classifier", r"--kind classifier: .*did you mean classify"),
-    Fault("new-app --name speech --kind tag", "there is an application of that name already"),
-    Fault("new-app --name Best --kind tag", "write it in lower-case letters"),
-    Fault("new-cell --name gru", "there is a cell of that name already"),
-    Fault("new-cell --name ../gru", "write it in lower-case letters"),
+    Fault("new-app --name speech --kind tag", "an application of that name already exists"),
+    Fault("new-app --name Best --kind tag", "use lower-case letters"),
+    Fault("new-cell --name gru", "a cell of that name already exists"),
+    Fault("new-cell --name ../gru", "use lower-case letters"),
     Fault("memory --cell grue", "--cell grue: unknown; did you mean gru", code=2),
     Fault("memory --cell gru --task copies", "--task copies: unknown; did you mean copy", code=2),
     Fault(
@@ -216,7 +216,7 @@ def texts() -> Iterator[Fault]:
         csv, "row 3: a quotation mark opens here", holding(head + 'x,y,1\n"x,y,0\nx",y,1\n' + "x,y,1\n", "swallow.csv")
     )
     yield Fault(csv, "row 2: a quotation mark opens here", holding(head + '"x,y,1\n' * 31, "open.csv"))
-    yield Fault(csv, "record 2: is no object", holding('{"a": "x", "b": "y", "score": 1}\n[1]\n', "list.jsonl"))
+    yield Fault(csv, "record 2: is not an object", holding('{"a": "x", "b": "y", "score": 1}\n[1]\n', "list.jsonl"))
     yield Fault(csv, "line 2, column 2: is not JSON", holding('{"a": "x", "b": "y", "score": 1}\n{a\n', "cut.jsonl"))
     yield Fault(csv, "row 1: its a is a list", holding('{"a": ["x"], "b": "y", "score": 1}\n', "lists.jsonl"))
     yield Fault(csv, "is a ZIP archive or a workbook", holding(b"PK\x03\x04" + bytes(99), "book.csv"))

@@ -1,5 +1,5 @@
-"""Published files (`fetch`), prepared sets (`store`), how files are written and read (`files`); the user's own text
-(`text`) and tables (`tables`)."""
+"""Published files (`fetch`), prepared sets (`store`), reading and writing files (`files`); the user's own text (`text`)
+and tables (`tables`)."""
 
 from typing import TYPE_CHECKING
 

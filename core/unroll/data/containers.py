@@ -1,7 +1,7 @@
-"""Detecting truncated audio and video files by the size that the container declares.
+"""Detects truncated audio and video files by the size that the container declares.
 
-A number of frames or a duration is often an estimate, for example with a varying frame rate; the size that a container
-declares is not. Sizes that a writer leaves open, because it could not go back to the file's beginning, say nothing.
+A number of frames or a duration is often an estimate, for example with a variable frame rate; the size that a container
+declares is not. Sizes that a writer left open, because it could not seek back to the start of the file, are ignored.
 """
 
 import os
@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import IO, Literal
 
 SLACK = 1024
-"""bytes, and a fiftieth of all, that a whole file may lack: some writers count their header twice"""
+"""bytes, plus a fiftieth of the size, that a complete file may lack: some writers count their header twice"""
 MOST_PARTS = 100_000
-"""boxes or chunks that are looked at; a false file may have one every eight bytes"""
+"""most boxes or chunks that are examined; a malicious file may have one every eight bytes"""
 OPEN = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000})
-"""sizes of 32 bits that stand for "not known", beside those near 2 ** 32; see `_known`"""
+"""32-bit sizes that mean "unknown", besides those near 2 ** 32; see `_known`"""
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-"""of an object whose 24 bytes of head and id are followed by the file's size; ASF specification 1.2, section 3.2"""
+"""id of the object whose first 24 bytes are followed by the file's size; ASF specification 1.2, section 3.2"""
 WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def declared_size(path: Path) -> int | None:
-    """Bytes that a RIFF (WAV, AVI), Wave64, AIFF, AU, MP4, Matroska or ASF file should have; None: it does not say.
+    """Declared size in bytes of a RIFF (WAV, AVI), Wave64, AIFF, AU, MP4, Matroska or ASF file; None if not declared.
 
-    Only the few bytes are read that say so. Raises OSError as reading does.
+    Reads only the few bytes that declare it. Raises OSError if they cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -41,7 +41,7 @@ def _known(size: int) -> bool:
 
 
 def _chunks(file: IO[bytes], order: Literal["little", "big"]) -> int | None:
-    """RIFF's and AIFF's: the end of the sound's own chunk, else of the outermost one."""
+    """RIFF and AIFF: the end of the sound chunk, else of the outermost one."""
     kind = file.read(12)
     size = int.from_bytes(kind[4:8], order)
     if kind[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
@@ -63,7 +63,7 @@ def _au(file: IO[bytes]) -> int | None:
 
 
 def _boxes(file: IO[bytes]) -> int | None:
-    """The end of MP4's last box. What stands behind the boxes, and is none, does not count."""
+    """The end of MP4's last box. Trailing bytes that are not a box do not count."""
     end = 0
     for _ in range(MOST_PARTS):
         head = file.read(8)
@@ -72,7 +72,7 @@ def _boxes(file: IO[bytes]) -> int | None:
         size = int.from_bytes(head[:4], "big")
         if size == 1:
             size = int.from_bytes(file.read(8), "big")
-        if not 8 <= size < 1 << 56:  # 0: as far as the file goes
+        if not 8 <= size < 1 << 56:  # 0: up to the end of the file
             break
         end += size
         file.seek(end)
@@ -92,7 +92,7 @@ def _matroska(file: IO[bytes]) -> int | None:
 
 
 def _variable(file: IO[bytes]) -> int | None:
-    """EBML's number of variable length; all ones: not known."""
+    """EBML's variable-length number; all ones means unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None
@@ -124,7 +124,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[IO[bytes]], int | None]],
 
 
 def _within_a_page(path: Path) -> bool:
-    """Whether an Ogg file ends within one of its pages, of 64 KiB at most; each says how long it is (RFC 3533)."""
+    """Whether an Ogg file ends within one of its pages, which are at most 64 KiB and give their length (RFC 3533)."""
     with path.open("rb") as file:
         if file.read(4) != b"OggS":
             return False

@@ -1,4 +1,4 @@
-"""Duplicate files, by content: examples in both train and test make every metric look better than it is."""
+"""Duplicate files, by content: examples in both train and test make every metric too good."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +10,12 @@ from unroll.errors import few
 
 
 class Item(NamedTuple):
-    """An example, for which a file or several stand."""
+    """An example, made of one or several files."""
 
     name: str
     split: str
     said: str
-    """what the user says of it, its class or its text; "" where several things may be said"""
+    """its label: a class or a text; "" if several labels may be right"""
     digest: str
 
 
@@ -24,16 +24,16 @@ def notes(items: Iterable[Item], known: str) -> tuple[str, ...]:
 
     Args:
         items: every example.
-        known: what `said` is, for people, for example "class".
+        known: what `said` is called, for example "class".
     """
     items = list(items)
     return (*_leaks(items), *_contradictions(items, known))
 
 
 def first_of_each(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, Path]]]:
-    """(the files without those that equal one before them, these and the ones that they equal).
+    """(files without duplicates, (duplicate, the earlier file that it equals)).
 
-    Only files of a size that several have are read.
+    Only files that have the same size as another are read.
     """
     sizes = Counter(path.stat().st_size for path in paths)
     first: dict[str | Path, Path] = {}
@@ -46,7 +46,7 @@ def first_of_each(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, P
 
 
 def once_note(root: Path, twice: Sequence[tuple[Path, Path]]) -> Iterator[str]:
-    """That copies in a folder are passed over, by their names; nothing where there are none."""
+    """A note that names the copies passed over in a folder; nothing if there are none."""
     named = [(str(file.relative_to(root)), str(one.relative_to(root))) for file, one in twice]
     if named:
         what = "1 file is a copy of another and is" if len(named) == 1 else f"{len(named):,} files are copies and are"
@@ -60,7 +60,7 @@ def _leaks(items: list[Item]) -> Iterator[str]:
     if copies:
         yield (
             f"{len(copies):,} of {len(held):,} in val and test are in train too, byte for byte ({_pairs(copies)}): "
-            "what is measured on them is too good; remove the copies"
+            "their results are too good; remove the copies"
         )
 
 

@@ -1,4 +1,4 @@
-"""One URL into one file, through pooch's HTTP downloader, resuming what an earlier attempt left behind."""
+"""Downloads one URL to one file, with pooch's HTTP downloader, resuming what an earlier attempt left behind."""
 
 import time
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from pooch import HTTPDownloader
 from unroll.data.files import write_error
 
 TIMEOUT = (10.0, 30.0)
-"""seconds to connect, and between two pieces of an answer"""
+"""seconds to connect, and between two pieces of a response"""
 PIECE = 8192
 """bytes written at a time, and lost at most when the connection is cut"""
 BUSY = (429, 502, 503, 504)
-"""answers of a server that may well serve the file a moment later"""
+"""status codes of a server that may serve the file a moment later"""
 PAUSE = 1.0
-"""seconds before asking a busy server again; doubled each time"""
+"""seconds before the first retry; doubled each time"""
 ATTEMPTS = 4
-"""in a row without a single new byte, before a URL is given up"""
+"""attempts in a row without a new byte before giving up on a URL"""
 
 
 class UnavailableError(Exception):
-    """The file is not available from this location; the message says where and why. Another location may have it."""
+    """The file is not available from this location; the message says where and why. Another one may have it."""
 
 
 def download(url: str, part: Path, progress: Callable[[int], None]) -> None:
-    """Fetch `url` into `part`, keeping the bytes that are already there when the server can continue from them.
+    """Download `url` into `part`, keeping the bytes that are already there if the server can continue from them.
 
-    A cut connection is taken up again as long as each attempt brings something. `progress` is called with the number
-    of bytes of each piece.
+    A lost connection is retried as long as each attempt brings new bytes. `progress` is called with the number of
+    bytes of each piece.
 
     Raises:
-        UnavailableError: no connection, an HTTP error, a time-out. What was received stays in `part`.
+        UnavailableError: no connection, an HTTP error, a timeout. What was received stays in `part`.
         UserError: the disk is full, or `part` cannot be written.
     """
     in_vain = 0
@@ -54,7 +54,7 @@ def download(url: str, part: Path, progress: Callable[[int], None]) -> None:
 
 
 class _Part:
-    """The half-downloaded file as pooch's downloader sees it: appended to, or restarted if the server says so."""
+    """The partial file as pooch's downloader sees it: appended to, or restarted if the server says so."""
 
     def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
         self.path = path
@@ -69,13 +69,13 @@ class _Part:
 
     def __exit__(self, *_: object) -> None:
         if self.response is not None:
-            self.response.close()  # an interrupted answer would hold its socket
+            self.response.close()  # an interrupted response would keep its socket open
         self.file.close()
 
     def on_response(self, response: requests.Response, *_: object, **__: object) -> None:
         self.response = response
         self.missing = response.raw.length_remaining or 0
-        if response.status_code == requests.codes.ok:  # and not 206: the answer is the whole file
+        if response.status_code == requests.codes.ok:  # not 206: the response is the whole file
             self.file.truncate(0)
 
     def write(self, piece: bytes) -> None:
@@ -88,7 +88,7 @@ class _Part:
 
 
 def _attempt(url: str, path: Path, progress: Callable[[int], None]) -> None:
-    headers = {"Accept-Encoding": "identity"}  # a position in a compressed answer is none in the file
+    headers = {"Accept-Encoding": "identity"}  # an offset in a compressed response is not one in the file
     if have := _size(path):
         headers["Range"] = f"bytes={have}-"
     part = _Part(path, progress)
@@ -117,7 +117,7 @@ def _status(error: requests.RequestException) -> int | None:
 
 
 def _is_past_end(error: requests.RequestException) -> bool:
-    """Whether all bytes were there already (killed before the renaming): the checksum tells whether the right ones."""
+    """Whether all bytes were there already (killed before the rename); the checksum tells whether they are right."""
     return _status(error) == requests.codes.requested_range_not_satisfiable
 
 

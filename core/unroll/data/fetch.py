@@ -1,7 +1,7 @@
-"""Published files, by checksum: from the cache, from a mirror or from the network, whichever first has the right bytes.
+"""Published files, by checksum: from the cache, a mirror or the network, whichever has the right bytes first.
 
-A file lies at the same relative path in the download cache and in a mirror, the folder that the environment variable
-UNROLL_MIRROR names. A mirror is read in place and never written to.
+A file has the same relative path in the download cache and in the mirror, a folder named by the environment variable
+UNROLL_MIRROR. A mirror is read in place and never written to.
 """
 
 import os
@@ -24,17 +24,17 @@ from unroll.data.verified import EMPTY, Verified
 from unroll.errors import UserError
 
 AT_ONCE = 8
-"""downloads that run side by side: thousands of small files wait for answers, not for bytes"""
+"""parallel downloads: thousands of small files are bound by latency, not by bandwidth"""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file. Raises ValueError for a path that leaves its folder, a wrong kind of checksum or of URL."""
+    """A published file. Raises ValueError for a path that leaves its folder, or an invalid checksum or URL."""
 
     path: str
-    """relative, with "/": its place in the download cache and in a mirror, for example "ptb/ptb.train.txt" """
+    """relative, with "/": its path in the download cache and in a mirror, for example "ptb/ptb.train.txt" """
     urls: tuple[str, ...]
-    """where it is published, in the order in which to try; none: only a mirror has it"""
+    """where it is published, in the order to try; empty if only a mirror has it"""
     sha256: str
     """of the published bytes, 64 hexadecimal digits"""
 
@@ -48,19 +48,19 @@ class RemoteFile:
 
 
 def fetch(file: RemoteFile, cache: Path) -> Path:
-    """The verified copy of `file`: in `cache`, in the mirror, or downloaded into `cache`. Raises as `fetch_all`."""
+    """The verified copy of `file`: in `cache`, in the mirror, or downloaded into `cache`. Raises like `fetch_all`."""
     return fetch_all([file], cache, label=file.path)[0]
 
 
 def fetch_all(files: Iterable[RemoteFile], cache: Path, *, label: str) -> list[Path]:
     """The verified local copies of `files`, in their order; several are downloaded at once.
 
-    On a terminal a progress bar called `label` is shown; one line on stderr sums up what was downloaded. A file that
-    was verified before is not hashed again while its size and time of modification stay the same.
+    On a terminal a progress bar labelled `label` is shown; one line on stderr sums up what was downloaded. A file that
+    was verified before is not hashed again while its size and modification time stay the same.
 
     Raises:
-        UserError: the first file that cannot be had, why each place failed, and what to do; a full disk; a cache folder
-            that cannot be written. What was downloaded so far stays, and the next call continues from there.
+        UserError: the first file that is not available, why each place failed, and what to do; a full disk; a cache
+            folder that cannot be written. What was downloaded so far is kept, and the next call continues from there.
     """
     files = list(files)
     verified = Verified(cache)
@@ -76,7 +76,7 @@ def fetch_all(files: Iterable[RemoteFile], cache: Path, *, label: str) -> list[P
 
 @dataclass
 class _Run:
-    """One call of `fetch_all`: where to look, what is known, and what has been done so far."""
+    """One call of `fetch_all`: where to look, known checksums, and progress so far."""
 
     cache: Path
     mirror: Path | None
@@ -88,7 +88,7 @@ class _Run:
     notes: list[str] = field(default_factory=list)
 
     def locate(self, file: RemoteFile) -> Path:
-        """The verified copy of one file, downloaded if need be. Raises as `fetch_all`."""
+        """The verified copy of one file, downloaded if necessary. Raises like `fetch_all`."""
         cached = self.cache / file.path
         problems: list[str] = []
         places = [cached] if self.mirror is None else [cached, self.mirror / file.path]
@@ -100,7 +100,7 @@ class _Run:
         return path
 
     def sum_up(self, label: str, files: int) -> None:
-        """One line on stderr if anything was downloaded, and one if a copy was passed over because it was wrong."""
+        """One line on stderr if anything was downloaded, and one if a wrong copy was ignored."""
         if self.downloaded:
             print(f"{label}: {files} files, {len(self.downloaded)} downloaded to {self.cache}", file=sys.stderr)
         if self.notes:
@@ -143,7 +143,7 @@ class _Run:
         if got == file.sha256:
             return part
         part.unlink()
-        if resumed:  # the older half may have come from another version of the file: once more, from the beginning
+        if resumed:  # the older part may be from another version of the file: start over
             return self._receive(file, url, path)
         raise UnavailableError(_mismatch(url, got, file.sha256))
 
@@ -156,7 +156,7 @@ class _Run:
         with writing(path):
             with part.open("r+b") as content:
                 os.fsync(content.fileno())
-            if path.exists():  # wrong, but perhaps the user's: kept aside
+            if path.exists():  # wrong, but perhaps the user's: set aside
                 path.replace(path.with_name(f"{path.name}.rejected"))
             part.replace(path)
         self.verified.add(path, file.sha256)
@@ -203,7 +203,7 @@ def _mismatch(place: str, got: str, wanted: str) -> str:
 
 @contextmanager
 def _progress(label: str, files: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar over the files and the bytes received, on a terminal; nothing at all elsewhere."""
+    """A progress bar over files and bytes received, on a terminal; nothing elsewhere."""
     console = Console(stderr=True)
     name, amount = (TextColumn(f"{{task.{what}}}", markup=False) for what in ("description", "fields[received]"))
     columns = (name, BarColumn(), MofNCompleteColumn(), amount)

@@ -1,7 +1,7 @@
-"""The few ways in which files are written and read: atomically, without pickles, with errors that name file and line.
+"""Reads and writes files: atomically, without pickles, with errors that name file and line.
 
-A reader never sees half a file: everything is written to a temporary name in the same folder, flushed to the disk, and
-renamed. What a killed process leaves behind is called `.NAME.<something>.tmp` and is never read.
+A reader never sees half a file: everything is written under a temporary name in the same folder, flushed to the disk,
+and renamed. What a killed process leaves behind is called `.NAME.<something>.tmp` and is never read.
 """
 
 import errno
@@ -25,14 +25,14 @@ from unroll.errors import UserError
 JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 
 MOST_RATIO = 200
-"""times its size that a packed file may come to: text comes to 3 to 30 times, what is made to fill a memory to 1000"""
+"""most times its size that a packed file may expand to: text expands 3 to 30 times, a decompression bomb 1000 times"""
 MOST_RATIO_FROM = 64 << 20
-"""bytes that every packed file may come to"""
+"""bytes that any packed file may expand to"""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_error(path: Path, error: OSError, needed: int = 0) -> UserError:
-    """What the user is told when `path` cannot be written. `needed`: bytes still to come, where that is known."""
+    """What the user is told when `path` cannot be written. `needed`: bytes still to be written, if known."""
     if error.errno not in DISK_FULL:
         return UserError(f"{path}: cannot be written ({error.strerror}); make its folder writable or choose another")
     folder = _folder(path)
@@ -41,7 +41,7 @@ def write_error(path: Path, error: OSError, needed: int = 0) -> UserError:
 
 
 def _is_full(error: OSError) -> bool:
-    """`shutil.copytree` gathers what went wrong as texts, and has no number of its own."""
+    """`shutil.copytree` collects errors as texts, without an errno."""
     gathered = isinstance(error, shutil.Error) and any(f"[Errno {number}]" in str(error) for number in DISK_FULL)
     return error.errno in DISK_FULL or gathered
 
@@ -56,7 +56,7 @@ def _space(path: Path) -> int:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around our own writing to `path`: a full disk, a read-only folder and the like become a UserError."""
+    """Around our own writing to `path`: turns a full disk, a read-only folder and the like into a UserError."""
     try:
         yield
     except OSError as error:
@@ -65,9 +65,9 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_full(*paths: Path) -> Iterator[None]:
-    """Around other people's code that writes to `paths`: a full disk becomes a UserError, all else is theirs.
+    """Around third-party code that writes to `paths`: turns a full disk into a UserError; other errors pass through.
 
-    Of several it names the one with the least space left.
+    Of several paths, the error names the one with the least space left.
     """
     try:
         yield
@@ -82,8 +82,8 @@ def disk_full(*paths: Path) -> Iterator[None]:
 def locked(path: Path, waiting: str = "", stopped: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Hold the lock file `path` against other threads and processes; the kernel releases it if this process dies.
 
-    `waiting` is printed once to stderr when another one holds it; the waiting ends with filelock.Timeout when `stopped`
-    becomes true. The file is gone afterwards: whoever waits on the removed file notices (filelock compares the link
+    `waiting` is printed once to stderr if the lock is taken; the wait ends with filelock.Timeout when `stopped` becomes
+    true. The file is removed afterwards: a process waiting on the removed file notices (filelock compares the link
     count) and starts over with a new one.
     """
     lock = FileLock(path)
@@ -103,10 +103,10 @@ def locked(path: Path, waiting: str = "", stopped: Callable[[], bool] = lambda: 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A new binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+    """A new binary file that replaces `path` if the block succeeds, and is removed if it does not.
 
     Raises:
-        UserError: the disk is full or the folder is not writable; what was at `path` is untouched.
+        UserError: the disk is full or the folder is not writable; the old file at `path` is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with writing(path):
@@ -125,7 +125,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in `folder` on the disk, so that a rename outlives a power cut."""
+    """Flush the names in `folder` to the disk, so that a rename survives a power failure."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -134,13 +134,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, all or nothing. Raises UserError as `atomic_file`."""
+    """Write `content` to `path`, all or nothing. Raises UserError like `atomic_file`."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def sha256(path: Path) -> str:
-    """Of the file's bytes, in hexadecimal. Raises UserError when it cannot be read."""
+    """SHA-256 of the file, in hexadecimal. Raises UserError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -149,15 +149,15 @@ def sha256(path: Path) -> str:
 
 
 def gunzip(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
-    """The content of a gzip file in pieces, as far as it can be believed.
+    """The content of a gzip file in pieces, with a bound on its size.
 
     Args:
-        path: what it is called in an error.
+        path: its name in errors.
         file: its bytes.
         size: how many they are.
 
     Raises:
-        UserError: it comes to more than MOST_RATIO times its size; it is damaged or cut off.
+        UserError: it expands to more than MOST_RATIO times its size, or is damaged or truncated.
     """
     total, most = 0, max(MOST_RATIO * size, MOST_RATIO_FROM)
     try:
@@ -173,7 +173,7 @@ def gunzip(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def write_json(path: Path, value: JSON) -> None:
-    """Write one JSON value for people to read. Raises ValueError for NaN and infinity, UserError as `atomic_file`."""
+    """Write one JSON value, indented. Raises ValueError for NaN and infinity, UserError like `atomic_file`."""
     atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
@@ -247,4 +247,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON value")
+    raise ValueError(f"{constant} is not a JSON value")

@@ -1,6 +1,6 @@
-"""Folders as people have them: a subfolder for each class, perhaps splits above, and what machines leave behind.
+"""Folders as people have them: a subfolder per class, perhaps below splits, and files that systems leave behind.
 
-What was recognised is described in a line, so that nobody trains on something else than what was meant.
+What was recognised is described in one line, so that nobody trains on something other than intended.
 """
 
 import os
@@ -19,18 +19,18 @@ NAMES: dict[str, Split] = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
-"""what folders of a split are called, as Hugging Face's datasets reads them; see `split_of`"""
+"""names of split folders, as Hugging Face's datasets reads them; see `split_of`"""
 LEFTOVERS = frozenset({
     "__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found",
     "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini",
 })  # fmt: skip
 """what operating systems and NAS boxes put beside people's files, in lower case"""
 SHOWN = 3
-"""names that a line gives as examples"""
+"""how many names a line gives as examples"""
 
 
 def check_name(path: Path) -> None:
-    """Raise UserError for a name whose bytes are no UTF-8, as old archives give: it can be written down nowhere."""
+    """Raise UserError for a name that is not UTF-8, as from old archives: it could not be written to any file."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -38,7 +38,7 @@ def check_name(path: Path) -> None:
 
 
 def passed_over(name: str) -> bool:
-    """Whether a file or folder of that name is hidden, or a leftover of a machine."""
+    """Whether a file or folder of that name is hidden, or left behind by a system."""
     return name.startswith((".", "~$")) or name.lower() in LEFTOVERS  # ~$: an office program has the file open
 
 
@@ -49,10 +49,10 @@ def split_of(name: str) -> Split | None:
 
 
 def split_in(where: str, text: str) -> Split:
-    """The split that a row of a table names, by any of its names; train where it is empty.
+    """The split that a table row names, by any of its names; train if empty.
 
     Raises:
-        UserError: names the row, by `where`, and what it says.
+        UserError: names the row, as `where`, and the unknown split.
     """
     found = NAMES.get(text.casefold() or "train")
     if found is None:
@@ -61,7 +61,7 @@ def split_in(where: str, text: str) -> Split:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without what is passed over. Raises UserError where it cannot be listed."""
+    """What is in a folder, by name, without what is passed over. Raises UserError if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not passed_over(path.name))
     except NotADirectoryError:
@@ -72,17 +72,17 @@ def entries(folder: Path) -> list[Path]:
 
 
 def places(folder: Path) -> list[Path]:
-    """Where files are that a table in `folder` names: there, or in one of the folders in it."""
+    """Where the files named by a table in `folder` may be: there, or in one of its subfolders."""
     return [folder, *(entry for entry in entries(folder) if entry.is_dir())]
 
 
 def located(where: str, places: list[Path], name: str) -> Path:
-    r"""The file of a name that a row gives: in the first of `places`, else in the only one that has it.
+    r"""The file named in a row: in the first of `places`, else in the only other one that has it.
 
-    An accent may be a part of its letter in the table and stand behind it on the disk, and \ be for /.
+    The table may compose accents (NFC) that are decomposed (NFD) on the disk, and write \ for /.
 
     Raises:
-        UserError: names the row, by `where`: the name is empty, there is no such file, or there are two.
+        UserError: names the row, as `where`: the name is empty, there is no such file, or there are two.
     """
     if not name:
         raise UserError(f"{where}: its path is empty")
@@ -99,7 +99,7 @@ def located(where: str, places: list[Path], name: str) -> Path:
 
 
 def left_out(used: Iterable[Path]) -> str:
-    """`; passed over: 4 .wav, 1 .m4a`: files in the folders of those that are used; empty where there are none."""
+    """`; passed over: 4 .wav, 1 .m4a`: the unused files in the folders of those that are used; empty if none."""
     taken = {Path(os.path.normpath(path)) for path in used}
     there = [path for folder in {path.parent for path in taken} for path in entries(folder) if path.is_file()]
     others = kinds(path for path in there if path not in taken)
@@ -107,10 +107,10 @@ def left_out(used: Iterable[Path]) -> str:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and the folders in it, links followed, without what is passed over.
+    """Every file in a folder and its subfolders, following links, without what is passed over.
 
     Raises:
-        UserError: a folder that cannot be listed, a link to nothing, or one to a folder that it lies in.
+        UserError: a folder that cannot be listed, a broken link, or a link to a folder that contains it.
     """
     yield from _walk(folder, {folder.resolve()})
 
@@ -128,7 +128,7 @@ def _walk(folder: Path, above: Collection[Path]) -> Iterator[Path]:
 
 
 def below(folder: Path) -> Iterator[Path]:
-    """Every folder in a folder, at any depth, without what is passed over. Raises UserError as `entries`."""
+    """Every folder in a folder, at any depth, without what is passed over. Raises UserError like `entries`."""
     for path in entries(folder):
         if path.is_dir():
             yield path
@@ -136,10 +136,10 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files in `folder` and the folders in it that have one of these endings in any case, ordered by path.
+    """Files in `folder` and its subfolders that have one of these endings in any case, ordered by path.
 
     Raises:
-        UserError: it is not a folder, or holds no such file, or as `walk` and `check_name`.
+        UserError: it is not a folder, or holds no matching file, or as in `walk` and `check_name`.
     """
     found = [path for path in walk(folder) if path.suffix.lower() in suffixes]
     for path in found:
@@ -151,16 +151,16 @@ def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A file and its class, which is the name of its folder below the root or below its split."""
+    """A file and its class, the name of its folder below the root or below its split."""
 
     path: Path
     label: str
     folder: Path
-    """of the class; of the split or the root where there are no classes"""
+    """of the class; of the split or the root if there are no classes"""
 
 
 Splits = dict[Split | None, list[Labelled]]
-"""files by split, ordered by path; all under None where the folder has no splits of its own"""
+"""files by split, ordered by path; all under None if the folder has no splits"""
 
 
 def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> Splits:
@@ -169,12 +169,12 @@ def layout(root: Path, suffixes: Collection[str], *, labelled: bool = True) -> S
     Args:
         root: the folder.
         suffixes: endings of the files that count.
-        labelled: False: files need no class, and may lie at any depth.
+        labelled: if False, files need no class and may be at any depth.
 
     Raises:
-        UserError: what is half a layout is named: a folder beside the splits, two folders for a split, no training
-            split, an empty split, files without a class, splits within the classes, one class, a class that training
-            has not.
+        UserError: names what breaks the layout: a folder beside the splits, two folders for a split, no training split,
+            an empty split, files without a class, splits within the classes, a single class, a class that training
+            lacks.
     """
     folders = _split_folders(root, suffixes)
     if not folders:
@@ -238,7 +238,7 @@ def _members(folder: Path, suffixes: Collection[str], labelled: bool, least: int
                 raise UserError(
                     f"{part}: is a split within a class; put the splits above the classes: {part.name}/{path.name}"
                 )
-    # One system writes an accent as a part of its letter, the other one behind it.
+    # Some systems write accents composed (NFC), others decomposed (NFD).
     return [
         Labelled(file, unicodedata.normalize("NFC", path.name), path)
         for path in classes
@@ -260,7 +260,7 @@ def described(root: Path, splits: Splits, suffixes: Collection[str]) -> str:
 
 
 def kinds(files: Iterable[Path]) -> str:
-    """How many files there are of the most frequent kinds, and of others: `12 .md, 3 .txt, 2 .csv, 4 others`."""
+    """Counts of the most frequent kinds of files, and of others: `12 .md, 3 .txt, 2 .csv, 4 others`."""
     counts = Counter(file.suffix.lower() or file.name for file in files)
     shown = counts.most_common(SHOWN)
     if others := counts.total() - sum(count for _, count in shown):

@@ -18,15 +18,15 @@ from unroll.data.files import MOST_RATIO, MOST_RATIO_FROM
 from unroll.errors import UserError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-"""of the values, by the third byte of the magic number"""
+"""dtype of the values, by the third byte of the magic number"""
 
 
 def read(path: Path, extents: int) -> NDArray[Any]:
-    """The array in an IDX file, plain or gzipped (told by its first bytes, not its name), in native byte order.
+    """The array in an IDX file, plain or gzipped (detected by its first bytes, not its name), in native byte order.
 
     Args:
         path: the file.
-        extents: how many the array must have: 3 for grey pictures [N, height, width], 1 for labels [N].
+        extents: number of dimensions: 3 for grey pictures [N, height, width], 1 for labels [N].
 
     Raises:
         UserError: names the file and the cause: missing, empty, another magic number, fewer or more values than

@@ -1,7 +1,7 @@
-"""Pictures as people have them: any file of the usual kinds becomes one upright 8-bit picture, or one clear line.
+"""Pictures as people have them: any file of a common format becomes one upright 8-bit picture, or one clear error.
 
-Applications get pictures in two modes only, L (grey) and RGB; what cameras, scanners and paint programs add beyond that
-(rotation flags, alpha, palettes, inks, 16 bits, further frames) is dealt with here and nowhere else.
+Applications get pictures in only two modes, L (grey) and RGB; whatever else cameras, scanners and paint programs write
+(rotation flags, alpha, palettes, CMYK, 16 bits, more frames) is handled here and nowhere else.
 """
 
 import warnings
@@ -19,30 +19,30 @@ from unroll.errors import UserError
 from unroll.values import Value, is_path
 
 LARGEST = 50_000_000
-"""pixels that a picture may declare; a small file that unpacks into more is taken for a decompression bomb"""
+"""most pixels that a picture may declare; a small file that unpacks into more is taken for a decompression bomb"""
 SUFFIXES = frozenset(
     f".{ending}" for ending in (
         "avif", "bmp", "gif", "ico", "jfif", "jp2", "jpeg", "jpg", "pbm",
         "pcx", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp",
     )
 )  # fmt: skip
-"""endings by which a picture is found in a folder; a file that is named is read whatever its ending"""
+"""endings of pictures in a folder; a file given by name is read whatever its ending"""
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""what Pillow may take a file for, whatever it is called: its reader of EPS starts another program, Ghostscript"""
+"""formats that Pillow may detect, whatever the file's name: its EPS reader would start another program, Ghostscript"""
 Size = tuple[int, int]
 Mode = Literal["L", "RGB"]
 Picture = Image.Image | NDArray[Any] | list[Any]
-"""in memory: Pillow's, or an array (or lists) [H, W] or [H, W, C] of 1 (grey), 3 (RGB) or 4 channels (with alpha);
-integers from 0 to 255, floating-point numbers from 0 to 1"""
+"""a picture in memory: Pillow's, or an array (or lists) [H, W] or [H, W, C] with 1 (grey), 3 (RGB) or 4 channels (with
+alpha); integers from 0 to 255 or floating-point numbers from 0 to 1"""
 Given = str | Path | Picture
-"""a picture by its file, or itself"""
+"""a picture's file, or the picture itself"""
 
 
 def load(path: Path, mode: Mode = "RGB") -> Image.Image:
-    """The picture in a file: upright by its EXIF flag, the first frame of an animation, alpha laid over white.
+    """The picture in a file: rotated by its EXIF flag, the first frame of an animation, alpha blended over white.
 
-    16-bit, 32-bit and floating-point grey is scaled to 8 bits, never cut off: 16-bit values by 257, floating-point ones
-    by the smallest of 1, 255, 65535 and their own largest that holds them all.
+    16-bit, 32-bit and floating-point grey is scaled to 8 bits, never clipped: 16-bit values by 257, floating-point ones
+    by the smallest of 1, 255, 65535 and their own maximum that covers them all.
 
     Raises:
         UserError: names the file and the cause: missing, empty, not a picture, truncated or damaged, or larger than
@@ -52,8 +52,8 @@ def load(path: Path, mode: Mode = "RGB") -> Image.Image:
         raise UserError(f"{path}: there is no such file; check the path")
     if not path.is_file():
         raise UserError(f"{path}: is a folder or device, not a picture")
-    # The size is checked here, at a lower limit than Pillow's warning; its other warnings (odd metadata, a palette with
-    # transparency) are about what is put right below.
+    # The size is checked here, with a lower limit than Pillow's warning; its other warnings (odd metadata, a palette
+    # with transparency) are about what is handled below.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -75,22 +75,22 @@ def is_picture(value: object) -> TypeIs[Picture]:
 
 
 def taken(given: Given, mode: Mode = "RGB", name: str = "picture") -> Image.Image:
-    """A picture as `load` gives it, from its file or from memory, where it is called `name`.
+    """A picture as `load` returns it, from a file or from memory; errors call the latter `name`.
 
     Raises:
-        UserError: as `load`; values that are not those of a picture.
+        UserError: as in `load`; or values that are not a picture's.
     """
     if isinstance(given, str | Path):
         return load(Path(given), mode)
     image = given if isinstance(given, Image.Image) else Image.fromarray(_bytes(np.asarray(given), name))
     try:
         return _converted(_upright(image), mode)
-    except Exception as error:  # Pillow reads a file that it has opened only now
+    except Exception as error:  # Pillow reads an opened file only now
         raise UserError(f"{name}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def _bytes(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """The array as 8-bit values, [H, W] where it is grey."""
+    """The array as 8-bit values, [H, W] if it is grey."""
     if not values.size:
         raise UserError(f"{name}: has no pixels {list(values.shape)}")
     full = 255 if values.dtype.kind in "ui" else 1
@@ -109,16 +109,16 @@ VALUES = (
         lambda name: load(Path(name)),
     ),
 )
-"""of an application that takes pictures: see `unroll.app.App.values`"""
+"""values of an application that takes pictures: see `unroll.app.App.values`"""
 
 
 def pixels(image: Image.Image, size: Size | None = None) -> NDArray[np.uint8]:
     """The values of a picture in mode L, [height, width], or RGB, [height, width, 3].
 
     Args:
-        image: as `load` gives it.
-        size: wanted (height, width). The picture keeps its proportions: the middle part that has those of `size` is cut
-            out, then resized (bicubic, averaging over all pixels when it gets smaller).
+        image: as `load` returns it.
+        size: target (height, width). Proportions are kept: the picture is cropped at its centre to the proportions of
+            `size`, then resized (bicubic, with antialiasing when it gets smaller).
     """
     if size is not None and size != (image.height, image.width):
         image = ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.BICUBIC)
@@ -134,14 +134,14 @@ def _load(path: Path, mode: Mode) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF flag says. A picture whose metadata is garbage is still a picture."""
+    """Rotated as its EXIF flag says. Broken metadata is ignored."""
     with suppress(Exception):
         return ImageOps.exif_transpose(image)
     return image
 
 
 def _converted(image: Image.Image, mode: Mode) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # Pillow's own conversion of these cuts off at 255
+    if image.mode.startswith(("I", "F")):  # Pillow's own conversion of these clips at 255
         return Image.fromarray(_eight_bits(np.asarray(image))).convert(mode)
     if image.has_transparency_data:
         colours = image.convert("RGBA")

@@ -1,11 +1,9 @@
-"""A mapped file that is cut off, or whose disk fails, while it is read.
+"""Reports SIGBUS in one line instead of dying silently: a mapped file is truncated, or its disk fails, while in use.
 
-Report SIGBUS in one line instead of dying silently.
-
-The kernel answers the reading of a page that is no longer there with SIGBUS, which ends the process. Python's own
-handlers cannot help: they run after the instruction that failed, and that one would fail for ever. So the handler is
-C's, by way of ctypes. It runs in the thread that was reading, where nothing is held but what reading an array holds,
-says what has happened and ends the process; a run can be resumed as after `kill -9`.
+Reading a page that is no longer there raises SIGBUS, which ends the process. Python's own handlers cannot help: they
+run after the failed instruction, which would fail for ever. So the handler is a C one, through ctypes. It runs in the
+reading thread, which holds nothing but what reading an array needs, prints what happened and ends the process; a run
+can be resumed as after `kill -9`.
 """
 
 import ctypes
@@ -24,7 +22,7 @@ MAPS = Path("/proc/self/maps")
 
 @contextmanager
 def bus_errors_explained() -> Iterator[None]:
-    """Around everything that reads prepared data. Does nothing where there is no /proc (see `shrunken`)."""
+    """Around everything that reads prepared data. Does nothing without /proc (see `shrunken`)."""
     if not MAPS.exists():
         yield
         return
@@ -39,7 +37,7 @@ def bus_errors_explained() -> Iterator[None]:
 
 
 def shrunken() -> list[Path]:
-    """The files that this process has mapped and that have become shorter than what it has mapped of them."""
+    """Files mapped by this process that are now shorter than their mapping."""
     page, found = os.sysconf("SC_PAGE_SIZE"), []
     for line in MAPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         place, _, offset, _, _, *name = line.split(maxsplit=5)
@@ -61,6 +59,6 @@ def _explain(_: int) -> None:
 
 
 def _application(path: Path) -> str:
-    """Whose prepared data a file is of."""
+    """The application whose prepared data the file belongs to."""
     sets = (folder.name for folder in path.parents if folder.parent.name == "prepared")
     return next(sets, "NAME").partition("-")[0].partition(".")[0]

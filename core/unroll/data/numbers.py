@@ -1,4 +1,4 @@
-"""Numbers that a program hands over: an array, or lists in lists, as JSON has them."""
+"""Numbers from programs: an array, or nested lists, as in JSON."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def array(value: object) -> NDArray[Any] | None:
-    """The value as an array of integers, floating-point numbers or booleans; None for whatever is no such thing."""
+    """The value as an array of integers, floating-point numbers or booleans; None for anything else."""
     if not isinstance(value, np.ndarray | list | tuple):
         return None
     try:
         found = np.asarray(value)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         return None
     return found if found.dtype.kind in "buif" else None

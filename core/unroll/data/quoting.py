@@ -1,8 +1,8 @@
-"""From a text to rows of values: what stands between two marks, and when a quotation mark encloses a value.
+"""Splits a text into rows of values, and decides when a quotation mark encloses a value.
 
-In CSV they enclose values that hold a mark, a line end or a quotation mark, which is then doubled (RFC 4180).
-Between tabs most programs write them as characters like others. Read the wrong way, one mark without a partner joins
-all rows up to the next one, and nothing looks wrong: so a reading that joins rows is believed only with evidence.
+In CSV they enclose values that hold a delimiter, a line end or a quotation mark, which is then doubled (RFC 4180).
+In TSV most programs write them as ordinary characters. Read the wrong way, one unmatched quotation mark joins all rows
+up to the next one without any visible error, so a reading that joins rows is accepted only with evidence.
 """
 
 import csv
@@ -16,7 +16,7 @@ from unroll.errors import UserError
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 Quoted = Callable[[str, str], bool]
-"""(value, mark) -> whether a program puts it into quotation marks"""
+"""(value, delimiter) -> whether a program would quote it"""
 
 
 def _every_value(value: str, mark: str) -> bool:
@@ -32,24 +32,24 @@ def _minimal(value: str, mark: str) -> bool:
 
 
 class Record(NamedTuple):
-    """A row as CSV has it, and the lines that it takes."""
+    """A CSV row, and the lines that it spans."""
 
     values: list[str]
     lines: list[str]
 
 
 def rows(name: str, text: str, mark: str, quotes: bool | None = None) -> list[list[str]]:
-    """The values of every row, of empty lines as well.
+    """The values of every row, including empty lines.
 
     Args:
-        name: of the file, for a message.
+        name: of the file, for messages.
         text: with line ends of any kind.
-        mark: between two values.
-        quotes: whether quotation marks enclose values; None: they do in CSV, and between tabs where the whole text is
-            written so.
+        mark: the delimiter between values.
+        quotes: whether quotation marks enclose values; None: they do in CSV, and in TSV if the whole text is written
+            like that.
 
     Raises:
-        UserError: a quotation mark that never closes, or one that joins what looks like rows of their own.
+        UserError: a quotation mark that never closes, or one that joins what look like separate rows.
     """
     lines = LINE_ENDS.split(text)
     plain = [line.split(mark) for line in (lines[:-1] if lines[-1] == "" else lines)]
@@ -64,7 +64,7 @@ def rows(name: str, text: str, mark: str, quotes: bool | None = None) -> list[li
 
 
 def parsed(name: str, text: str, mark: str) -> list[Record]:
-    """The rows as the csv module reads them; it knows all line ends, also inside quotation marks.
+    """The rows as the csv module reads them; it handles all line ends, also inside quotation marks.
 
     Raises:
         UserError: names the row with a quotation mark that never closes, or that closes inside a value.
@@ -83,7 +83,7 @@ def parsed(name: str, text: str, mark: str) -> list[Record]:
 
 
 def _consistent(name: str, text: str, plain: Sequence[Sequence[str]]) -> bool:
-    """Whether a text with tabs is written as CSV from beginning to end."""
+    """Whether a tab-separated text is quoted like CSV throughout."""
     try:
         records = parsed(name, text, "\t")
     except UserError:
@@ -97,11 +97,11 @@ def _consistent(name: str, text: str, plain: Sequence[Sequence[str]]) -> bool:
 
 
 def _refuse_swallowed(name: str, records: Sequence[Record], mark: str) -> None:
-    """Raise UserError for a row whose every line would be a row by itself.
+    """Raise UserError for a row each of whose lines would be a row by itself.
 
-    A text of several lines may look like that by chance. It is believed where every value, or every text, is quoted;
-    where a column of numbers tells that its lines are no rows; and, without numbers, where most texts of several lines
-    look otherwise, or where other rows are quoted as they should be and it has two lines only.
+    A text of several lines may look like that by chance. It is accepted if every value, or every text, is quoted; if a
+    column of numbers shows that its lines are not rows; and, without numbers, if most texts of several lines look
+    different, or if other rows are quoted correctly and it has only two lines.
     """
     several = [number for number, record in enumerate(records) if len(record.lines) > 1]
     if not several or _beyond_doubt(records, mark):
@@ -115,13 +115,13 @@ def _refuse_swallowed(name: str, records: Sequence[Record], mark: str) -> None:
     if joined and (numbers or 2 * len(joined) >= len(several)):
         raise UserError(
             f"{name}, row {joined[0] + 1}: a quotation mark opens here and closes {len(records[joined[0]].lines) - 1} "
-            "lines on, and each of these lines looks like a row; double a mark that is part of the text and quote "
+            "lines later, and each of these lines looks like a row; double a mark that is part of the text and quote "
             "that value, or quote every value"
         )
 
 
 def _are_rows(lines: Sequence[str], mark: str, width: int, numbers: Sequence[int]) -> bool:
-    """Whether each of the lines would be a row, with its quotation marks as characters or as they enclose values."""
+    """Whether each of the lines would be a row, with quotation marks either as characters or enclosing values."""
     readings = ((line.split(mark), *csv.reader([line], delimiter=mark)) for line in lines)
     return all(any(_is_row(values, width, numbers) for values in either) for either in readings)
 
@@ -131,7 +131,7 @@ def _is_row(values: Sequence[str], width: int, numbers: Sequence[int]) -> bool:
 
 
 def _beyond_doubt(records: Sequence[Record], mark: str) -> bool:
-    """Whether every value is quoted, or every text: in a table of numbers, one text alone is no evidence of that."""
+    """Whether every value is quoted, or every text; in a table of numbers, a single text is not enough evidence."""
     if _written(records, mark, _every_value):
         return True
     return _quoted_in_a_line(records[1:]) and _written(records, mark, _every_text)
@@ -146,12 +146,12 @@ def _widths(rows: Iterable[Sequence[str]]) -> set[int]:
 
 
 def _written(records: Sequence[Record], mark: str, quoted: Quoted) -> bool:
-    """Whether a program that quotes in this way has written the rows; the header may be without any quotes."""
+    """Whether the rows were written by a program that quotes in this way; the header may be unquoted."""
     return all(_line(record.values, mark, quoted) == "\n".join(record.lines) for record in records[1:] if record.values)
 
 
 def _line(values: Sequence[str], mark: str, quoted: Quoted) -> str:
-    if values == [""]:  # without its quotes it would be an empty line
+    if values == [""]:  # without quotes it would be an empty line
         return '""'
     parts = ('"' + value.replace('"', '""') + '"' if quoted(value, mark) else value for value in values)
     return LINE_ENDS.sub("\n", mark.join(parts))

@@ -1,4 +1,4 @@
-"""What a data set is to an application: a source that can be read again and again, in three splits."""
+"""Data sets as applications use them: a source that can be read any number of times, in three splits."""
 
 import hashlib
 from collections import Counter
@@ -19,20 +19,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Source(Generic[P, T]):
-    """A data set that can be read any number of times. An application whose sources say more inherits from it.
+    """A data set that can be read any number of times. Applications that need more fields inherit from it.
 
-    Written `Source[[], Iterator[Pair]]`: what `read` takes, and what it gives.
+    Written `Source[[], Iterator[Pair]]`: the arguments of `read`, and what it returns.
     """
 
     spec: dict[str, Any]
     """plain JSON values that determine every example; "source" names it, "split" is the rule of its splits"""
     read: Callable[P, T]
-    """its examples; raises UserError naming the file or record that is at fault"""
+    """returns its examples; raises UserError naming the faulty file or record"""
     notes: tuple[str, ...] = ()
-    """what the user should be told of it"""
+    """what to tell the user about it"""
 
     def check_splits(self, found: Collection[str], examples: str) -> None:
-        """Raise UserError where a split is not among those `found`; `examples` says what it lacks, in the plural."""
+        """Raise UserError if a split is not among those `found`; `examples` names what it lacks, in the plural."""
         for split in SPLITS:
             if split not in found:
                 raise UserError(f"data.source={self.spec['source']}: the {split} split has no {examples}; add some")

@@ -1,10 +1,10 @@
-"""Prepared sets: made once per specification, under a lock, published whole or not at all, with a digest.
+"""Prepared sets: created once per specification, under a lock, published completely or not at all, with a digest.
 
 A store is a folder:
 
     root/
         downloads/                  published files, see `unroll.data.fetch`
-        prepared/NAME-0123456789ab/ one prepared set; the digits are the first of its specification's SHA-256
+        prepared/NAME-0123456789ab/ one prepared set; the digits start its specification's SHA-256
             manifest.json           specification, digest, size and SHA-256 of each file
 """
 
@@ -38,7 +38,7 @@ class Prepared:
 
     folder: Path
     digest: str
-    """SHA-256 over the specification and the name and SHA-256 of each file: the same on every machine, at any time"""
+    """SHA-256 over the specification and each file's name and SHA-256: the same on every machine, at any time"""
     spec: dict[str, Any]
     """what it was made from, as plain JSON values"""
 
@@ -70,19 +70,19 @@ class Store:
     def prepare(
         self, name: str, spec: Mapping[str, JSON], write: Callable[[Path], None], *, force: bool = False
     ) -> Prepared:
-        """Make the set `name` by `spec`, unless it is there already.
+        """Create the set `name` by `spec`, unless it exists already.
 
-        `write` fills the empty folder that it is given; only when it returns does the set appear in the store. Two
-        processes that prepare the same set do it once: the second waits and takes what the first has made. With `force`
+        `write` fills the empty folder that it is given; the set appears in the store only when it returns. If two
+        processes prepare the same set, it is done once: the second waits and uses the first one's result. With `force`
         the set is rebuilt; the old one is replaced when the new one is complete.
 
         Args:
-            name: the application's, or APP.PART where it keeps several sets.
+            name: the application's name, or APP.PART if it has several sets.
             spec: everything that the content depends on; another spec is another set.
 
         Raises:
-            UserError: the disk is full, the store cannot be written, or the set that is there is damaged.
-            Whatever `write` raises; the store is then as it was before.
+            UserError: the disk is full, the store cannot be written, or the existing set is damaged.
+            Whatever `write` raises; the store is then unchanged.
         """
         folder, force = self._folder(name, spec), force or self.force
         if folder.exists() and not force:
@@ -97,7 +97,7 @@ class Store:
         return self.open(name, spec)
 
     def open(self, name: str, spec: Mapping[str, JSON]) -> Prepared:
-        """The set that `prepare` made. Looks at names and sizes only; `verify` reads everything.
+        """The set that `prepare` created. Checks only names and sizes; `verify` reads everything.
 
         Raises:
             UserError: it is not prepared, or a file of it is missing or has another size.
@@ -116,7 +116,7 @@ class Store:
         return Prepared(folder, manifest["digest"], json.loads(_canonical(spec)))
 
     def verify(self, prepared: Prepared) -> None:
-        """Read the whole set again. Raises UserError naming the first file that differs from what was prepared."""
+        """Read and check the whole set. Raises UserError naming the first file that differs from what was prepared."""
         name = prepared.folder.name.rpartition("-")[0]
         wanted, found = _manifest(prepared.folder, name, prepared.spec)["files"], _table(prepared.folder)
         for file in sorted(wanted.keys() | found.keys()):
@@ -153,7 +153,7 @@ def _make(folder: Path, name: str, spec: Mapping[str, JSON], write: Callable[[Pa
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, removed whatever happens unless it was renamed."""
+    """A new folder beside `folder`, always removed unless it was renamed."""
     temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     with writing(temporary):
         temporary.mkdir()
@@ -165,7 +165,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
 
 
 def _swap(temporary: Path, folder: Path) -> None:
-    """Put the new folder in the place of the old one. Killed in between, the next `_clear_leftovers` brings it back."""
+    """Replace the old folder by the new one. If killed in between, the next `_clear_leftovers` restores it."""
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():
         folder.rename(old)
@@ -175,7 +175,7 @@ def _swap(temporary: Path, folder: Path) -> None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left. Only the holder of the lock makes such folders, so none is in use."""
+    """Remove what killed processes left. Only the holder of the lock creates these folders, so none is in use."""
     old = folder.with_name(f"{folder.name}.old")
     if old.exists() and not folder.exists():
         old.rename(folder)
@@ -189,7 +189,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """Have the content on the disk before the rename that publishes it, whatever `write` used to write it."""
+    """Flush the content to the disk before the rename that publishes it, however `write` wrote it."""
     for path in _files(folder):
         with path.open("r+b") as file:
             os.fsync(file.fileno())
@@ -212,7 +212,7 @@ def _canonical(value: JSON) -> bytes:
 
 
 def _manifest(folder: Path, name: str, spec: Mapping[str, JSON]) -> Any:
-    """The manifest, if it is whole and the one of this specification."""
+    """The manifest, if it is intact and belongs to this specification."""
     path = folder / MANIFEST
     try:
         manifest = read_json(path)

@@ -1,8 +1,8 @@
-"""The user's tables, as strings under named columns: CSV, TSV and JSON Lines, packed or not.
+"""The user's tables, as strings under named columns: CSV, TSV and JSON Lines, gzipped or not.
 
-How a file is written is found from the file, and whatever is doubtful is an error with its row: a value too many or
-too few, a quotation mark that would swallow rows, a column that is not there. Each application names the columns that
-it needs, and under which other names it knows them (`Table.pick`).
+The dialect is detected from the file, and anything doubtful is an error that names the row: a value too many or too
+few, a quotation mark that would swallow rows, a missing column. Each application names the columns that it needs, and
+other names that it accepts for them (`Table.pick`).
 """
 
 import json
@@ -19,11 +19,11 @@ from unroll.data.folders import entries
 from unroll.errors import UserError, few
 
 VERSION = 1
-"""of how a file is read: part of the specification of what is prepared from it"""
+"""version of how a file is read: part of the specification of what is prepared from it"""
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 TAB_ENDINGS = (".tsv", ".tab")
 ENDINGS = (".csv", *TAB_ENDINGS, *JSON_ENDINGS)
-"""of files that are taken for tables in a folder"""
+"""endings of files that are taken for tables in a folder"""
 SHOWN = 20
 """columns that a message names at most"""
 EXACT = 1 << 53
@@ -36,18 +36,18 @@ QUOTED = re.compile(r'"[^"]*"')
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """how JSON may write half of a character (a surrogate), which no file can hold"""
 Known = Mapping[str, Sequence[str]]
-"""our name of a column -> what others call it, the likeliest first (after ours, unless ours is among them)
+"""our name of a column -> other names for it, the likeliest first (after ours, unless ours is among them)
 
-Upper and lower case, blanks, hyphens, dots and underscores are alike."""
+Case, blanks, hyphens, dots and underscores do not matter."""
 
 
 class Row(NamedTuple):
-    """A row that holds something."""
+    """A row that is not empty."""
 
     number: int
     """as a spreadsheet or an editor counts: the header is row 1"""
     values: Sequence[Any]
-    """one for each column; JSON: None where there is none, and whatever is no text, as it is"""
+    """one for each column; in JSON, None if missing, and values other than text as they are"""
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,25 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
-    """as the file names them; nested in JSON: "translation.en" """
+    """as named in the file; nested ones in JSON like "translation.en" """
     rows: list[Row]
-    """their lengths are compared with the columns in `pick`"""
+    """their lengths are checked against the columns in `pick`"""
     mark: str = ""
-    """between two values; JSON: none"""
+    """between two values; none in JSON"""
     header: bool = True
     """whether the file itself names the columns"""
 
     def where(self, row: Row) -> str:
-        """What a message calls the row."""
+        """The row's name in messages."""
         return f"{texts.called(self.path)}, row {row.number}"
 
     def pick(self, wanted: Known, also: Known | None = None, hint: str = "") -> Iterator[tuple[str, dict[str, str]]]:
-        """("FILE, row N", values by our names, without blanks around them) of every row.
+        """("FILE, row N", values by our names, stripped) of every row.
 
         Args:
             wanted: columns that must be there.
-            also: columns that may be there; the values of those that are not there are left out.
-            hint: for the error, what to do beside renaming a column.
+            also: optional columns; missing ones are left out of the values.
+            hint: for the error: what to do besides renaming a column.
 
         Raises:
             UserError: a wanted column is missing (lists what is looked for and what is there), or two may be meant;
@@ -84,7 +84,7 @@ class Table:
         return self.at(self.find(wanted, hint) | self._found(also or {}, wanted=False))
 
     def at(self, places: Mapping[str, int]) -> Iterator[tuple[str, dict[str, str]]]:
-        """The same for columns at known places.
+        """The same for columns at known positions.
 
         Raises:
             UserError: there are no rows, or one does not fit the columns.
@@ -186,7 +186,7 @@ def two_spellings(ids: Iterable[str]) -> tuple[str, str] | None:
 
 
 def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: str = "") -> str:
-    """The message for columns that a file lacks: what is looked for, and what is there."""
+    """The message for missing columns: which are wanted, and which exist."""
     names = (" or ".join(_names(ours, others)) for ours, others in missing.items())
     wanted = " and no column ".join(names)
     return f"{texts.called(path)}: has no column {wanted}; its columns: {few(columns, SHOWN) or 'none'}" + (
@@ -219,7 +219,7 @@ def read_table(
     names: Sequence[str] = (),
     header: Callable[[Sequence[str]], bool] = lambda first: True,
 ) -> Table:
-    """The table in a file, or in what is piped in (`texts.STANDARD_INPUT`).
+    """The table in a file, or in standard input (`texts.STANDARD_INPUT`).
 
     Args:
         path: CSV, TSV, JSON Lines (also one JSON list), gzip of them; see `texts.read_text` for the encoding.
@@ -232,8 +232,8 @@ def read_table(
         header: whether the first row, given its values, names the columns. Not asked for JSON, which names them.
 
     Raises:
-        UserError: the file cannot be read or is empty; a quotation mark is not closed or swallows rows; a line is no
-            JSON object.
+        UserError: the file cannot be read or is empty; a quotation mark is not closed or swallows rows; a line is not
+            a JSON object.
     """
     text = texts.read_text(path) if text is None else text
     empty = UserError(f"{texts.called(path)}: is empty; give it a header and rows")
@@ -253,7 +253,7 @@ def read_table(
 
 
 def only_table(folder: Path) -> Path:
-    """The table that lies in a folder. Raises UserError when there is none, or more than one."""
+    """The only table in a folder. Raises UserError if there is none, or more than one."""
     found = [path for path in entries(folder) if path.is_file() and path.suffix.lower() in ENDINGS]
     if len(found) == 1:
         return found[0]
@@ -263,12 +263,12 @@ def only_table(folder: Path) -> Path:
 
 
 def is_json(path: Path, text: str) -> bool:
-    """Whether a text is JSON, by the name of its file or, without a telling name, by its first character."""
+    """Whether a text is JSON, by the name of its file or, if that does not tell, by its first character."""
     return _ending(path) in JSON_ENDINGS or (_ending(path) not in (".csv", *TAB_ENDINGS) and text.lstrip()[0] in "{[")
 
 
 def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of JSON Lines; of one JSON list, (place in the list, object).
+    """(line number, object) of JSON Lines; (position, object) of a JSON list.
 
     Raises:
         UserError: names the line that is not JSON, or no object, or one with two values of a name.
@@ -284,7 +284,7 @@ def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, value in values:
         if not isinstance(value, dict):
             hint = 'write one line {"name": value, ...} per record'
-            raise UserError(f"{texts.called(path)}, record {number}: is no object; {hint}")
+            raise UserError(f"{texts.called(path)}, record {number}: is not an object; {hint}")
         try:
             if halves:
                 json.dumps(value, ensure_ascii=False).encode()
@@ -302,7 +302,7 @@ def _from_objects(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> Tab
 
 
 def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The values of an object and of those directly inside it."""
+    """The values of an object and of the objects directly inside it."""
     for name, value in row.items():
         if isinstance(value, dict):
             yield from ((f"{name}.{inner}", deeper) for inner, deeper in value.items())
@@ -331,7 +331,7 @@ def _plain(name: str) -> str:
 
 
 def delimiter_of(path: Path, text: str) -> str:
-    """What stands between the columns; see `read_table`."""
+    """The separator between columns; see `read_table`."""
     first = text.lstrip("\r\n")[:LONGEST_HEADER]
     first = texts.LINE_ENDS.split(first, 1)[0]
     if "\t" in first or _ending(path) in TAB_ENDINGS:

@@ -1,4 +1,4 @@
-"""What was hashed once is not hashed again: checksums remembered by path, size and time of modification."""
+"""Remembers checksums by path, size and modification time, so that no file is hashed twice."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -9,11 +9,11 @@ from unroll.data.files import locked, read_json, write_json
 from unroll.errors import UserError
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-"""SHA-256 of no bytes at all: what a failed download that went unnoticed leaves behind"""
+"""SHA-256 of an empty file, which an unnoticed failed download leaves behind"""
 
 
 class Verified:
-    """The SHA-256 of files, kept in `verified.json` of a cache folder. It only saves time and may be lost."""
+    """SHA-256 of files, kept in a cache folder's `verified.json`. It only saves time and may be lost."""
 
     def __init__(self, cache: Path) -> None:
         self._path = cache / "verified.json"
@@ -21,7 +21,7 @@ class Verified:
         self._new: dict[str, list[int | str]] = {}
 
     def sha256(self, path: Path) -> str:
-        """SHA-256 of the file at `path`, read only if it is new or changed. Raises OSError."""
+        """SHA-256 of the file at `path`, which is read only if new or changed. Raises OSError."""
         stat = path.stat()
         remembered = self._known.get(str(path.absolute()))
         if remembered and remembered[:2] == [stat.st_size, stat.st_mtime_ns]:
@@ -31,12 +31,12 @@ class Verified:
         return sha256
 
     def add(self, path: Path, sha256: str) -> None:
-        """Remember the sum of a file that was hashed elsewhere."""
+        """Remember the checksum of a file that was hashed elsewhere."""
         stat = path.stat()
         self._remember(path, [stat.st_size, stat.st_mtime_ns, sha256])
 
     def save(self) -> None:
-        """Add what is new to the file. Where it cannot be written, nothing is remembered."""
+        """Add new checksums to the file. If it cannot be written, nothing is remembered."""
         if self._new:
             with suppress(UserError):
                 self._merge()
@@ -56,4 +56,4 @@ class Verified:
             known = read_json(self._path)
             if isinstance(known, dict):
                 return {path: entry for path, entry in known.items() if isinstance(entry, list) and len(entry) == 3}
-        return {}  # absent or damaged: everything is hashed once more
+        return {}  # missing or damaged: everything is hashed again

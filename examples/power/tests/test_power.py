@@ -1,4 +1,4 @@
-"""power refuses what it cannot use in one line. That it keeps the contract is tested by unroll.conformance."""
+"""power rejects bad records with one line. Its contract is tested by unroll.conformance."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def prepared(path: Path, tmp_path: Path) -> Data[Batch]:
     return APP.data(config, Store(tmp_path))
 
 
-def test_records_of_ones_own(tmp_path: Path) -> None:
+def test_own_records(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(json.dumps(RECORD) for _ in range(20)))
     data = prepared(path, tmp_path)
@@ -35,11 +35,11 @@ def test_records_of_ones_own(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ("{", r"own\.jsonl"),
-        ("3\n" * 20, r"record 1: is no object; write one line"),
+        ("3\n" * 20, r"record 1: is not an object; write one line"),
         ("{}\n" * 20, r"record 1: its '[a-z]+' must be a (str|list) that is not empty"),
         ('{"hours": [8, 7], "kilowatts": [1, 2]}\n' * 20, r"record-1: needs as many kilowatts as hours"),
         ('{"hours": [8], "kilowatts": [1, 2]}\n' * 20, r"record-1: needs as many kilowatts as hours"),
-        (json.dumps(RECORD), r"has 1 records, and 10 are needed"),
+        (json.dumps(RECORD), r"has 1 records, but 10 are needed"),
     ],
 )
 def test_bad_records_are_one_line(lines: str, message: str, tmp_path: Path) -> None:

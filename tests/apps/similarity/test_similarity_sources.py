@@ -182,7 +182,7 @@ def test_sixty_pairs_stay_sixty_whatever_quotation_marks_there_are(tmp_path):
     pairs = list(own.source(write(tmp_path / "pairs.tsv", text), COLUMNS, 0, 1).read())
     assert [pair.a for pair in pairs] == [row[0] for row in rows]
     commas = write(tmp_path / "pairs.csv", text.replace("\t", ","))
-    assert "pairs.csv, row 7: a quotation mark opens here and closes 4 lines on" in complaint(
+    assert "pairs.csv, row 7: a quotation mark opens here and closes 4 lines later" in complaint(
         lambda: list(own.source(commas, COLUMNS, 0, 1).read())
     )
 

@@ -48,7 +48,7 @@ def test_json_has_no_such_numbers(tmp_path: Path, value: float) -> None:
         (b'{"a": 1,\n "b" 2}', r"line 2, column \d+: is not JSON"),
         (b"", "line 1, column 1: is not JSON"),
         (b'{"a": "\xe9"}', "is not UTF-8 text"),
-        (b'{"a": NaN}', "NaN is no JSON value"),
+        (b'{"a": NaN}', "NaN is not a JSON value"),
         (b"1" * 5000, "cannot be read as JSON"),
         (b"[" * 100_000, "cannot be read as JSON"),
     ],

@@ -64,12 +64,12 @@ def test_a_stray_mark_between_tabs_swallows_nothing() -> None:
 @pytest.mark.parametrize("mark", [",", ";"])
 @pytest.mark.parametrize("second", [6, 9])
 def test_a_stray_mark_in_csv_names_the_row_where_it_opens(mark: str, second: int) -> None:
-    with pytest.raises(UserError, match=rf"t, row 7: a quotation mark opens here and closes {second - 5} lines on"):
+    with pytest.raises(UserError, match=rf"t, row 7: a quotation mark opens here and closes {second - 5} lines later"):
         rows("t", stray(mark, 5, second), mark)
 
 
 def test_a_stray_mark_is_found_among_rows_that_are_properly_quoted() -> None:
-    with pytest.raises(UserError, match="row 8: a quotation mark opens here and closes 4 lines on"):
+    with pytest.raises(UserError, match="row 8: a quotation mark opens here and closes 4 lines later"):
         rows("t", stray(",", 5, 9).replace("a,b,score\n", 'a,b,score\n"x, y",z,1\n'), ",")
 
 
@@ -79,7 +79,7 @@ def test_a_stray_mark_among_numbers_is_no_program_that_quotes_texts(mark: str) -
     if mark == "\t":
         assert rows("t", text, mark)[1:] == [['"1', "2", "3"], ["4", "5", "6"], ['7"', "8", "9"]]
         return
-    with pytest.raises(UserError, match="t, row 2: a quotation mark opens here and closes 2 lines on"):
+    with pytest.raises(UserError, match="t, row 2: a quotation mark opens here and closes 2 lines later"):
         rows("t", text, mark)
 
 
@@ -120,7 +120,7 @@ def test_texts_of_several_lines_that_happen_to_look_like_rows(mark: str, stars: 
 
 def test_one_that_looks_like_rows_among_texts_that_do_not_is_refused_by_its_numbers() -> None:
     text = written([["id", "text", "stars"], *reviews(True), ["x", "y", "1"]], ",", csv.QUOTE_MINIMAL)
-    with pytest.raises(UserError, match="row 33: a quotation mark opens here and closes 1 lines on"):
+    with pytest.raises(UserError, match="row 33: a quotation mark opens here and closes 1 lines later"):
         rows("t", f'{text}"a,b,2\nc",d,3\n', ",")
 
 

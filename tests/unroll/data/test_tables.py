@@ -94,7 +94,7 @@ def test_rows_are_numbered_as_a_spreadsheet_numbers_them(tmp_path: Path) -> None
         ("t.jsonl", '{"path": "a", "text": "b"}\n{"path": \n', "t.jsonl, line 2, column 10: is not JSON"),
         ("t.jsonl", '{"path": "a", "text": ["b"]}\n', "row 1: its text is a list, not one value"),
         ("t.jsonl", '{"path": "a", "text": "\\ud800"}\n', r"row 1: holds half a character (\ud800)"),
-        ("t.json", '{"path": "a", "text": NaN}', "line 1: cannot be read as JSON (NaN is no JSON value)"),
+        ("t.json", '{"path": "a", "text": NaN}', "line 1: cannot be read as JSON (NaN is not a JSON value)"),
     ],
 )  # fmt: skip
 def test_what_is_doubtful_is_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
