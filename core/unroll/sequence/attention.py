@@ -1,12 +1,12 @@
 """Attention over the steps of a memory: weights and context vectors for each query.
 
-    memory = attention.remember(states, lengths)     once per sequence: what does not depend on the queries
-    context, weights = attention(queries, memory)    for one query or for all of them at once
+    memory = attention.remember(states, lengths)     once per sequence: everything that does not depend on queries
+    context, weights = attention(queries, memory)    for one query or all of them at once
 
 Queries are [T, B, Q], the memory's states [S, B, D], the context [T, B, D], the weights [T, B, S]; S may be the steps
-of a sentence as well as the places of an image. Where the queries do not depend on earlier contexts, all T are one
-product; where they do (input feeding), T is 1. In a beam search the queries of a row's hypotheses are T queries of that
-row: the memory need be neither repeated nor moved.
+of a sentence or the positions in an image. If queries do not depend on earlier contexts, all T are one product; if they
+do (input feeding), T is 1. In beam search the queries of a row's hypotheses are T queries of that row, so the memory is
+neither repeated nor reordered.
 """
 
 from typing import Literal, NamedTuple
@@ -21,9 +21,9 @@ class Memory(NamedTuple):
     """The attended memory. The rows are in dim 1 of each tensor, so that `unroll.recurrence.state` can select them."""
 
     keys: Tensor
-    """[S, B, K], what the queries are compared with"""
+    """[S, B, K], compared with the queries"""
     values: Tensor
-    """[S, B, D], what the context is made of"""
+    """[S, B, D], summed into the context"""
     inside: Tensor
     """bool [S, B], the steps that belong to each row"""
 
@@ -34,8 +34,8 @@ class Attention(nn.Module):
     Args:
         queries: Q, features of a query.
         memory: D, features of the memory's states.
-        coverage: whether scores also depend on how much each step was looked at before (Tu et al. 2016, See et al.
-            2017): then `forward` takes that sum.
+        coverage: whether scores also depend on how much each step has been attended to so far (Tu et al. 2016, See et
+            al. 2017); `forward` then takes that sum.
     """
 
     def __init__(self, queries: int, memory: int, *, coverage: bool = False) -> None:
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return states
 
     def values(self, states: Tensor) -> Tensor:
-        """[S, B, D] -> what is summed, [S, B, ...]."""
+        """[S, B, D] -> the values that are summed, [S, B, ...]."""
         return states
 
     def scores(self, query: Tensor, keys: Tensor, covered: Tensor | None) -> Tensor:
@@ -70,16 +70,15 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, memory: Memory, covered: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Contexts [T, B, D] and weights [T, B, S] of queries [T, B, Q].
 
-        The weights sum to one over each row's own steps, and to zero in a row without any.
+        The weights sum to one over each row's own steps, or to zero in a row without any.
 
         Args:
             query: [T, B, Q].
             memory: from `remember`.
-            covered: the sum of the weights so far, [B, S], or for each query its own, [T, B, S]; for an attention that
-                was made with coverage.
+            covered: the sum of the weights so far, [B, S], or one per query, [T, B, S]; only with coverage=True.
 
         Raises:
-            ValueError: queries of other features or rows, or coverage without having been made for it.
+            ValueError: queries with the wrong features or rows, or `covered` given or missing against `coverage`.
         """
         if query.ndim != 3 or query.shape[1:] != (memory.keys.shape[1], self.queries):
             raise ValueError(f"expected queries [T, {memory.keys.shape[1]}, {self.queries}], got {list(query.shape)}")
@@ -99,16 +98,16 @@ class Attention(nn.Module):
 
 
 class Dot(Attention):
-    """score = q . s (Luong, Pham and Manning 2015). Q and D are the same.
+    """score = q . s (Luong, Pham and Manning 2015), for Q = D.
 
     Raises:
-        ValueError: they are not.
+        ValueError: Q and D differ.
     """
 
     def __init__(self, queries: int, memory: int, *, coverage: bool = False) -> None:
         super().__init__(queries, memory, coverage=coverage)
         if queries != memory:
-            raise ValueError(f"dot attention wants queries and memory of the same size, got {queries} and {memory}")
+            raise ValueError(f"dot attention needs queries and memory of the same size, got {queries} and {memory}")
 
     def scores(self, query: Tensor, keys: Tensor, covered: Tensor | None) -> Tensor:
         return self._cover(_products(query, keys), covered)
@@ -135,7 +134,7 @@ class Additive(Attention):
     Args:
         queries: Q.
         memory: D.
-        size: units of the layer whose tanh it is; None: Q.
+        size: units of the tanh layer; None: Q.
         coverage: see `Attention`.
     """
 
@@ -193,7 +192,7 @@ class MultiHead(Attention):
         return out
 
     def scores(self, query: Tensor, keys: Tensor, covered: Tensor | None) -> Tensor:
-        """As of `Attention`, with B x heads rows and features of one head."""
+        """As in `Attention`, with B x heads rows and one head's features."""
         return self._cover(_products(query, keys) / query.shape[2] ** 0.5, covered)
 
     def _look(self, query: Tensor, memory: Memory, covered: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -208,7 +207,7 @@ class MultiHead(Attention):
         return x.reshape(len(x), -1, self.memory // self.heads)
 
     def _each(self, x: Tensor, rows: int) -> Tensor:
-        """The same for every head, next to each other in the dimension of the rows."""
+        """Repeats x for every head, adjacent in the row dimension."""
         return x.repeat_interleave(self.heads, rows)
 
 
@@ -216,7 +215,7 @@ def attention(kind: Kind, queries: int, memory: int, *, heads: int = 4, coverage
     """An attention by its name.
 
     Raises:
-        ValueError: an unknown name, or sizes that this kind cannot have.
+        ValueError: an unknown name, or sizes that this kind does not support.
     """
     match kind:
         case "additive":
@@ -243,6 +242,6 @@ def _weighted(weights: Tensor, values: Tensor) -> Tensor:
 
 def _softmax(scores: Tensor, inside: Tensor) -> Tensor:
     """Over the steps inside [S, B] of each row: scores [T, B, S]."""
-    # A finite floor, so that a row without steps has no 0/0.
+    # A finite floor, so that a row without steps does not give 0/0.
     floor = torch.finfo(scores.dtype).min
     return scores.masked_fill(~inside.T, floor).softmax(-1) * inside.T

@@ -1,4 +1,4 @@
-"""Batches of sequences of different lengths: little padding, order a function of (seed, epoch), exact resume."""
+"""Batches of sequences of different lengths: little padding, an order fixed by (seed, epoch), exact resume."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -14,21 +14,21 @@ from unroll.sequence.resumable_sampler import EpochSampler, Examples, resumable
 Item = TypeVar("Item")
 
 BATCHES_PER_BUCKET = 4
-"""more: neighbours differ more from epoch to epoch; fewer: less padding"""
+"""more: batches vary more between epochs; fewer: less padding"""
 
 
 class BucketSampler(EpochSampler[list[int]]):
-    """Batches of similar lengths, each of at most `budget` steps with its padding (longest length times rows).
+    """Batches of similar lengths, each with at most `budget` steps including padding (longest length times rows).
 
-    The sequences, sorted by length, are cut into buckets; every epoch redeals each bucket into batches and shuffles
-    the batches. So the number of batches is the same in every epoch, and the order is a function of (seed, epoch).
-    A sequence longer than the budget is a batch of its own.
+    The sequences, sorted by length, are cut into buckets; every epoch reassigns each bucket's sequences to batches and
+    shuffles the batches. So every epoch has the same number of batches, and the order is a function of (seed, epoch).
+    A sequence longer than the budget is a batch by itself.
 
     Args:
         lengths: steps of each sequence, [N] positive integers.
-        budget: largest number of steps in a batch, padding included.
-        seed: of the order.
-        shuffle: False gives the same batches in every epoch, the longest first.
+        budget: most steps in a batch, including padding.
+        seed: for the order.
+        shuffle: if False, every epoch has the same batches, longest first.
 
     Raises:
         ValueError: no sequences, a length below one, or a budget below one.
@@ -49,7 +49,7 @@ class BucketSampler(EpochSampler[list[int]]):
         return sum(parts for _, parts in self._buckets)
 
     def batches(self, start: int) -> list[list[int]]:
-        """The batches of `self.epoch`, from number `start` on: rows of each."""
+        """The batches of `self.epoch`, starting with number `start`: the rows of each."""
         return self._order()[start:]
 
     def _order(self) -> list[list[int]]:
@@ -60,17 +60,17 @@ class BucketSampler(EpochSampler[list[int]]):
 
 
 def _buckets(steps: np.ndarray[Any, Any], budget: int) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
-    """(rows, batches to deal them into), the longest first."""
+    """(rows, number of batches), longest first."""
     rows = np.argsort(-steps, kind="stable")
     while rows.size:
-        # The longest row of a bucket bounds the padding of all its batches, however they are dealt.
+        # The longest row of a bucket bounds the padding of all its batches, however rows are assigned to them.
         size = max(1, budget // int(steps[rows[0]]))
         bucket, rows = rows[: size * BATCHES_PER_BUCKET], rows[size * BATCHES_PER_BUCKET :]
         yield bucket, -(-bucket.size // size)
 
 
 def pad(sequences: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
-    """Sequences [T_i, ...] to (padded [T, B, ...] with T the longest, lengths [B] int64). Time comes first."""
+    """Sequences [T_i, ...] to (padded [T, B, ...] with T the longest, lengths [B] int64), time first."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     return torch.nn.utils.rnn.pad_sequence(list(sequences), padding_value=value), lengths
 
@@ -85,14 +85,14 @@ def loader(
     shuffle: bool = True,
     workers: int = 0,
 ) -> "StatefulDataLoader[Item]":
-    """A loader of `BucketSampler` batches, collated by `collate`, that resumes exactly in mid-epoch.
+    """A loader of `BucketSampler` batches, collated by `collate`; it resumes exactly in mid-epoch.
 
     Args:
-        dataset: N examples; a list of them will do.
+        dataset: N examples, for example a list.
         lengths: steps of each example, [N].
         budget, seed, shuffle: see `BucketSampler`.
-        collate: makes a batch of a list of examples.
-        workers: processes that load batches ahead; 0: none.
+        collate: turns a list of examples into a batch.
+        workers: worker processes that load batches ahead; 0: none.
     """
     sampler = BucketSampler(lengths, budget, seed=seed, shuffle=shuffle)
     return resumable(dataset, sampler, collate, seed=seed, workers=workers)

@@ -1,4 +1,4 @@
-"""Batched beam search, with the hooks that change what is found, and in diverse groups."""
+"""Batched beam search, with hooks that adjust scores, and diverse groups."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,9 +11,9 @@ from unroll.recurrence.state import reorder, select
 from unroll.sequence.decoding import Hypothesis, Step
 
 Adjust = Callable[[Tensor, Tensor], Tensor]
-"""(log probabilities [R, V], what each row has written so far [R, t]) -> log probabilities"""
+"""(log probabilities [R, V], tokens of each row so far [R, t]) -> log probabilities"""
 Ending = Callable[[Any], Tensor]
-"""(state after the step that ends a text) -> what its score gets for it, [R], at most zero"""
+"""(state after the step that ends a text) -> what is added to its score, [R], at most zero"""
 
 
 def beam_search(
@@ -33,29 +33,29 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Batched beam search: the most probable texts of each row, with `width` hypotheses kept at each step.
 
-    A row is finished when no text that is still open could overtake its `n_best` (or `width`, if that is more)
-    finished ones: so what is found does not depend on the rows beside it.
+    A row is finished when no open hypothesis can overtake its `n_best` (or `width`, if that is more) finished ones, so
+    its results do not depend on the other rows.
 
-    With several groups it is a diverse beam search (Vijayakumar et al. 2018): each group is a beam of its own, which at
-    each step avoids the tokens that the groups before it have just taken. That decides which texts are kept; their
+    With several groups it is diverse beam search (Vijayakumar et al. 2018): each group is a separate beam, which at
+    each step avoids the tokens that the previous groups have just chosen. This affects which texts are kept; their
     scores are the model's.
 
     Args:
         step: the model; it is called with rows x width rows.
-        first: the token to begin with, [B].
+        first: the start token, [B].
         state: of the B rows.
-        width: texts kept per row.
-        longest: tokens of a text at most, the end included; one number, or one for each row.
-        end: the token that ends a text; None: texts have exactly `longest` tokens.
+        width: beam width, hypotheses kept per row.
+        longest: most tokens of a text, including the end token; one number, or one per row.
+        end: the end token; None: texts have exactly `longest` tokens.
         length_penalty: exponent of the length that log probabilities are divided by; 0: none, 1: the mean.
-        n_best: texts wanted per row, at most `width`.
-        adjust: functions that change the log probabilities by what was written, such as `no_repeats(3)`.
-        ending: what is added to the score of a text that ends, at most zero, such as a coverage penalty.
-        groups: into which the width is divided.
-        diversity: what a token costs a group, in nats, for each text of the groups before it that has just taken it.
+        n_best: texts returned per row, at most `width`.
+        adjust: functions that change the log probabilities depending on the tokens so far, like `no_repeats(3)`.
+        ending: added to the score of a text that ends, at most zero, for example a coverage penalty.
+        groups: number of groups that the width is divided into.
+        diversity: penalty of a token, in nats, for each hypothesis of earlier groups that has just chosen it.
 
     Returns:
-        for each row at most `n_best` hypotheses, the best first; with groups, the best of each before any second one.
+        for each row at most `n_best` hypotheses, best first; with groups, the best of each group before any second one.
 
     Raises:
         ValueError: width or longest below one, n_best not between one and width, or groups that do not divide it.
@@ -81,7 +81,7 @@ def beam_search(
 
 
 def no_repeats(size: int) -> Adjust:
-    """Forbids tokens that would repeat an n-gram of length `size` in a text."""
+    """Forbids tokens that would repeat an n-gram of length `size`."""
 
     def adjust(log_probs: Tensor, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]
@@ -106,7 +106,7 @@ def _advance(
     adjust: Sequence[Adjust],
     diversity: float,
 ) -> tuple[Tensor, Tensor]:
-    """One step of all groups from log probabilities [B x groups x W, V]: parents and new tokens, in that order too."""
+    """One step of all groups from log probabilities [B x groups x W, V]: parents and new tokens, in the same order."""
     rows = torch.arange(len(log_probs), device=log_probs.device).view(beams[0].rows, len(beams), -1)
     cost = log_probs.new_zeros(len(rows), log_probs.shape[1])
     parents, tokens = [], []
@@ -124,7 +124,7 @@ def _advance(
 
 
 def _by_rank(groups: Iterable[Sequence[Hypothesis] | None]) -> list[Hypothesis]:
-    """What the groups of one row have found, each text once: the best of each group before the second of any."""
+    """The results of one row's groups without duplicates: the best of each group before the second of any."""
     ranked = [(rank, -text.score, text) for found in groups for rank, text in enumerate(found or ())]
     ranked.sort(key=lambda entry: entry[:2])
     best: dict[tuple[int, ...], Hypothesis] = {}
@@ -134,7 +134,7 @@ def _by_rank(groups: Iterable[Sequence[Hypothesis] | None]) -> list[Hypothesis]:
 
 
 class _Beam:
-    """`width` open texts of each of B rows, and the finished ones."""
+    """`width` open hypotheses for each of B rows, and the finished ones."""
 
     def __init__(
         self, longest: Sequence[int], width: int, device: torch.device, *, penalty: float, wanted: int
@@ -142,23 +142,23 @@ class _Beam:
         self.rows = rows = len(longest)
         self.width, self.longest, self.penalty, self.wanted = width, longest, penalty, wanted
         self.tokens = torch.zeros(rows * width, 0, dtype=torch.int64, device=device)
-        # All places of the beam hold the same empty text: only one of them counts.
+        # All slots of the beam hold the same empty text: only one of them counts.
         self.log_probs = torch.full((rows, width), -math.inf, device=device)
         self.log_probs[:, 0] = 0
         self.finished: list[list[Hypothesis]] = [[] for _ in range(rows)]
         self.found: list[list[Hypothesis] | None] = [None] * rows
-        """the best of each row, once nothing can change them any more"""
+        """the best of each row, once they are final"""
 
     def advance(
         self, log_probs: Tensor, end: int | None, extra: Tensor | None, cost: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """One step from log probabilities [B x W, V]: for each open text, the place it came from and its new token.
+        """One step from log probabilities [B x W, V]: for each open text, the slot it came from and its new token.
 
-        `cost` [B, V]: of each token, when it is decided which texts are kept.
+        `cost` [B, V] is subtracted only when choosing which texts to keep.
         """
         words = log_probs.shape[1]
         total = (self.log_probs[..., None] + log_probs.view(self.rows, self.width, words)).flatten(1)
-        # Twice as many: at most `width` of them end, so as many as that stay open.
+        # Twice as many: at most `width` of them end, so at least `width` stay open.
         ranked = total if cost is None else total - cost.repeat(1, self.width)
         rank, place = ranked.topk(min(2 * self.width, total.shape[1]))
         best, token = total.gather(1, place), place % words
@@ -174,7 +174,7 @@ class _Beam:
         return parents, chosen
 
     def _collect(self, best: Tensor, origin: Tensor, ends: Tensor, extra: Tensor | None) -> None:
-        """Texts that end here, if they are among the best `width`."""
+        """Keeps the texts that end here, if they are among the best `width`."""
         rows, ranks = (ends & best.isfinite())[:, : self.width].nonzero(as_tuple=True)
         for row, rank in zip(rows.tolist(), ranks.tolist(), strict=True):
             if self.found[row] is None:
@@ -191,7 +191,7 @@ class _Beam:
         return float(log_prob / length**self.penalty)
 
     def _judge(self) -> None:
-        """Rows whose finished texts can no longer be overtaken: more tokens cost probability, and divide it by more."""
+        """Finishes rows whose best texts cannot be overtaken: more tokens cost probability, but divide it by more."""
         best_open = self.log_probs.max(1).values.tolist()
         for row, finished in enumerate(self.finished):
             if self.found[row] is None and self._is_done(row, finished, best_open[row]):
@@ -206,7 +206,7 @@ class _Beam:
         return worst >= self._score(best_open, self.longest[row])
 
     def _ranked(self, row: int) -> list[Hypothesis]:
-        """The best of a row; where too few have ended, the open ones behind them."""
+        """The best of a row; if too few have ended, followed by open ones."""
         ranked = sorted(self.finished[row], key=lambda h: -h.score)
         places = range(row * self.width, (row + 1) * self.width)
         open_ones = [

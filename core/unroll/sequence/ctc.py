@@ -1,10 +1,10 @@
 """Connectionist temporal classification: greedy and prefix-beam decoding, forced alignment.
 
-Log probabilities are [T, B, K]; symbol 0 is the blank. A path (one symbol per frame) stands for the labels that remain
-when repeats are merged and blanks are then removed.
+Log probabilities are [T, B, K]; symbol 0 is the blank. A path (one symbol per frame) maps to the labels that remain
+after merging repeats and then removing blanks.
 
-Sources: Graves, Fernandez, Gomez and Schmidhuber, Connectionist Temporal Classification, 2006; the prefix search in the
-form of Hannun, Maas, Jurafsky and Ng, First-Pass Large Vocabulary Continuous Speech Recognition, 2014, algorithm 1.
+Sources: Graves, Fernandez, Gomez and Schmidhuber, Connectionist Temporal Classification, 2006; the prefix search as in
+Hannun, Maas, Jurafsky and Ng, First-Pass Large Vocabulary Continuous Speech Recognition, 2014, algorithm 1.
 """
 
 import math
@@ -19,7 +19,7 @@ BLANK = 0
 
 
 def frames_needed(labels: Sequence[int]) -> int:
-    """Frames of the shortest path for `labels`: one each, and a blank between two that are equal."""
+    """Frames of the shortest path for `labels`: one per label, plus a blank between equal neighbours."""
     return len(labels) + sum(a == b for a, b in pairwise(labels))
 
 
@@ -39,17 +39,17 @@ class Lexicon:
     """The allowed words, as a prefix tree over labels. Node 0 is before the first word."""
 
     next: Tensor
-    """place after each label [places, K], -1 where no word goes on like that"""
+    """node after each label [nodes, K], -1 if no word continues like that"""
     complete: Tensor
-    """whether a text may end at a place, [places]"""
+    """whether a text may end at a node, [nodes]"""
 
     @classmethod
     def of(cls, words: Iterable[Sequence[int]], separator: int | None, symbols: int) -> "Lexicon":
-        """A lexicon of `words`, each the numbers of its labels, out of `symbols`.
+        """A lexicon of `words`, each a sequence of label numbers below `symbols`.
 
-        One `separator` is between two words; None: a text is one word.
+        Words are separated by one `separator`; None: a text is a single word.
         """
-        table, complete = [[-1] * symbols, [-1] * symbols], [True, False]  # 1: behind a separator, a word must follow
+        table, complete = [[-1] * symbols, [-1] * symbols], [True, False]  # 1: after a separator, a word must follow
         for word in words:
             place = 1
             for label in word:
@@ -76,32 +76,32 @@ class Lexicon:
 
 @dataclass
 class _Beam:
-    """W prefixes of each of B rows: log probability of the paths that end in a blank, and in the last label [B, W]."""
+    """W prefixes for each of B rows: log probability of the paths ending in a blank, and in the last label [B, W]."""
 
     blank: Tensor
     label: Tensor
     last: Tensor
-    """last label of the prefix, -1 when it is empty"""
+    """last label of the prefix, -1 if it is empty"""
     name: Tensor
     """64-bit fingerprint of the prefix"""
     parent: Tensor
     """fingerprint of the prefix without its last label"""
     node: Tensor
-    """place of the prefix in the lexicon"""
+    """node of the prefix in the lexicon"""
 
     @classmethod
     def initial(cls, rows: int, width: int, like: Tensor) -> "_Beam":
-        """The empty prefix has probability one; the other places of the beam are unused."""
+        """The empty prefix has probability one; the other slots of the beam are unused."""
         never = like.new_full((rows, width), -math.inf)
         certain = never.clone()
         certain[:, 0] = 0
-        # Unused places get names of their own, so that they merge with nothing.
+        # Unused slots get distinct names, so that they merge with nothing.
         name = -torch.arange(1, width + 1, device=like.device).expand(rows, width)
         nothing = torch.zeros_like(name)
         return cls(certain, never, nothing - 1, name, nothing, nothing)
 
     def where(self, active: Tensor, other: "_Beam") -> "_Beam":
-        """The places of `other` in the rows that are active [B, 1], else its own."""
+        """The slots of `other` in active rows [B, 1], its own in the rest."""
         return _Beam(*(torch.where(active, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)))
 
 
@@ -114,7 +114,7 @@ def beam(log_probs: Tensor, lengths: Tensor, width: int, lexicon: Lexicon | None
         log_probs: [T, B, K], normalised over K.
         lengths: frames of each row, [B].
         width: prefixes kept per row.
-        lexicon: only its words are written.
+        lexicon: restricts the output to its words.
     """
     frames, rows, symbols = log_probs.shape
     lexicon = (lexicon or Lexicon.open(symbols)).to(log_probs.device)
@@ -127,24 +127,24 @@ def beam(log_probs: Tensor, lengths: Tensor, width: int, lexicon: Lexicon | None
         stay = torch.arange(width, device=log_probs.device).expand(rows, width)
         history.append((torch.where(active, origin, stay), torch.where(active, label, BLANK)))
     score = torch.logaddexp(state.blank, state.label)
-    # Half a word is only written where no whole one is left.
+    # An incomplete word is returned only if no complete one is left.
     return _trace(history, (score - 1e6 * ~lexicon.complete[state.node]).argmax(1))
 
 
 def _advance(beam: _Beam, log_probs: Tensor, lexicon: Lexicon) -> tuple[_Beam, Tensor, Tensor]:
-    """One frame, `log_probs` [B, K] -> the new beam, for each place where it came from and the label that was added."""
+    """One frame, `log_probs` [B, K] -> the new beam, and for each slot where it came from and the label added."""
     rows, width = beam.blank.shape
     total = torch.logaddexp(beam.blank, beam.label)
     own = log_probs.gather(1, beam.last.clamp(min=0))  # an empty prefix has label probability zero, whatever `own` is
     stay_blank, stay_label = total + log_probs[:, BLANK, None], beam.label + own
 
-    # A prefix grows by a label over all its paths; by its own last label only over those that end in a blank.
+    # A prefix grows by a label on all its paths; by its own last label only on those that end in a blank.
     added = torch.arange(1, log_probs.shape[1], device=log_probs.device)
     repeat = added == beam.last[..., None]
     grown = torch.where(repeat, beam.blank[..., None], total[..., None]) + log_probs[:, None, 1:]
     grown = grown.masked_fill(lexicon.next[beam.node][..., 1:] < 0, -math.inf)
 
-    # Where prefix i grown by a label is prefix j of the beam, the two are one: the paths of both are added up.
+    # If prefix i plus a label is prefix j of the beam, the two are merged: the paths of both are added up.
     same = beam.parent[:, None, :] == beam.name[..., None]  # [B, i, j]
     label_of_j = (beam.last - 1).clamp(min=0)[:, None, :].expand(rows, width, width)
     arrived = grown.gather(2, label_of_j).masked_fill(~same, -math.inf)
@@ -177,13 +177,13 @@ def _best(beam: _Beam, blank: Tensor, label: Tensor, grown: Tensor, lexicon: Lex
 
 
 def _grow(name: Tensor, label: Tensor) -> Tensor:
-    """Fingerprint of a prefix and one more label. Wraps around in 64 bits; the shift mixes the high bits back in."""
+    """Fingerprint of a prefix plus one label. Wraps around in 64 bits; the shift mixes the high bits back in."""
     mixed = (name ^ (name >> 29)) * 6364136223846793005 + label * 1442695040888963407
     return mixed ^ (mixed >> 32)
 
 
 def _trace(history: list[tuple[Tensor, Tensor]], place: Tensor) -> list[list[int]]:
-    """Labels on the way back from the final `place` [B] of each row."""
+    """The labels of each row, traced back from its final `place` [B]."""
     labels = []
     for origin, added in reversed(history):
         labels.append(added.gather(1, place[:, None])[:, 0])
@@ -214,7 +214,7 @@ def align(log_probs: Tensor, labels: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _viterbi(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
-    """State of each frame: 2i+1 is label i, the even states are the blanks around the labels."""
+    """State of each frame: 2i+1 is label i, even states are the blanks around the labels."""
     states = torch.tensor([BLANK, *(x for label in labels for x in (label, BLANK))])
     skip = torch.zeros(len(states), dtype=torch.bool)  # over a blank, between labels that differ
     skip[3::2] = states[3::2] != states[1:-2:2]

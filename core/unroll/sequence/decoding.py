@@ -1,8 +1,8 @@
-"""Decoding from a step function: sampling with restrictions, and stop strings; the beam search is in `beam`.
+"""Decoding from a step function: sampling with restrictions, and stop strings; beam search is in `beam`.
 
-A step function is all that is known of the model: `(tokens [R], state) -> (log probabilities [R, V], state)`. The state
-is any nesting of tensors with the rows in dim 1, as everywhere (`unroll.recurrence.state`): a language model's hidden
-state as well as a decoder's with the encoder's memory beside it.
+The model is only a step function: `(tokens [R], state) -> (log probabilities [R, V], state)`. The state is any nesting
+of tensors with the rows in dim 1, as everywhere (`unroll.recurrence.state`): a language model's hidden state, or a
+decoder's together with the encoder's memory.
 """
 
 import math
@@ -22,19 +22,19 @@ class Sampling:
     """Restrictions on sampling, applied in this order; the defaults restrict nothing.
 
     Raises:
-        ValueError: a value out of its range, by its name.
+        ValueError: a value out of range; the message names it.
     """
 
     repetition_penalty: float = 1.0
-    """divides the probability of tokens that were there before; at least 1"""
+    """divides the probability of tokens that have occurred before; at least 1"""
     temperature: float = 1.0
     """p^(1/temperature); above 0"""
     top_k: int = 0
     """top-k: only the k most probable tokens; 0: all"""
     top_p: float = 1.0
-    """only the most probable tokens that together have this probability (Holtzman et al. 2020)"""
+    """top-p: only the most probable tokens that together have this probability (Holtzman et al. 2020)"""
     min_p: float = 0.0
-    """only tokens at least this fraction as probable as the most probable one (Nguyen et al. 2024)"""
+    """min-p: only tokens at least this fraction as probable as the most probable one (Nguyen et al. 2024)"""
 
     def __post_init__(self) -> None:
         ranges = {
@@ -53,7 +53,7 @@ def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) 
     Args:
         log_probs: normalised.
         sampling: the restrictions.
-        seen: bool [R, V], tokens that the repetition penalty is for.
+        seen: bool [R, V], tokens that the repetition penalty applies to.
     """
     if seen is not None and sampling.repetition_penalty > 1:
         log_probs = log_probs - seen * math.log(sampling.repetition_penalty)
@@ -64,7 +64,7 @@ def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) 
         log_probs = log_probs.masked_fill(log_probs < smallest, -math.inf)
     if sampling.top_p < 1:
         falling, order = log_probs.log_softmax(-1).sort(descending=True)
-        before = falling.exp().cumsum(-1) - falling.exp()  # of all that are more probable
+        before = falling.exp().cumsum(-1) - falling.exp()  # of all more probable tokens
         beyond = (before >= sampling.top_p).scatter(-1, order, before >= sampling.top_p)
         log_probs = log_probs.masked_fill(beyond, -math.inf)
     if sampling.min_p > 0:
@@ -96,15 +96,15 @@ def sample(
     generator: torch.Generator | None = None,
     seen: Iterable[int] = (),
 ) -> Iterator[Tensor]:
-    """Sample without end: yields the next token of each row, [R], at constant cost per token.
+    """Samples indefinitely: yields the next token of each row, [R], at constant cost per token.
 
     Args:
         step: the model.
         last: the last token of each row, which the model has not read yet, [R].
-        state: after all tokens before the last.
+        state: the state after all tokens before the last.
         sampling: the restrictions.
-        generator: of the random numbers; on the device of the log probabilities.
-        seen: tokens that count as written before, for the repetition penalty.
+        generator: random number generator, on the device of the log probabilities.
+        seen: tokens that have occurred before, for the repetition penalty.
     """
     mask: Tensor | None = None
     while True:
@@ -119,7 +119,7 @@ def sample(
 
 
 def _draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One token of each row [R, V]. torch.multinomial draws a random number for each word instead of one for all."""
+    """One token of each row [R, V]. torch.multinomial would draw a random number per word instead of one per row."""
     summed = probabilities.double().cumsum(-1)
     at = torch.rand(len(summed), 1, dtype=summed.dtype, device=summed.device, generator=generator)
     return torch.searchsorted(summed, at * summed[:, -1:], right=True)[:, 0].clamp(max=summed.shape[1] - 1)
@@ -136,15 +136,15 @@ def sample_texts(
     end: int,
     generator: torch.Generator | None = None,
 ) -> list[Hypothesis]:
-    """Sample one whole text for each row.
+    """Samples one complete text per row.
 
     Args:
         step: the model.
-        first: the token to begin with, [R].
+        first: the start token, [R].
         state: of the R rows.
         sampling: the restrictions.
-        longest: maximum number of tokens of a text, the end included; one number, or one for each row.
-        end: the token that ends a text.
+        longest: most tokens of a text, including the end token; one number, or one per row.
+        end: the end token.
         generator: see `sample`.
     """
     limits = [longest] * len(first) if isinstance(longest, int) else list(longest)
@@ -171,12 +171,12 @@ def sample_texts(
 
 
 def mean_probability(log_probs: Sequence[Tensor]) -> Tensor:
-    """Log of the mean of the probabilities that several models give: what an ensemble predicts."""
+    """Log of the mean of several models' probabilities: an ensemble's prediction."""
     return torch.stack(list(log_probs)).logsumexp(0) - math.log(len(log_probs))
 
 
 def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
-    """The pieces of a text up to the first stop string, each as soon as it cannot be part of one."""
+    """The pieces of a text up to the first stop string, each as soon as it cannot be part of a stop string."""
     stops = [stop for stop in stops if stop]
     held = ""
     for piece in pieces:

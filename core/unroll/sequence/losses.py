@@ -1,9 +1,9 @@
 """Output layers over a vocabulary: memory-efficient cross-entropy, adaptive softmax, mixture of softmaxes.
 
-The layer over V words is where a language model's time goes. Logits [N, V] are made in pieces that stay in the cache,
-turned into the gradient where they lie, and multiplied out at once, so that nothing of that size is ever kept.
+A language model spends most of its time in the layer over V words. Logits [N, V] are computed in pieces that fit in the
+cache, turned into gradients in place, and multiplied out at once, so that nothing of that size is ever stored.
 
-Every layer here has `loss` (the mean surprisal, to train on), `surprisal` (of each target) and `log_probs` (all words).
+Every layer has `loss` (the mean surprisal, for training), `surprisal` (of each target) and `log_probs` (of all words).
 """
 
 import math
@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 PIECE = 4_000_000
-"""logits held at a time. Measured at V = 10,000 on two cores: smaller pieces read the weights more often than the cache
-holds them, larger ones leave the cache"""
+"""logits held at a time. Measured at V = 10,000 on two cores: smaller pieces reread the weights too often, larger ones
+do not fit in the cache"""
 
 
 def linear_cross_entropy(
@@ -31,30 +31,30 @@ def linear_cross_entropy(
 ) -> Tensor:
     """`F.cross_entropy(F.linear(hidden, weight, bias), targets)`, without materialising the logits [N, V].
 
-    The gradient is (softmax - onehot) / N, multiplied out piece by piece while the piece is at hand: the forward pass
-    does the work of both. Under autocast the products are in its dtype; softmax and sums stay in float32.
+    The gradient is (softmax - onehot) / N, multiplied out piece by piece while the piece is in the cache: the forward
+    pass does the work of both. Under autocast the products use its dtype; softmax and sums stay in float32.
 
     Args:
         hidden: [N, H].
         weight: [V, H].
         bias: [V] or None.
         targets: whole numbers [N].
-        ignore: targets of this number count for nothing (padding).
-        smoothing: share of the wanted distribution that is spread evenly over all words (Szegedy et al. 2016), as
+        ignore: targets with this value are ignored (padding).
+        smoothing: fraction of the target distribution that is spread evenly over all words (Szegedy et al. 2016), like
             `label_smoothing` of F.cross_entropy.
 
     Returns:
-        the mean over the targets that count; zero when none does.
+        the mean over the targets that are not ignored; zero if all are.
     """
     loss = cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, bias, targets, ignore))  # type: ignore[no-untyped-call]  # torch: no types
     return loss + smoothing * _above_mean(hidden, weight, bias, targets, ignore) if smoothing else loss
 
 
 def _above_mean(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int) -> Tensor:
-    """By how much the logit of the target is above the mean of all logits, in the mean over the targets that count.
+    """How far the target's logit is above the mean of all logits, averaged over the targets that are not ignored.
 
-    log p enters the smoothed loss with (1 - s) at the target and with s / V everywhere. The normaliser is the same in
-    all of them, so what smoothing adds is s times this; and the mean of the logits is the logit of the mean weight.
+    log p enters the smoothed loss with weight (1 - s) at the target and s / V everywhere. The normaliser is the same in
+    all terms, so smoothing adds s times this value; and the mean of the logits is the logit of the mean weight.
     """
     counted = targets != ignore
     rows, entries = hidden[counted], targets[counted]
@@ -76,7 +76,7 @@ def linear_surprisal(hidden: Tensor, weight: Tensor, bias: Tensor | None, target
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Hand-written because autograd would keep logits, log-probabilities and their gradient, [N, V] each."""
+    """Hand-written because autograd would store logits, log probabilities and their gradient, [N, V] each."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore: int) -> Tensor:
@@ -94,7 +94,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
-        # Times one is the usual case, the end of the graph: it saves a pass over the weights.
+        # A factor of one is the usual case, at the end of the graph: skipping it saves a pass over the weights.
         unchanged = not above.is_cuda and bool(above == 1)
         gradients = [
             gradient if gradient is None or unchanged else gradient * above.to(gradient.dtype)
@@ -104,7 +104,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 class _Sums:
-    """The gradients of hidden, weight and bias as they grow piece by piece."""
+    """Accumulates the gradients of hidden, weight and bias piece by piece."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, *, needed: bool) -> None:
         self.needed = needed
@@ -126,7 +126,7 @@ class _Sums:
         if self.needed:
             probability.scatter_(1, targets, right - 1)
             self._multiply(rows, h, probability, scale)
-        # Clamped: a target that has no probability in float32 must not make the whole mean infinite.
+        # Clamped: a target whose probability underflows in float32 must not make the whole mean infinite.
         return -right.clamp(min=torch.finfo(right.dtype).tiny).log().sum()
 
     def _multiply(self, rows: Any, h: Tensor, error: Tensor, scale: float) -> None:
@@ -155,7 +155,7 @@ class Softmax(nn.Module):
     """The plain output layer.
 
     Args:
-        weight: [V, H]; may be the embedding's (Press and Wolf 2017: tied).
+        weight: [V, H]; may be tied to the embedding (Press and Wolf 2017).
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -164,7 +164,7 @@ class Softmax(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(weight)))
 
     def loss(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Mean surprisal in nats of targets [N] (-100: none) after hidden [N, H]; see `linear_cross_entropy`."""
+        """Mean surprisal in nats of targets [N] (-100: ignored) given hidden [N, H]; see `linear_cross_entropy`."""
         return linear_cross_entropy(hidden, self.weight, self.bias, targets, smoothing=smoothing)
 
     def surprisal(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -177,18 +177,18 @@ class Softmax(nn.Module):
 
 
 class AdaptiveSoftmax(nn.Module):
-    """Frequent words and one entry per group of rarer ones first, the group's words only where it is needed.
+    """Computes frequent words and one entry per group of rarer words first, a group's words only when needed.
 
     Grave, Joulin, Cisse, Grangier and Jegou, Efficient softmax approximation for GPUs, 2017; here without their
-    narrower tails, so that the weights can be the embedding's (as in AWD-LSTM's split cross-entropy). The probabilities
-    of all words still sum to one: it is another model, not an approximation in training.
+    narrower tails, so that the weights can be tied to the embedding (as in AWD-LSTM's split cross-entropy). The
+    probabilities of all words still sum to one: it is a different model, not an approximation in training.
 
     Args:
-        weight: [V, H], words in the order of falling frequency.
-        cutoffs: the first word of each rarer group, rising.
+        weight: [V, H], words by descending frequency.
+        cutoffs: the first word of each rarer group, ascending.
 
     Raises:
-        ValueError: cutoffs that do not rise or lie outside the vocabulary.
+        ValueError: cutoffs that are not ascending or lie outside the vocabulary.
     """
 
     def __init__(self, weight: Tensor, cutoffs: Sequence[int]) -> None:
@@ -234,8 +234,8 @@ class AdaptiveSoftmax(nn.Module):
         return torch.cat([head[:, :frequent], *groups], 1)
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
-        """Weights and biases of the frequent words with the groups behind them, and of the words of each group."""
-        # One split, not slices: the gradient of every slice would be as large as all the weights.
+        """Weights and biases of the frequent words followed by the groups, and of the words of each group."""
+        # One split instead of slices: the gradient of every slice would be as large as all the weights.
         weights = list(torch.split(self.weight, self.sizes))
         biases = list(torch.split(self.bias, self.sizes))
         weights[0] = torch.cat((weights[0], self.groups))
@@ -249,7 +249,7 @@ class AdaptiveSoftmax(nn.Module):
 
 
 class MixtureOfSoftmaxes(nn.Module):
-    """p = sum_k pi_k(h) softmax(W tanh(P_k h) + b): past the rank that one softmax is bound to.
+    """p = sum_k pi_k(h) softmax(W tanh(P_k h) + b): not limited to the rank of a single softmax.
 
     Yang, Dai, Salakhutdinov and Cohen, Breaking the Softmax Bottleneck, 2018. K times the work of one softmax.
 
@@ -268,7 +268,7 @@ class MixtureOfSoftmaxes(nn.Module):
         self.latent = nn.Linear(features, mixtures * weight.shape[1])
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """As `Softmax.loss`; the backward pass makes each piece of logits once more instead of keeping it."""
+        """As `Softmax.loss`; the backward pass recomputes each piece of logits instead of storing it."""
         total = torch.zeros((), device=hidden.device)
         for a, b in _pieces(len(hidden), len(self.weight) * self.mixtures):
             piece = torch.utils.checkpoint.checkpoint(

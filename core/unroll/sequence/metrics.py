@@ -10,7 +10,7 @@ import jiwer
 from unroll.sequence.text import Units
 
 Pair = tuple[str, str]
-"""(of the reference, of the prediction), "" where one of the two has nothing"""
+"""(reference, prediction), "" on the side that has no counterpart"""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Errors:
 
     @property
     def rate(self) -> float:
-        """Edits per word of the references. May exceed one; without any word it is the number of edits."""
+        """Edits per word of the references. May exceed one; if there are no words, it is the number of edits."""
         return self.count / max(1, self.length)
 
 
 def align(references: Sequence[str], predictions: Sequence[str], units: Units = "words") -> list[list[Pair]]:
-    """Per record, the words (or characters) of reference and prediction that stand for each other."""
+    """Per record, the aligned words (or characters) of reference and prediction."""
     process = jiwer.process_words if units == "words" else jiwer.process_characters
     output = process(list(references), list(predictions))
     rows = zip(output.references, output.hypotheses, output.alignments, strict=True)
@@ -63,17 +63,17 @@ def errors(pairs: Iterable[Pair]) -> Errors:
 
 
 def corpus_errors(records: Iterable[Iterable[Pair]]) -> Errors:
-    """Errors of a corpus: edits and lengths are summed before they are divided, so long records count for more."""
+    """Errors of a corpus: edits and lengths are summed before dividing, so longer records count more."""
     return errors(chain.from_iterable(records))
 
 
 def confusions(records: Iterable[Iterable[Pair]]) -> Counter[Pair]:
-    """How often each (of the reference, of the prediction) occurs, equal ones included."""
+    """How often each pair (reference, prediction) occurs, including correct ones."""
     return Counter(chain.from_iterable(records))
 
 
 def show(pairs: Iterable[Pair]) -> str:
-    """Two lines, reference above prediction, with `*` for nothing and the words that differ in capitals."""
+    """Two lines, reference above prediction, with `*` for gaps and differing words in capitals."""
     columns = [_column(wanted, predicted) for wanted, predicted in pairs]
     return "\n".join(" ".join(column[line] for column in columns).rstrip() for line in (0, 1))
 

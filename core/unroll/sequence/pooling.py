@@ -1,6 +1,6 @@
-"""From the states of a sequence to one vector: the last state, their mean, their maximum, or attention over them.
+"""Pools the states of a sequence into one vector: the last state, the mean, the maximum, or attention over them.
 
-States are [T, B, D], lengths [B]. Steps past a row's end count for nothing; a row without steps gives zeros.
+States are [T, B, D], lengths [B]. Steps past a row's end are ignored; a row without steps gives zeros.
 """
 
 from typing import Literal
@@ -12,16 +12,16 @@ Kind = Literal["last", "mean", "max", "attention"]
 
 
 def _inside(states: Tensor, lengths: Tensor) -> Tensor:
-    """Which steps belong to each row, bool [T, B, 1]. `lengths` may be on the CPU, where `Recurrent` wants them."""
+    """Which steps belong to each row, bool [T, B, 1]. `lengths` may be on the CPU, where `Recurrent` needs them."""
     steps = torch.arange(len(states), device=states.device)
     return (steps[:, None] < lengths.to(states.device))[..., None]
 
 
 def last(states: Tensor, lengths: Tensor, directions: int = 1) -> Tensor:
-    """The state that each direction ends in: [B, D].
+    """The final state of each direction: [B, D].
 
     Args:
-        states: [T, B, D]; with two directions the second half of D is the one that reads backwards and ends at step 0.
+        states: [T, B, D]; with two directions the second half of D is the backward one, which ends at step 0.
         lengths: steps of each row, [B].
         directions: 1 or 2.
     """
@@ -45,7 +45,7 @@ def maximum(states: Tensor, lengths: Tensor) -> Tensor:
 
 
 class AttentionPooling(nn.Module):
-    """A weighted mean whose weights are softmax_t(v . tanh(W s_t)): Yang et al. 2016 and Lin et al. 2017 with one hop.
+    """A weighted mean with weights softmax_t(v . tanh(W s_t)): Yang et al. 2016 and Lin et al. 2017 with one hop.
 
     Args:
         features: D.
@@ -57,10 +57,10 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(features, 1, bias=False)
 
     def weights(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """The weight of each step, [T, B, 1]: they sum to one over each row's own steps, and to zero without any."""
+        """The weight of each step, [T, B, 1]: they sum to one over each row's steps, or to zero if it has none."""
         inside = _inside(states, lengths)
         scores = self.score(torch.tanh(self.project(states)))
-        # A finite floor, so that a row without steps has no 0/0.
+        # A finite floor, so that a row without steps does not give 0/0.
         floor = torch.finfo(scores.dtype).min
         weights: Tensor = scores.masked_fill(~inside, floor).softmax(0) * inside
         return weights
@@ -71,12 +71,12 @@ class AttentionPooling(nn.Module):
 
 
 class Pooling(nn.Module):
-    """One or more kinds side by side, by their names.
+    """One or more kinds of pooling, concatenated.
 
     Args:
         kinds: their names, for example ("mean", "max").
         features: D of the states.
-        directions: of the network that the states come from.
+        directions: of the network that produced the states.
 
     Raises:
         ValueError: no kind, or an unknown one.

@@ -1,8 +1,8 @@
 """Losses for ranking one target item above the others.
 
-Each takes the scores of P predictions for C different candidate items and says which column is the wanted one. `times`
-says how often each candidate was drawn: drawn twice it counts as two negatives, without being scored twice. In the row
-that wants it, an item is no negative however often it was drawn. All losses are means over the predictions.
+Each takes the scores of P predictions for C different candidate items and the column of each target. `times` says how
+often each candidate was drawn: drawn twice it counts as two negatives, without being scored twice. A prediction's
+target is never its own negative, however often it was drawn. All losses are means over the predictions.
 
 Sources: Hidasi and Karatzoglou, Recurrent Neural Networks with Top-k Gains for Session-based Recommendations, 2018
 (BPR-max: equations 11 and 12, TOP1-max: equation 10); Jean, Cho, Memisevic and Bengio, On Using Very Large Target
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 
 def softmax(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy over all items: scores [P, N], wanted item [P]."""
+    """Cross-entropy over all items: scores [P, N], target item [P]."""
     return F.cross_entropy(scores, wanted)
 
 
@@ -27,11 +27,11 @@ def sampled_softmax(scores: Tensor, own: Tensor, times: Tensor, log_counts: Tens
 
     Args:
         scores: [P, C].
-        own: column of the wanted item, [P].
+        own: column of the target, [P].
         times: how often each candidate was drawn, [C].
-        log_counts: how often each candidate was expected to be drawn, as a logarithm, [C] (see `log_expected_counts`).
-            Subtracting it (the logQ correction) makes the sum over candidates an unbiased estimate of the sum over all
-            items, so that popular items, which are drawn more often, are not pushed down more often.
+        log_counts: log of each candidate's expected number of draws, [C] (see `log_expected_counts`). Subtracting it
+            (the logQ correction) makes the sum over candidates an unbiased estimate of the sum over all items, so that
+            popular items, which are drawn more often, are not penalised more.
     """
     if log_counts is not None:
         scores = scores - log_counts
@@ -40,11 +40,11 @@ def sampled_softmax(scores: Tensor, own: Tensor, times: Tensor, log_counts: Tens
 
 
 def log_expected_counts(log_popularity: Tensor, batch: int, log_sampled: Tensor, samples: int) -> Tensor:
-    """log(batch p + samples q) of each candidate: how often it is expected among the columns.
+    """log(batch p + samples q) of each candidate: its expected number of columns.
 
     Args:
-        log_popularity: log p of each candidate, its share of the data, from which the batch's own items come, [C].
-        batch: columns that are the wanted items of the batch.
+        log_popularity: log p of each candidate, its frequency in the data, from which the batch's targets come, [C].
+        batch: columns that are targets of the batch.
         log_sampled: log q of each candidate, its probability under the sampler, [C].
         samples: columns that were drawn.
     """
@@ -57,7 +57,7 @@ def bpr_max(scores: Tensor, own: Tensor, times: Tensor, penalty: float = 1.0) ->
 
     Args:
         scores: r, [P, C].
-        own: column i of the wanted item, [P].
+        own: column i of the target, [P].
         times: how often each candidate was drawn, [C].
         penalty: weight of the term that keeps the scores of negatives near zero.
     """
@@ -74,6 +74,6 @@ def top1_max(scores: Tensor, own: Tensor, times: Tensor) -> Tensor:
 
 
 def _against(scores: Tensor, own: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-    """(scores of the wanted items [P, 1], log of the softmax over the negatives [P, C])."""
+    """(scores of the targets [P, 1], log of the softmax over the negatives [P, C])."""
     negatives = (scores + times.log()).scatter(1, own[:, None], -math.inf)
     return scores.gather(1, own[:, None]), negatives.log_softmax(1)

@@ -1,4 +1,4 @@
-"""Base of all training data orders: a function of (seed, epoch) that resumes exactly in mid-epoch."""
+"""Base of all samplers for training: the order is a function of (seed, epoch) and resumes exactly in mid-epoch."""
 
 import math
 from abc import abstractmethod
@@ -26,7 +26,7 @@ class EpochSampler(Sampler[Batch]):
     """A batch sampler that remembers how many batches of the epoch it has yielded.
 
     Args:
-        seed: of the order, which is a function of (seed, epoch).
+        seed: for the order, which is a function of (seed, epoch).
     """
 
     def __init__(self, seed: int) -> None:
@@ -35,7 +35,7 @@ class EpochSampler(Sampler[Batch]):
 
     @abstractmethod
     def batches(self, start: int) -> Iterable[Batch]:
-        """The batches of `self.epoch`, from number `start` on."""
+        """The batches of `self.epoch`, starting with number `start`."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass."""
@@ -63,13 +63,13 @@ class EpochSampler(Sampler[Batch]):
 
 
 class RowSampler(EpochSampler[list[Any]]):
-    """Batches of equally many rows of a data set, drawn from all of them; the last batch may be smaller.
+    """Batches of a fixed size from all rows of a data set; the last batch may be smaller.
 
     Args:
-        rows: of the data set.
-        size: rows in a batch.
-        seed: of the order, which is a function of (seed, epoch).
-        shuffle: False leaves the rows in theirs.
+        rows: number of rows in the data set.
+        size: batch size.
+        seed: for the order, which is a function of (seed, epoch).
+        shuffle: if False, rows keep their order.
     """
 
     def __init__(self, rows: int, size: int, *, seed: int, shuffle: bool) -> None:
@@ -80,7 +80,7 @@ class RowSampler(EpochSampler[list[Any]]):
         return math.ceil(self.rows / self.size)
 
     def batches(self, start: int) -> Iterable[list[Any]]:
-        """The batches of `self.epoch`, from number `start` on: the numbers of the rows of each."""
+        """The batches of `self.epoch`, starting with number `start`: the row numbers of each."""
         random = np.random.default_rng([self.seed, self.epoch])
         order = random.permutation(self.rows) if self.shuffle else np.arange(self.rows)
         return (order[at : at + self.size].tolist() for at in range(start * self.size, self.rows, self.size))
@@ -94,8 +94,8 @@ def resumable(
     seed: int,
     workers: int = 0,
 ) -> "StatefulDataLoader[Any]":
-    """A loader of the sampler's batches, collated by `collate`, that resumes exactly in mid-epoch."""
-    # Its own generator: a draw from the global one, made once per pass, would set a resumed run off by one.
+    """A loader of the sampler's batches, collated by `collate`; it resumes exactly in mid-epoch."""
+    # Its own generator: one draw per pass from the global generator would shift a resumed run by one.
     own = torch.Generator().manual_seed(seed)
     return StatefulDataLoader(
         cast("Dataset[Any]", dataset),  # of a data set, torch asks no more than a list can do
@@ -107,7 +107,7 @@ def resumable(
 
 
 def dataset_of(batches: Iterable[Any]) -> Any:
-    """The data set that a loader of `resumable` reads. Raises TypeError for batches that come from anything else."""
+    """The data set of a loader made by `resumable`. Raises TypeError for any other source of batches."""
     if not isinstance(batches, StatefulDataLoader):
         raise TypeError(f"expected a loader with a data set, got {type(batches).__name__}")
     return batches.dataset

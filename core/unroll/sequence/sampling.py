@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class PopularitySampler(nn.Module):
     """Draws items with probability proportional to count ** alpha, independently and with replacement.
 
-    alpha 0 is uniform over the items that occur, alpha 1 draws as the data do. Items that never occur are never drawn.
+    alpha = 0 is uniform over the items that occur, alpha = 1 follows the data. Items that never occur are never drawn.
     Source: Hidasi and Karatzoglou, Recurrent Neural Networks with Top-k Gains, 2018, section 3.2.
 
     Args:
@@ -25,7 +25,7 @@ class PopularitySampler(nn.Module):
         occurs = counts > 0
         weights = torch.where(occurs, counts.double() ** alpha, 0.0)
         cumulative = (weights / weights.sum()).cumsum(0)
-        # Rounding must not leave room behind the last item that occurs: a draw there would be one that never does.
+        # Rounding must not leave a gap after the last item that occurs: a draw from it would be a wrong item.
         cumulative[int(occurs.nonzero()[-1]) :] = 1.0
         self.register_buffer("cumulative", cumulative, persistent=False)
         self.register_buffer("log_probability", (weights / weights.sum()).log().float(), persistent=False)
@@ -34,6 +34,6 @@ class PopularitySampler(nn.Module):
         """log of the probability of each item, [N]; minus infinity where it never occurs"""
 
     def forward(self, count: int) -> Tensor:
-        """`count` items, [count] int64, on the device of this module, by torch's own random numbers."""
+        """`count` items, [count] int64, on the device of this module, from torch's global random number generator."""
         uniform = torch.rand(count, dtype=torch.float64, device=self.cumulative.device)
         return torch.searchsorted(self.cumulative, uniform, right=True)

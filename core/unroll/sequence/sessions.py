@@ -1,7 +1,7 @@
 """Session-parallel mini-batches: many sessions in parallel; when one ends, its row continues with the next.
 
 Source: Hidasi, Karatzoglou, Baltrunas and Tikk, Session-based Recommendations with Recurrent Neural Networks, 2016,
-section 3.1.1. The state of a row must be reset before the first event of the next session: `starts` says where, and
+section 3.1.1. A row's state must be reset before the first event of each session: `starts` says where, and
 `unroll.recurrence.Recurrent` takes that as its input `reset`.
 """
 
@@ -22,16 +22,16 @@ Positions = NDArray[np.int64]
 class SessionParallel(EpochSampler[Positions]):
     """Windows of positions [T, B] into a flat array of events, session after session.
 
-    Position p stands for the step that reads event p and predicts event p + 1, so a session of n events has n - 1.
-    Every epoch puts the sessions into a new order, one after the other, and cuts that stream into B rows of one length:
-    each step is given once per epoch, and the number of windows is always the same. The cut goes through at most
-    B - 1 sessions, whose second parts begin without a state. The last row is filled up with -1.
+    Position p is the step that reads event p and predicts event p + 1, so a session of n events has n - 1 positions.
+    Every epoch concatenates the sessions in a new order and cuts that stream into B rows of equal length: each step
+    occurs once per epoch, and the number of windows is always the same. At most B - 1 sessions are cut; their second
+    parts start without a state. The last row is padded with -1.
 
     Args:
-        offsets: where each session begins in the flat array, and its length at the end, [S + 1], increasing.
-        rows: B, sessions side by side.
-        steps: T, steps in a window; gradients go back through no more.
-        seed: of the order, which is a function of (seed, epoch).
+        offsets: where each session begins in the flat array, followed by the array's length, [S + 1], increasing.
+        rows: B, sessions in parallel.
+        steps: T, steps per window; gradients are truncated there.
+        seed: for the order, which is a function of (seed, epoch).
 
     Raises:
         ValueError: offsets that decrease, no session of two events, or rows or steps below one.
@@ -55,7 +55,7 @@ class SessionParallel(EpochSampler[Positions]):
         return math.ceil(self._length() / self.steps)
 
     def batches(self, start: int) -> Iterator[Positions]:
-        """The windows of `self.epoch`, from number `start` on."""
+        """The windows of `self.epoch`, starting with number `start`."""
         stream = self._stream()
         for window in range(start, len(self)):
             yield stream[window * self.steps : (window + 1) * self.steps]
@@ -81,9 +81,9 @@ def ranges(begins: Positions, lengths: Positions) -> Positions:
 
 
 def starts(offsets: ArrayLike) -> NDArray[np.bool_]:
-    """Which events of the flat array are the first of their session: where a row's state is reset, [E]."""
+    """Which events of the flat array start a session, where a row's state is reset, [E]."""
     bounds = np.asarray(offsets, dtype=np.int64)
-    first = np.zeros(int(bounds[-1]) + 1, dtype=np.bool_)  # a session without events begins where the next one does
+    first = np.zeros(int(bounds[-1]) + 1, dtype=np.bool_)  # an empty session begins where the next one does
     first[bounds[:-1]] = True
     return first[:-1]
 
@@ -91,13 +91,13 @@ def starts(offsets: ArrayLike) -> NDArray[np.bool_]:
 def loader(
     batch: Callable[[Positions], Any], offsets: ArrayLike, rows: int, steps: int, *, seed: int = 0
 ) -> "StatefulDataLoader[Any]":
-    """A loader of `SessionParallel` windows, each made into a batch by `batch`, that resumes in mid-epoch exactly."""
+    """A loader of `SessionParallel` windows, each turned into a batch by `batch`; it resumes exactly in mid-epoch."""
     sampler = SessionParallel(offsets, rows, steps, seed=seed)
     return resumable(_Windows(batch), sampler, _as_it_is, seed=seed)
 
 
 class _Windows(Dataset[Any]):
-    """Whole windows at once (`__getitems__`): one look-up per event would be slower than the network."""
+    """Fetches whole windows at once (`__getitems__`): one lookup per event would be slower than the network."""
 
     def __init__(self, batch: Callable[[Positions], Any]) -> None:
         self.batch = batch

@@ -1,4 +1,4 @@
-"""Vectors of words from their letters: a word that was rare, or never seen, in training has one as well."""
+"""Word vectors from spelling, also for words that are rare or unseen in training."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LETTERS = (3, 5)
-"""of the shortest and of the longest piece of a word"""
+"""letters of the shortest and the longest piece of a word"""
 BUCKETS = 8192
-"""vectors that the pieces of words share"""
+"""number of vectors that the pieces of words share"""
 
 
 class Spelling(nn.Module):
-    """A vector per word from the pieces that it is spelled with, hashed (Bojanowski et al. 2017: fastText).
+    """A vector per word from hashed pieces of its spelling (Bojanowski et al. 2017: fastText).
 
     Args:
         words: the vocabulary.
-        features: of a vector.
+        features: size of a vector.
     """
 
     pieces: Tensor
-    """buckets of the pieces of all words, one after the other"""
+    """buckets of the pieces of all words, concatenated"""
     starts: Tensor
-    """where each word's begin, [V]"""
+    """where each word's pieces begin, [V]"""
 
     def __init__(self, words: Sequence[str], features: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def _pieces(word: str) -> list[str]:
 
 
 def _bucket(piece: str) -> int:
-    """FNV-1a, 32 bits: Python's own hash differs from process to process."""
+    """32-bit FNV-1a: Python's own hash differs between processes."""
     value = 2166136261
     for byte in piece.encode():
         value = (value ^ byte) * 16777619 % 2**32

@@ -1,7 +1,7 @@
 """One long stream of tokens, read in parallel rows, window by window, for truncated backpropagation through time.
 
-The stream lies on the disk and is mapped into memory, so it may be larger than that. It is cut into `batch` rows;
-a batch holds the next window of every row, so that the state carried from one batch to the next is each row's own.
+The stream is on disk and memory-mapped, so it may be larger than memory. It is cut into `batch` rows; a batch holds the
+next window of every row, so each row's state carries over from one batch to the next.
 """
 
 import math
@@ -23,9 +23,9 @@ from unroll.sequence.resumable_sampler import resumable
 
 Tokens = NDArray[np.unsignedinteger[Any]]
 Documents = Sequence[tuple[str, int]]
-"""(name, its first token's place in the stream) of each document, in the order of the stream"""
+"""(name, position of its first token in the stream) of each document, in stream order"""
 SHORTEST = 5
-"""steps of the shortest randomised window (AWD-LSTM)"""
+"""fewest steps of a randomised window (AWD-LSTM)"""
 
 
 class Window(NamedTuple):
@@ -36,13 +36,13 @@ class Window(NamedTuple):
     targets: Tensor
     """what comes next, [T, B] int64"""
     usual: int
-    """steps of a window of the usual size; T may differ"""
+    """nominal steps per window; T may differ"""
     document: str = ""
-    """name of the document that the first target is of; empty where it is not known, or there are several rows"""
+    """name of the first target's document; empty if unknown, or if there are several rows"""
 
 
 class TokenWriter:
-    """Writes a stream piece by piece, in the smallest unsigned type that holds `words` numbers."""
+    """Writes a stream piece by piece, in the smallest unsigned type for a vocabulary of `words`."""
 
     def __init__(self, path: Path, words: int) -> None:
         self.dtype = np.uint16 if words <= 2**16 else np.uint32
@@ -62,23 +62,23 @@ class TokenWriter:
 
 
 def open_tokens(path: Path, words: int) -> Tokens:
-    """The stream that a `TokenWriter` for as many `words` wrote, memory-mapped."""
+    """The stream that a `TokenWriter` with the same `words` wrote, memory-mapped."""
     return np.memmap(path, np.uint16 if words <= 2**16 else np.uint32, "r")
 
 
 class WindowSampler(Sampler[list[tuple[int, int]]]):
-    """(start, end) of each window of an epoch, in order: the state is carried, so nothing is shuffled.
+    """(start, end) of each window of an epoch, in order: the state is carried over, so nothing is shuffled.
 
-    With `randomised`, the windows' sizes are redrawn in each epoch, from N(steps, 5) in 19 of 20 cases and from
-    N(steps / 2, 5) else, at least five (Merity, Keskar and Socher 2017, section 5): so every place of the stream comes
-    to stand at a window's edge sometimes. They are then stretched a little to fill the rows exactly, so that all epochs
-    have the same number of batches; they are a function of (seed, epoch).
+    With `randomised`, window sizes are redrawn in each epoch, from N(steps, 5) in 19 of 20 cases and from
+    N(steps / 2, 5) otherwise, at least five (Merity, Keskar and Socher 2017, section 5), so that window boundaries
+    vary. They are then stretched a little to fill the rows exactly, so that all epochs have the same number of batches;
+    they are a function of (seed, epoch).
 
     Args:
-        length: steps of a row.
-        steps: of a window.
+        length: steps per row.
+        steps: per window.
         randomised: see above.
-        seed: of the sizes.
+        seed: for the sizes.
 
     Raises:
         ValueError: fewer than one step in a row or a window.
@@ -118,7 +118,7 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
 class _Rows(Dataset[Window]):
     """Windows of a stream laid out in rows, by (start, end).
 
-    Step t of row b reads token b * length + t - 1 and predicts token b * length + t; before the stream stands `first`.
+    Step t of row b reads token b * length + t - 1 and predicts token b * length + t; `first` precedes the stream.
     """
 
     def __init__(self, tokens: Tokens, batch: int, steps: int, first: int, documents: Documents = ()) -> None:
@@ -144,20 +144,20 @@ def stream_loader(
     tokens: Tokens, *, batch: int, steps: int, first: int, name: str, documents: Documents = (),
     cure: str = "use fewer rows or shorter windows", randomised: bool = False, seed: int = 0,
 ) -> "StatefulDataLoader[Window]":  # fmt: skip
-    """A loader of `Window`s over a token stream, that resumes in mid-epoch exactly.
+    """A loader of `Window`s over a token stream; it resumes exactly in mid-epoch.
 
-    With `batch=1` every token of the stream is predicted once, as an evaluation wants it; otherwise the tokens that do
-    not fill the last step of all rows are left out.
+    With `batch=1` every token of the stream is predicted once, for evaluation; otherwise the tokens that do not fill
+    the last step of all rows are left out.
 
     Args:
         tokens: the stream, usually memory-mapped, [N].
         batch: rows.
-        steps: of a window.
-        first: the token that is taken to stand before the stream.
+        steps: per window.
+        first: the token assumed before the stream.
         name: of the stream, for the error.
-        cure: what to do about a stream that is too short, in the words of the application.
-        documents: that the stream consists of, the first one at its beginning; none where that is not known.
-        randomised, seed: of `WindowSampler`.
+        cure: what to do about a stream that is too short, in the application's terms.
+        documents: the documents of the stream, the first one at its start; empty if unknown.
+        randomised, seed: as in `WindowSampler`.
 
     Raises:
         UserError: the stream is shorter than one window of every row.

@@ -30,9 +30,9 @@ def plain(text: str, punctuation: Literal["keep", "split", "drop"] = "keep") -> 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols that a text is written in, and their numbers.
+    """The symbols of a text, and their numbers.
 
-    `reserved` symbols (blank, padding, end) have the first numbers; no text holds them, and `decode` leaves them out.
+    `reserved` symbols (blank, padding, end) have the first numbers; no text contains them, and `decode` drops them.
     """
 
     symbols: tuple[str, ...]
@@ -41,7 +41,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, texts: Iterable[str], units: Units = "characters", reserved: Sequence[str] = ()) -> Self:
-        """All symbols that occur in `texts`, sorted, behind the reserved ones."""
+        """All symbols that occur in `texts`, sorted, after the reserved ones."""
         found = {symbol for text in texts for symbol in split(text, units)}
         return cls((*reserved, *sorted(found)), units, len(reserved))
 

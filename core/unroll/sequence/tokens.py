@@ -1,7 +1,7 @@
 """Tokenisation of texts of any length: characters, words or byte-pair pieces, most frequent first.
 
 Unlike `unroll.sequence.text.Vocabulary`, which is for short transcripts, this reads files piece by piece, has a symbol
-for what it does not know, and numbers the symbols by falling frequency, as adaptive softmax wants them.
+for unknown words, and numbers the symbols by descending frequency, as adaptive softmax needs.
 """
 
 import codecs
@@ -32,21 +32,21 @@ KINDS = {
     b"%PDF-": ("a PDF document", "save it as text"),
     b"{\\rtf": ("an RTF document", "save it as text"),
 }
-"""first bytes of files that are taken for text: what they are, and what to do; the last two would pass as text"""
+"""first bytes of files that users mistake for text: what they are, and what to do; the last two would pass as text"""
 LONGEST_WORD = 100_000
-"""characters without a space that are still taken for a word"""
+"""most characters without a space that count as a word"""
 CURE = "split it into characters"
-"""what to do about a text without spaces, where the application does not say it in its own terms"""
+"""what to do about a text without spaces, unless the application says it in its own terms"""
 
 
 def read_blocks(path: Path) -> Iterator[str]:
     r"""The text of a UTF-8 file of any size, in pieces of at most a megabyte; a byte order mark is left out.
 
-    Every line ends in \n, as in text mode: \r\n would be one symbol more a line, which is easily predicted.
+    Every line ends in \n, as in text mode: \r\n would add an easily predicted symbol per line.
 
     Raises:
-        UserError: the file cannot be read, is empty, is packed or no text by its first bytes, holds a NUL byte, or is
-            not UTF-8: with the byte's offset.
+        UserError: the file cannot be read, is empty, is packed or not text by its first bytes, holds a NUL byte, or is
+            not UTF-8 (with the byte's offset).
     """
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     begun = False
@@ -85,14 +85,14 @@ def _refuse_kinds(path: Path, block: bytes) -> None:
 def _refuse_nul(path: Path, block: bytes, offset: int) -> None:
     at = block.find(0)
     if at >= 0:
-        raise UserError(f"{path}, byte {offset + at:,}: is a NUL byte, so it is no text; convert or remove it")
+        raise UserError(f"{path}, byte {offset + at:,}: is a NUL byte, so it is not text; convert or remove it")
 
 
 def whole_words(blocks: Iterable[str], name: str, cure: str = CURE) -> Iterator[str]:
     """The same text, cut between words only.
 
     Raises:
-        UserError: names `name` and the character from which on there is no space for LONGEST_WORD characters.
+        UserError: gives `name` and the character after which there is no space for LONGEST_WORD characters.
     """
     left, done = "", 0
     for block in blocks:
@@ -115,8 +115,8 @@ def whole_words(blocks: Iterable[str], name: str, cure: str = CURE) -> Iterator[
 class Tokeniser:
     """Texts to numbers and back.
 
-    Words are what stands between spaces; the end of a line is the word `<eos>`. Pieces are those of byte-level
-    byte-pair encoding (Sennrich, Haddow and Birch 2016), by the library `tokenizers`: they can write any text.
+    Words are separated by spaces; the end of a line is the word `<eos>`. Pieces are from byte-level byte-pair encoding
+    (Sennrich, Haddow and Birch 2016), by the library `tokenizers`: they can spell any text.
     """
 
     units: Units
@@ -127,10 +127,10 @@ class Tokeniser:
 
     @classmethod
     def fit(cls, blocks: Iterable[str], units: Units, size: int, *, digits: bool = False) -> Self:
-        """The symbols of a text, most frequent first, `size` at most.
+        """A tokeniser of a text's symbols, most frequent first, at most `size`.
 
-        Characters and words beyond `size` become `<unk>`. For pieces, size is how many are learnt, and with `digits`
-        each digit is a piece of its own, so that numbers can be copied digit by digit.
+        Characters and words beyond `size` become `<unk>`. For pieces, `size` is how many are learnt, and with `digits`
+        each digit is a separate piece, so that numbers can be copied digit by digit.
         """
         if units == "pieces":
             return cls._fit_pieces(blocks, size, digits)
@@ -156,7 +156,7 @@ class Tokeniser:
 
     @property
     def first(self) -> int:
-        """The token that is taken to stand before a text: the end of a line."""
+        """The token assumed before a text: the end of a line."""
         return self._numbers.get(END if self.units == "words" else "Ċ" if self.units == "pieces" else "\n", 0)
 
     @property
@@ -173,17 +173,17 @@ class Tokeniser:
         return [numbers.get(part, unknown) for part in parts]
 
     def encode_blocks(self, blocks: Iterable[str], name: str, cure: str = CURE) -> Iterator[list[int]]:
-        """Numbers of a text that comes in pieces cut anywhere; raises UserError as `whole_words`."""
+        """Token ids of a text that is cut into blocks anywhere; raises UserError like `whole_words`."""
         yield from map(self.encode, self.recut(blocks, name, cure))
 
     def recut(self, blocks: Iterable[str], name: str, cure: str = CURE) -> Iterable[str]:
-        """The same text in pieces that can be encoded one by one; raises UserError as `whole_words`."""
+        """The same text in blocks that can be encoded one by one; raises UserError like `whole_words`."""
         return blocks if self.units == "characters" else whole_words(blocks, name, cure)
 
     def places(self, text: str, numbers: Sequence[int], characters: Sequence[int]) -> list[int]:
-        """How many of a text's `numbers` stand before each of some places in it, which rise.
+        """How many of a text's `numbers` come before each of some ascending places in it.
 
-        A place is counted in characters, and is where a word or a line begins; a piece across it stands before it.
+        A place is a character offset where a word or a line begins; a piece that spans it counts as before it.
         """
         if self.units == "characters":
             return list(characters)
@@ -198,9 +198,9 @@ class Tokeniser:
         return "".join(self.stream(numbers))
 
     def stream(self, numbers: Iterable[int], *, fresh: bool = True) -> Iterator[str]:
-        """The text of `numbers` as they come; a character that takes several pieces comes with the last of them.
+        """The text of `numbers` as they arrive; a character made of several pieces is yielded with the last of them.
 
-        `fresh`: whether this is the beginning of a line, where a word has no space before it.
+        `fresh`: whether this is the start of a line, where a word has no space before it.
         """
         if self.units == "characters":
             yield from (self.symbols[number] for number in numbers)
@@ -217,7 +217,7 @@ class Tokeniser:
         for number in numbers:
             held.append(number)
             text = str(self._model.decode(held))
-            # U+FFFD stands for an unfinished character; four bytes make the longest one.
+            # U+FFFD marks an unfinished character, which has at most four bytes.
             if not text.endswith("\ufffd") or len(held) >= 4:
                 yield text
                 held = []
@@ -225,7 +225,7 @@ class Tokeniser:
             yield str(self._model.decode(held))
 
     def missing(self, text: str) -> list[str]:
-        """The unknown symbols of `text`, in order, each once."""
+        """The unknown symbols of `text`, in order, without duplicates."""
         if self.units == "pieces":
             return []
         parts: Iterable[str] = text if self.units == "characters" else _words(text)
@@ -233,7 +233,7 @@ class Tokeniser:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Characters of text that each symbol stands for, its space or line end included."""
+        """Characters of text per symbol, including its space or line end."""
         if self.units == "pieces":
             return [_starts(symbol) for symbol in self.symbols]
         return [1 if self.units == "characters" or symbol == END else len(symbol) + 1 for symbol in self.symbols]
@@ -267,12 +267,12 @@ def _pieces_by_number(model: Any) -> tuple[str, ...]:
 
 
 def _starts(piece: str) -> int:
-    """Characters that begin in a piece of byte-level encoding, which spells bytes 0x80 to 0xbf (inside a character) as
-    other letters: those are not counted, so that the sum over a text is its number of characters."""
+    """Characters that begin in a byte-level piece. Bytes 0x80 to 0xbf (inside a character), which the encoding spells
+    as other letters, do not count, so the sum over a text is its number of characters."""
     return sum(letter not in _CONTINUATION for letter in piece)
 
 
-# The library spells printable bytes as themselves and the 68 others as the letters from U+0100 on, in their order.
+# The library spells printable bytes as themselves and the other 68, in order, as the letters from U+0100 on.
 _CONTINUATION = frozenset(
     chr(0x122 + byte - 0x80) if byte <= 0xA0 else chr(0x143) if byte == 0xAD else chr(byte)
     for byte in range(0x80, 0xC0)

@@ -41,7 +41,7 @@ def test_a_word_with_spaces_and_a_word_that_comes_twice(tmp_path):
     [
         (TEXT + "cow 1 2\n", "line 4: has 2 numbers instead of 3"),
         (TEXT + "cow 1 2 3 4\n", "line 4: has 4 numbers instead of 3"),
-        ("cat 1 nine 3\n", "line 1: 'nine' in the vector of 'cat' is no number"),
+        ("cat 1 nine 3\n", "line 1: 'nine' in the vector of 'cat' is not a number"),
         ("the 1 2 3\ncat 1 nan 3\n", "line 2: the vector of 'cat' holds NaN or infinity"),
         ("the 1 2 3\ncat 1 -inf 3\n", "line 2: the vector of 'cat' holds NaN or infinity"),
         ("the 1 2 3\ncat 1 inf 3\n", "line 2: the vector of 'cat' holds NaN or infinity"),
