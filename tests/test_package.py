@@ -170,7 +170,7 @@ def test_a_missing_extra_is_one_line(bare: Environment, tmp_path: Path) -> None:
     done = bare.unroll(tmp_path, "train", "--app", "speech")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == (
-        "error: invoke is not installed; without extras Unroll is its recurrent layers alone: "
+        "error: invoke is not installed; without extras Unroll has only its recurrent layers: "
         "pip install 'unroll[apps]'\n"
     )
 

@@ -7,11 +7,11 @@
     [run] = unroll.train("speech")     # what `invoke train` does; see docs/python.md
     unroll.load(run).predict("a.wav")
 
-From the ground up: `recurrence` (cells, state, gradient); `sequence` and `data` (what applications are made of);
-`app` and `config` (their contract); `training`, `tracking`; `comparison`, `diagnosis`, `search`; `commands`, what
-each task does; and `api`, the same from Python. CONTRIBUTING.md has all layers, and where a change goes.
+From the bottom up: `recurrence` (cells, state, gradient); `sequence` and `data` (building blocks of applications);
+`app` and `config` (their contract); `training`, `tracking`; `comparison`, `diagnosis`, `search`; `commands` (what
+each task does); and `api`, the same from Python. CONTRIBUTING.md lists all layers, and where a change goes.
 
-Loaded on first use, so that `import unroll` costs nothing and brings neither torch nor Lightning nor MLflow.
+Names are loaded on first use, so that `import unroll` costs nothing and imports neither torch, Lightning nor MLflow.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`unroll` and `python -m unroll`: the tasks from anywhere, without a checkout; alone, what there is."""
+"""`unroll` and `python -m unroll`: run tasks from anywhere, without a checkout; without a task, list applications."""
 
 import sys
 from importlib.metadata import version
@@ -7,7 +7,7 @@ from unroll.extras import missing
 
 
 def main() -> None:
-    """Run a task of the command line; without any, list the applications."""
+    """Run the task on the command line; without one, list the applications."""
     words = sys.argv[1:] or ["apps"]
     sys.argv = ["unroll", *words]
     try:

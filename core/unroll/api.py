@@ -1,7 +1,7 @@
 """The tasks for notebooks and programs: `unroll.train`, `load`, `compare` and `diagnose`.
 
-They do what the tasks of the command line do, on the same store, and give back values instead of printing them.
-Settings are mappings, `{"model.cell": "gru", "train.epochs": 5}`. Errors that the user can mend are `UserError`s.
+They do what the command-line tasks do, on the same store, and return values instead of printing them. Settings are
+mappings, `{"model.cell": "gru", "train.epochs": 5}`. Errors that the user can fix are `UserError`s.
 """
 
 import json
@@ -32,7 +32,7 @@ __all__ = ["compare", "diagnose", "load", "train"]
 Settings = Mapping[str, Any]
 REGISTRY = "models:/"
 PLAIN = re.compile(r"[^\W\d][\w./:+@~-]*|[./~][\w./:+@~-]*")
-"""a text that may stand in a setting as it is: it is no JSON, and has no comma"""
+"""a text that needs no quotes in a setting: it is not JSON, and has no comma"""
 
 
 @in_python()
@@ -46,19 +46,19 @@ def train(
     resume: str | Run | None = None,
     quiet: bool = False,
 ) -> Runs:
-    """Prepare, train, evaluate and track, as `invoke train` does. What is finished already is not trained again.
+    """Prepare, train, evaluate and track, as `invoke train` does. Finished runs are not trained again.
 
     Args:
         app: application, or several.
-        preset: published settings, by their name.
-        settings: by their full keys. A list means a training with each of its values; a tuple is one value.
-        seeds: trainings of each, from train.seed on; 0: one.
-        jobs: trainings of a grid that run side by side.
-        resume: a run that was stopped, "latest" or an id.
+        preset: name of published settings.
+        settings: by their full keys. A list means one run per value; a tuple is a single value.
+        seeds: runs per setting, counting up from train.seed; 0: one.
+        jobs: runs of a grid to train in parallel.
+        resume: an interrupted run: "latest" or an id.
         quiet: print nothing.
 
     Returns:
-        A run for each training, in the order of the grid; those that failed have an `error`, and are told in a Notice.
+        One run per training, in grid order; failed ones have an `error`, and a Notice reports them.
 
     Raises:
         UserError: an unknown name, key or value, data that cannot be read; or the only training failed.
@@ -74,7 +74,7 @@ def train(
     rows = result.get("runs", [result])
     failed = [row for row in rows if "error" in row]
     if failed:
-        text = f"{len(failed)} of {len(rows)} trainings did not come to their end: {failed[0]['error']}"
+        text = f"{len(failed)} of {len(rows)} runs failed: {failed[0]['error']}"
         warnings.warn(text, Notice, stacklevel=2)
     logged = {name: {run.id: run for run in tracking.runs(tracking.connect(), name)} for name in names}
     return Runs(_run(row, logged[row["app"]]) for row in rows)
@@ -116,16 +116,16 @@ def compare(
     """Groups of runs side by side, with intervals, tests and costs, as `invoke compare` shows them.
 
     Args:
-        app: application, or several, whose differences are then corrected together.
-        by: settings to group by, "model.cell"; none: those that differ.
+        app: application, or several, whose p-values are then corrected together.
+        by: settings to group by, such as "model.cell"; none: all that differ.
         metric: "split/name"; None: the score on the test split.
-        baseline: value of the group that the others are compared with; None: the default preset's.
+        baseline: value of the group to compare the others with; None: the default preset's.
         where: only runs with these settings.
-        equal: "parameters" or "seconds", for runs of equal cost.
-        confounded: whether groups may differ in epochs, minutes and precision as well.
+        equal: "parameters" or "seconds", to compare at equal cost.
+        confounded: whether groups may also differ in epochs, minutes and precision.
 
     Returns:
-        A data frame with a row for each group; in a notebook it is shown as the table, with its notes.
+        A data frame with a row per group; in a notebook it is shown as a table with notes.
 
     Raises:
         UserError: an unknown metric, key or value, or groups that cannot be compared.
@@ -151,14 +151,14 @@ def diagnose(
     """The gradient through time of a model, as `invoke diagnose` shows it.
 
     Args:
-        model: a trained one, or what `load` takes; an application's name with a preset or settings: a fresh one.
-        preset, settings: of the fresh model.
-        fix: try the first remedies.
-        steps, seeds: the budget of each try.
-        quiet: do not print what is tried.
+        model: a trained model, or what `load` takes; an application's name with a preset or settings: an untrained one.
+        preset, settings: of the untrained model.
+        fix: try the top remedies.
+        steps, seeds: the budget of each trial.
+        quiet: do not print progress.
 
     Raises:
-        UserError: no such model, or no recurrent network takes part in its loss.
+        UserError: no such model, or its loss depends on no recurrent network.
     """
     check_budget(steps, seeds)
     with _at_work(quiet):
@@ -172,7 +172,7 @@ def diagnose(
 
 @contextmanager
 def _at_work(quiet: bool) -> Iterator[None]:
-    """Libraries warn their callers, which is us; what is meant for the user is a Notice."""
+    """Silences library warnings, which are meant for us as the caller; a Notice is for the user."""
     with silent(quiet), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", Notice)
@@ -182,7 +182,7 @@ def _at_work(quiet: bool) -> Iterator[None]:
 def _patient(model: Model | Run | str | Path, preset: str | None, settings: Settings | None) -> Patient:
     if preset is not None or settings is not None:
         if not isinstance(model, str):
-            raise UsageError("preset and settings are those of a fresh model; give the name of its application")
+            raise UsageError("preset and settings need an untrained model; give the name of its application")
         return fresh(model, preset, _typed(settings))
     loaded = model if isinstance(model, Model) else load(model)
     one = loaded.saved
@@ -190,7 +190,7 @@ def _patient(model: Model | Run | str | Path, preset: str | None, settings: Sett
 
 
 def _run(row: Mapping[str, Any], logged: Mapping[str, Logged]) -> Run:
-    """What a training gave, as a run; one that did not begin is not in the store."""
+    """The run of a training; one that never started is not in the store."""
     error = str(row.get("error", ""))
     if row.get("run") in logged:
         return run_of(row["app"], logged[row["run"]], error)
@@ -205,7 +205,7 @@ def _loaded(model: str | Path | Run, settings: Sequence[str]) -> Model:
     client = tracking.connect()
     if isinstance(model, Run):
         if model.logged is None:
-            raise UserError(f"that training of {model.app} did not begin: {model.error}")
+            raise UserError(f"that training of {model.app} did not start: {model.error}")
         return _of_run(client, model.logged, settings)
     text = str(model)
     if isinstance(model, str) and model.startswith(REGISTRY):
@@ -225,7 +225,7 @@ def _of_run(client: MlflowClient, run: Logged, settings: Sequence[str]) -> Model
 
 
 def _typed(settings: Settings | None, several: bool = False) -> list[str]:
-    """The settings as one would type them, `key=value`; where several values may be given, a list is several."""
+    """The settings as typed on the command line, `key=value`; with `several`, a list is several values."""
     return [
         f"{key}={','.join(map(_text, value)) if several and isinstance(value, list) else _text(value)}"
         for key, value in (settings or {}).items()
@@ -240,4 +240,4 @@ def _text(value: Any) -> str:
     try:
         return json.dumps(value.item() if hasattr(value, "item") else value, ensure_ascii=False)
     except TypeError:
-        raise UserError(f"settings: {value!r} is no value of a setting; give numbers, text, truths, tuples") from None
+        raise UserError(f"settings: {value!r} cannot be a setting; give a number, text, boolean or tuple") from None

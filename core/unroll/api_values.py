@@ -1,4 +1,4 @@
-"""What the Python API gives back: runs, models, outputs and diagnoses, each with a picture of itself for notebooks."""
+"""What the Python API returns: runs, models, outputs and diagnoses, each with its display in notebooks."""
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THUMBNAIL = 160
-"""pixels of the longer side of a picture beside its output, to which a smaller one is enlarged"""
+"""longer side, in pixels, of a picture shown beside its output; smaller ones are enlarged"""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a run has drawn; a notebook shows it."""
+    """A picture from a run; notebooks display it."""
 
     name: str
     png: bytes = field(repr=False)
@@ -47,7 +47,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Run:
-    """A training as it stands in the tracking store."""
+    """A run in the tracking store."""
 
     app: str
     id: str
@@ -58,21 +58,21 @@ class Run:
     settings: dict[str, str]
     """all of them, by their full keys"""
     seconds: float | None = None
-    """from start to end; None while it is under way"""
+    """from start to end; None while it is running"""
     error: str = ""
-    """why it failed, in a line"""
+    """why it failed, in one line"""
     logged: Logged | None = field(default=None, repr=False)
 
     @cached_property
     def figures(self) -> dict[str, Picture]:
-        """The pictures that were drawn of it, by their names."""
+        """The run's pictures, by name."""
         if self.logged is None:
             return {}
         files = tracking.figures(tracking.connect(), self.logged)
         return {name: Picture(name, file.read_bytes()) for name, file in files.items()}
 
     def examples(self, split: str = "test") -> "pd.DataFrame":
-        """Every example of a split with its reference, prediction and score. Raises UserError where there are none."""
+        """Every example of a split with its reference, prediction and score. Raises UserError if there are none."""
         import pandas as pd
 
         file = self.logged and tracking.records(tracking.connect(), self.logged, split)
@@ -89,7 +89,7 @@ class Run:
 
 
 class Runs(Sequence[Run]):
-    """Some runs, in the order in which they were asked for; a notebook shows them as a table."""
+    """Runs in the order requested; notebooks display them as a table."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
         self._runs = tuple(runs)
@@ -114,10 +114,10 @@ class Runs(Sequence[Run]):
 
 
 class Predictions(list[Any]):
-    """One output for each input, in their order: a list, which a notebook shows beside what it is about.
+    """One output per input, in order: a list that notebooks display beside the inputs.
 
     Attributes:
-        inputs: what was given.
+        inputs: the inputs.
     """
 
     def __init__(self, outputs: Iterable[Any], inputs: Sequence[Any]) -> None:
@@ -128,7 +128,7 @@ class Predictions(list[Any]):
         return table(_filled([{"input": _seen(given), **_columns(output)} for given, output in self._pairs()]))
 
     def _pairs(self) -> list[tuple[Any, Any]]:
-        """An application that ranks its inputs gives other outputs than one for each."""
+        """An application that ranks its inputs does not return one output per input."""
         if len(self) == len(self.inputs):
             return list(zip(self.inputs, self, strict=True))
         return [("", output) for output in self]
@@ -140,9 +140,9 @@ class Model:
 
     saved: Saved = field(repr=False)
     reference: str
-    """where it comes from: a run, the registry, a folder"""
+    """its origin: a run, the registry, a folder"""
     run: str | None = None
-    """id of the run that trained it, where that is known"""
+    """id of the run that trained it, if known"""
 
     @property
     def app(self) -> str:
@@ -166,14 +166,14 @@ class Model:
 
     @in_python()
     def predict(self, inputs: Any) -> Predictions:
-        """One output for each input.
+        """One output per input.
 
         Args:
             inputs: a list of what the command line takes, or of the application's Python values (`unroll.apps.NAME`'s
-                `App.values`); whatever is no list is the only input.
+                `App.values`); anything but a list is a single input.
 
         Raises:
-            UserError: an input that the application cannot take, by its number.
+            UserError: an input that the application does not accept, by its number.
         """
         given = values.listed(inputs)
         return Predictions(self.saved.predict(given), given)
@@ -186,14 +186,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """What was found out about the gradient through time of a model; a notebook shows the whole report."""
+    """The diagnosis of a model's gradient through time; notebooks display the whole report."""
 
     verdict: str
     """exploding, saturated, vanishing, truncated or healthy"""
     because: tuple[str, ...]
-    """sentences with the numbers behind it"""
+    """the numbers behind it, in sentences"""
     numbers: dict[str, Any] = field(repr=False)
-    """all that `invoke diagnose --json` gives"""
+    """everything that `invoke diagnose --json` returns"""
     report: Path
     """the report as a file"""
 
@@ -202,7 +202,7 @@ class Diagnosed:
 
 
 def run_of(app: str, logged: Logged, error: str = "") -> Run:
-    """A run as the store holds it."""
+    """A run from the store."""
     tests = {name: value for name, value in logged.metrics.items() if name.startswith("test/")}
     score = f"test/{logged.tags.get('score', '')}"
     ordered = {name: tests[name] for name in (score, *sorted(tests)) if name in tests}
@@ -217,7 +217,7 @@ def _row(run: Run, settings: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def _filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the same keys: those that one lacks are empty there."""
+    """Rows with the same keys; missing ones are left empty."""
     columns = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key, "") for key in columns} for row in rows]
 
@@ -228,9 +228,9 @@ def _columns(output: Any) -> Mapping[str, Any]:
 
 
 def _seen(value: Any) -> Any:
-    """As a cell of a table: pictures are shown, whether in memory or in a file."""
+    """A table cell; pictures are displayed, whether in memory or in a file."""
     file = isinstance(value, str | Path) and Path(value).suffix.lower() in images.SUFFIXES and Path(value).is_file()
-    if file and Path(value).suffix.lower() == ".gif":  # it may move
+    if file and Path(value).suffix.lower() == ".gif":  # may be animated
         return Markup(picture(Path(value).read_bytes(), str(value), "gif"))
     if file or isinstance(value, Image.Image) or (isinstance(value, np.ndarray) and images.is_picture(value)):
         with suppress(UserError):

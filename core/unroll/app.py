@@ -1,8 +1,8 @@
 """The contract of an application, and how applications are found.
 
 An application is one frozen value of plain functions, `APP = App(...)`, in a folder of `apps/` or behind an entry point
-of the group "unroll.apps". Nothing registers itself and nothing is inherited; one application is imported at a time, so
-that a broken or heavy neighbour cannot break this one.
+of the group "unroll.apps". Nothing registers itself and nothing is inherited; applications are imported one at a time,
+so that a broken or slow one does not affect the others.
 """
 
 import importlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the command line lists applications without waiting for tor
 
 ENTRY_POINTS = "unroll.apps"
 
-# The types that an application brings. An `App` or `Data` of which they are not said is one of any application.
+# An application's types. An `App` or `Data` without them is that of any application.
 ConfigT = TypeVar("ConfigT", bound=Config, default=Any)
 ModelT = TypeVar("ModelT", bound="nn.Module", default=Any)
 BatchT = TypeVar("BatchT", default=Any)
@@ -40,7 +40,7 @@ BatchT = TypeVar("BatchT", default=Any)
 
 @dataclass(frozen=True)
 class Data(Generic[BatchT]):
-    """What `App.data` gives: the batches (of type BatchT) of each split, and what a model must know of the data.
+    """What `App.data` returns: the batches (of type BatchT) of each split, and what a model must know about the data.
 
     A batch is any nesting of tuples, named tuples and dicts that holds tensors and plain values. `train` must be
     resumable: a `torchdata.stateful_dataloader.StatefulDataLoader` (see `unroll.sequence.batching`).
@@ -50,40 +50,40 @@ class Data(Generic[BatchT]):
     val: Iterable[BatchT]
     test: Iterable[BatchT]
     facts: dict[str, Any]
-    """vocabulary, sizes, normalisation: plain JSON values, saved with every model; with the config it rebuilds one"""
+    """vocabulary, sizes, normalisation: plain JSON values, saved with every model; with the config they rebuild it"""
     digest: str
     """SHA-256 of the prepared data; runs with different digests are not comparable"""
     split: str
-    """the rule that says which split an example belongs to, in a few words: "by voice", "publisher's"; it stands in the
-    signature of every metric, and runs of different rules are not comparable"""
+    """the rule that assigns examples to splits, in a few words: "by voice", "publisher's"; it is part of every metric's
+    signature, and runs with different rules are not comparable"""
     notes: tuple[str, ...] = ()
-    """what the user should be told once, for example "3 utterances are too short for their transcript: ..." """
+    """what to tell the user once, for example "3 utterances are too short for their transcript: ..." """
 
 
 @dataclass(frozen=True)
 class Step:
-    """What `App.step` gives for one batch."""
+    """What `App.step` returns for one batch."""
 
     loss: "Tensor"
     """scalar, mean over whatever the application counts"""
     size: float
-    """amount of data in the batch, in `App.unit`; epoch means are weighted with it, throughput is counted in it"""
+    """amount of data in the batch, in `App.unit`; epoch means are weighted by it, and throughput is counted in it"""
     state: Any = None
-    """state carried into the next batch of the stream (any nesting; detached by the loop); None: nothing is carried"""
+    """state carried into the next batch of the stream (any nesting; detached by the loop); None: no state is carried"""
     logs: Mapping[str, float] = field(default_factory=dict)
-    """further numbers to track, by name"""
+    """more numbers to track, by name"""
 
 
 @dataclass(frozen=True)
 class Mean:
-    """How a metric comes from the records: sum(numerator) / sum(weight), over two of their columns."""
+    """How a metric is computed from the records: sum(numerator) / sum(weight), over two of their columns."""
 
     numerator: str
-    """what each record adds: its word errors, its bits, whether it is right (true or false, 0 or 1)"""
+    """what each record contributes: its word errors, its bits, whether it is correct (true or false, 0 or 1)"""
     weight: str = ""
-    """what it counts for: its words, its characters; empty: every record counts once"""
+    """its weight: its words, its characters; empty: every record counts once"""
     share: bool = False
-    """whether the metric lies between 0 and 1 whatever a model does: each numerator between 0 and its weight"""
+    """whether the metric is always between 0 and 1: each numerator is between 0 and its weight"""
 
     def of(self, records: Sequence[Mapping[str, Any]]) -> float:
         """The metric; NaN where nothing counts."""
@@ -91,24 +91,24 @@ class Mean:
         return float(sum(row[self.numerator] for row in records) / total) if total else math.nan
 
     def __str__(self) -> str:
-        """For people."""
+        """The formula."""
         return f"sum({self.numerator}) / sum({self.weight})" if self.weight else f"mean({self.numerator})"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `App.evaluate` gives for one split."""
+    """What `App.evaluate` returns for one split."""
 
     metrics: dict[str, float]
-    """by bare name ("wer"); the loop prefixes the split; the headline one first"""
+    """by bare name ("wer"), the headline metric first; the loop adds the split as a prefix"""
     records: list[dict[str, Any]]
-    """one row per example: "id", "reference", "prediction", "score", and whatever else helps to read it; a "group"
-    (text) where some examples are no independent draws: their speaker, user, document, scene"""
+    """one row per example: "id", "reference", "prediction", "score", and anything else that helps to read it; a "group"
+    (text) if examples are not independent: their speaker, user, document, scene"""
     signature: str = ""
     """how the metrics were computed (tokenisation, decoding, version), as sacrebleu does; split and data are added"""
     means: Mapping[str, Mean] = field(default_factory=dict)
-    """metric -> how it comes from the records, for each that is a mean over examples; what is none (BLEU, a
-    correlation) is compared by whole runs only"""
+    """metric -> how it is computed from the records, for each that is a mean over examples; others (BLEU, a
+    correlation) are compared only between whole runs"""
 
     @classmethod
     def of_means(cls, records: list[dict[str, Any]], signature: str, means: Mapping[str, Mean]) -> Self:
@@ -134,8 +134,8 @@ class Score:
 class App(Generic[ConfigT, ModelT, BatchT]):
     """An application: one frozen value of plain functions, typed with its own config, model and batch.
 
-    Written `APP: App[MyConfig, MyModel, MyBatch] = App(...)`, a type checker holds every function to these three; they
-    mean nothing at run time. See `docs/new-app.md`.
+    With `APP: App[MyConfig, MyModel, MyBatch] = App(...)` a type checker checks every function against these three
+    types; they have no effect at run time. See `docs/new-app.md`.
     """
 
     about: str
@@ -148,11 +148,11 @@ class App(Generic[ConfigT, ModelT, BatchT]):
     data: "Callable[[ConfigT, Store], Data[BatchT]]"
     """(config, store) -> batches of every split, and the facts"""
     model: "Callable[[ConfigT, dict[str, Any]], ModelT]"
-    """(config, facts) -> the network, with fresh weights. It holds all that `predict` needs, so that a saved model
-    (weights, config, facts) works without the data"""
+    """(config, facts) -> the network, with fresh weights. It holds everything that `predict` needs, so that a saved
+    model (weights, config, facts) works without the data"""
     step: "Callable[[ModelT, BatchT, Any], Step]"
-    """(model, batch, state) -> the loss on a batch; `state` is what the last Step carried, None at an epoch's start. It
-    takes the batches of val too: of equal scores the lower loss decides"""
+    """(model, batch, state) -> the loss on a batch; `state` is from the previous Step, None at the start of an epoch.
+    It is also called on validation batches: if scores are equal, the lower loss decides"""
     evaluate: "Callable[[ModelT, Iterable[BatchT]], Report]"
     """(model, batches of one split) -> metrics and records; free-running, in eval mode, without gradients"""
     predict: "Callable[[ModelT, Sequence[Any]], list[Any]]"
@@ -161,25 +161,24 @@ class App(Generic[ConfigT, ModelT, BatchT]):
     examples: tuple[Any, ...]
     """a few inputs for `predict` to try"""
     values: tuple[Value, ...] = ()
-    """kinds of Python values that `predict` takes beside text: paths, arrays, pictures, lists"""
+    """kinds of Python values that `predict` accepts besides text: paths, arrays, pictures, lists"""
     unit: str = "examples"
     """what `Step.size` counts, in the plural: "tokens", "seconds of audio" """
     figures: "Callable[[ModelT, Iterable[BatchT], Report], dict[str, Figure]] | None" = None
     """(model, batches of the test split, its report) -> pictures by name, logged with the run"""
     baselines: "Callable[[ConfigT, Data[BatchT]], dict[str, dict[str, float]]] | None" = None
-    """(config, data) -> test metrics of simple methods, by the method's name, the score among them: what the
-    network must beat"""
+    """(config, data) -> test metrics, including the score, of simple methods by name: what the network must beat"""
     read: "Callable[[Path], list[Any]] | None" = None
     """(file) -> inputs for `predict`, for `invoke predict --file`; None: one input per line. The path "-" is standard
     input: unroll.data.text and unroll.data.tables read it"""
     stream: "Callable[[ModelT, Any], Iterator[str]] | None" = None
-    """(model, one input) -> its output piece by piece, as it comes, for a terminal"""
+    """(model, one input) -> its output piece by piece, as it is generated, for a terminal"""
     scores: "Callable[[ModelT, Path], tuple[list[dict[str, Any]], dict[str, Figure]]] | None" = None
-    """(model, file) -> a row for each piece of the file, and pictures by name, for `invoke predict --score FILE`"""
+    """(model, file) -> a row per piece of the file, and pictures by name, for `invoke predict --score FILE`"""
     ensemble: "Callable[[Sequence[ModelT]], nn.Module] | None" = None
-    """(models of several runs) -> one for `evaluate` and `predict` that joins them, for --run A --run B"""
+    """(models of several runs) -> one model for `evaluate` and `predict` that combines them, for --run A --run B"""
     score_of: "Callable[[ConfigT], Score] | None" = None
-    """(config) -> the score of an application whose tasks are measured in different ways; `score` is the default's"""
+    """(config) -> the score, if the application's tasks have different ones; `score` is the default's"""
     name: str = ""
     """set on loading, to the folder's or the entry point's name"""
 
@@ -198,7 +197,7 @@ class App(Generic[ConfigT, ModelT, BatchT]):
         return config
 
     def network(self, config: ConfigT, facts: dict[str, Any]) -> ModelT:
-        """`model`, with one line for what cannot be built: a cell that is gone, sizes that do not fit together."""
+        """`model`, with a one-line error if it cannot be built: a missing cell, sizes that do not fit together."""
         _check_cell(config)
         try:
             return self.model(config, facts)
@@ -207,7 +206,7 @@ class App(Generic[ConfigT, ModelT, BatchT]):
             raise UserError(f"{self.name}: no model can be built from these settings: {reason}") from error
 
     def outputs(self, model: ModelT, inputs: Sequence[Any]) -> list[Any]:
-        """`predict`, for inputs of any kind. Raises UserError for one that is neither text nor one of `values`."""
+        """`predict`, for any inputs. Raises UserError for one that is neither text nor one of `values`."""
         check_values(self.name, self.values, inputs)
         return self.predict(model, inputs)
 
@@ -230,7 +229,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> App:
-    """Import one application. Raises UserError when there is none of that name, or when its import fails."""
+    """Import one application. Raises UserError if there is none of that name, or if its import fails."""
     check(name)
     try:
         app = _import(name)
@@ -245,7 +244,7 @@ def load(name: str) -> App:
 
 
 def check(name: str) -> None:
-    """Raise UserError when there is no application of that name."""
+    """Raise UserError if there is no application of that name."""
     found = names()
     if name not in found:
         raise UserError(f"{option('app', name)}: no such application; {did_you_mean(name, found)}")

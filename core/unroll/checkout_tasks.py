@@ -1,4 +1,4 @@
-"""The tasks of a checkout: documentation, tests, benchmarks and lint. Elsewhere each is one line that says so."""
+"""Tasks that need a checkout: documentation, tests, benchmarks and lint. Elsewhere they exit with a one-line error."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from unroll.task_options import after_double_dash, helps, quoted, task
 def docs(c: Context) -> None:
     """Build the documentation into site/; neither building nor reading it needs a network."""
     with c.cd(_checkout("docs")):
-        # The theme announces its successor on every build.
+        # The theme advertises its successor on every build.
         c.run("mkdocs build --strict --quiet", env={"NO_MKDOCS_2_WARNING": "1"}, pty=sys.stdout.isatty())
     print("open site/index.html")
 
@@ -53,7 +53,7 @@ def bench(
     top = _checkout("bench")
 
     def command() -> dict[str, Any]:
-        sys.path.insert(0, top)  # the benchmarks are part of the checkout, and not of the package
+        sys.path.insert(0, top)  # the benchmarks are part of the checkout, not of the package
         from benchmarks.recurrence import bench
 
         return bench(only, quick=quick, threads=threads, seconds=seconds, clock=clock, out=out)

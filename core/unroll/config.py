@@ -156,8 +156,8 @@ class Config(Section):
         says which it is.
 
         Raises:
-            UserError: as `override`; also if a data path is neither a file nor a folder, or cannot be accessed, or fits
-            no source or several; or if a setting would not be read.
+            UserError: as in `override`; also if a data path is neither a file nor a folder, cannot be accessed, or fits
+                no source or several; or if a setting would not be read.
         """
         settings = list(settings)
         config = self.override(settings)

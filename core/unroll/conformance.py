@@ -1,11 +1,11 @@
-"""What every application must do, as checks that any application can run: ours, and a stranger's.
+"""The contract of an application, as checks that any application can run, ours or yours.
 
     from unroll.conformance import check_app
 
     def test_conformance(tmp_path):
         check_app("my-app", tmp_path)
 
-All of them work on the preset "smoke" and need no network.
+They use the preset "smoke" and need no network.
 """
 
 import json
@@ -38,7 +38,7 @@ from unroll.training.progress import Fitted, Observer, Position
 
 @dataclass(frozen=True)
 class Subject:
-    """An application with its smoke data prepared in a folder of its own."""
+    """An application with its smoke data prepared in a separate folder."""
 
     app: App
     config: Config
@@ -66,7 +66,7 @@ class Subject:
 
 
 def presets_round_trip(subject: Subject) -> None:
-    """Every preset survives JSON, and default and smoke are on built-in data."""
+    """Every preset survives a round trip through JSON, and default and smoke use built-in data."""
     for name, preset in subject.app.presets.items():
         assert type(preset).parse(json.loads(preset.model_dump_json())) == preset, name
     assert {subject.app.presets[name].data.source for name in ("default", "smoke")} == {"builtin"}
@@ -80,16 +80,16 @@ def prepare_is_idempotent(subject: Subject) -> None:
 
 
 def prepare_is_deterministic(subject: Subject) -> None:
-    """Prepared again in another place, the data have the same digest."""
+    """Data prepared in another folder have the same digest."""
     place = subject.folder / "prepared-again"
-    assert not place.exists(), "this check needs a place where nothing was prepared"
+    assert not place.exists(), "this check needs a folder without prepared data"
     store = Store(place)
     subject.app.prepare(subject.config, store)
     assert subject.app.data(subject.config, store).digest == subject.data().digest
 
 
 def facts_rebuild_the_model(subject: Subject) -> None:
-    """The facts are plain JSON, and a saved model evaluates as the one that was saved."""
+    """The facts are plain JSON, and a loaded model evaluates to the same results as the one that was saved."""
     data = subject.data()
     assert json.loads(json.dumps(data.facts)) == data.facts
     model = subject.model(data)
@@ -114,7 +114,7 @@ def a_step_reaches_every_parameter(subject: Subject) -> None:
 
 
 def evaluation_tells_what_and_how(subject: Subject) -> None:
-    """The score is there, the signature is stated, every record has its own id, and it can be repeated."""
+    """The score and the signature are there, record ids are unique, and the results are repeatable."""
     data = subject.data()
     model = subject.model(data)
     first, second = (evaluate(subject.app, model, data.val) for _ in range(2))
@@ -128,7 +128,7 @@ def evaluation_tells_what_and_how(subject: Subject) -> None:
 
 
 def records_give_the_metrics(subject: Subject) -> None:
-    """What the report says of how its metrics come from the records holds; groups are names."""
+    """The metrics can be computed from the records as the report says; groups are names."""
     data = subject.data()
     report = evaluate(subject.app, subject.model(data), data.val)
     for name, mean in report.means.items():
@@ -143,32 +143,32 @@ def records_give_the_metrics(subject: Subject) -> None:
 
 
 def validation_has_a_loss(subject: Subject) -> None:
-    """The step takes the batches of val as well: of equal scores, the lower loss decides."""
+    """The step works on validation batches: if scores are equal, the lower loss decides."""
     data = subject.data()
     loss, again = (mean_loss(subject.app, subject.model(data), islice(data.val, 2)) for _ in range(2))
     assert math.isfinite(loss) and loss == again
 
 
 def baselines_have_the_score(subject: Subject) -> None:
-    """Every simple method is measured by what the application is judged by, so that a model can be told of it."""
+    """Every baseline has the application's score, so that models can be compared with it."""
     for method, row in measured(subject.app, subject.config, subject.data()).items():
         assert subject.app.score.name in row, f"{method} has {', '.join(row)}"
 
 
 def splits_are_disjoint(subject: Subject) -> None:
-    """No example of val is one of test."""
+    """No example is in both val and test."""
     data = subject.data()
     model = subject.model(data)
     val, test = (evaluate(subject.app, model, batches).records for batches in (data.val, data.test))
 
-    def names(records: list[dict[str, Any]]) -> set[str]:  # in a stream, ids alone are places
+    def names(records: list[dict[str, Any]]) -> set[str]:  # in a stream, ids are only positions
         return {json.dumps([record["id"], record.get("reference")]) for record in records}
 
     assert not names(val) & names(test)
 
 
 def evaluation_ignores_the_batch_size(subject: Subject) -> None:
-    """Batches of half the size give the same metrics, to rounding."""
+    """Batches of half the size give the same metrics, up to rounding."""
     if "train.batch" not in flat(subject.config):
         return
     size = flat(subject.config)["train.batch"]
@@ -182,7 +182,7 @@ def evaluation_ignores_the_batch_size(subject: Subject) -> None:
 
 
 def errors_are_one_line(subject: Subject) -> None:
-    """What cannot be is refused by a UserError of one line: settings, sources, inputs."""
+    """Invalid settings, sources and inputs raise a UserError of one line."""
     app, model = subject.app, subject.model(subject.data()).eval()
 
     def elsewhere() -> None:
@@ -208,7 +208,7 @@ def _refusal(call: Callable[[], object]) -> str | None:
 
 
 def predict_works_on_the_examples(subject: Subject) -> None:
-    """One output per example, as JSON can hold it."""
+    """One output per example, serialisable as JSON."""
     data = subject.data()
     model = subject.model(data).eval()
     examples = list(subject.app.examples)
@@ -219,7 +219,7 @@ def predict_works_on_the_examples(subject: Subject) -> None:
 
 
 def predict_takes_the_values_that_it_names(subject: Subject) -> None:
-    """An example as a Python value gives what it gives as text; anything else is refused in a line that names them."""
+    """An example gives the same output as a Python value and as text; other values are rejected, naming these."""
     app, model = subject.app, subject.model(subject.data()).eval()
     texts = [example for example in app.examples if isinstance(example, str)]
     with torch.inference_mode():
@@ -236,7 +236,7 @@ def predict_takes_the_values_that_it_names(subject: Subject) -> None:
 
 
 def _unnamed(text: str, wanted: Any, got: Any) -> Any:
-    """None for equal outputs, apart from where they repeat their input's name; else both."""
+    """None if the outputs are equal apart from the input's name repeated in them; else both."""
     if isinstance(wanted, dict) and isinstance(got, dict):
         own = [key for key, value in wanted.items() if value != text]
         wanted, got = ({key: one.get(key) for key in own} for one in (wanted, got))
@@ -244,7 +244,7 @@ def _unnamed(text: str, wanted: Any, got: Any) -> Any:
 
 
 def loss_falls(subject: Subject) -> None:
-    """Training on smoke lowers the training loss."""
+    """Training on smoke reduces the training loss."""
     _, _, losses = _train(subject, "falls", 0)
     quarter = max(len(losses) // 4, 1)
     values = [losses[step] for step in sorted(losses)]
@@ -252,7 +252,7 @@ def loss_falls(subject: Subject) -> None:
 
 
 def resume_is_exact(subject: Subject) -> None:
-    """A run stopped by a signal and resumed gives the same losses and the same weights, to the last bit."""
+    """A run stopped by a signal and resumed gives exactly the same losses and weights."""
     short = replace(subject, config=subject.config.override(["train.epochs=2"]))
     whole, model, losses = _train(short, "whole", 0)
     stop = whole.position.step * 2 // 3
@@ -289,11 +289,11 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
 
 
 def check_app(name: str, folder: Path) -> None:
-    """Holds an application to the whole contract; raises AssertionError at the first check that it does not pass.
+    """Checks an application against the whole contract; raises AssertionError at the first check that fails.
 
     Args:
-        name: of a folder of `apps/` or an installed entry point.
-        folder: an empty one, for data and checkpoints.
+        name: a folder of `apps/` or an installed entry point.
+        folder: an empty folder, for data and checkpoints.
     """
     subject = Subject.of(name, folder)
     for check in CHECKS:
@@ -301,7 +301,7 @@ def check_app(name: str, folder: Path) -> None:
 
 
 class _Losses(Observer):
-    """Keeps the losses and sends a signal at a step."""
+    """Records the losses and sends a signal at a given step."""
 
     def __init__(self, stop_at: int) -> None:
         self.stop_at = stop_at

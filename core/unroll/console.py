@@ -1,4 +1,4 @@
-"""What people read in the terminal: configuration, tables, predictions."""
+"""Terminal output: configuration, tables, predictions."""
 
 import math
 import sys
@@ -15,20 +15,20 @@ from unroll.config import Config, describe, flat
 from unroll.errors import harmless
 
 WIDE = 110
-"""columns from which on help texts stand beside the settings"""
+"""terminal width from which help texts are shown beside the settings"""
 
-# Into a file or a pipe, tables are as wide as they need to be within reason, not 80 columns.
+# In a file or a pipe, tables may be wider than 80 columns.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
 def say(text: str = "") -> None:
-    """A line, as it is: square brackets in it are no markup, and nothing in it steers the terminal."""
+    """Print a line as it is: square brackets are not markup, and control characters are escaped."""
     console.print(Text(harmless(text)))
 
 
 @contextmanager
 def silent(on: bool = True) -> Iterator[None]:
-    """Within it nothing is said, shown or drawn as progress, where that is wanted."""
+    """If `on`, print nothing and show no progress within the block."""
     before, console.quiet = console.quiet, console.quiet or on
     try:
         yield
@@ -37,7 +37,7 @@ def silent(on: bool = True) -> Iterator[None]:
 
 
 def show_config(app: App, config: Config) -> None:
-    """The whole configuration; what differs from the default preset is marked."""
+    """Show the whole configuration; differences from the default preset are marked."""
     usual, here = flat(app.presets["default"]), flat(config)
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value, help_text in describe(config):
@@ -48,7 +48,7 @@ def show_config(app: App, config: Config) -> None:
 
 
 def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the same keys as a table; numbers to four significant digits, aligned right."""
+    """Show rows with the same keys as a table; numbers have four significant digits and are aligned right."""
     if not rows:
         return
     table = Table(title=Text(harmless(title)), title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -61,13 +61,13 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_metrics(title: str, columns: Mapping[str, Mapping[str, float]]) -> None:
-    """One row per metric, one column per method; a metric that a method has not is left empty."""
+    """Show one row per metric, one column per method; missing metrics are left empty."""
     names = dict.fromkeys(name for metrics in columns.values() for name in metrics)
     show_table(title, [{"metric": n, **{column: m.get(n, "") for column, m in columns.items()}} for n in names])
 
 
 def show_predictions(records: Iterable[Mapping[str, Any]]) -> None:
-    """A few records to read: what was wanted, what came."""
+    """Show a few records: reference and prediction."""
     for record in records:
         say(f"  {record['id']}")
         say(f"    wanted  {record.get('reference', '')}")

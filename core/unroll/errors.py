@@ -1,8 +1,7 @@
-"""What a user may see: one line that names the file, record or key, and what to do.
+"""Errors for users: one line that names the file, record or key, and what to do.
 
-Everything that the user can cause and cure is raised as `UserError`; the tasks print its text and exit with its code.
-Any other exception is a defect of ours. Inside `unroll.recurrence`, which is used as a library, errors are Python's
-own.
+Everything that the user can cause and fix is raised as `UserError`; the tasks print its text and exit with its code.
+Any other exception is a bug of ours. `unroll.recurrence`, which is used as a library, raises Python's own errors.
 """
 
 import difflib
@@ -22,13 +21,13 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """The command itself was typed wrongly (a missing or contradictory option)."""
+    """The command line is wrong (a missing or contradictory option)."""
 
     exit_code = 2
 
 
 class Notice(UserWarning):
-    """Something that the user should be told while the work continues; the tasks print it as `note: ...`."""
+    """Something to tell the user while work continues; the tasks print it as `note: ...`."""
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def noted(what: str) -> Iterator[None]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown `name`: the nearest known ones, or all of them when none is near."""
+    """A hint for an unknown `name`: the nearest known ones, or all of them if none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
@@ -55,19 +54,19 @@ def few(names: Sequence[str], most: int = 3) -> str:
 
 
 def typed() -> str:
-    """The program whose tasks a message names: the one that was typed, `unroll`, or else `invoke`."""
+    """The program to name in messages: `unroll` if that was typed, else `invoke`."""
     return "unroll" if sys.argv[:1] == ["unroll"] else "invoke"
 
 
 def harmless(text: str) -> str:
-    r"""The text with all that would steer a terminal written out, as `\x1b`: file names and data may hold anything.
+    r"""The text with everything that could control a terminal escaped, as `\x1b`: file names and data may be hostile.
 
-    That is control characters but for line feeds and tabs, overrides of the writing direction, and the lone surrogates
-    that stand for bytes of a file name that are not UTF-8.
+    These are control characters except line feeds and tabs, text direction overrides, and lone surrogates, which stand
+    for bytes of a file name that are not UTF-8.
     """
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def one_line(text: str) -> str:
-    """`harmless`, with line feeds written out as well."""
+    """`harmless`, with line feeds escaped as well."""
     return harmless(text).replace("\n", "\\n")

@@ -1,4 +1,4 @@
-"""What `pip install unroll` leaves out: the line for a library that an extra would have brought."""
+"""Optional dependencies: the error line for a library that an extra would have installed."""
 
 APPS = frozenset(
     {
@@ -8,16 +8,16 @@ APPS = frozenset(
         "urllib3",
     }
 )  # fmt: skip
-"""what the extra `apps` brings, as it is imported"""
+"""import names of the libraries that the extra `apps` installs"""
 
 
 def missing(error: BaseException | None) -> str | None:
-    """One line for an import that fails for want of the extra `apps`; None for any other error."""
+    """One line for an import that fails because the extra `apps` is not installed; None for any other error."""
     while error is not None:
         library = (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and library in APPS:
             return (
-                f"{library} is not installed; without extras Unroll is its recurrent layers alone: "
+                f"{library} is not installed; without extras Unroll has only its recurrent layers: "
                 "pip install 'unroll[apps]'"
             )
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: finish this step, save, and stop with the truth about it."""
+"""Ctrl-C and SIGTERM as a request: finish this step, save, and stop with the right status."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class Interrupted(BaseException):
-    """Training was told to stop. Not an `Exception`, so that no application's error handling swallows it."""
+    """A request to stop training. Not an `Exception`, so that no application's error handling swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -20,7 +20,7 @@ class Interrupted(BaseException):
 class StopRequest:
     """Turns the first SIGINT or SIGTERM into a flag that the loop reads between steps; a second one stops at once.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    Outside the main thread, where Python does not deliver signals, it does nothing.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -34,7 +34,7 @@ class StopRequest:
         return self
 
     def install(self) -> None:
-        """Take the signals over; again, when a library has put its own handlers in between."""
+        """Install the signal handlers; called again after a library has installed its own."""
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
                 handler = signal.signal(number, self._receive)
@@ -45,7 +45,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise Interrupted when a signal has come."""
+        """Raise Interrupted if a signal has arrived."""
         if self.number is not None:
             raise Interrupted(self.number)
 

@@ -1,8 +1,8 @@
 """For applications whose examples fit into memory: from records to prepared splits to batches.
 
-A record is a dict of plain JSON values. The built-in ones are drawn from a function, and no two of them are the same,
-so that the splits are disjoint. The user's own are a file with one record per line (JSON Lines), of which every tenth
-is for validation and every tenth for the test.
+A record is a dict of plain JSON values. Built-in records are drawn from a function without duplicates, so that the
+splits are disjoint. The user's own records are a file with one per line (JSON Lines); one in ten is for validation and
+one in ten for testing.
 """
 
 import json
@@ -30,9 +30,9 @@ from unroll.sequence.batching import loader
 
 Record = dict[str, Any]
 FEWEST = 10
-"""the user's own records, which give every split at least one"""
+"""fewest records of the user's own, so that every split has at least one"""
 PATIENCE = 1000
-"""draws without a new record after which there are no more"""
+"""draws in a row without a new record before giving up"""
 
 
 class RecordsData(DataConfig):
@@ -45,18 +45,18 @@ class RecordsData(DataConfig):
     source: Literal["builtin", "file"] = "builtin"
     """builtin: made by the application; file: your own records, one JSON object per line, at data.path"""
     examples: int = Field(2000, ge=10)
-    """builtin: training examples that are made"""
+    """builtin: number of training examples to generate"""
 
 
 class RecordsTrain(TrainConfig):
     """Length, precision and seed of the training."""
 
     batch: int = Field(1000, ge=1)
-    """steps in a batch, padding included"""
+    """steps per batch, including padding"""
 
 
 class RecordsConfig(Config):
-    """The settings of an application on records; one with settings of its own inherits from it."""
+    """The settings of an application on records; inherit from it to add your own."""
 
     data: RecordsData = RecordsData()
     train: RecordsTrain = RecordsTrain()
@@ -64,26 +64,26 @@ class RecordsConfig(Config):
 
 @dataclass(frozen=True)
 class Records(Generic[BatchT]):
-    """What an application says of its records; `prepare` and `batches` are then its App.prepare and App.data."""
+    """An application's description of its records; `prepare` and `batches` then are its App.prepare and App.data."""
 
     name: str
     """the application's"""
     example: Callable[[np.random.Generator], Record]
     """draws a built-in record"""
     fields: Mapping[str, type]
-    """name -> type of what each of the user's records must have"""
+    """name -> type of the fields that each of the user's records must have"""
     facts: Callable[[list[Record]], dict[str, Any]]
-    """what the model must know of the training records, as plain JSON values"""
+    """what the model must know about the training records, as plain JSON values"""
     length: Callable[[Record], int]
     """steps of a record"""
     collate: Callable[[list[Record], dict[str, Any]], BatchT]
-    """(some records, the facts) -> a batch"""
+    """(records, facts) -> a batch"""
 
     def prepare(self, config: Any, store: Store) -> None:
-        """The records of each split, in the store; a second time it does nothing.
+        """Write the records of each split to the store; does nothing if they exist.
 
         Raises:
-            UserError: names the user's file, and the line that is no such record.
+            UserError: names the user's file, and the line that is not a valid record.
         """
         self._prepared(config, store)
 
@@ -141,18 +141,18 @@ def _different(example: Callable[[np.random.Generator], Record], wanted: int) ->
         text = json.dumps(row, sort_keys=True)
         idle = idle + 1 if text in seen else 0
         if idle > PATIENCE:
-            raise UserError(f"data.examples: {wanted:,} are needed, and only {len(seen):,} differ; ask for fewer")
+            raise UserError(f"data.examples: {wanted:,} are needed, but only {len(seen):,} differ; ask for fewer")
         if not idle:
             seen.add(text)
             yield row
 
 
 def own(path: Path, fields: Mapping[str, type]) -> dict[str, list[Record]]:
-    """The user's records in three splits, each with the number of its line as its id. Raises UserError as `prepare`."""
+    """The user's records in three splits, each with its line number as its id. Raises UserError like `prepare`."""
     found = objects(path, read_text(path))
     rows = [_checked(row, f"{path}, record {number}", fields) for number, (_, row) in enumerate(found, start=1)]
     if len(rows) < FEWEST:
-        raise UserError(f"{path}: has {len(rows)} records, and {FEWEST} are needed for three splits; add some")
+        raise UserError(f"{path}: has {len(rows)} records, but {FEWEST} are needed for three splits; add some")
     named = [{"id": f"record-{number}", **row} for number, row in enumerate(rows, start=1)]
     places: dict[str, Sequence[int]] = {"train": range(8), "val": [8], "test": [9]}
     return {split: [row for i, row in enumerate(named) if i % 10 in place] for split, place in places.items()}
@@ -167,7 +167,7 @@ def _checked(row: Record, where: str, fields: Mapping[str, type]) -> Record:
 
 @dataclass(frozen=True)
 class _Collate:
-    """Records to a batch; a class, since worker processes must be able to receive it."""
+    """Turns records into a batch; a class, so that it can be sent to worker processes."""
 
     collate: Callable[[list[Record], dict[str, Any]], Any]
     facts: dict[str, Any]

@@ -15,10 +15,10 @@ def lazily(
 
     Args:
         package: its `__name__`.
-        modules: the names that it offers, by the module of it that holds them.
+        modules: its public names, by the submodule that holds them.
 
     Raises:
-        ModuleNotFoundError: on use, where a library is not installed; the message names the extra that brings it.
+        ModuleNotFoundError: on use, if a library is not installed; the message names the extra that installs it.
     """
     places = {name: module for module, names in modules.items() for name in names}
 

@@ -1,5 +1,4 @@
-"""What this machine lacks, in the many shapes in which that shows, as one line: memory, a place for temporary files,
-permissions."""
+"""Errors caused by this machine, as one line: out of memory, no folder for temporary files, missing permissions."""
 
 import errno
 import re
@@ -16,7 +15,7 @@ SAID = re.compile(
 )
 SHORT = "out of memory"
 NEAR = 0.9
-"""share of its limit that a process has taken when whatever fails does so for lack of memory"""
+"""fraction of its memory limit that a process uses when a failure is attributed to a lack of memory"""
 LEAST = 2_200_000_000
 """bytes of address space that torch, Lightning and MLflow take when they are loaded (2.1e9 on x86-64 with one thread);
 with less, some of them end the process silently"""
@@ -24,11 +23,11 @@ NO_FOLDER = {
     "No usable temporary directory found": "no folder for temporary files can be written",
     "Matplotlib requires access to a writable cache": "neither matplotlib's cache nor a temporary one can be written",
 }
-"""how libraries say it, and how we do"""
+"""libraries' messages, and ours"""
 
 
 def lacking(error: BaseException) -> bool:
-    """Whether an error is one of memory: by itself, or by what it was raised from."""
+    """Whether an error is due to a lack of memory, by itself or by its cause."""
     return any(
         isinstance(one, MemoryError) or getattr(one, "errno", None) == errno.ENOMEM or SAID.search(str(one)) is not None
         for one in _chain(error)
@@ -38,7 +37,7 @@ def lacking(error: BaseException) -> bool:
 def exhausted() -> bool:
     """Whether this process has used nearly all the address space that its limit allows (`ulimit -v`, `prlimit --as`).
 
-    Libraries whose loading fails half-way then raise errors that speak of anything but memory.
+    Libraries that then fail while loading raise errors that do not mention memory.
     """
     allowed = limit()
     try:
@@ -50,41 +49,41 @@ def exhausted() -> bool:
 
 
 def limit() -> int | None:
-    """Bytes that this process may take; None where it may take all there are."""
+    """Bytes that this process may use; None if unlimited."""
     allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
     return None if allowed == resource.RLIM_INFINITY else allowed
 
 
 def check() -> None:
-    """Raise UserError where this process may take less than its libraries do."""
+    """Raise UserError if this process may use less memory than its libraries need."""
     allowed = limit()
     if allowed is not None and allowed < LEAST:
         raise UserError(
-            f"this process may take {allowed / 1e6:,.0f} MB only, and its libraries take {LEAST / 1e6:,.0f}: raise the "
+            f"this process may use only {allowed / 1e6:,.0f} MB, but its libraries need {LEAST / 1e6:,.0f}: raise the "
             "limit (ulimit -v, prlimit --as)"
         )
 
 
 def explained(error: BaseException) -> str | None:
-    """The line for an error that is of this machine; None for others."""
+    """The line for an error caused by this machine; None for others."""
     if lacking(error) or exhausted():
         return _out_of_memory(error)
     if isinstance(error, PermissionError) and error.filename is not None:
-        return f"{error.filename}: {(error.strerror or 'permission denied').lower()}; give yourself the right to it"
+        return f"{error.filename}: {(error.strerror or 'permission denied').lower()}; change its permissions"
     for said, line in NO_FOLDER.items():
         if isinstance(error, OSError) and said in str(error):
-            return f"{line} ({_words(error)}); free some space, or set TMPDIR and MPLCONFIGDIR to folders that can be"
+            return f"{line} ({_words(error)}); free some space, or set TMPDIR and MPLCONFIGDIR to writable folders"
     return None
 
 
 def _out_of_memory(error: BaseException) -> str:
     allowed = limit()
-    raised = "" if allowed is None else f", or let it take more than {allowed / 1e6:,.0f} MB (ulimit -v)"
+    raised = "" if allowed is None else f", or raise its limit of {allowed / 1e6:,.0f} MB (ulimit -v)"
     reason = _words(error)
     name = type(error).__name__
     return (
         f"{SHORT} ({f'{name}: {reason}' if reason else name}); make train.batch or the model smaller, "
-        f"run less beside it{raised}"
+        f"run fewer other programs{raised}"
     )
 
 

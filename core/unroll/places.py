@@ -1,6 +1,6 @@
-"""Where things are kept: data, checkpoints and the tracking store, all in one place that the tasks name.
+"""Where files are kept: data, checkpoints and the tracking store, all in one place that the tasks show.
 
-A variable that is set but empty, as compose files pass it, is not set.
+A variable that is set but empty, as passed by compose files, counts as unset.
 """
 
 import os
@@ -14,26 +14,26 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def checkout() -> Path | None:
-    """The repository that this package lies in; None where it is installed as a wheel."""
+    """The repository that contains this package; None if it is installed as a wheel."""
     source = Path(__file__).resolve().parents[1]
     root = source.parent
     return root if source.name == "core" and (root / "pyproject.toml").is_file() else None
 
 
 def inside_checkout() -> Path | None:
-    """The repository that this package lies in, where the current folder is in it; None elsewhere."""
+    """The repository that contains this package, if the current folder is in it; else None."""
     root = checkout()
     return root if root and Path.cwd().resolve().is_relative_to(root) else None
 
 
 def home() -> Path:
-    """Where everything is kept that no variable of its own names a place for.
+    """The folder for everything whose location is not set by a variable of its own.
 
-    What UNROLL_HOME names; in a checkout its top, as a relative path; elsewhere `unroll` in the user's folder for data
-    (XDG base directory specification: XDG_DATA_HOME, by default `~/.local/share`).
+    UNROLL_HOME if set; in a checkout its top, as a relative path; elsewhere `unroll` in the user's data folder (XDG
+    base directory specification: XDG_DATA_HOME, by default `~/.local/share`).
 
     Raises:
-        UserError: the user has no home.
+        UserError: the user has no home folder.
     """
     if named := os.environ.get(HOME):
         return Path(named)
@@ -41,37 +41,37 @@ def home() -> Path:
         return Path(os.path.relpath(root, Path.cwd().resolve()))
     shared = Path(os.environ.get("XDG_DATA_HOME") or "")
     try:
-        # The specification: a path that is not absolute is to be ignored.
+        # By the specification, a path that is not absolute must be ignored.
         return (shared if shared.is_absolute() else Path.home() / ".local" / "share") / "unroll"
     except RuntimeError as error:
         raise UserError(f"this user has no home folder; set {HOME} to a folder for data, runs and store") from error
 
 
 def data_folder() -> Path:
-    """Where downloads and prepared data are kept: what UNROLL_DATA names, or `data` at home."""
+    """The folder for downloads and prepared data: UNROLL_DATA, or `data` in `home()`."""
     return _own(DATA) or home() / "data"
 
 
 def runs_folder() -> Path:
-    """Where checkpoints are kept: what UNROLL_RUNS names, or `runs` at home."""
+    """The folder for checkpoints: UNROLL_RUNS, or `runs` in `home()`."""
     return _own(RUNS) or home() / "runs"
 
 
 def artifacts_folder() -> Path:
-    """Where MLflow keeps the files of runs whose store is a database: `mlruns` at home."""
+    """Where MLflow keeps the files of runs if the store is a database: `mlruns` in `home()`."""
     return home() / "mlruns"
 
 
 def store_uri() -> str:
-    """Of the tracking store: what MLFLOW_TRACKING_URI names, or `mlflow.db` at home."""
+    """The URI of the tracking store: MLFLOW_TRACKING_URI, or `mlflow.db` in `home()`."""
     if named := os.environ.get(STORE):
         return named
-    # SQLAlchemy decodes %41, and takes what follows a question mark for options.
+    # SQLAlchemy decodes %41, and takes everything after a question mark as options.
     return f"sqlite:///{home() / 'mlflow.db'}".replace("%", "%25").replace("?", "%3F")
 
 
 def told() -> str:
-    """The place for people: one folder, and whatever a variable has put elsewhere."""
+    """The locations for display: one folder, and whatever a variable has put elsewhere."""
     folder = _absolute(home())
     elsewhere = {
         "data": str(_absolute(data_folder())) if os.environ.get(DATA) else "",
@@ -84,7 +84,7 @@ def told() -> str:
 
 
 def shown(uri: str) -> str:
-    """A store's URI for people: without its password, and with the file that a relative one means."""
+    """A store's URI for display: without its password, and with the full path of a relative file."""
     relative = re.fullmatch(r"sqlite:///([^/].*)", uri)
     if relative:
         return f"{uri} ({_absolute(Path(relative[1]))})"
@@ -92,7 +92,7 @@ def shown(uri: str) -> str:
 
 
 def is_database(uri: str) -> bool:
-    """Whether a store is one that this process itself writes to, and no server's."""
+    """Whether the store is a database that this process writes to itself, rather than a server."""
     return uri.split(":")[0].split("+")[0] in DATABASES
 
 
@@ -102,5 +102,5 @@ def _own(variable: str) -> Path | None:
 
 
 def _absolute(path: Path) -> Path:
-    """Without the `..` that a folder below the checkout's top gives."""
+    """The absolute path, without the `..` that comes from a folder below the checkout's top."""
     return Path(os.path.abspath(path))

@@ -117,28 +117,28 @@ def _text(value: Any) -> str:
 def check_path(key: str, path: Path) -> None:
     """Raise UserError if the path is neither a file nor a folder, or cannot be accessed; it need not exist.
 
-    A pipe (`<(zcat FILE)` in a shell) gives what it holds once, and data are read for their digest first.
+    A pipe (`<(zcat FILE)` in a shell) can be read only once, and data are first read for their digest.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise UserError(f"{key}={path}: cannot be looked into ({error.strerror})") from error
+        raise UserError(f"{key}={path}: cannot be accessed ({error.strerror})") from error
     if not (S_ISREG(mode) or S_ISDIR(mode)):
-        raise UserError(f"{key}={path}: is a pipe or a device, and data are read more than once; write it to a file")
+        raise UserError(f"{key}={path}: is a pipe or a device, but data are read more than once; write it to a file")
 
 
 def source_of(path: Path, sources: Mapping[str, Reads], given: Iterable[str]) -> str:
-    """The one source that `path` is for.
+    """The one source that fits `path`.
 
     Args:
         path: of the user's data.
         sources: those of the application.
-        given: keys of all settings that were given; a source that does not read one of them is not meant.
+        given: keys of all settings that were given; a source that does not read one of them is excluded.
 
     Raises:
-        UserError: there is nothing at `path`, or no source or more than one fits: then what would be read is listed.
+        UserError: there is nothing at `path`, or no source or several fit; the message lists what they read.
     """
     given, conditions = set(given), by_source(sources)
     try:
@@ -146,7 +146,7 @@ def source_of(path: Path, sources: Mapping[str, Reads], given: Iterable[str]) ->
             raise UserError(f"data.path={path}: no such file or folder")
         fitting = [name for name, reads in sources.items() if reads.path and reads.takes(path)]
     except OSError as error:
-        raise UserError(f"data.path={path}: cannot be looked into ({error.strerror})") from error
+        raise UserError(f"data.path={path}: cannot be accessed ({error.strerror})") from error
     meant = [
         name
         for name in fitting

@@ -85,5 +85,5 @@ def after_double_dash() -> list[str]:
 
 
 def quoted(words: list[str]) -> str:
-    """The words as one types them in a shell."""
+    """The words as typed in a shell."""
     return shlex.join(words)

@@ -337,7 +337,7 @@ NEW = {
 def new_app(
     _: Context, name: Given = None, kind: Given = None, path: Given = None, json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Create a new application that works as written, for you to adapt.
+    """Create a new, working application for you to adapt.
 
     invoke new-app --name weather --kind classify
     """

@@ -126,7 +126,7 @@ def model(predict: Any, **changed: Any) -> Model:
 def test_one_value_that_is_no_list_is_the_only_input() -> None:
     echo = model(lambda network, inputs: [str(one) for one in inputs])
     assert echo.predict("a") == ["a"] and echo.predict(["a", Path("b")]) == ["a", "b"] and echo.predict([]) == []
-    with pytest.raises(UserError, match="input 2: int 3 is nothing that toy takes; it takes text; or the path of a"):
+    with pytest.raises(UserError, match="input 2: toy does not take int 3; it takes text; or the path of a"):
         echo.predict(["a", 3])
 
 
@@ -166,7 +166,7 @@ def test_a_grid_gives_its_runs_in_order_and_tells_which_failed(toy: Any, run: Ru
         "train.minutes": 0.5,
         "data.path": Path("a b"),
     }
-    with pytest.warns(Notice, match="1 of 2 trainings did not come to their end: model.cell=<b>: no such cell"):
+    with pytest.warns(Notice, match="1 of 2 runs failed: model.cell=<b>: no such cell"):
         runs = unroll.train(["toy"], settings=settings, seeds=2, jobs=2)
     typed = ['model.cell=gru,"<b>"', 'generate.stop=["a", "b"]', "train.minutes=0.5", 'data.path="a b"']
     assert asked == [((["toy"], None, typed, None), {"seeds": 2, "jobs": 2})]
@@ -194,7 +194,7 @@ def test_settings_are_typed_as_they_are_meant(value: Any, typed: str) -> None:
 def test_settings_come_to_what_they_are() -> None:
     config = apps.load("language").config("default", api._typed({"generate.stop": ("a,b", "3"), "data.path": None}))
     assert flat(config)["generate.stop"] == ["a,b", "3"]
-    with pytest.raises(UserError, match="is no value of a setting"):
+    with pytest.raises(UserError, match="cannot be a setting"):
         api._typed({"model.cell": object()})
 
 
@@ -236,7 +236,7 @@ def test_a_diagnosis_is_of_a_trained_model_or_of_a_fresh_one(
         assert isinstance(found, Diagnosed) and found.verdict == found.numbers["verdict"] and found.because
         assert found.report.is_file() and Seen(found._repr_html_()).tags == ["iframe"]
     assert capsys.readouterr().out == ""
-    with pytest.raises(UsageError, match="preset and settings are those of a fresh model"):
+    with pytest.raises(UsageError, match="preset and settings need an untrained model"):
         unroll.diagnose(trained, preset="smoke")
     with pytest.raises(UsageError, match="seeds at least 2"):
         unroll.diagnose(trained, seeds=1)

@@ -56,7 +56,7 @@ def test_other_errors_are_not(error: Exception) -> None:
 
 def test_a_limit_below_what_the_libraries_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "limit", lambda: 1_500_000_000)
-    with pytest.raises(UserError, match=r"may take 1,500 MB only, and its libraries take 2,200: .*ulimit -v"):
+    with pytest.raises(UserError, match=r"may use only 1,500 MB, but its libraries need 2,200: .*ulimit -v"):
         machine.check()
     monkeypatch.setattr(machine, "limit", lambda: machine.LEAST)
     machine.check()
@@ -72,7 +72,7 @@ def ended(code: str, *words: str, **environment: str) -> subprocess.CompletedPro
 
 def test_with_too_little_address_space_it_is_one_line() -> None:
     done = ended("run(lambda: __import__('torch'))", "prlimit", "--as=1000000000")
-    assert done.returncode == 1 and done.stderr.startswith("error: this process may take 1,000 MB only")
+    assert done.returncode == 1 and done.stderr.startswith("error: this process may use only 1,000 MB")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -109,4 +109,4 @@ def test_a_right_that_the_user_lacks_is_no_internal_error(capsys: pytest.Capture
     with pytest.raises(SystemExit) as end:
         run(raised(PermissionError(13, "Permission denied", "cats/1.png")))  # type: ignore[arg-type]
     assert end.value.code == 1
-    assert capsys.readouterr().err == "error: cats/1.png: permission denied; give yourself the right to it\n"
+    assert capsys.readouterr().err == "error: cats/1.png: permission denied; change its permissions\n"

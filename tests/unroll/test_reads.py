@@ -123,7 +123,7 @@ def test_a_path_that_cannot_be_looked_into_is_one_line(tmp_path: Path, monkeypat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", locked)
-    with pytest.raises(UserError, match=r"data.path=.*: cannot be looked into \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"data.path=.*: cannot be accessed \(Permission denied\)"):
         OWN.chosen([f"data.path={tmp_path}"])
 
 
@@ -139,10 +139,10 @@ def test_a_path_that_may_not_be_looked_at_is_one_line_with_its_source_too(monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "stat", locked)
-    with pytest.raises(UserError, match=r"data\.path=x\.csv: cannot be looked into \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"data\.path=x\.csv: cannot be accessed \(Permission denied\)"):
         OWN.chosen(["data.source=table", "data.path=x.csv"])
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"data\.path=y{300}: cannot be looked into \(File name too long\)"):
+    with pytest.raises(UserError, match=r"data\.path=y{300}: cannot be accessed \(File name too long\)"):
         OWN.chosen(["data.source=table", f"data.path={'y' * 300}"])
 
 

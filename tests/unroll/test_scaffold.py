@@ -75,11 +75,11 @@ def test_in_a_checkout_an_application_is_one_new_folder_and_its_tests(
     files = {str(file.relative_to(tmp_path)) for file in scaffold.new_app("weather", "tag")}
     code = {f"apps/weather/{part}.py" for part in ("__init__", "config", "data", "model", "train")}
     assert files == {*code, "apps/weather/README.md", "tests/apps/weather/test_weather.py"}
-    with pytest.raises(UserError, match=r"apps/weather/.*: is there already; choose another name or folder"):
+    with pytest.raises(UserError, match=r"apps/weather/.*: already exists; choose another name or folder"):
         scaffold.new_app("weather", "classify")
 
 
-def test_a_new_cell_is_found_by_its_name_and_keeps_every_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_cell_is_found_by_its_name_and_obeys_every_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaffold, "checkout", lambda: tmp_path)
     code, test = scaffold.new_cell("leaky_fresh")
     monkeypatch.setattr("unroll.recurrence.contributed.__path__", [str(code.parent)])
@@ -95,10 +95,10 @@ def test_a_new_cell_is_found_by_its_name_and_keeps_every_law(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("speech", "tag", "--name speech: there is an application of that name already"),
-        ("Weather", "tag", "--name Weather: write it in lower-case letters, digits and underscores"),
-        ("../up", "tag", "write it in lower-case letters"),
-        ("class", "tag", "write it in lower-case letters"),
+        ("speech", "tag", "--name speech: an application of that name already exists"),
+        ("Weather", "tag", "--name Weather: use lower-case letters, digits and underscores"),
+        ("../up", "tag", "use lower-case letters"),
+        ("class", "tag", "use lower-case letters"),
         ("weather", "tagg", r"--kind tagg: no such kind; did you mean tag\?"),
     ],
 )
@@ -112,7 +112,7 @@ def test_an_installed_unroll_asks_for_a_folder(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(scaffold, "checkout", lambda: None)
     with pytest.raises(UserError, match="--path is missing"):
         scaffold.new_cell("leaky_fresh")
-    with pytest.raises(UserError, match="there is a cell of that name already"):
+    with pytest.raises(UserError, match="a cell of that name already exists"):
         scaffold.new_cell("gru", tmp_path)
 
 

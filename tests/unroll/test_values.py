@@ -37,9 +37,7 @@ def test_an_array_is_one_input() -> None:
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_one_line(given: Any, shown: str) -> None:
-    with pytest.raises(
-        UserError, match=f"^input 2: {shown} is nothing that toy takes; it takes text; or the path"
-    ) as e:
+    with pytest.raises(UserError, match=f"^input 2: toy does not take {shown}; it takes text; or the path") as e:
         values.check("toy", (PATHS,), ["fine", given])
     assert "\n" not in str(e.value) and len(str(e.value)) < 200
 

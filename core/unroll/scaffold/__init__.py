@@ -1,4 +1,4 @@
-"""New applications and new cells: working files, in the house layout, that their owner changes from there."""
+"""Creates new applications and new cells: working files, in the usual layout, to start from."""
 
 import keyword
 import re
@@ -19,10 +19,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of application that there are templates for, in the folder of its name."""
+    """A kind of application that has templates, in the folder of that name."""
 
     about: str
-    """what it does with the data that it makes itself"""
+    """what it does with its generated data"""
     unit: str
     """what its training counts"""
     cell: str
@@ -59,19 +59,19 @@ def new_app(name: str, kind: str, path: Path | None = None) -> list[Path]:
     Args:
         name: of the new application: lower-case letters, digits and underscores.
         kind: one of KINDS.
-        path: a folder for a package of its own, installable with pip; None: into this checkout.
+        path: a folder for a separate package, installable with pip; None: into this checkout.
 
     Returns:
         the files written.
 
     Raises:
-        UserError: a name that is taken or cannot be one, an unknown kind, or a folder that is there already.
+        UserError: a name that is taken or invalid, an unknown kind, or a folder that already exists.
     """
     _check_name("--name", name)
     if kind not in KINDS:
         raise UserError(f"--kind {kind}: no such kind; {did_you_mean(kind, KINDS)}")
     if name in apps.names():
-        raise UserError(f"--name {name}: there is an application of that name already; choose another")
+        raise UserError(f"--name {name}: an application of that name already exists; choose another")
     package = f"unroll_{name}"
     fields = {"name": name, "Name": _camel(name), "kind": kind, "package": package, **asdict(KINDS[kind])}
     if path is None:
@@ -91,15 +91,15 @@ def new_app(name: str, kind: str, path: Path | None = None) -> list[Path]:
 
 
 def new_cell(name: str, path: Path | None = None) -> list[Path]:
-    """Write a working cell and its tests; arguments, result and errors as of `new_app`.
+    """Write a working cell and its tests; arguments, result and errors as for `new_app`.
 
-    In this checkout it lands in `core/unroll/recurrence/contributed/`, where it is found by its name.
+    In this checkout it is written to `core/unroll/recurrence/contributed/`, where it is found by its name.
     """
     from unroll.recurrence import CELLS
 
     _check_name("--name", name)
     if name in CELLS:
-        raise UserError(f"--name {name}: there is a cell of that name already; choose another")
+        raise UserError(f"--name {name}: a cell of that name already exists; choose another")
     package = f"unroll_{name}"
     fields = {"name": name, "Name": _camel(name), "package": package}
     common = TEMPLATES / "cell"
@@ -120,13 +120,13 @@ def new_cell(name: str, path: Path | None = None) -> list[Path]:
 
 def _check_name(option: str, name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or keyword.iskeyword(name):
-        raise UserError(f"{option} {name}: write it in lower-case letters, digits and underscores, a letter first")
+        raise UserError(f"{option} {name}: use lower-case letters, digits and underscores, starting with a letter")
 
 
 def _checkout() -> Path:
     if root := checkout():
         return root
-    raise UserError("--path is missing: Unroll is installed, not checked out; name a folder for a package of its own")
+    raise UserError("--path is missing: Unroll is installed, not checked out; name a folder for a separate package")
 
 
 def _camel(name: str) -> str:
@@ -134,10 +134,10 @@ def _camel(name: str) -> str:
 
 
 def _write(files: Mapping[Path, Path], fields: Mapping[str, object]) -> list[Path]:
-    """Fill in the templates; nothing is written where any of the files is there already."""
+    """Fill in the templates; nothing is written if any of the files already exists."""
     for target in files:
         if target.exists():
-            raise UserError(f"{target}: is there already; choose another name or folder")
+            raise UserError(f"{target}: already exists; choose another name or folder")
     for target, source in files.items():
         with writing(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
