@@ -1,4 +1,4 @@
-"""Run the code of the tutorial's pages, and hold what it prints against what the page says that it prints.
+"""Run the code of the tutorial's pages, and compare its output with the output shown on the page.
 
     python docs/tutorial/run.py            both pages; the figures are written to docs/tutorial/figures
 
@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n+^```text\n(.*?)^```$)?", re.DOT
 
 
 def run(page: Path) -> list[tuple[str, str]]:
-    """Run a page in the current folder. Returns what each block printed and what the page says that it prints."""
+    """Run a page in the current folder. Returns each block's output and the output shown on the page."""
     text = page.read_text(encoding="utf-8")
     namespace: dict[str, object] = {"__name__": "__main__"}
     outputs = []
