@@ -1,4 +1,4 @@
-"""What is measured of recurrent networks: cases of eight sections, each a function from sizes to its cases."""
+"""The benchmark cases for recurrent networks: eight sections, each a function from sizes to cases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from unroll.recurrence.recording import record
 
 
 class Sizes(NamedTuple):
-    """How large everything is."""
+    """The sizes of all cases."""
 
     steps: int = 100
     hidden: tuple[int, ...] = (128, 256, 512)
@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
     """(B, H), as below"""
     lengths: tuple[int, int] = (64, 256)
     mean: int = 40
-    """of the lengths; the longest is five times as long"""
+    """mean of the lengths; the longest is five times as long"""
     scan: tuple[tuple[int, int], ...] = ((1, 256), (8, 256))
     long: tuple[int, ...] = (256, 1024, 4096)
     inference: tuple[tuple[int, int], ...] = ((1, 256), (16, 128), (32, 256), (64, 512))
@@ -41,9 +41,9 @@ class Sizes(NamedTuple):
     """(layers, H)"""
     limit: int = 2048
     seconds: float = 4.0
-    """that the rounds of a case take, or a little longer"""
+    """approximate time budget of a case"""
     single: tuple[tuple[int, ...], tuple[int, ...]] = (HIDDEN, BATCH)
-    """(H, B) of a step a call"""
+    """(H, B) for one step per call"""
 
 
 QUICK = Sizes(8, (16,), (4,), ((4, 16),), (4, 16), 4, ((2, 16),), (8, 16), ((2, 16),), (2, 16), 64, 0.01, ((16,), (4,)))
@@ -72,7 +72,7 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def training(sizes: Sizes) -> Iterator[Case]:
-    """Forward and backward beside torch.nn, in float32 and bfloat16 (ours: autocast, torch's: a bfloat16 module)."""
+    """Forward and backward against torch.nn, in float32 and bfloat16 (ours: autocast, torch's: a bfloat16 module)."""
     for kind, wanted in WANTED.items():
         pairs = (
             Pair("float32", "nn float32", wanted, LEAST),
@@ -95,10 +95,10 @@ def training(sizes: Sizes) -> Iterator[Case]:
 
 
 def family(sizes: Sizes) -> Iterator[Case]:
-    """Every cell beside our LSTM, by the time per operation in matrix products, and beside loops in Python.
+    """Every cell against our LSTM, by time per operation in matrix products, and against loops in Python.
 
-    "cell, loop" calls the cell for each time step, as one writes it; "eager" is our own loop, which projects all steps
-    at once.
+    "cell, loop" calls the cell for each time step, as usually written; "eager" is our own loop, which projects all
+    steps at once.
     """
     for batch, hidden in sizes.family:
         x, tokens = torch.randn(sizes.steps, batch, hidden), sizes.steps * batch
@@ -110,7 +110,7 @@ def family(sizes: Sizes) -> Iterator[Case]:
             ours, eager = (Recurrent(cell, hidden, hidden, backend=way, **given) for way in ("auto", "eager"))
             eager.load_state_dict(ours.state_dict())
             loop = peers.Loop(eager)
-            # The first steps only: a fresh LayerNorm-LSTM is chaotic, any two orders of summation part after 50 steps.
+            # Only the first steps: an untrained LayerNorm-LSTM is chaotic, two orders of summation diverge after 50.
             for other in (eager, loop):
                 agree(ours(x[:10])[0], other(x[:10])[0])
             amount = work(ours, tokens, training=True)
@@ -129,7 +129,7 @@ def family(sizes: Sizes) -> Iterator[Case]:
 
 
 def lengths(sizes: Sizes) -> Iterator[Case]:
-    """Rows of log-normal length, training: ours with `lengths`, torch.nn's packed and unpacked, and padded."""
+    """Training on rows of log-normal length: ours with `lengths`, torch.nn's packed and unpacked, and padded."""
     batch, hidden = sizes.lengths
     generator = torch.Generator().manual_seed(0)
     sigma = 0.75
@@ -151,7 +151,7 @@ def lengths(sizes: Sizes) -> Iterator[Case]:
 
 
 def scan(sizes: Sizes) -> Iterator[Case]:
-    """minGRU over long sequences beside torch.nn.LSTM of the same width, training."""
+    """Training minGRU on long sequences, against torch.nn.LSTM of the same width."""
     for batch, hidden in sizes.scan:
         for steps in sizes.long:
             x, tokens = torch.randn(steps, batch, hidden), steps * batch
@@ -174,7 +174,7 @@ def scan(sizes: Sizes) -> Iterator[Case]:
 
 
 def inference(sizes: Sizes) -> Iterator[Case]:
-    """A sequence at once, without gradients, beside whatever there is."""
+    """A whole sequence without gradients, against every installed peer."""
     for kind in WANTED:
         for batch, hidden in sizes.inference:
             theirs, ours = pair(kind, hidden)
@@ -191,7 +191,7 @@ def inference(sizes: Sizes) -> Iterator[Case]:
 
 
 def streaming(sizes: Sizes) -> Iterator[Case]:
-    """One row, one step after the other, the state carried."""
+    """One row, step by step, with the state carried over."""
     layers, hidden = sizes.streaming
     x = torch.randn(sizes.steps, 1, hidden)
     theirs, ours = pair("LSTM", hidden, layers)
@@ -219,12 +219,12 @@ def streaming(sizes: Sizes) -> Iterator[Case]:
 
 
 def step(sizes: Sizes) -> Iterator[Case]:
-    """One time step a call, without gradients and with them, beside torch.nn's layers and cells."""
+    """One time step per call, without and with gradients, against torch.nn's layers and cells."""
     return one_step(*sizes.single)
 
 
 def probe(sizes: Sizes) -> Iterator[Case]:
-    """All that `invoke diagnose` does with one batch of an LSTM, beside a step of its training."""
+    """A complete probe of `invoke diagnose` on one batch of an LSTM, against a training step."""
     for hidden in sizes.hidden:
         batch = sizes.batch[len(sizes.batch) // 2]
         network = Recurrent("lstm", hidden, hidden)
@@ -259,7 +259,7 @@ def _streamed(step: Callable[[Tensor], object], x: Tensor) -> None:
 
 
 def agree(ours: Tensor, theirs: Tensor) -> None:
-    """What is not the same computation is not compared."""
+    """Checks that both compute the same, so that only equal computations are compared."""
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 

@@ -1,11 +1,10 @@
-"""How often a comparison claims a difference that is not there, and how often it finds one that is.
+"""False-alarm rate and power of comparisons: how often they report a difference that is not there, or find a real one.
 
     python -m benchmarks.false_alarms                    the tables of docs/compare.md, in some minutes
     python -m benchmarks.false_alarms --comparisons 500  roughly, in half a minute
 
-Scores are drawn by the model of `unroll.comparison.statistics`, and counts (word errors, answers that are right or
-wrong) by models of their own. Spreads between seeds and the share of the examples in what varies are
-those that one meets.
+Scores are drawn from the model of `unroll.comparison.statistics`, and counts (word errors, right or wrong answers) from
+separate models. The spread between seeds and the examples' share of the variance are realistic.
 """
 
 import argparse
@@ -22,20 +21,20 @@ from unroll.comparison.statistics import Difference, Spread, difference, power, 
 
 Array = NDArray[np.float64]
 SEED, REST, MODEL, EXAMPLE = 0.02, 0.2, 0.1, 0.3
-"""standard deviations: between seeds, of what only a seed does on an example, of model on example, between examples"""
+"""standard deviations: between seeds, of seed by example, of model by example, between examples"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of comparison, drawn as often as one likes.
+    """A kind of comparison, which can be drawn any number of times.
 
     Attributes:
         counts: seeds of the two groups.
         deviations: between the seeds of each.
         examples: in the test split; 0: only whole runs have a score.
-        clusters: of examples; 0: all independent.
-        correlation: of what a model does on two examples of a cluster.
-        uneven: whether each cluster is half as large again as the one before it.
+        clusters: of examples; 0: all are independent.
+        correlation: between a model's scores on two examples of a cluster.
+        uneven: whether each cluster is half as large again as the previous one.
         shift: true difference.
     """
 
@@ -48,7 +47,7 @@ class Case:
     shift: float = 0.0
 
     def groups(self) -> NDArray[np.int64]:
-        """The cluster of each example, each of them at least once."""
+        """The cluster of each example; each cluster occurs at least once."""
         if not self.uneven:
             return np.arange(self.examples) % self.clusters
         sizes = 1.5 ** np.arange(self.clusters)
@@ -83,7 +82,7 @@ class Case:
         return scores
 
     def found(self, comparisons: int, seed: int = 0, clustered: bool = True) -> list[Difference]:
-        """What is said about each; with `clustered` off, as if its examples were independent."""
+        """The result of each comparison; without `clustered`, as if examples were independent."""
         groups = self.groups() if self.clusters and clustered else None
         return [_compared(a, b, groups) for a, b in self.drawn(comparisons, seed)]
 
@@ -95,22 +94,22 @@ def _compared(a: Array, b: Array, groups: NDArray[np.int64] | None) -> Differenc
 
 
 def rejected(found: list[Difference], level: float = 0.05) -> float:
-    """Share of the comparisons that claim a difference."""
+    """Fraction of the comparisons that report a difference."""
     return float(np.mean([one.p is not None and one.p < level for one in found]))
 
 
 def counted(
     comparisons: int, seeds: int, speakers: int, rate: float, words: int, seed: int = 0
 ) -> Iterator[Difference]:
-    """Word error rates over speakers of ten utterances, of whom some are hard for one model and not for the other.
+    """Word error rates over speakers with ten utterances, some of whom are hard for one model but not the other.
 
     Args:
         comparisons: how many.
         seeds: of each model.
         speakers: in the test split.
         rate: of errors.
-        words: in the longest utterance; with 1 the score is whether an answer is wrong.
-        seed: of the drawing.
+        words: in the longest utterance; if 1, the score is whether an answer is wrong.
+        seed: for drawing.
     """
     random = np.random.default_rng(seed)
     groups = np.repeat(np.arange(speakers), 10)

@@ -1,10 +1,10 @@
-"""A training step and generation of language models, beside the same in plain PyTorch.
+"""Training steps and generation of language models, compared with the same in plain PyTorch.
 
     python benchmarks/language.py
 
 Two LSTM layers of 200 units over 10,000 words, 20 rows of 35 steps, one optimiser step (SGD, gradient clipping). All
-ways run in turn in this process; a ratio is the median over the rounds of (plain time / its time). The times are
-processor seconds, which other processes on the machine disturb less than they do the clock.
+variants run in turn in this process; a ratio is the median over the rounds of (plain time / its time). Times are
+processor seconds, which other processes disturb less than wall-clock time.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CUTOFFS = (1000, 4000)
 
 
 class Plain(nn.Module):
-    """What a tutorial writes."""
+    """The network as written in tutorials."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,23 +43,23 @@ class Plain(nn.Module):
 
 
 def tokeniser() -> Tokeniser:
-    """Of WORDS made-up words."""
+    """A tokeniser of WORDS made-up words."""
     return Tokeniser("words", ("<eos>", "<unk>", *(f"w{n}" for n in range(WORDS - 2))))
 
 
 def ours(**options: Any) -> LanguageModel:
-    """The application's model of the size that is measured."""
+    """The application's model at the measured size."""
     return LanguageModel(tokeniser(), hidden=HIDDEN, layers=LAYERS, **options)
 
 
 def text(generator: torch.Generator) -> Tensor:
-    """Words as frequent as in a natural text (Zipf and Mandelbrot): [STEPS + 1, ROWS]."""
+    """Words with the frequencies of natural text (Zipf and Mandelbrot): [STEPS + 1, ROWS]."""
     share = 1 / (torch.arange(WORDS) + 2.7)
     return torch.multinomial(share, (STEPS + 1) * ROWS, replacement=True, generator=generator).view(STEPS + 1, ROWS)
 
 
 def trainer(model: "Plain | LanguageModel", dtype: torch.dtype | None = None) -> Callable[[Tensor], float]:
-    """A function that takes one training step and returns the processor seconds that it took."""
+    """A function that runs one training step and returns its processor seconds."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     state: Any = None
 
@@ -95,7 +95,7 @@ def train(rounds: int) -> None:
         window = text(generator)
         for name, step in ways.items():
             seconds = step(window)
-            if number >= 2:  # the first two warm up
+            if number >= 2:  # the first two are warm-up
                 times[name].append(seconds)
     first = next(iter(times.values()))
     print(f"{'training step':42} {'ms (median)':>12} {'ms (least)':>11} {'times as fast':>14}")
@@ -128,7 +128,7 @@ def generate(tokens: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=31, help="training steps of each way")
+    parser.add_argument("--rounds", type=int, default=31, help="training steps per variant")
     parser.add_argument("--tokens", type=int, default=200, help="tokens to generate")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The same layer by others: torch.nn, a loop over torch.nn's cells, NumPy, onnxruntime. Time first."""
+"""The same layer in other implementations: torch.nn, a loop over torch.nn's cells, NumPy, onnxruntime. Time first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float32]
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
 CELLS: dict[str, Callable[..., nn.RNNCellBase]] = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
 ONNX_GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
-"""ONNX's order of the gates, in places of torch's"""
+"""ONNX's gate order, as positions in torch's"""
 
 
 def pair(kind: str, hidden: int, layers: int = 1) -> tuple[nn.RNNBase, Recurrent]:
@@ -29,13 +29,13 @@ def pair(kind: str, hidden: int, layers: int = 1) -> tuple[nn.RNNBase, Recurrent
 
 
 def work(module: nn.Module, tokens: int, training: bool) -> float:
-    """Operations in matrix products: two per weight and token forward; backward the same for x and for the weights."""
+    """Operations in matrix products: two per weight and token forward; backward as many for x and for the weights."""
     weights = sum(p.numel() for name, p in module.named_parameters() if "weight" in name and p.dim() > 1)
     return 2.0 * weights * tokens * (3 if training else 1)
 
 
 class Training:
-    """Forward and backward of one layer: gradients for x and every weight, from a given one of the output."""
+    """Forward and backward of one layer: gradients for x and every weight, from a given gradient of the output."""
 
     def __init__(self, module: nn.Module, x: Tensor, *, bf16: bool = False, lengths: Tensor | None = None) -> None:
         self.module, self.bf16 = module, bf16
@@ -56,7 +56,7 @@ class Training:
 
 
 class Packed(nn.Module):
-    """torch.nn's way with lengths, from a padded batch to a padded batch."""
+    """torch.nn with packed sequences, from a padded batch to a padded batch."""
 
     def __init__(self, module: nn.RNNBase) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Packed(nn.Module):
 
 
 def inference(kind: str, module: nn.RNNBase, ours: Recurrent, x: Tensor) -> dict[str, Callable[[], object]]:
-    """Forward without gradients, by everybody who is installed."""
+    """Forward without gradients, in every installed implementation."""
     ways: dict[str, Callable[[], object]] = {
         "Recurrent": partial(_output, ours, x),
         "nn": partial(_output, module, x),
@@ -88,7 +88,7 @@ def _output(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def cell_loop(kind: str, module: nn.RNNBase, x: Tensor) -> Callable[[], Tensor]:
-    """What a tutorial writes: torch.nn's cell, a Python loop, a stack."""
+    """As written in tutorials: torch.nn's cell, a Python loop, a stack."""
     [cell] = _cells(kind, module)
 
     def run() -> Tensor:
@@ -103,7 +103,7 @@ def cell_loop(kind: str, module: nn.RNNBase, x: Tensor) -> Callable[[], Tensor]:
 
 
 class Loop(nn.Module):
-    """A cell called for each time step in Python: what one writes around a cell of one's own."""
+    """A cell called for each time step in Python, as usually written around a custom cell."""
 
     def __init__(self, network: Recurrent) -> None:
         super().__init__()
@@ -192,18 +192,18 @@ _NUMPY = {"LSTM": _numpy_lstm, "GRU": _numpy_gru, "RNN": _numpy_rnn}
 
 
 def onnx_missing() -> str | None:
-    """Why onnxruntime is left out; None where it is not."""
+    """Why onnxruntime is left out; None if it is not."""
     absent = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     return f"not installed: {', '.join(absent)} (pip install onnx onnxruntime)" if absent else None
 
 
 def onnx_session(kind: str, module: nn.RNNBase, x: Tensor) -> Callable[[], Tensor]:
-    """ONNX's own node of this kind with the module's weights, on onnxruntime with as many threads as torch."""
+    """ONNX's own node of this kind with the module's weights, in onnxruntime with as many threads as torch."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would spin on after a call, through the turns of the others.
+    # Otherwise its threads would keep spinning after a call, while others are timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(_onnx_model(kind, module), options, providers=["CPUExecutionProvider"])
     inputs = {"x": x.numpy()}

@@ -1,11 +1,11 @@
-"""Recommendation beside plain torch, and its costs: `python benchmarks/recommend.py [--train] [--prepare] [--ranking]`.
+"""Recommendation compared with plain torch: `python benchmarks/recommend.py [--train] [--prepare] [--ranking]`.
 
---train     clicks per CPU second: this application's step, and session-parallel GRU with sampled softmax in plain
-            torch as it is usually written, on the same sessions, rows, sizes and negatives; interleaved, median
---prepare   ten million events from CSV to prepared splits: seconds and peak memory, in a process of its own
---ranking   10,000 sessions ranked against 50,000 items: seconds and peak memory, in a process of its own
+--train     clicks per CPU second: this application's step, and a session-parallel GRU with sampled softmax in plain
+            torch as usually written, on the same sessions, rows, sizes and negatives; interleaved, median
+--prepare   ten million events from CSV to prepared splits: seconds and peak memory, in a separate process
+--ranking   10,000 sessions ranked against 50,000 items: seconds and peak memory, in a separate process
 
-Everything runs on one thread, and time is process CPU time, so that a busy machine changes little.
+Everything runs on one thread, and time is process CPU time, so that other load matters little.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from unroll.training.optimizer import optimizer
 ITEMS, HIDDEN, ROWS, STEPS, SAMPLES, ALPHA = 20_000, 128, 64, 16, 2048, 0.5
 CLICKS, ROUNDS = 4 * 1024, 5
 Counter = Callable[[], int]
-"""trains on a few windows; returns the clicks learned from"""
+"""trains on a few windows; returns the number of clicks"""
 
 
 def compare_training(folder: Path) -> None:
@@ -99,7 +99,7 @@ def _ours(folder: Path, items: Any, offsets: Any, counts: Any, steps: int) -> Co
 
 
 class _Plain(nn.Module):
-    """As it is usually written: a step at a time, hidden states of finished sessions set to zero."""
+    """As usually written: one step at a time, with the hidden states of finished sessions set to zero."""
 
     def __init__(self, counts: Any) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def _plain(folder: Path, items: Any, offsets: Any, counts: Any, steps: int) -> C
 
 
 def _session_parallel(items: Any, offsets: Any) -> Iterator[Any]:
-    """The published scheme: each row continues with the next session when its own has ended."""
+    """The published scheme: when its session ends, a row continues with the next one."""
     order = cycle(range(len(offsets) - 1))
     current = np.array([next(order) for _ in range(ROWS)])
     place = offsets[current].copy()
@@ -180,7 +180,7 @@ def _clicks(folder: Path, items: Any, offsets: Any) -> data.Clicks:
 
 
 def prepare_ten_million(folder: Path, events: int = 10_000_000) -> None:
-    """A CSV file of a shop's month, made here, through the application's own preparation."""
+    """A generated CSV file of one month in a shop, through the application's own preparation."""
     path = folder / "clicks.csv"
     _write_csv(path, events)
     print(f"{events:,} events, {path.stat().st_size / 2**20:,.0f} MiB of CSV")
@@ -202,7 +202,7 @@ def _write_csv(path: Path, events: int) -> None:
 
 
 def prepare_file(path: Path) -> None:
-    """Prepare one file, and say what it took."""
+    """Prepare one file, and print the cost."""
     began, cpu = time.perf_counter(), time.process_time()
     store = Store(path.parent / "store")
     prepared = preparation.prepare(store, table.source(path, None), protocol=None, days=1.0, support=5, features=False)
@@ -232,7 +232,7 @@ def _in_own_process(*arguments: str) -> None:
 
 
 def main() -> None:
-    """Run what is asked for; without a choice, all."""
+    """Run the selected benchmarks; all by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("train", "prepare", "ranking", "ranking-here"):
         parser.add_argument(f"--{name}", action="store_true")

@@ -1,4 +1,4 @@
-"""What was measured side by side, as tables, as JSON and as a picture."""
+"""Benchmark results as tables, as JSON and as a chart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.side_by_side import Limit, Pair, Ratio, Result, geometric_mean, 
 from unroll.errors import UserError
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito 2008: told apart by colour-blind readers"""
+"""Okabe and Ito 2008: safe for colour-blind readers"""
 MARKS = "osD^vPX"
 
 
@@ -33,12 +33,12 @@ class Table:
     limit: Limit
     notes: list[str]
     load: tuple[list[float], list[float]]
-    """the machine's before and after"""
+    """the machine's load before and after"""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A pair over all cases of its group."""
+    """A pair, summarised over all cases of its group."""
 
     group: str
     pair: Pair
@@ -50,7 +50,7 @@ class Summary:
 
     @property
     def wanted(self) -> str:
-        """What was wanted, and whether it is so."""
+        """The target, and whether it is reached."""
         mean, each = self.pair.mean, self.pair.each
         checks = [("mean", mean, self.mean), ("each", each, self.least)]
         said = [
@@ -62,7 +62,7 @@ class Summary:
 
 
 def summaries(results: list[Result]) -> list[Summary]:
-    """One for each group and pair, in their order."""
+    """One per group and pair, in order."""
     groups: dict[tuple[str, str], list[tuple[Result, Pair]]] = {}
     for result in results:
         for pair in result.case.pairs:
@@ -77,8 +77,8 @@ def summaries(results: list[Result]) -> list[Summary]:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print the section: each case, the sums, the limit, the load."""
-    console.print(f"\n[bold]{table.name}[/]: {table.about} Columns by name of a peer: times as fast as it.")
+    """Print the section: each case, the summaries, the limit, the load."""
+    console.print(f"\n[bold]{table.name}[/]: {table.about} Columns named after a peer: times as fast as that peer.")
     for dtype, rates in table.limit.rates.items():
         listed = ", ".join(f"{who} {rate / 1e9:.0f}" for who, rate in rates.items())
         console.print(f"limit, {dtype} product {table.limit.size}^3 in GFLOP/s: {listed}")
@@ -116,28 +116,28 @@ def _ratios(result: Result, ours: str, peers: list[str]) -> list[str]:
 
 
 def console() -> Console:
-    """Where tables go: as wide as the terminal, or wide enough for them where there is none."""
+    """Output for tables: as wide as the terminal, or wide enough for the tables if there is none."""
     return Console(width=None if sys.stdout.isatty() else 150)
 
 
 def folder(out: str | Path) -> Path:
-    """The folder `out`, made. Raises UserError where that cannot be, before anything is measured."""
+    """Creates the folder `out`. Raises UserError if that fails, before anything is measured."""
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror or error}; give a folder that can be written to") from None
+        raise UserError(f"--out {out}: {error.strerror or error}; give a writable folder") from None
     return Path(out)
 
 
 def write(tables: list[Table], machine: dict[str, Any], folder: Path) -> Path:
-    """recurrence.json: everything, the seconds of every run in every round included."""
+    """Writes recurrence.json: everything, including the seconds of every run in every round."""
     path = folder / "recurrence.json"
     path.write_text(json.dumps({"machine": machine, "sections": [_record(table) for table in tables]}, indent=1))
     return path
 
 
 def finish(tables: list[Table], machine: dict[str, Any], folder: Path, console: Console) -> dict[str, Any]:
-    """recurrence.json and recurrence.png, and what a program wants to know."""
+    """Writes recurrence.json and recurrence.png; returns a summary for programs."""
     numbers, picture = write(tables, machine, folder), folder / "recurrence.png"
     draw(tables, machine).savefig(picture, dpi=100)
     console.print(f"\n{_on(machine)}")
@@ -186,9 +186,9 @@ def _record(table: Table) -> dict[str, Any]:
 
 
 def draw(tables: list[Table], machine: dict[str, Any]) -> Figure:
-    """One row per case: how many times as fast, with intervals, and the share of the limit.
+    """One row per case: speed ratios with intervals, and shares of the limit.
 
-    A run has its colour and its mark; a ratio has the colour of the peer and the mark of ours.
+    Each run has a colour and a marker; a ratio has the peer's colour and the marker of ours.
     """
     heights = [len(table.results) + 3.5 for table in tables]
     figure = Figure(figsize=(9.5, 0.2 * sum(heights) + 1.2), layout="constrained")
@@ -205,7 +205,7 @@ def draw(tables: list[Table], machine: dict[str, Any]) -> Figure:
 
 
 def _looks(results: list[Result]) -> dict[str, tuple[str, str]]:
-    """(colour, mark) of each run."""
+    """(colour, marker) of each run."""
     names = dict.fromkeys(name for result in results for name in result.case.runs)
     return {name: (COLOURS[place], MARKS[place]) for place, name in enumerate(names)}
 
@@ -243,7 +243,7 @@ def _draw_shares(axes: Axes, table: Table, looks: dict[str, tuple[str, str]]) ->
 
 
 def _shift(place: int, count: int) -> float:
-    """Several marks in a row of a picture lie one below the other."""
+    """Vertical offset, so that several markers in one row do not overlap."""
     return 0.6 * ((place + 0.5) / count - 0.5)
 
 

@@ -1,8 +1,8 @@
-"""What weights of 16 and of 8 bits cost a trained model: its test split, recurrent layers rounded as in `Stepper`.
+"""What 16-bit and 8-bit weights cost a trained model: its test metrics with recurrent layers rounded as in `Stepper`.
 
     python -m benchmarks.rounded --app language --run latest
 
-A run of the application is read from the tracking store; nothing is trained or written.
+Reads a run of the application from the tracking store; nothing is trained or written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unroll.training.evaluation import evaluate
 
 
 def eight_bits(weight: Tensor) -> Tensor:
-    """Each row a scale times whole numbers from -127 to 127: what `Stepper(weights="int8")` computes with."""
+    """Each row as a scale times whole numbers from -127 to 127, as in `Stepper(weights="int8")`."""
     scale = weight.abs().amax(1, keepdim=True) / 127
     return torch.where(scale > 0, (weight / scale).round() * scale, weight)
 
@@ -32,7 +32,7 @@ def rounded(model: nn.Module, weights: str) -> nn.Module:
     model = copy.deepcopy(model)
     for network in (module for module in model.modules() if isinstance(module, Recurrent)):
         if weights == "bfloat16":
-            vars(network)["forward"] = _in_bf16(network.forward)  # before the method, in this one network
+            vars(network)["forward"] = _in_bf16(network.forward)  # shadows the method, in this one network
             continue
         with torch.no_grad():
             for weight in network.parameters():
@@ -50,7 +50,7 @@ def _in_bf16(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main() -> None:
-    """Prints one row for each kind of weights."""
+    """Prints one row per kind of weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--app", required=True)
     parser.add_argument("--run", default="latest")

@@ -1,8 +1,8 @@
-"""Linear recurrences: the ways to compute h_t = a_t h_{t-1} + b_t, and minGRU beside torch.nn's GRU and LSTM.
+"""Linear recurrences: ways to compute h_t = a_t h_{t-1} + b_t, and minGRU against torch.nn's GRU and LSTM.
 
     python -m benchmarks.scan            both tables, about three minutes on one core
 
-docs/performance-scan.md has what this printed and what was concluded from it.
+docs/performance-scan.md has the results and the conclusions.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from unroll.recurrence.scan import linear_loop, linear_scan
 Solver = Callable[[Tensor, Tensor, Tensor], Tensor]
 LENGTHS = (64, 256, 1024, 4096)
 SIZES = ((1, 64), (8, 128), (32, 256))
-"""(B, H), from one stream on a device to a training batch."""
+"""(B, H), from a single stream on a device to a training batch."""
 LARGEST = 10_000_000
 """Elements of a and of b above which a size is left out."""
 
 
 def doubling(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    """Hillis and Steele 1986: log2(T) passes over everything."""
+    """Hillis and Steele 1986: log2(T) passes over all data."""
     b = torch.cat([torch.addcmul(b[:1], a[:1], initial), b[1:]])
     reach = 1
     while reach < len(a):
@@ -40,7 +40,7 @@ def doubling(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
 
 
 def corrected_chunks(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    """Chunks from zero, their cumulated products, and one correction; T must be a multiple of isqrt(T)."""
+    """Chunks from zero, their cumulative products, and one correction; T must be a multiple of isqrt(T)."""
     chunks = math.isqrt(len(a))
     a, b = (x.reshape(chunks, -1, *x.shape[1:]) for x in (a, b))
     decay = a.cumprod(1)
@@ -51,14 +51,14 @@ def corrected_chunks(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
 
 
 def cumulated_logarithms(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    """Heinsen 2023, the form of the minGRU paper: a > 0 and b > 0 only, exact only while logarithms cancel little."""
+    """Heinsen 2023, as in the minGRU paper: only for a > 0 and b > 0, accurate only while logarithms cancel little."""
     decay = a.log().cumsum(0)
     start = torch.cat([initial.clamp(min=1e-30).log().unsqueeze(0), b.log() - decay])
     return (decay + start.logcumsumexp(0)[1:]).exp()
 
 
 def torch_associative_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    """torch 2.13's own, in the mode that runs on a CPU."""
+    """torch 2.13's own, in the mode that works on a CPU."""
 
     def then(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return first[0] * second[0], torch.addcmul(second[1], second[0], first[1])
@@ -79,7 +79,7 @@ SOLVERS: dict[str, Solver] = {
 
 
 def milliseconds(run: Callable[[], object], least: float = 0.3) -> float:
-    """The fastest of at least two runs and `least` seconds, after one to warm up."""
+    """The fastest of at least two runs and `least` seconds, after one warm-up."""
     run()
     times: list[float] = []
     while len(times) < 2 or sum(times) < least:
@@ -102,7 +102,7 @@ def compare_solvers() -> None:
 
 def _measure(solve: Solver, steps: int, batch: int, hidden: int) -> str:
     torch.manual_seed(0)
-    # Positive b and h_0, because the form with logarithms has no others.
+    # Positive b and h_0, because the log-space form requires them.
     a, b, initial = torch.rand(steps, batch, hidden), torch.rand(steps, batch, hidden), torch.rand(batch, hidden)
     leaves = [tensor.requires_grad_() for tensor in (a, b, initial)]
 

@@ -1,9 +1,8 @@
-"""Named runs side by side in one process, and what this machine can do at most.
+"""Compares named runs side by side in one process, and with the limit of this machine.
 
-A machine that others use as well is never twice the same, so that times of two moments say little. Here all runs take
-turns; a ratio is taken within a round, in which all had nearly the same machine, and the median over many rounds, with
-an interval, is what is reported. Every figure is also operations per second, and a share of the fastest matrix product
-that was found in the same minute.
+On a shared machine, times from different moments are hardly comparable. Here all runs take turns; a ratio is taken
+within a round, under nearly the same conditions, and the median over many rounds is reported with an interval. Every
+figure is also given in operations per second, and as a share of the fastest matrix product in the same minute.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ Call = Callable[[], object]
 Clock = Callable[[], float]
 Times = dict[str, list[float]]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
-"""processor: of all threads of this process together, which others on the machine disturb less; for one thread only"""
+"""processor: CPU time of all threads of this process, which other processes disturb less; only for a single thread"""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DRAWS = 2000
-"""resamplings of a bootstrap"""
+"""bootstrap resamples"""
 
 
 def race(
@@ -46,11 +45,11 @@ def race(
     """The seconds of each run in each round.
 
     Args:
-        runs: by name; each is called once a round, and a round's order is the last one's, rotated by one place.
-        seconds: rounds begin until so much time has passed.
-        least: rounds that there are in any case.
-        warm: calls of each before the first round.
-        clock: seconds now.
+        runs: by name; each is called once per round, in an order rotated by one place from round to round.
+        seconds: new rounds are started until this much time has passed.
+        least: minimum number of rounds.
+        warm: warm-up calls of each before the first round.
+        clock: returns the current time in seconds.
     """
     for call in runs.values():
         for _ in range(warm):
@@ -67,7 +66,7 @@ def race(
 
 
 class Ratio(NamedTuple):
-    """Times as fast: the median, and between what it lies with 95 % confidence."""
+    """Times as fast: the median, and its 95 % confidence interval."""
 
     middle: float
     low: float
@@ -78,12 +77,12 @@ class Ratio(NamedTuple):
 
 
 def ratio(rounds: Sequence[float]) -> Ratio:
-    """The median of ratios of one round each, with a bootstrap interval over the rounds."""
+    """The median of per-round ratios, with a bootstrap interval over the rounds."""
     return geometric_mean([rounds])
 
 
 def geometric_mean(cases: Iterable[Sequence[float]]) -> Ratio:
-    """The geometric mean over cases of each one's median over rounds; every case's rounds are drawn by themselves."""
+    """The geometric mean over cases of the median over rounds; each case's rounds are resampled separately."""
     generator = np.random.default_rng(0)
     medians, drawn = [], []
     for rounds in cases:
@@ -100,7 +99,7 @@ class Limit:
 
     size: int
     rates: dict[str, dict[str, float]]
-    """dtype -> who computed it -> operations per second, the median over rounds"""
+    """dtype -> engine -> operations per second, the median over rounds"""
 
     @property
     def work(self) -> float:
@@ -108,14 +107,14 @@ class Limit:
         return 2.0 * self.size**3
 
     def best(self, dtype: str) -> tuple[str, float]:
-        """Who was fastest, and the operations per second."""
+        """The fastest engine, and its operations per second."""
         return max(self.rates[dtype].items(), key=lambda item: item[1])
 
 
 def measure_limit(
     size: int, seconds: float, dtypes: Iterable[str] = tuple(DTYPES), clock: Clock = time.perf_counter
 ) -> Limit:
-    """Products of two matrices [size, size] by each engine that there is, side by side."""
+    """Products of two matrices [size, size] by each available engine, side by side."""
     rates = {}
     for dtype in dtypes:
         times = race(products(dtype, size), seconds, least=3, warm=1, clock=clock)
@@ -142,27 +141,27 @@ def _ours(x: Tensor, weight: Tensor, bf16: bool) -> Tensor:
 
 
 class Run(NamedTuple):
-    """One way to do the work of a case."""
+    """One implementation of a case."""
 
     call: Call
     work: float
     """operations in its matrix products"""
     dtype: str = "float32"
     module: object = None
-    """if it says in `ran` how it was run, this is reported"""
+    """if it has an attribute `ran`, the backend there is reported"""
 
 
 class Pair(NamedTuple):
-    """Which two runs of a case are compared, and what is wanted."""
+    """Two runs of a case to compare, and the targets."""
 
     ours: str
     peer: str
     mean: float | None = None
-    """wanted of the geometric mean over the cases of a group"""
+    """target for the geometric mean over the cases of a group"""
     each: float | None = None
-    """wanted of every case"""
+    """target for every case"""
     per_work: bool = False
-    """times are divided by each one's own work first"""
+    """whether times are divided by each run's own work first"""
 
     def __str__(self) -> str:
         return f"{self.ours} / {self.peer}" + (", per operation" if self.per_work else "")
@@ -170,10 +169,10 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """Runs that do the same, of one size."""
+    """Runs that do the same work, at one size."""
 
     group: str
-    """cases of a group are summed up in one line"""
+    """cases of a group are summarised in one line"""
     name: str
     runs: dict[str, Run]
     pairs: tuple[Pair, ...]
@@ -199,7 +198,7 @@ class Result:
         return self.case.runs[name].work / self.seconds(name)
 
     def share(self, name: str) -> float:
-        """Of the limit in the same round, the median over the rounds."""
+        """Share of the limit in the same round, the median over the rounds."""
         run = self.case.runs[name]
         limits = self.limits[run.dtype]
         shares = [run.work / took / limit for took, limit in zip(self.times[name], limits, strict=True)]
@@ -213,12 +212,12 @@ class Result:
         return [scale * peer / ours for ours, peer in taken]
 
     def ran(self, name: str) -> str:
-        """The backend that Recurrent took."""
+        """The backend that Recurrent used."""
         return getattr(self.case.runs[name].module, "ran", "")
 
 
 def measure(case: Case, limit: Limit, seconds: float, clock: Clock = time.perf_counter) -> Result:
-    """The case's runs side by side, and the limit's own product takes turns with them."""
+    """Times the case's runs side by side, in turn with the matrix product that sets the limit."""
     calls = {name: run.call for name, run in case.runs.items()}
     beside = {f"{limit.size}^3 {dtype}": dtype for dtype in {run.dtype for run in case.runs.values()}}
     calls |= {name: products(dtype, limit.size)[limit.best(dtype)[0]] for name, dtype in beside.items()}
@@ -229,12 +228,12 @@ def measure(case: Case, limit: Limit, seconds: float, clock: Clock = time.perf_c
 
 
 def load() -> list[float]:
-    """Processes that ran or wanted to, on average over the last 1, 5 and 15 minutes."""
+    """The load average over the last 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

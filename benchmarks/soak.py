@@ -1,15 +1,14 @@
-"""Whether a long training stays as small as it began: memory, open files, threads, and what it leaves on the disk.
+"""Checks for leaks in a long training: memory, open files, threads, and disk space.
 
     python -m benchmarks.soak --minutes 120 --out soak
 
-One real `invoke train`, with epochs without end, is watched from outside and ended with Ctrl-C when the time is over.
-Its data, checkpoints and tracking store are folders in `--out`; so are samples.jsonl (one line every half minute,
-written at once), soak.json (what it comes to) and soak.png. `--only-sum-up` makes the latter two from the samples of a
-soak that is still running.
+Monitors one real `invoke train` with unlimited epochs from outside, and stops it with Ctrl-C when the time is over. Its
+data, checkpoints and tracking store are folders in `--out`, beside samples.jsonl (one line every half minute, written
+immediately), soak.json (the summary) and soak.png. `--only-sum-up` makes the latter two from the samples of a soak that
+is still running.
 
-The C library keeps what was freed for later, a few percent now and then, and that is none of the training's doing: so
-it is told to give everything back at once, by MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_. `--as-it-is` leaves
-it alone.
+The C library caches freed memory, a few percent at times, which is not the training's doing; MALLOC_MMAP_THRESHOLD_ and
+MALLOC_TRIM_THRESHOLD_ tell it to return everything at once. `--as-it-is` leaves this at its default.
 """
 
 import argparse
@@ -33,16 +32,16 @@ from unroll.data.files import read_jsonl, write_json
 ENDLESS = 1_000_000
 """epochs"""
 WARM_UP = 10
-"""minutes after which nothing may grow"""
+"""warm-up minutes, after which nothing may grow"""
 SPAN = 10
-"""minutes at the beginning and at the end that are compared"""
+"""minutes at the start and at the end that are compared"""
 AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MIB = 1 << 20
 Sample = dict[str, float]
 
 
 def size(folder: Path) -> int:
-    """Bytes in a folder; a file that vanishes meanwhile counts nothing."""
+    """Bytes in a folder; files that disappear meanwhile do not count."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -53,7 +52,7 @@ def size(folder: Path) -> int:
 
 
 def sample(process: psutil.Process, out: Path, began: float) -> Sample:
-    """How the training and what it has written stand now. Sizes in MiB, times in minutes."""
+    """The current state of the training and its files. Sizes in MiB, times in minutes."""
     memory, processor = process.memory_full_info(), process.cpu_times()
     return {
         "minutes": (time.monotonic() - began) / 60,
@@ -68,7 +67,7 @@ def sample(process: psutil.Process, out: Path, began: float) -> Sample:
 
 
 def places(out: Path) -> dict[str, str]:
-    """The environment of a training that has everything in a folder."""
+    """The environment of a training that keeps everything in one folder."""
     return {
         "UNROLL_HOME": str(out), "UNROLL_DATA": str(out / "data"), "UNROLL_RUNS": str(out / "runs"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{out.resolve() / 'mlflow.db'}",
@@ -97,7 +96,7 @@ def watch(
 
 
 def growth(samples: Sequence[Sample], name: str) -> dict[str, float]:
-    """How much a quantity grew: the medians of the first and last minutes, and a line that heeds no outliers."""
+    """How much a quantity grew: the medians of the first and last minutes, and a robust line fit."""
     steady = [one for one in samples if one["minutes"] >= WARM_UP]
     first = [one[name] for one in steady if one["minutes"] < WARM_UP + SPAN]
     last = [one[name] for one in steady if one["minutes"] > steady[-1]["minutes"] - SPAN]
@@ -145,7 +144,7 @@ def sum_up(samples: Sequence[Sample], command: Sequence[str], out: Path) -> dict
 
 
 def main() -> None:
-    """Soak, or sum up."""
+    """Run the soak test, or sum up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--app", default="language")
     parser.add_argument("--minutes", type=float, default=120)

@@ -1,7 +1,7 @@
-"""Speech, measured on one core: python benchmarks/speech.py [--json]
+"""Speech benchmarks on one core: python benchmarks/speech.py [--json]
 
-Rates are times real time (seconds of audio per second of processor time), the best of several tries. Each row names
-what it is held against: librosa's own log-mel, and a textbook prefix search over dictionaries.
+Rates are multiples of real time (seconds of audio per second of processor time), the best of several tries. Each row
+names its baseline: librosa's own log-mel, or a textbook prefix search over dictionaries.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from unroll.sequence import ctc
 
 
 def main() -> None:
-    """Measure, print a table, and with --json one JSON object as the last line."""
+    """Measure and print a table, with --json followed by one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     wanted = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def features() -> dict[str, float]:
-    """Frames from samples: short utterances, as `prepare` sees them, and one long recording; ours and librosa's."""
+    """Frames from samples: short utterances, as in `prepare`, and one long recording; ours and librosa's."""
     utterances = [u.samples for u in islice(builtin.source(200, 0, 8000).read(), 200)]
     long = [np.random.default_rng(0).standard_normal(8000 * 300).astype(np.float32)]
     log_mel = LogMel()
@@ -63,13 +63,13 @@ def features() -> dict[str, float]:
 
 
 def apply(function: Callable[[np.ndarray], object], recordings: list[np.ndarray]) -> None:
-    """`function` of each recording."""
+    """Calls `function` on each recording."""
     for samples in recordings:
         function(samples)
 
 
 def training() -> dict[str, float]:
-    """The default preset on 400 utterances: loading of batches, and whole steps."""
+    """The default preset on 400 utterances: loading batches, and whole steps."""
     config = APP.config("default", ["data.utterances=400"])
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -105,7 +105,7 @@ def decoding() -> dict[str, float]:
 
 
 def textbook_beam(frames: list[list[float]], width: int) -> tuple[int, ...]:
-    """Prefix search as it is usually written: one utterance, a dictionary of prefixes, one label at a time."""
+    """Prefix search as usually written: one utterance, a dictionary of prefixes, one label at a time."""
     beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
     for frame in frames:
         step: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [-math.inf, -math.inf])
@@ -125,7 +125,7 @@ def textbook_beam(frames: list[list[float]], width: int) -> tuple[int, ...]:
 
 
 def best(run: Callable[[], object], tries: int = 5) -> float:
-    """Processor time of the fastest of several tries, in seconds, after one to warm up."""
+    """Processor time of the fastest of several tries, in seconds, after one warm-up."""
     run()
     times = []
     for _ in range(tries):

@@ -1,4 +1,4 @@
-"""One time step a call, as decoders, streams and reinforcement learning make them: cases of a section of its own."""
+"""One time step per call, as in decoders, streaming and reinforcement learning: the cases of the section `step`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from unroll.recurrence import from_torch
 
 HIDDEN, BATCH = (64, 128, 256, 512), (1, 8, 40, 128)
 LEAST = 0.95
-"""wanted of every size"""
+"""target for every size"""
 WORK = 2e6
-"""operations of the calls that are timed together: a clock is too coarse for one"""
+"""operations in the calls that are timed together: a clock is too coarse for a single one"""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """The same step over and over, the state not carried, so that all peers compute the same.
+    """The same step repeatedly, without carrying the state, so that all peers compute the same.
 
     Attributes:
-        call: x and the state -> what has the output first, or is it.
+        call: x and the state -> the output, or a tuple with the output first.
         x, state: of one step, as the call takes them.
         gradient: of the output, for forward and backward; None: without gradients.
-        repeats: steps that are one run.
+        repeats: steps per run.
     """
 
     call: Callable[[Tensor, Any], Any]
@@ -41,7 +41,7 @@ class Step:
     repeats: int
 
     def output(self) -> Tensor:
-        """Of one step."""
+        """The output of one step."""
         with torch.set_grad_enabled(self.gradient is not None):
             result = self.call(self.x, self.state)
         output: Tensor = result if isinstance(result, Tensor) else result[0]
@@ -82,7 +82,7 @@ def _cells(kind: str) -> tuple[Any, Any]:
 
 
 def step(hidden: tuple[int, ...] = HIDDEN, batch: tuple[int, ...] = BATCH) -> Iterator[Case]:
-    """One time step a call, without gradients and with them, beside torch.nn's layers and cells."""
+    """One time step per call, without and with gradients, compared with torch.nn's layers and cells."""
     for kind, training, size, rows in product(KINDS, (False, True), hidden, batch):
         made = list(cases(kind, size, rows, training))
         right = made[0][1].output().detach().flatten()

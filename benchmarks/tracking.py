@@ -1,10 +1,10 @@
-"""What tracking costs a training, and how long a comparison of many runs takes.
+"""The cost of tracking during training, and the time to compare many runs.
 
     python -m benchmarks.tracking
     python -m benchmarks.tracking --runs 1000 --examples 500 --steps 2000
 
-Prints the seconds of `compare` over a store of that many finished runs with records, and the share of a core that
-logging every step of a training of 20 steps a second takes.
+Prints the seconds of `compare` over a store of that many finished runs with records, and the share of a core used by
+logging every step of a training at 20 steps per second.
 """
 
 import argparse
@@ -34,9 +34,9 @@ CELLS = ("elman", "lstm", "gru", "mgu")
 APP = "speech"
 SPEAKERS = 25
 RATE = 20
-"""optimiser steps a second"""
+"""optimiser steps per second"""
 METRICS = 8
-"""numbers of each step; the loop logs six and what the application adds"""
+"""numbers per step; the loop logs six, plus those of the application"""
 
 
 @contextmanager
@@ -48,8 +48,8 @@ def clock(what: str) -> Iterator[None]:
 
 
 def overhead(client: MlflowClient, steps: int) -> None:
-    """A training that computes nothing: its steps sleep, so that all processor time is the tracking's, however busy the
-    machine. Writing has a thread of its own; at worst, where no other core is free, a training pays all of it.
+    """A training that computes nothing: its steps sleep, so all processor time is spent on tracking, however busy the
+    machine. Writing runs in a separate thread; at worst, if no other core is free, training pays all of it.
     """
     app = apps.load(APP)
     run = tracking.Run(client, tracking.start(client, app, app.config("smoke"), "d" * 64), system_metrics=False)
@@ -71,7 +71,7 @@ def overhead(client: MlflowClient, steps: int) -> None:
 
 
 def fill(client: MlflowClient, runs: int, examples: int) -> None:
-    """Finished runs of four cells, with every setting, thirty metrics and records."""
+    """Finished runs of four cells, with all settings, thirty metrics and records."""
     app = apps.load(APP)
     experiment = client.create_experiment(APP)
     settings, generator = flat(app.presets["default"]), np.random.default_rng(0)
@@ -99,7 +99,7 @@ def fill(client: MlflowClient, runs: int, examples: int) -> None:
 
 
 def main() -> None:
-    """Both measurements, in a store of their own."""
+    """Both measurements, in a separate store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--examples", type=int, default=500)

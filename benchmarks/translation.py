@@ -1,13 +1,13 @@
-"""Training and beam search of the translator, beside the same written plainly with torch.nn.
+"""Training and beam search of the translator, compared with the same in plain torch.nn.
 
     python benchmarks/translation.py
 
 Training: the network of the Multi30k preset (bidirectional encoder and decoder of one layer, general attention without
 input feeding, 4,000 pieces) and the same network from torch.nn with packed sequences and a Python loop over the
 target's steps: same sizes, same tied weights, same label smoothing, and, as a check, the same loss from the same
-weights. Beam: 1,000 sentences in batches against one sentence after the other, same model, same search, same
-translations; the weights are fresh, so every text runs to its longest length. The trainings take turns in this process,
-the beams run one after the other; times are processor seconds; a ratio is the median over the rounds.
+weights. Beam: 1,000 sentences in batches against one sentence at a time, same model, same search, same translations;
+the weights are untrained, so every text runs to its maximum length. Training steps alternate in this process, beam
+searches run one after the other; times are processor seconds; a ratio is the median over the rounds.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Plain(nn.Module):
-    """What a tutorial writes."""
+    """The network as written in tutorials."""
 
     def __init__(self, cell: str) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Plain(nn.Module):
 
 
 def ours(cell: str) -> Translator:
-    """The application's model of the same sizes, over made-up words."""
+    """The application's model with the same sizes, over made-up words."""
     words = Tokeniser("words", ("<eos>", "<unk>", *(f"w{n}" for n in range(WORDS - 2))))
     options: dict[str, Any] = {
         "cell": cell,
@@ -90,7 +90,7 @@ def copied(model: Translator, plain: Plain) -> None:
 
 
 def batches(count: int, generator: torch.Generator) -> list[Batch]:
-    """Batches with lengths as in Multi30k: 5 to 30 pieces, translations a little longer."""
+    """Batches with lengths as in Multi30k: 5 to 30 pieces, with translations slightly longer."""
     made = []
     for _ in range(count):
         length = int(torch.randint(6, 24, (1,), generator=generator))
@@ -120,7 +120,7 @@ def train(cell: str, rounds: int) -> None:
             optimizers[name].zero_grad()
             way.loss(*batch[:4]).backward()
             optimizers[name].step()
-            if number >= 2:  # the first two warm up
+            if number >= 2:  # the first two are warm-up
                 tokens = int((batch.targets != NOTHING).sum())
                 rates[name].append(tokens / (time.process_time() - start))
     first = next(iter(rates.values()))
@@ -145,7 +145,7 @@ def search(sentences: int, alone: int) -> None:
     separately = [translate(model, [text])[0] for text in texts[:alone]]
     one_by_one = alone / (time.process_time() - start)
     same = sum(a[0][0] == b[0][0] for a, b in zip(separately, together, strict=False))
-    print(f"{f'beam 5: one sentence after the other ({alone} of them)':60} {one_by_one:10,.1f} sentences/s     1.00 x")
+    print(f"{f'beam 5: one sentence at a time ({alone} of them)':60} {one_by_one:10,.1f} sentences/s     1.00 x")
     print(
         f"{f'beam 5: {sentences:,} sentences, batched':60} {batched:10,.1f} sentences/s {batched / one_by_one:8.2f} x"
     )
@@ -154,9 +154,9 @@ def search(sentences: int, alone: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=21, help="training steps of each way")
+    parser.add_argument("--rounds", type=int, default=21, help="training steps per variant")
     parser.add_argument("--sentences", type=int, default=1000, help="to translate in batches")
-    parser.add_argument("--alone", type=int, default=60, help="of them, to translate one by one as well")
+    parser.add_argument("--alone", type=int, default=60, help="how many of them to translate one by one as well")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -67,11 +67,11 @@ def test_work_is_that_of_the_matrix_products() -> None:
 
 
 def test_an_unknown_section_an_impossible_number_and_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--only trainig: there is no such; did you mean training"):
+    with pytest.raises(UsageError, match="--only trainig: unknown; did you mean training"):
         bench("trainig", quick=True, out=tmp_path)
     with pytest.raises(UsageError, match="--threads -1"):
         bench("lengths", quick=True, threads=-1, out=tmp_path)
-    with pytest.raises(UsageError, match="--clock sun: there is no such; known: processor, wall"):
+    with pytest.raises(UsageError, match="--clock sun: unknown; known: processor, wall"):
         bench("lengths", quick=True, clock="sun", out=tmp_path)
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match="taken: File exists; give a folder"):

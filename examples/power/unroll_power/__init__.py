@@ -15,12 +15,12 @@ RECORDS = Records("power", data.example, data.FIELDS, data.facts, data.length, d
 
 
 def model(config: RecordsConfig, facts: dict[str, Any]) -> Power:
-    """The network for data of these facts, with fresh weights."""
+    """The network for data with these facts, with fresh weights."""
     return Power(facts, **config.model.model_dump())
 
 
 APP: App[RecordsConfig, Power, data.Batch] = App(
-    about="power at the next reading of a sensor that reports when it likes",
+    about="power at the next reading of an irregular sensor",
     presets=PRESETS,
     prepare=RECORDS.prepare,
     data=RECORDS.batches,

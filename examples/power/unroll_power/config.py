@@ -1,4 +1,4 @@
-"""The settings: those of all applications on records. Inherit from RecordsConfig to add your own."""
+"""The settings, shared by all applications on records. Inherit from RecordsConfig to add your own."""
 
 from unroll.jsonl_app import RecordsConfig
 

@@ -1,4 +1,4 @@
-"""The examples: a sensor's readings of power at irregular times. Replace `example` by your own, or bring a file."""
+"""The examples: a sensor's power readings at irregular times. Replace `example` with your own, or provide a file."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ EXAMPLES = ("8:1.9 8.5:2.3 9.2:3.1 10.1:3.6 11.7:4.2 13", "20:0.5 20.6:0.4 21.4:
 
 
 class Batch(NamedTuple):
-    """Series of similar length. At each reading the time of the next one is known, and its power asked for."""
+    """Series of similar length. At each reading the time of the next one is given, and its power is to be predicted."""
 
     inputs: Tensor
     """scaled power, log of the gap to the next reading, sine and cosine of the next one's time of day, [T, B, 4]"""
@@ -27,12 +27,12 @@ class Batch(NamedTuple):
 
 
 def example(random: np.random.Generator) -> Record:
-    """A roof in the sun of some days, with clouds that come and go, and readings that come when they come."""
+    """A solar roof over some days, with passing clouds and irregular readings."""
     gaps = random.exponential(0.6, random.integers(40, 90)) + 0.1
     gaps[random.random(len(gaps)) < 0.05] += random.uniform(3, 9)  # the line was down
     hours = random.uniform(0, 24) + np.cumsum(gaps)
     cloud, clouds = random.normal(), []
-    for gap in gaps:  # an Ornstein-Uhlenbeck process of some hours: clouds forget
+    for gap in gaps:  # clouds: an Ornstein-Uhlenbeck process with a time constant of some hours
         kept = np.exp(-gap / 4)
         cloud = kept * cloud + np.sqrt(1 - kept**2) * random.normal()
         clouds.append(1 / (1 + np.exp(-1.5 - cloud)))
@@ -42,28 +42,28 @@ def example(random: np.random.Generator) -> Record:
 
 
 def facts(records: list[Record]) -> dict[str, Any]:
-    """What power is scaled by."""
+    """The scale of power."""
     return {"scale": float(np.std([value for record in records for value in record["kilowatts"]]))}
 
 
 def length(record: Record) -> int:
-    """Readings that have a next one. Raises UserError where the series cannot be used."""
+    """Readings that have a next one. Raises UserError if the series cannot be used."""
     hours, power = record["hours"], record["kilowatts"]
     numbers = all(isinstance(value, int | float) for value in (*hours, *power))
     if not numbers or len(hours) != len(power) or len(hours) < 2 or sorted(set(hours)) != hours:
-        raise UserError(f"{record['id']}: needs as many kilowatts as hours, numbers, and the hours rising; correct it")
+        raise UserError(f"{record['id']}: needs as many kilowatts as hours, all numbers, hours ascending; correct it")
     return len(hours) - 1
 
 
 def inputs(hours: list[float], kilowatts: list[float], scale: float) -> Tensor:
-    """What the network reads of N hours and the power at all but the last of them, [N - 1, 4]."""
+    """The network's input for N hours and the power at all but the last of them, [N - 1, 4]."""
     at, power = torch.tensor(hours), torch.tensor(kilowatts) / scale
     day = 2 * torch.pi * at[1:] / 24
     return torch.stack((power[: len(day)], at.diff().log(), day.sin(), day.cos()), 1)
 
 
 def collate(records: list[Record], facts: dict[str, Any]) -> Batch:
-    """Some series as a batch, time first."""
+    """Series as a batch, time first."""
     read, lengths = pad([inputs(record["hours"], record["kilowatts"], facts["scale"]) for record in records])
     changes, _ = pad([torch.tensor(record["kilowatts"]).diff() / facts["scale"] for record in records])
     return Batch(read, lengths, changes, records)

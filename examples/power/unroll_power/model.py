@@ -1,4 +1,4 @@
-"""The network: after each reading, by how much power will have changed at a given time."""
+"""The network: after each reading, predicts how much power will have changed at a given time."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from unroll.recurrence import Recurrent
 
 
 class Power(nn.Module):
-    """Forecasts of an irregularly read series. The scale is kept, so that a saved model can answer in kilowatts."""
+    """Forecasts of an irregularly sampled series. The scale is kept, so that a saved model can answer in kilowatts."""
 
     def __init__(self, facts: dict[str, Any], *, cell: str, hidden: int, layers: int) -> None:
         super().__init__()

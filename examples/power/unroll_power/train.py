@@ -1,4 +1,4 @@
-"""The trainer: loss on a batch, mean absolute error on a split, forecasts for what the user gives."""
+"""The trainer: loss on a batch, mean absolute error on a split, forecasts for the user's inputs."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -39,13 +39,13 @@ def evaluate(model: Power, batches: Iterable[Batch]) -> Report:
 
 
 def baselines(_: object, data: Data) -> dict[str, dict[str, float]]:
-    """What it costs to expect the last reading again."""
+    """The error of repeating the last reading."""
     changes = [abs(b - a) for batch in data.test for r in batch.records for a, b in pairwise(r["kilowatts"])]
     return {"last reading": {"mae": sum(changes) / len(changes)}}
 
 
 def predict(model: Power, inputs: Sequence[str]) -> list[str]:
-    """Power at the last of some times: HOUR:KILOWATTS HOUR:KILOWATTS ... HOUR. Raises UserError for anything else."""
+    """Power at the last hour of HOUR:KILOWATTS HOUR:KILOWATTS ... HOUR. Raises UserError for anything else."""
     return [f"{_forecast(model, text, number):.2f} kW" for number, text in enumerate(inputs, start=1)]
 
 
@@ -57,6 +57,6 @@ def _forecast(model: Power, text: str, number: int) -> float:
     except ValueError:
         raise UserError(f"input {number}: {text!r}; write HOUR:KILOWATTS HOUR:KILOWATTS HOUR") from None
     if sorted(set(at)) != at:
-        raise UserError(f"input {number}: {text!r}; hours must rise")
+        raise UserError(f"input {number}: {text!r}; hours must be ascending")
     change = model(inputs(at, list(power), model.scale)[:, None])[-1, 0].item()
     return float(power[-1] + change * model.scale)
