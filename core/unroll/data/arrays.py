@@ -12,13 +12,13 @@ from unroll.errors import UserError
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write each array to `folder/NAME.npy`. Raises TypeError for Python objects, UserError as `atomic_file`."""
+    """Write each array to `folder/NAME.npy`. Raises TypeError for Python objects, UserError like `atomic_file`."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
         if array.dtype.hasobject:
-            raise TypeError(f"{name}.npy: dtype {array.dtype} holds Python objects, which only pickle could store")
-        # numpy.save hides from its error that the disk is full.
+            raise TypeError(f"{name}.npy: dtype {array.dtype} holds Python objects, which only pickle can store")
+        # numpy.save's error does not say that the disk is full.
         write_rows(folder / f"{name}.npy", [array], array.shape, array.dtype)
 
 
@@ -27,12 +27,12 @@ def write_rows(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...],
 
     Args:
         path: of the file.
-        rows: arrays that, one after the other, make up the whole.
+        rows: arrays whose concatenation is the whole.
         shape: of the whole.
-        dtype: of the whole; rows of another one are converted.
+        dtype: of the whole; rows of another dtype are converted.
 
     Raises:
-        UserError: as `atomic_file`.
+        UserError: as in `atomic_file`.
     """
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     with atomic_file(path) as file:
@@ -42,7 +42,7 @@ def write_rows(path: Path, rows: Iterable[NDArray[Any]], shape: tuple[int, ...],
 
 
 def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    """The arrays that `write_arrays` wrote, read-only and memory-mapped: opening costs nothing, processes share pages.
+    """The arrays that `write_arrays` wrote, read-only and memory-mapped: opening is free, and processes share pages.
 
     Raises:
         UserError: there are none, or one is damaged.

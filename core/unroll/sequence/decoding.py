@@ -75,12 +75,12 @@ def restrict(log_probs: Tensor, sampling: Sampling, seen: Tensor | None = None) 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that was sampled, or found by the beam search."""
+    """A text that was sampled, or found by beam search."""
 
     tokens: list[int]
     """without the end token"""
     log_prob: float
-    """of all tokens, the end included, under the model without restrictions"""
+    """of all tokens, including the end token, under the model without restrictions"""
     score: float
     """sampled: log_prob. Beam search: log_prob divided by the length to the power of the length penalty, plus `ending`;
     hypotheses are ranked by it"""
