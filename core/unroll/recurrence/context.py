@@ -37,7 +37,7 @@ class Interceptor(Enum):
     TRACER = "torch.jit.trace"
     TRANSFORM = "a transform of torch.func"
     FORWARD = "forward-mode differentiation"
-    MODE = "a mode that sees every operation"
+    MODE = "a torch function or dispatch mode"
 
 
 DERIVED = (Interceptor.TRANSFORM, Interceptor.FORWARD)

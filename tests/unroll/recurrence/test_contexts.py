@@ -230,11 +230,11 @@ def test_the_compiler_keeps_the_kernels_and_a_plain_call_after_a_traced_one_has_
 
 
 @pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
-def test_whoever_forces_the_kernels_is_told_who_watches() -> None:
+def test_forcing_the_kernels_names_what_intercepts() -> None:
     network, x = Recurrent("gru", 3, 4, backend="fused"), torch.randn(5, 2, 3)
     network(x)
-    told = "backend='fused' cannot run GRUCell here: the fused kernels are out of the sight of "
-    with Names(), pytest.raises(ValueError, match=told + "a mode that sees every operation"):
+    told = "backend='fused' cannot run GRUCell here: the fused kernels do not work under "
+    with Names(), pytest.raises(ValueError, match=told + "a torch function or dispatch mode"):
         network(x)
     with forward_ad.dual_level(), pytest.raises(ValueError, match=told + "forward-mode differentiation"):
         network(x)

@@ -1,4 +1,4 @@
-"""The buffers of a step, and places in them: what the plan, the printers and the callers of a step all speak of."""
+"""The buffers of a step, and places in them: shared by the plan, the code generators and the callers of a step."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """What a buffer holds. N rows: of each row of the batch each of its steps; B rows: of each row of the batch one."""
+    """What a buffer holds. N rows: one per step of every row of the batch; B rows: one per row of the batch."""
 
     U = "u"
     """[N, P] the input side of a step"""
     KEPT = "kept"
-    """[N, P] what is kept for the backward step over u"""
+    """[N, P] values saved for the backward step, over u"""
     D_U = "d_u"
     """[N, P] the gradient by u"""
     OUT = "out"
@@ -20,37 +20,37 @@ class Kind(StrEnum):
     D_OUT = "d_out"
     """[N, O] the gradient by it"""
     SAVED = "saved"
-    """[N, S] what else is kept for the backward step"""
+    """[N, S] other values saved for the backward step"""
     D_PRODUCT = "d_product"
     """[N, rows] the gradient by the result of a product, numbered"""
     BEFORE = "before"
-    """[B, n] a state before the step (the last step's, the initial or the fresh one); numbered, as those that follow"""
+    """[B, n] a state before the step (the previous, the initial or the fresh one); numbered, like the following ones"""
     AFTER = "after"
-    """[N, n] a state after the step, or [2, B, n] where nothing is kept"""
+    """[N, n] a state after the step, or [2, B, n] if nothing is saved"""
     INITIAL = "initial"
     """[B, n] a state before the first step"""
     FINAL = "final"
     """[B, n] a state after each row's last step"""
     FRESH = "fresh"
-    """[B, n] the state of a row that is reset"""
+    """[B, n] the state that rows are reset to"""
     D_STATE = "d_state"
     """[B, n] the gradient by a state"""
     D_NEXT = "d_next"
-    """[B, n] the same, where a step must not write over what it reads"""
+    """[B, n] the same, for steps that must not overwrite what they read"""
     D_FRESH = "d_fresh"
     """[B, n] the gradient by a fresh state"""
     PARAM = "param"
     """[n] a vector parameter, numbered"""
     D_PARAM = "d_param"
-    """[threads or blocks of rows, sum of n] the gradients by the vectors, one after another"""
+    """[threads or blocks of rows, sum of n] the gradients by the vectors, concatenated"""
     MASK = "mask"
-    """[B, H] of variational dropout"""
+    """[B, H] the mask of variational dropout"""
     SCRATCH = "scratch"
-    """[B, scratch] what a later phase of the same step reads"""
+    """[B, scratch] values that a later phase of the same step reads"""
     COUNTS = "counts"
-    """[T] how many rows reach a step"""
+    """[T] how many rows reach each step"""
     OFFSETS = "offsets"
-    """[T] where the rows of a step begin"""
+    """[T] where the rows of each step begin"""
     RESET = "reset"
     """[N] whether the row is reset before the step"""
 
@@ -60,7 +60,7 @@ class Buffer(NamedTuple):
 
     Attributes:
         kind: what it holds.
-        number: which one, where there are several of a kind: the state's, the product's, the parameter's.
+        number: which one of its kind: of the state, the product or the parameter.
     """
 
     kind: Kind
@@ -68,7 +68,7 @@ class Buffer(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As generated text has it."""
+        """Its name in generated code."""
         return self.kind.value if self.number is None else f"{self.kind.value}{self.number}"
 
     @property
@@ -78,12 +78,12 @@ class Buffer(NamedTuple):
 
     @property
     def state(self) -> int:
-        """The number of the state that it belongs to; a mask is of the hidden state."""
+        """The number of the state that it belongs to; a mask belongs to the hidden state."""
         return self.number or 0
 
 
 class Place(NamedTuple):
-    """Where a segment stands: a buffer, of which each row has its part, and the offset in it."""
+    """Where a segment is stored: a buffer, and the offset within each of its rows."""
 
     buffer: Buffer
     offset: int

@@ -1,4 +1,4 @@
-"""One call of a kernel: what it is given beside tensors, and its gradients by the loop over `step`."""
+"""One call of a kernel: its arguments besides tensors, and its gradients by the loop over `step`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from unroll.recurrence.kernels.reads import Guard
 from unroll.recurrence.kernels.trace import shadow
 
 INPUTS = 3
-"""tensors at the input side: x, matrix and bias (or None) of u = x matrix' + bias; or u itself and twice None"""
+"""tensors at the input side: x, matrix and bias (or None) of u = x matrix' + bias; or u itself and two Nones"""
 Inputs = Sequence[Tensor | None]
 
 
 class Kernel(Protocol):
-    """The steps of one kind of cell, in whatever language.
+    """The steps of one kind of cell, in any language.
 
     Attributes:
         program: the plan that they follow.
-        names: of the weights, in the order in which `apply` gets them.
-        narrow: whether products have bfloat16 operands, and what stands at the input side of a step is bfloat16.
-        direct: whether the product of x in `project` is one function with the steps, which hold what follows it.
-        guard: all that was read while the cell was traced.
+        names: of the weights, in the order in which `apply` takes them.
+        narrow: whether products have bfloat16 operands, and the input side of a step is bfloat16.
+        direct: whether the product of x in `project` is part of the kernel; the steps then include what follows it.
+        guard: everything that was read while tracing the cell.
     """
 
     program: Program
@@ -41,7 +41,7 @@ class Kernel(Protocol):
     guard: Guard
 
     def inputs(self, cell: Cell, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """x, matrix and bias of the product in `project`, where `direct`."""
+        """x, matrix and bias of the product in `project`, if `direct`."""
 
     def apply(self, run: Any, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
@@ -52,13 +52,13 @@ K = TypeVar("K", bound=Kernel)
 
 @dataclass(frozen=True)
 class Run(Generic[K]):
-    """One call: all that is no tensor of the graph.
+    """One call: everything except tensors of the graph.
 
     Attributes:
-        cell: as it was when it was called.
+        cell: as it was at the time of the call.
         keep: whether a backward pass may follow.
-        writable: whether the caller may write into the output, which that pass reads.
-        project: recomputes u, differentiably, for a kernel that keeps none.
+        writable: whether the caller may write into the output, which the backward pass reads.
+        project: recomputes u, differentiably, for a kernel that does not save it.
     """
 
     cell: Cell
@@ -78,7 +78,7 @@ class Run(Generic[K]):
 
 
 def parameter(cell: Any, name: str) -> Tensor:
-    """By its dotted name, as it stands there now: dropout of weights puts other tensors in the place of parameters."""
+    """The current tensor of a dotted name: weight drop replaces parameters by other tensors."""
     *path, last = name.split(".")
     for child in path:
         cell = cell._modules[child]
@@ -87,7 +87,7 @@ def parameter(cell: Any, name: str) -> Tensor:
 
 
 def add_vectors(program: Program, d_weights: dict[str, Tensor], d_param: Tensor) -> None:
-    """The sums of what each thread (or block) has added up, onto the gradients of the vectors."""
+    """Adds the sums of each thread (or block) to the gradients of the vectors."""
     at = 0
     for name, offset, width in program.d_params:
         d_weights[name].view(-1)[offset : offset + width].add_(d_param[:, at : at + width].sum(0))
@@ -95,10 +95,10 @@ def add_vectors(program: Program, d_weights: dict[str, Tensor], d_param: Tensor)
 
 
 def twice(run: Run[Any], tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
-    """The gradients in torch's operations, by the loop over `step`: to be differentiated again, and for watchers.
+    """The gradients in torch's operations, by the loop over `step`: to differentiate again, and for interceptors.
 
     Raises:
-        RuntimeError: what the step reads besides its inputs is not what it was when it was called.
+        RuntimeError: what the step reads besides its inputs has changed since the call.
     """
     differentiable = torch.is_grad_enabled()
     if not run.kernel.guard.holds(run.cell):
@@ -111,7 +111,7 @@ def twice(run: Run[Any], tensors: Inputs, gradients: list[Tensor]) -> list[Tenso
 def by(
     outputs: Sequence[Tensor], inputs: Inputs, gradients: list[Tensor], create_graph: bool = False
 ) -> list[Tensor | None]:
-    """The gradient by each input, None where none is wanted or there is none, from those by the outputs."""
+    """The gradient by each input, or None if it is not needed or there is none, from those by the outputs."""
     reached = [output.requires_grad for output in outputs]
     wanted = [tensor is not None and tensor.requires_grad for tensor in inputs]
     there: list[Any] = list(compress(inputs, wanted))

@@ -1,12 +1,12 @@
-"""One dispatch, several ways to compute the same sequence; the loop over `step` is the oracle of all of them.
+"""One dispatch for several backends; the loop over `step` is the oracle of all of them.
 
     fused   C compiled for this cell at its first use (CPU, float32 or bfloat16 under autocast)
-    torch   oneDNN or cuDNN through torch.nn's functions, for the three cells that these know
+    torch   oneDNN or cuDNN through torch.nn's functions, for the three cells that they support
     triton  the fused steps compiled for a GPU (float32); on the CPU only in Triton's interpreter, and only if forced
     scan    parallel in time, for linear recurrences
     eager   one call of `step` per time step: any cell, any device, any derivative
 
-"auto" takes the first that can. Forcing a backend that cannot run raises an error that says why.
+"auto" takes the first that supports the call. Forcing one that does not raises an error that says why.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from unroll.recurrence.row_mask import RowMask
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
 MOST_ROWS = 8192
-"""rows of a batch whose pointers fit on any thread's stack"""
+"""most rows of a batch: their pointers must fit on any thread's stack"""
 BACKENDS = ("auto", "fused", "torch", "triton", "scan", "eager")
 Way = Callable[[Cell, Tensor, State, dict[str, Any], Tensor | None], tuple[Tensor, State]]
 
@@ -51,24 +51,24 @@ def run(
         cell: whose weights are used.
         x: [T, B, D, *extent], zeros past each row's end.
         state: before the first step.
-        fresh: the state of a row that is reset.
+        fresh: the state that rows are reset to.
         row_mask: lengths and resets.
         backend: one of BACKENDS.
         mask: [B, H], multiplied onto the hidden state on its way into the recurrent product.
-        writable: whether the caller may write into the output; the backward step of most backends reads its own again.
+        writable: whether the caller may write into the output, which most backends read again in the backward step.
 
     Returns:
         output [T, B, H, *extent], the state, and the name of the backend that was used.
 
     Raises:
-        ValueError: the backend that was asked for cannot serve this cell or these tensors; says why.
+        ValueError: the requested backend does not support this cell or these tensors; says why.
     """
     where: dict[str, Any] = {"lengths": row_mask.lengths, "reset": row_mask.reset, "fresh": fresh}
     way: Way | str = ""
     told: Told | None = None
     who = interceptor()
-    # Where grad mode is switched on within inference mode, torch's operations are not followed either. Who watches
-    # sees to that for itself, and a compiler cannot even ask.
+    # With grad mode enabled inside inference mode, torch does not record operations either. Interceptors handle that
+    # themselves, and a compiler cannot even query it.
     followed = nullcontext() if who is not None or not torch.is_inference_mode_enabled() else torch.no_grad()
     for name in BACKENDS[1:] if backend == "auto" else (backend,):
         if backend == "auto" and name == "triton" and triton_kernel.interpreted():
@@ -79,7 +79,7 @@ def run(
         if not isinstance(way, str):
             if told is not None and name == "eager":
                 tell(cell, told)
-            if name == "fused":  # which sees to it without a copy
+            if name == "fused":  # handles it without a copy
                 where["writable"] = writable
             with followed:
                 output, after = way(cell, x, state, where, mask)
@@ -89,7 +89,7 @@ def run(
 
 
 def unsupported_reason(name: str, cell: Cell, x: Tensor, mask: Tensor | None) -> str | None:
-    """Why a backend cannot serve; None where it can."""
+    """Why a backend does not support the call; None if it does."""
     way = _way(name, cell, x, mask, interceptor())
     return way if isinstance(way, str) else None
 
@@ -97,17 +97,17 @@ def unsupported_reason(name: str, cell: Cell, x: Tensor, mask: Tensor | None) ->
 def _way(name: str, cell: Cell, x: Tensor, mask: Tensor | None, who: Interceptor | None) -> Way | str:
     """How a backend runs the cell, or why it cannot."""
     if who is not None and who in _AVOIDS.get(name, ()):
-        return f"the {name} kernels are out of the sight of {who.value}"
+        return f"the {name} kernels do not work under {who.value}"
     if name in _KERNELS:
         kernel = _KERNELS[name](cell, x, mask)
         return kernel if isinstance(kernel, str) else partial(_run_kernel, kernel)
     if name == "torch":
         if mask is not None:
-            return "torch's kernels know no dropout of the hidden state"
+            return "torch's kernels do not support dropout of the hidden state"
         return _run_torch if torch_kernels.serves(cell) else "torch has no kernel for it"
     if name == "scan":
         if mask is not None or type(cell).sequence is Cell.sequence:
-            return "its steps depend on the state, one after the other"
+            return "its steps depend on the state"
         return _run_scan
     return _run_eager
 

@@ -1,8 +1,8 @@
-"""One time step as a graph: what is computed per unit, what needs the whole row, and the derivative of all of it.
+"""One time step as a graph: what is computed per unit, what needs the whole row, and the derivative of both.
 
 A node is a vector per row of the batch: [R, width]. Most are pointwise (unit j of the result needs unit j of the
 arguments). Three kinds need a whole row: "dot" (a recurrent product), "tdot" (its transpose, in the backward step) and
-"sum". Equal nodes are one object, and every node is younger than its arguments, so creation order is a valid order.
+"sum". Equal nodes are one object, and every node is created after its arguments, so creation order is a valid order.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 from unroll.recurrence.kernels.operations import OPERATIONS, Value
 
 CONST, SCALAR = 0, -1
-"""Widths that are no vector: one number for all rows, and one number per row."""
+"""Widths that are not vectors: one number for all rows, and one number per row."""
 
 LEAVES = frozenset({"u", "state", "param", "mask", "const", "d_output", "d_state"})
 WHOLE_ROW = frozenset({"dot", "tdot", "sum"})
 
 
 class CannotFuse(Exception):  # noqa: N818
-    """Why a cell stays on the loop over `step`; the message says what was not understood."""
+    """The cell stays on the loop over `step`; the message says what is not supported."""
 
 
 class ByDesign(CannotFuse):
-    """The same for a kind of cell that the kernels are not for, and that says so."""
+    """The same for a kind of cell that the kernels are not meant for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class Node:
     """One vector per row.
 
     Attributes:
-        op: what it is.
-        args: what it is computed from.
-        data: what else says which it is: leaf: (name or number, offset); const: the number; part: the offset;
-            dot and tdot: (parameter, first row, rows).
+        op: the operation.
+        args: the nodes it is computed from.
+        data: what else identifies it: leaf: (name or number, offset); const: the number; part: the offset; dot and
+            tdot: (parameter, first row, rows).
         width: units per row, or CONST or SCALAR.
         index: order of creation.
     """
@@ -49,13 +49,13 @@ class Node:
 
 
 class Graph:
-    """Makes nodes, each once, and simplifies on the way."""
+    """Creates nodes, each only once, and simplifies them."""
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[object, ...], Node] = {}
 
     def make(self, op: str, *args: Node, data: object = None, width: int | None = None) -> Node:
-        """The node; the width of a pointwise one follows from its arguments."""
+        """The node; the width of a pointwise node follows from its arguments."""
         width = broadcast([arg.width for arg in args]) if width is None else width
         key = (op, *(arg.index for arg in args), data, width)
         if key not in self._nodes:
@@ -63,7 +63,7 @@ class Graph:
         return self._nodes[key]
 
     def leaf(self, op: str, name: object, offset: int, width: int) -> Node:
-        """Something that is there before the step: a segment of u, of a state, of a parameter, of a gradient."""
+        """A value that exists before the step: a segment of u, of a state, of a parameter, of a gradient."""
         return self.make(op, data=(name, offset), width=width)
 
     def const(self, value: float) -> Node:
@@ -75,7 +75,7 @@ class Graph:
         return self.make("part", whole, data=offset, width=width)
 
     def point(self, op: str, *args: Node) -> Node:
-        """A pointwise function, folded where its arguments are constants that make it trivial."""
+        """A pointwise function, folded if constant arguments make it trivial."""
         return self._folded(op, args) or self.make(op, *args)
 
     def _folded(self, op: str, args: tuple[Node, ...]) -> Node | None:
@@ -113,12 +113,12 @@ def broadcast(widths: Sequence[int]) -> int:
     """
     vectors = {width for width in widths if width > 0}
     if len(vectors) > 1:
-        raise ValueError(f"vectors of {sorted(vectors)} units do not fit each other")
+        raise ValueError(f"vectors of {sorted(vectors)} units do not fit together")
     return vectors.pop() if vectors else min(widths, default=CONST)
 
 
 def reachable(roots: Sequence[Node], known: Sequence[Node] = ()) -> list[Node]:
-    """All nodes that the roots are computed from, oldest first; what is known is not looked into."""
+    """All nodes that the roots are computed from, oldest first, without going past known ones."""
     stop = set(known)
     found: set[Node] = set()
     waiting = list(roots)
@@ -135,7 +135,7 @@ class Derivatives:
     """What one backward step computes.
 
     Attributes:
-        leaves: gradient by u, state and mask segments, summed over nothing: one per row.
+        leaves: gradient by u, state and mask segments: one per row.
         params: gradient by parameter segments; still to be summed over rows and steps.
         products: of each recurrent product: the gradient segments of its result.
     """
@@ -151,7 +151,7 @@ def differentiate(graph: Graph, seeds: Sequence[tuple[Node, Node]]) -> Derivativ
     result = Derivatives({}, {}, {})
 
     def collect(node: Node, gradient: Node) -> None:
-        """Adds to a node's gradient; what was broadcast over units is summed over them."""
+        """Adds to a node's gradient, summing over units that it was broadcast to."""
         if node.width == CONST:
             return
         if node.width == SCALAR and gradient.width > 0:
@@ -196,7 +196,7 @@ def _covering(graph: Graph, dot: Node, parts: Sequence[Node], adjoint: dict[Node
     """The gradient segments in the order of the product's rows.
 
     Raises:
-        CannotFuse: nothing depends on some of them.
+        CannotFuse: some of them are not used.
     """
     end = 0
     for part in parts:

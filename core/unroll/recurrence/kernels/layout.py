@@ -1,4 +1,4 @@
-"""Where the rows of a batch stand when no step of padding is kept: time first, rows sorted by falling length."""
+"""Layout of a batch without padding: time first, rows sorted by descending length."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows of a batch stand, time first and without padding, as in torch's PackedSequence.
+    """Where the rows of a batch are stored, time first and without padding, as in torch's PackedSequence.
 
     Attributes:
-        counts: int64 [T], how many rows reach step t. Rows are sorted by falling length.
+        counts: int64 [T], how many rows reach step t. Rows are sorted by descending length.
         offsets: int64 [T], where the rows of step t begin.
-        last: int64 [B], where each row's last step stands; None where all rows have T steps.
+        last: int64 [B], where each row's last step is; None if all rows have T steps.
         reset: uint8 [N] or None: the row is reset before this step.
     """
 
@@ -32,7 +32,7 @@ class Layout:
 
     @staticmethod
     def packed(counts: Tensor, batch: int, reset: Tensor | None = None) -> Layout:
-        """From the rows of each step, with `batch` rows of which some may have no step at all."""
+        """From the number of rows at each step; some of the `batch` rows may have no steps at all."""
         offsets = counts.cumsum(0) - counts
         lengths = (counts.unsqueeze(0) > _count(batch).unsqueeze(1)).sum(1)
         last = torch.where(lengths > 0, offsets[(lengths - 1).clamp(min=0)] + _count(batch), -1)
@@ -40,11 +40,11 @@ class Layout:
 
     @property
     def total(self) -> int:
-        """N, steps of all rows together."""
+        """N, the total number of steps of all rows."""
         return int(self.offsets[-1] + self.counts[-1])
 
     def before(self, batch: int) -> Tensor | None:
-        """int64 [N]: where the state before each step stands in [states; initial; fresh]; None: one step up."""
+        """int64 [N]: index of the state before each step in [states; initial; fresh]; None: the previous step."""
         if self.last is None and self.reset is None:
             return None
         steps, total = len(self.counts), self.total
@@ -56,7 +56,7 @@ class Layout:
 
 @functools.lru_cache(maxsize=64)
 def _grid(steps: int, batch: int) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # kept for calls of any mode
+    with torch.inference_mode(False):  # cached for calls in any mode
         return torch.full((steps,), batch, device="cpu"), _count(steps) * batch
 
 

@@ -1,7 +1,7 @@
-"""The pointwise operations: all that the kernels know of each one stands here, in one entry.
+"""The pointwise operations: one entry holds everything that the kernels know about an operation.
 
-To add an operation, add an entry. Only one that is not an expression of those that are there already needs a function
-of its own, `v_NAME`, in `cpu/native.h` (a polynomial, say) and in `triton/functions.py`.
+To add an operation, add an entry. Only one that cannot be expressed by existing operations needs a function of its own,
+`v_NAME`, in `cpu/native.h` (a polynomial, say) and in `triton/functions.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 
 class Cost(Enum):
-    """What to compute a value again costs, compared with reading it from memory."""
+    """The cost of recomputing a value, compared with reading it from memory."""
 
     CHEAP = "less: a later phase of the same step computes it again"
     MODERATE = "about the same: the backward step computes it again, phases do not"
@@ -26,14 +26,14 @@ class Cost(Enum):
 
 
 class Value:
-    """A value in the formula of a derivative, with the operators of arithmetic; `Graph` says what they make."""
+    """A value in the formula of a derivative, with arithmetic operators; `Graph` defines what they create."""
 
     def number(self, value: float) -> Value:
         """A constant."""
         raise NotImplementedError
 
     def apply(self, operation: str, *others: Value) -> Value:
-        """An operation of the table, of this value and others."""
+        """Applies an operation of the table to this value and others."""
         raise NotImplementedError
 
     def _value(self, other: Value | float) -> Value:
@@ -95,13 +95,13 @@ class Operation:
     Attributes:
         name: in the graph, and after `v_` in C and in Triton.
         arguments: the names of its arguments in `c` and `triton`, a letter each.
-        torch: the functions that are recorded as this operation.
+        torch: the torch functions that are recorded as this operation.
         derivative: (gradient by the result, result, *arguments) -> the gradient by each argument.
-        cost: of computing it again.
-        sign: the operator that it is in C and in Triton alike; else it is a function there.
-        c: the expression that this function returns, in the terms of native.h; "": native.h has the function.
+        cost: of recomputing it.
+        sign: its operator, if it is one in C and Triton; else it is a function there.
+        c: the expression that this function returns, in terms of native.h; "": native.h has the function.
         triton: the same in Triton; "": triton/functions.py has the function.
-        fold: its value for numbers, where constants may be folded.
+        fold: its value for numbers, if constants may be folded.
     """
 
     name: str
@@ -217,11 +217,11 @@ _TABLE = (
     ),
 )  # fmt: skip
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}
-"""by name; those that are made of others come after them"""
+"""by name; operations composed of others come after those"""
 
 
 def expression(name: str, arguments: Sequence[str]) -> str:
-    """An operation on expressions, in C and in Triton alike."""
+    """An operation on expressions, for both C and Triton."""
     sign = OPERATIONS[name].sign
     if sign:
         return f" {sign} ".join(arguments) if len(arguments) > 1 else f"{sign}{arguments[0]}"

@@ -30,9 +30,9 @@ def run(
     mask: Tensor | None = None,
     writable: bool = False,
 ) -> tuple[Tensor, State]:
-    """What `loop(cell.step, cell.project(x), ...)` gives: x [T, B, D] -> output [T, B, O] and the state.
+    """The result of `loop(cell.step, cell.project(x), ...)`: x [T, B, D] -> output [T, B, O] and the state.
 
-    Rows are sorted by length and steps past their ends left out, so that no padding is ever computed.
+    Rows are sorted by length and steps past their ends are left out, so that no padding is ever computed.
     """
     steps, batch = x.shape[:2]
     if batch == 0 or (lengths is not None and not bool(lengths.any())):
@@ -73,10 +73,10 @@ def advance(
     Args:
         cell: whose weights are used.
         kernel: its kernel.
-        x: [T, B, D] or [N, 1, D], float32: N rows as the layout has them.
+        x: [T, B, D] or [N, 1, D], float32: N rows in the order of the layout.
         state: [B, n] each, before the first step.
-        layout: which rows stand where.
-        fresh: the state of a row that is reset; given whenever the layout has resets.
+        layout: where rows are stored.
+        fresh: the state that rows are reset to; given whenever the layout has resets.
         mask: [B, H], multiplied onto the hidden state on its way into the products.
         writable: whether the caller may write into the output.
 
@@ -87,7 +87,7 @@ def advance(
     states = list(state) + (list(fresh) if fresh and layout.reset is not None else [])
     tensors = [*inputs, *states, *(parameter(cell, name) for name in kernel.names)]
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    # What a second backward pass recomputes is of the cell as it was now, whatever stands in it by then.
+    # A second backward pass must recompute with the cell as it is now, even if it changes later.
     then = shadow(cell, lambda _, weight: weight, also=_buffers_apart) if keep else cell
     run = Run(then, kernel, layout, mask, keep, writable, partial(_projected, kernel, then, x))
     output, *after = kernel.apply(run, *tensors)
@@ -102,5 +102,5 @@ def _projected(kernel: Kernel, cell: Cell, x: Tensor) -> Tensor:
 
 
 def _buffers_apart(twin: Any, _: str) -> None:
-    """Another tensor in the place of a buffer is none of the copy."""
+    """Gives the copy its own dictionary of buffers, so that replacing one later does not affect it."""
     twin.__dict__["_buffers"] = dict(twin._buffers)

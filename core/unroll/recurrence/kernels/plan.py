@@ -1,4 +1,4 @@
-"""From the graph of a step to a program: its derivative, what is kept for it, and the products that follow the loop."""
+"""From the graph of a step to a program: its derivative, what is saved for it, and the products after the loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unroll.recurrence.kernels.trace import StepGraph
 class WeightGradient:
     """dW[row..+rows, column..+columns] = sum over all rows and steps of gradient x operand.
 
-    `gradient` and `operand` are places with rows per step; the operand "before k" is the state before the step.
+    `gradient` and `operand` are places with one row per step; the operand "before k" is the state before the step.
     """
 
     param: str
@@ -30,15 +30,15 @@ class WeightGradient:
 
 @dataclass(frozen=True)
 class Program:
-    """One cell's steps, ready to be printed, and what is handed to them.
+    """One cell's steps, ready for code generation, and their arguments.
 
     Attributes:
         forward, backward: packed weights, in the order of `Call.packed`.
         params: (name, offset, width) of the vectors, in the order of `Call.param`.
-        d_params: (name, offset, width) of the vectors' gradients, one after another in `Call.d_param`.
-        saved: S, floats per row and step that are kept for the backward step.
-        over_u: whether further P floats are, which may stand where u stood.
-        over_kept: whether the gradient by u may in turn be written over those.
+        d_params: (name, offset, width) of the vectors' gradients, concatenated in `Call.d_param`.
+        saved: S, floats per row and step that are saved for the backward step.
+        over_u: whether another P floats are saved, which may overwrite u.
+        over_kept: whether the gradient by u may in turn overwrite those.
         products: rows of each buffer `Call.d_product`.
         weights: the weight gradients.
         scratch: floats per row, in the forward and the backward step.
@@ -47,7 +47,7 @@ class Program:
         needs_u: whether the backward step reads u.
         read_again: the weights that the backward step reads.
         inputs, outputs, states: P, O and the widths of the states.
-        steps: the phases of "keep", "bare" and "back", for who prints them in another language than C.
+        steps: the phases of "keep", "bare" and "back", for code generators other than C's.
     """
 
     forward: tuple[Packed, ...]
@@ -90,7 +90,7 @@ class Program:
 
 
 def program(traced: StepGraph) -> Program:
-    """Everything that is needed to run and to differentiate a traced step."""
+    """Everything needed to run and to differentiate a traced step."""
     return _Planner(traced).program()
 
 
@@ -120,7 +120,7 @@ class _Planner:
             over_kept=_undisturbed(back, kept),
             products=tuple(products.values()),
             weights=weights,
-            # A row's scratch must not be a multiple of 4 KiB, or the rows of a product fight for the same cache lines.
+            # A row's scratch must not be a multiple of 4 KiB, or the rows of a product share the same cache lines.
             scratch=max(one.size for one in steps.values()) + 16,
             depth=max([packed.depth for packed in (*forward.packed, *back.packed)], default=0),
             aliased=self.aliased,
@@ -137,7 +137,7 @@ class _Planner:
     def _schedules(
         self, kept: Mapping[Node, Place], gradients: Roots, accumulated: Sequence[tuple[Node, int]]
     ) -> tuple[dict[str, Schedule], list[Node]]:
-        """The three kinds of steps, and the vector parameters that they read, in the order of their numbers."""
+        """The three kinds of steps, and the vector parameters that they read, in numbered order."""
         given: dict[str, tuple[Roots, Mapping[Node, Place], Sequence[tuple[Node, int]]]] = {
             "keep": (self._forward_roots(kept), {}, ()),
             "bare": (self._forward_roots({}), {}, ()),
@@ -158,7 +158,7 @@ class _Planner:
         return self.traced.units if width % self.traced.units == 0 else width
 
     def _after(self) -> dict[Node, Place]:
-        """The new states (and the output) stand in their own arrays, also for the backward step."""
+        """The new states (and the output) have their own arrays, also for the backward step."""
         places = dict(_along(self.traced.output, OUT))
         for k, segments in enumerate(self.traced.states):
             places.update(_along(segments, Buffer(Kind.AFTER, k)))
@@ -171,7 +171,7 @@ class _Planner:
         return [*roots, *kept.items()]
 
     def _derivatives(self) -> tuple[Derivatives, list[tuple[Node, Place]]]:
-        """The backward step: (node, where it goes) by u, by the states before, and by the products."""
+        """The backward step: (node, target) of the gradients by u, by the states before, and by the products."""
         leaf = self.graph.leaf
         seeds = [
             (node, leaf("d_output", 0, place.offset, node.width)) for node, place in _along(self.traced.output, D_OUT)
@@ -191,7 +191,7 @@ class _Planner:
         return result, roots
 
     def _kept(self, roots: Sequence[Node]) -> dict[Node, Place]:
-        """What the backward step needs of the forward one and cannot cheaply compute again, in `saved`."""
+        """What the backward step needs from the forward one and cannot recompute cheaply, in `saved`."""
         known = self.after
         forward = reachable([node for segments in (self.traced.output, *self.traced.states) for node in segments])
         there = set(forward)
@@ -200,7 +200,7 @@ class _Planner:
         def want(node: Node) -> None:
             if node in known or node in kept or node.op in LEAVES:
                 return
-            again = all(arg in known for arg in node.args)  # as tanh(c): cheaper to compute twice than to write down
+            again = all(arg in known for arg in node.args)  # like tanh(c): cheaper to recompute than to store
             if node.op in ("part", "sum") or (OPERATIONS[node.op].cost is Cost.EXPENSIVE and not again):
                 kept[node] = None
                 return
@@ -215,13 +215,13 @@ class _Planner:
             for arg in dot.args:
                 if arg.op != "state" and arg not in known:
                     kept[arg] = None
-        # Operands of one product next to each other, so that its weight gradient is one large product; single numbers
-        # last, so that vectors begin where lines of the cache do.
+        # Operands of one product are adjacent, so that its weight gradient is one large product; single numbers come
+        # last, so that vectors are aligned to cache lines.
         ordered = [arg for dot in dots for arg in dot.args if arg in kept]
         order = list(dict.fromkeys([*ordered, *sorted(kept, key=lambda node: (node.width <= 1, node.index))]))
         if any(node.op == "u" for node in self._read(roots, order)):
             return dict(_along(order, SAVED))
-        # Operands are read once more after the loop over time, when the gradient by u may stand there.
+        # Operands are read again after the loop over time, when the gradient by u may have overwritten them.
         over = self._over_u(forward, [node for node in order if node not in ordered])
         return {**dict(_along([node for node in order if node not in over], SAVED)), **over}
 
@@ -230,9 +230,9 @@ class _Planner:
         return reachable(roots, [*self.after, *kept])
 
     def _over_u(self, forward: Sequence[Node], kept: Sequence[Node]) -> dict[Node, Place]:
-        """What can be written over u, which the backward step does not need: memory that is in the cache already.
+        """What can overwrite u, which the backward step does not need: memory that is already in the cache.
 
-        A segment of u is free for what is computed in its last reader's phase or later.
+        A segment of u can be reused by values computed in the phase of its last reader or later.
         """
         levels = levels_of(forward)
         last: dict[Node, int] = {}
@@ -262,8 +262,8 @@ class _Planner:
     def _weights(
         self, backward: Derivatives, roots: Roots, kept: Mapping[Node, Place]
     ) -> tuple[tuple[WeightGradient, ...], list[tuple[Node, Place]]]:
-        """The large products that follow the loop over time, and the gradients of the products' results, with places
-        of their own, that do not stand in one piece of d_u.
+        """The large products after the loop over time, and those gradients of products' results that need places of
+        their own, because they are not contiguous in d_u.
         """
         at = {node: place for node, place in roots if place.buffer == D_U}
         result: list[WeightGradient] = []
@@ -286,7 +286,7 @@ class _Planner:
 
 
 def _leaf_place(node: Node) -> Place:
-    """Where a leaf that is no parameter stands before the step."""
+    """Where a leaf that is not a parameter is stored before the step."""
     name, offset = node.data
     match node.op:
         case "u":
@@ -301,7 +301,7 @@ def _leaf_place(node: Node) -> Place:
 
 
 def _along(nodes: Sequence[Node], buffer: Buffer) -> Iterator[tuple[Node, Place]]:
-    """Segments one after another in a buffer."""
+    """Consecutive segments in a buffer."""
     offset = 0
     for node in nodes:
         yield node, Place(buffer, offset)
@@ -309,7 +309,7 @@ def _along(nodes: Sequence[Node], buffer: Buffer) -> Iterator[tuple[Node, Place]
 
 
 def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
-    """Whether the segments stand one after another in one buffer."""
+    """Whether the segments are consecutive in one buffer."""
     first = places[0]
     if first is None:
         return False
@@ -321,7 +321,7 @@ def _contiguous(places: Sequence[Place | None], nodes: Sequence[Node]) -> bool:
 
 
 def _undisturbed(back: Schedule, kept: Mapping[Node, Place]) -> bool:
-    """Whether no segment of KEPT is read in a later phase than the one that writes D_U at the same place."""
+    """Whether no segment of KEPT is read in a later phase than the one that writes D_U in the same place."""
     written = {place.offset: back.levels[node] for node, place in back.roots if place.buffer == D_U}
     over = {node: place.offset for node, place in kept.items() if place.buffer == KEPT}
     reads = [(node, arg) for node in back.levels for arg in node.args if arg in over]

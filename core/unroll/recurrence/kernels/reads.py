@@ -1,8 +1,8 @@
-"""What a step reads beside its inputs, its state and its weights: a kernel serves as long as all of that is the same.
+"""What a step reads besides its inputs, state and weights: a kernel is valid only as long as none of that changes.
 
-A traced step has its options, rates and functions written into it as they were. So every attribute that it reads of
-its cell and of the cell's modules is noted, and every global and enclosing variable of the functions that it is made
-of; `Guard.holds` looks at them again before the kernel is used. What cannot be compared keeps the cell on the loop.
+A traced step has its options, rates and functions baked in. So every attribute that it reads from its cell and the
+cell's modules is recorded, and every global and enclosing variable of the functions that it uses; `Guard.holds` checks
+them again before the kernel is used. If one cannot be compared, the cell stays on the loop.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _MACHINERY = frozenset(vars(nn.Module())) - {*_HOOKS, "training", "_modules", "_
 
 
 class _Differs(Exception):  # noqa: N818
-    """A value of a kind that cannot be compared."""
+    """A value that cannot be compared."""
 
 
 def frozen(value: Any) -> Any:
-    """What equals another one if and only if the values are the same for a step.
+    """A key that equals another one if and only if the values are the same for a step.
 
     Raises:
-        _Differs: the value may change without being another.
+        _Differs: the value may change in place.
     """
     kind: Any = type(value)
     if isinstance(value, float):
-        return kind, value.hex()  # 0 and -0 differ, NaN does not
+        return kind, value.hex()  # 0 and -0 differ, NaN equals itself
     if isinstance(value, _ATOMS):
         return kind, value
     if isinstance(value, tuple | list):
@@ -70,14 +70,14 @@ def frozen(value: Any) -> Any:
 
 
 def _fixed(value: Any) -> bool:
-    """Whether a value that can be compared can only be replaced, not changed."""
+    """Whether a comparable value can only be replaced, not changed in place."""
     if isinstance(value, tuple | frozenset):
         return all(map(_fixed, value))
     return not isinstance(value, list | set | dict | partial)
 
 
 def _parts(value: Any) -> tuple[Any, ...] | None:
-    """What a value is made of, if it is the same as long as these are: a short way to compare what may be changed."""
+    """A value's parts, if it is unchanged as long as they are: a fast way to compare mutable values."""
     parts = (value,)
     if type(value) in (list, dict):
         parts = tuple(value) if isinstance(value, list) else (*value, *value.values())
@@ -89,14 +89,14 @@ def _shape(weight: Tensor | None) -> Any:
 
 
 class _Look:
-    """One thing to look at again: where it is, and what it was."""
+    """One thing to check: where it is, and what it was."""
 
     def __init__(self, name: str, get: Callable[[Any], Any], value: Any) -> None:
         self.name, self.get, self.value = name, get, value
         self.kept, self.fixed, self.parts = frozen(value), _fixed(value), _parts(value)
 
     def same(self, cell: Any) -> bool:
-        """Whether it is the same as it was."""
+        """Whether it is unchanged."""
         try:
             now = self.get(cell)
             if now is self.value and self.parts is not None:
@@ -114,22 +114,20 @@ class _Look:
 
 
 class Guard:
-    """All that a traced step has read."""
+    """Everything that a traced step has read."""
 
     def __init__(self, looks: list[_Look], weights: list[tuple[str, str, Any]]) -> None:
         """`weights`: (path of the module, name, shape or None)."""
         attributes = [look for look in looks if isinstance(look.get, attrgetter) and look.fixed]
         self._looks, self._others = attributes, [look for look in looks if look not in attributes]
         names = [look.name for look in attributes]
-        self._all: Callable[[Any], tuple[Any, ...]] = attrgetter(
-            *names, "__class__", "__class__"
-        )  # a tuple, however many
+        self._all: Callable[[Any], tuple[Any, ...]] = attrgetter(*names, "__class__", "__class__")  # always a tuple
         self._values = tuple(look.value for look in attributes)
         self._weights = [(name, shape) for path, name, shape in weights if not path]
         self._deeper = [(path[:-1], name, shape) for path, name, shape in weights if path]
 
     def holds(self, cell: Any) -> bool:
-        """Whether the step would be traced alike."""
+        """Whether tracing the step would give the same result."""
         try:
             now = self._all(cell)
             if not all(map(is_, now, self._values)):
@@ -149,12 +147,12 @@ class Guard:
         return not self._others or all(look.same(cell) for look in self._others)
 
     def changed(self, cell: Any) -> list[str]:
-        """What differs, by name."""
+        """The names of what has changed."""
         return [look.name for look in (*self._looks, *self._others) if not look.same(cell)]
 
 
 class Reads:
-    """What is read while a step is traced, of modules that `watch` was given."""
+    """Records what is read from watched modules while a step is traced."""
 
     def __init__(self) -> None:
         self._looks: dict[Any, _Look] = {}
@@ -162,15 +160,15 @@ class Reads:
         self._seen: set[CodeType] = set()
 
     def forget(self) -> None:
-        """A trace has failed, and is followed by one of less."""
+        """Clears everything, after a failed trace, before tracing less of the cell."""
         self._looks, self._weights, self._seen = {}, {}, set()
 
     def guard(self) -> Guard:
-        """All of it."""
+        """The guard for everything recorded."""
         return Guard(list(self._looks.values()), [(*key, shape) for key, shape in self._weights.items()])
 
     def watch(self, twin: Any, path: str) -> None:
-        """Notes from now on what is read of a copy of the module at a path, as "norm."; it must not be written."""
+        """Records from now on what is read from a copy of the module at a path, as "norm."; writing is not allowed."""
         kind: Any = type(twin)
         reads = self
 
@@ -211,14 +209,14 @@ class Reads:
                 self._follow(value.__func__)
         elif isinstance(described, property | cached_property):
             self._follow(described.fget if isinstance(described, property) else described.func)
-            if _comparable(value):  # else it is made of what is noted by itself
+            if _comparable(value):  # otherwise its parts are recorded themselves
                 self._note(path + name, value)
         else:
             self._note(path + name, value)
             self._follow(value)
 
     def _hooks(self, path: str, name: str, value: Any) -> None:
-        """A hook would see nothing of a kernel."""
+        """A kernel would bypass hooks."""
         if value:
             raise CannotFuse(f"{path[:-1] or 'it'} has hooks")
         self._note_as(path + name, _contents(path + name), ())
@@ -234,7 +232,7 @@ class Reads:
                 raise CannotFuse(f"it reads {name}, a {type(value).__name__} that may change unseen") from None
 
     def _follow(self, function: Any) -> None:
-        """The variables outside of a function that it reads, and those of the functions that it calls by name."""
+        """Records the outside variables that a function reads, and those of the functions that it calls by name."""
         if isinstance(function, partial):
             function = function.func
         if not isinstance(function, FunctionType) or settled(function.__module__ or ""):
@@ -252,7 +250,7 @@ class Reads:
     def _outside(self, name: str, get: Callable[[Any], Any]) -> None:
         try:
             value = get(None)
-        except ValueError:  # not yet there
+        except ValueError:  # not defined yet
             return
         if not isinstance(value, type | ModuleType):
             self._note_as(name, get, value)
@@ -260,7 +258,7 @@ class Reads:
 
 
 def _kind(module: Any) -> type:
-    """Its class, also if it is watched."""
+    """The module's class, even if it is watched."""
     return getattr(type(module), "__watched__", type(module))
 
 
@@ -270,13 +268,13 @@ def _kind_of(name: str) -> Callable[[Any], type]:
 
 
 def _contents(name: str) -> Callable[[Any], Any]:
-    """What a dictionary of a module holds, in the order of its names: the class of each."""
+    """The classes in a dictionary of a module, in the order of its names."""
     get: Callable[[Any], Any] = attrgetter(name) if name else lambda value: value
     return lambda cell: tuple((key, None if one is None else _kind(one)) for key, one in get(cell).items())
 
 
 def settled(module: str) -> bool:
-    """Whether the functions of a module read nothing outside that changes: torch's and our own."""
+    """Whether a module's functions read nothing outside that changes: torch's and our own."""
     ours = module.startswith("unroll.recurrence.") and not module.startswith("unroll.recurrence.contributed.")
     return ours or module.partition(".")[0] == "torch"
 
@@ -290,7 +288,7 @@ def _enclosed(variable: Any, _: Any) -> Any:
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
-    """That of a function and of those that are defined in it."""
+    """The code of a function and of the functions defined in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

@@ -1,6 +1,6 @@
-"""The phases of a step: what needs whole rows first, then one walk over the units; and where everything stands.
+"""The phases of a step (first what needs whole rows, then one pass over the units), and where values are stored.
 
-An LSTM's forward step is one phase, a GRU with its reset gate before the product two; a layer norm adds two.
+An LSTM's forward step is one phase, that of a GRU with its reset gate before the product two; a layer norm adds two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Sums = Sequence[tuple[Node, int]]
 
 @dataclass(frozen=True)
 class Packed:
-    """A part of a weight matrix in the order in which a product reads it; `transposed` for the backward step.
+    """A part of a weight matrix in the order in which a product reads it, `transposed` for the backward step.
 
     Forward: columns column..+depth of rows row..+columns. Backward: rows row..+depth, columns 0..columns.
     """
@@ -33,12 +33,12 @@ class Packed:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a step: products, then sums over rows, then what is stored of every unit.
+    """A part of a step: products, then sums over rows, then what is stored for each unit.
 
     Attributes:
-        level: how many products and sums deep.
+        level: depth in products and sums.
         products, sums: nodes.
-        stores: (node, where it goes), also what a later phase reads.
+        stores: (node, target), including values that a later phase reads.
         added: (node, offset in d_param): summed over the rows.
     """
 
@@ -50,24 +50,24 @@ class Phase:
 
 
 def whole_lines(size: int) -> int:
-    """Floats of as many whole lines of the cache as hold these."""
+    """The number of floats, rounded up to whole cache lines."""
     return -(-size // 16) * 16
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One step: what comes when, and where everything stands.
+    """One step: the order of its operations, and where values are stored.
 
     Attributes:
-        roots: (node, where it goes).
-        known: what is there although it was computed: kept from the forward step.
+        roots: (node, target).
+        known: computed values that are available: saved from the forward step.
         accumulated: (node, offset in d_param): summed over all rows and steps.
-        segment: width of the segments of a buffer, for what is the same in all units.
+        segment: width of a buffer's segments, for values that are the same in all units.
         levels: the phase of each node.
-        places: where each node can be loaded from that some phase loads.
+        places: where to load each node that some phase loads.
         size: floats of scratch per row.
         packed: the weights as the products read them.
-        calls: of each product: (operand, number in packed) for each stretch of the operand in one piece.
+        calls: for each product: (operand, number in packed) for each contiguous piece of the operand.
         phases: in order.
     """
 
@@ -83,7 +83,7 @@ class Schedule:
     phases: tuple[Phase, ...]
 
     def leaf(self, node: Node) -> bool:
-        """Whether the node is there before the step."""
+        """Whether the node exists before the step."""
         return _there(node, self.known)
 
     def loaded(self, node: Node, level: int) -> bool:
@@ -96,7 +96,7 @@ class Schedule:
 
 
 def nodes_of(roots: Roots, known: Mapping[Node, Place], accumulated: Sums = ()) -> list[Node]:
-    """All that a step reads and computes, oldest first."""
+    """Everything that a step reads and computes, oldest first."""
     return reachable([node for node, _ in (*roots, *accumulated)], list(known))
 
 
@@ -111,10 +111,10 @@ def schedule(
 
     Args:
         roots, known, accumulated, segment: as in `Schedule`.
-        leaf_place: where a leaf stands before the step.
+        leaf_place: where a leaf is stored before the step.
 
     Raises:
-        CannotFuse: a product has a number as its operand.
+        CannotFuse: a product's operand is a number.
     """
     nodes = nodes_of(roots, known, accumulated)
     levels = levels_of(nodes, known)
@@ -127,7 +127,7 @@ def schedule(
 
 
 def levels_of(nodes: Sequence[Node], known: Mapping[Node, Place] | None = None) -> dict[Node, int]:
-    """The phase of each node, given oldest first: how many whole rows must have been complete before it."""
+    """The phase of each node, given oldest first: how many times whole rows must be complete before it."""
     levels: dict[Node, int] = {}
     for node in nodes:
         if _there(node, known or {}):
@@ -140,7 +140,7 @@ def levels_of(nodes: Sequence[Node], known: Mapping[Node, Place] | None = None) 
 def live_across_phases(
     nodes: Sequence[Node], levels: Mapping[Node, int], known: Mapping[Node, Place], roots: Roots, last: int
 ) -> dict[Node, int]:
-    """Liveness: the floats of each value that is written in one phase and read in another, or read as a whole row."""
+    """Liveness: the size in floats of each value that is read in a later phase, or as a whole row."""
     live: dict[Node, int] = {}
     for node in nodes:
         if _there(node, known):
@@ -165,7 +165,7 @@ def placed(
     roots: Roots,
     leaf_place: Callable[[Node], Place],
 ) -> tuple[dict[Node, Place], int]:
-    """Where what is loaded stands: where it goes anyway, or in scratch; and the floats of scratch per row."""
+    """Where loaded values are stored: in their target, or in scratch; and the floats of scratch per row."""
     places: dict[Node, Place] = {}
     size = 0
     for node, place in roots:
@@ -188,7 +188,7 @@ def placed(
 def packed_operands(
     nodes: Sequence[Node], places: Mapping[Node, Place], known: Mapping[Node, Place]
 ) -> tuple[tuple[Packed, ...], dict[Node, tuple[tuple[Place, int], ...]]]:
-    """The weights as the products read them, and of each product the stretches of its operand; phase by phase."""
+    """The weights as the products read them, and the contiguous pieces of each product's operand; phase by phase."""
     packed: list[Packed] = []
     calls: dict[Node, tuple[tuple[Place, int], ...]] = {}
     for node in nodes:
@@ -215,7 +215,7 @@ def phases_of(
     accumulated: Sums,
     last: int,
 ) -> tuple[Phase, ...]:
-    """The phases in order: what each computes for whole rows, stores, and adds up."""
+    """The phases in order: what each computes for whole rows, stores, and accumulates."""
     computed = [node for node in nodes if not _there(node, known)]
     phases = []
     for level in range(last + 1):
@@ -239,12 +239,12 @@ def _there(node: Node, known: Mapping[Node, Place]) -> bool:
 
 
 def _written_last(place: Place) -> bool:
-    """A gradient by the state overwrites the one that the step still reads: it is written in the last phase."""
+    """A gradient by the state overwrites the one that the step still reads, so it is written in the last phase."""
     return place.buffer.kind is Kind.D_STATE
 
 
 def _stretches(args: Sequence[Node], places: Mapping[Node, Place]) -> Iterator[tuple[Place, int]]:
-    """(place, width) of each stretch of an operand that stands in one piece."""
+    """(place, width) of each contiguous piece of an operand."""
     if any(arg.op == "const" for arg in args):
         raise CannotFuse("a recurrent product of a constant")
     begin, depth = places[args[0]], 0

@@ -1,8 +1,8 @@
 """torch's own fused kernels (oneDNN on the CPU, cuDNN on the GPU) for the cells that they compute exactly.
 
-One call runs one layer in one direction. Where a row ends or is reset the sequence is cut, and the next call continues
-with the rows that are left: no step of padding is computed, and on the CPU that is about twice as fast as torch's own
-packed form even if every row has another length. What these kernels cannot do is left to the loop over `step`.
+One call runs one layer in one direction. The sequence is cut where a row ends or is reset, and the next call continues
+with the remaining rows: no padding is computed, and on the CPU that is about twice as fast as torch's packed sequences
+even if all rows have different lengths. What these kernels cannot do is left to the loop over `step`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VF: Any = torch._VF
 
 
 def serves(cell: Cell) -> bool:
-    """Whether torch has a kernel for exactly this cell. A subclass may have changed `step`, so it is not served."""
+    """Whether torch has a kernel for exactly this cell; not for a subclass, which may have changed `step`."""
     if type(cell) is ElmanCell:
         return cell.f in (torch.tanh, torch.relu)
     if type(cell) is LSTMCell:
@@ -33,7 +33,7 @@ def serves(cell: Cell) -> bool:
 
 
 def mode(cell: Cell) -> str:
-    """torch.nn's name of what the cell computes; "" where torch has no function for one step of it."""
+    """torch.nn's mode for this cell; "" if torch has no function for one step of it."""
     if not serves(cell) or getattr(cell, "weight_hr", None) is not None:
         return ""
     if isinstance(cell, ElmanCell):
@@ -50,7 +50,7 @@ def run(
     reset: Tensor | None = None,
     fresh: State | None = None,
 ) -> tuple[Tensor, State]:
-    """What `cell.sequence(cell.project(x), ...)` gives, one fused call per stretch in which no row begins or ends."""
+    """The result of `cell.sequence(cell.project(x), ...)`, by one fused call per interval without ends or resets."""
     if lengths is None and reset is None:
         return _kernel(cell, x, state)
     if lengths is None:
@@ -67,7 +67,7 @@ def run(
 def _stretches(
     cell: Cell, x: Tensor, state: State, lengths: Tensor, reset: Tensor | None, fresh: State | None
 ) -> tuple[Tensor, State]:
-    """Rows are sorted by falling length, so that those which go on are always the first ones."""
+    """Rows are sorted by descending length, so that the remaining ones always come first."""
     batch = x.shape[1]
     outputs, finished = [], []
     for begin, end in pairwise(_edges(lengths, reset)):
@@ -86,7 +86,7 @@ def _stretches(
 
 
 def _edges(lengths: Tensor, reset: Tensor | None) -> list[int]:
-    """The steps that bound the stretches: the first, those before which a row is reset, those where a row ends."""
+    """The boundaries of the intervals: the first step, steps before which a row is reset, steps where a row ends."""
     edges = {0, *lengths.tolist()}
     if reset is not None:
         edges.update(reset.any(1).nonzero().flatten().tolist())

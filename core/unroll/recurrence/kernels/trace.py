@@ -1,8 +1,8 @@
-"""The graph of a cell, read off its own `step`: a cell is described once, and fused from that description.
+"""Traces the graph of a cell from its own `step`: a cell is described once, and fused from that description.
 
-`step` (and what `project` does after its one product) is run once on symbols instead of tensors. Whatever it does with
-them is recorded, segment by segment of H units; what this file does not know (an indexing by data, a view into heads)
-is named, and the cell stays on the loop.
+`step` (and what `project` does after its one product) runs once on symbols instead of tensors. Its operations are
+recorded, in segments of H units; an unsupported one (indexing by data, a view into heads) is named, and the cell stays
+on the loop.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class StepGraph:
     """A step as a graph.
 
     Attributes:
-        graph: where its nodes live.
-        units: H, the width of a segment where it divides.
+        graph: owns its nodes.
+        units: H, the width of a segment if it divides the vector.
         inputs: P, width of u.
-        direct: whether u is the product of x in `project`, and what follows there part of the graph.
+        direct: whether u is the product of x in `project`, and what follows it there is part of the graph.
         output: segments of the output.
         states: segments of each state after the step.
         widths: units of each state.
@@ -53,10 +53,10 @@ def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads 
         cell: any cell over vectors.
         inputs: P, width of what `project` returns; None: `project` is traced, too.
         masked: with a mask of variational dropout.
-        reads: gets what is read of the cell on the way, so that a change of it can be noticed.
+        reads: records what is read from the cell, so that a change can be noticed.
 
     Raises:
-        CannotFuse: it does something that the graph has no node for.
+        CannotFuse: it does something that the graph does not support.
     """
     if any(len(shape) != 1 for shape in cell.state_shapes.values()) or cell.extent_dims:
         raise ByDesign("its states are maps, not vectors")
@@ -87,21 +87,21 @@ def trace(cell: Cell, inputs: int | None, *, masked: bool = False, reads: Reads 
 
 
 def projected_width(cell: Cell) -> int:
-    """P, the width of what `project` returns; nobody notices that it was asked, no statistic, generator or hook.
+    """P, the width of what `project` returns; found without side effects on statistics, generators or hooks.
 
     Raises:
-        CannotFuse: that is no vector.
+        CannotFuse: that is not a vector.
     """
     if cell.extent_dims:
         raise ByDesign("its rows are maps, not vectors")
     like = next(cell.parameters())
     with torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []):
         unnoticed: Cell = shadow(cell, lambda _, weight: weight, also=_unnoticed)
-        return unnoticed.project(like.new_zeros(2, 2, cell.input_size)).shape[-1]  # two: batch norm wants more than one
+        return unnoticed.project(like.new_zeros(2, 2, cell.input_size)).shape[-1]  # two: batch norm needs more than one
 
 
 def _unnoticed(twin: Any, _: str) -> None:
-    """With buffers of its own, and without hooks."""
+    """Gives a copy its own buffers, and no hooks."""
     twin.__dict__["_buffers"] = {name: None if one is None else one.clone() for name, one in twin._buffers.items()}
     twin.__dict__.update({name: {} for name in ("_forward_hooks", "_forward_pre_hooks")})
 
@@ -112,7 +112,7 @@ class _Maker:
     units: int
 
     def cut(self, width: int) -> list[tuple[int, int]]:
-        """(offset, width) of the segments of a vector: of H units where that divides it, else one."""
+        """(offset, width) of the segments of a vector: of H units if that divides it, else a single one."""
         size = self.units if width % self.units == 0 else width
         return [(offset, size) for offset in range(0, width, size)]
 
@@ -158,9 +158,9 @@ class Weights:
         return tuple(self[begin : begin + size] for begin in range(0, self.shape[0], size))
 
     def vector(self) -> Symbol:
-        """As values, the same for every row."""
+        """The parameter as values, the same for every row."""
         if len(self.shape) != 1:
-            raise CannotFuse(f"{self.name} of shape {list(self.shape)} is used otherwise than in a product")
+            raise CannotFuse(f"{self.name} of shape {list(self.shape)} is used other than in a product")
         return self.maker.symbol("param", self.name, self.shape[0], self.offset)
 
     def __getattr__(self, name: str) -> Any:
@@ -170,7 +170,7 @@ class Weights:
 
 
 class Symbol:
-    """[R, width] inside `step`: a tensor's interface, as far as cells use it, over graph nodes."""
+    """[R, width] inside `step`: the part of a tensor's interface that cells use, over graph nodes."""
 
     def __init__(self, maker: _Maker, segments: Sequence[Node]) -> None:
         self.maker, self.segments = maker, tuple(segments)
@@ -181,7 +181,7 @@ class Symbol:
 
     @property
     def shape(self) -> tuple[Any, int]:
-        """(the batch, of which nothing is known, width)."""
+        """(the unknown batch size, width)."""
         return (object(), self.width)
 
     @classmethod
@@ -196,7 +196,7 @@ class Symbol:
         raise CannotFuse(f"a value is indexed with {key!r}")
 
     def narrow(self, begin: int, end: int) -> Symbol:
-        """Units begin to end, which must be borders of segments."""
+        """Units begin to end, which must be segment boundaries."""
         at, chosen = 0, []
         for node in self.segments:
             if begin <= at and at + node.width <= end:
@@ -235,14 +235,14 @@ class Symbol:
 
 
 class _Input:
-    """x inside `project`: all that may be done with it is one product, and the result is u."""
+    """x inside `project`: it may only be used in one product, whose result is u."""
 
     def __init__(self, maker: _Maker, width: int) -> None:
         self.maker, self.width, self.outputs = maker, width, 0
 
     @property
     def shape(self) -> tuple[Any, Any, int]:
-        """(steps, the batch, of both of which nothing is known, width)."""
+        """(the unknown number of steps, the unknown batch size, width)."""
         return (object(), object(), self.width)
 
     @classmethod
@@ -274,11 +274,11 @@ for _name, _function in (("neg", torch.neg), ("ge", torch.ge), ("gt", torch.gt),
 def shadow(
     module: Any, replace: Callable[[str, Tensor], Any], prefix: str = "", also: Callable[[Any, str], None] | None = None
 ) -> Any:
-    """A shallow copy of a module, other values standing where its parameters stood. The module is not touched.
+    """A shallow copy of a module with other values in place of its parameters. The module is not changed.
 
-    `also` is done to the copy of each module in it, given where that stands ("norm.").
+    `also` is called with the copy of each module in it and its path ("norm.").
     """
-    twin = object.__new__(type(module))  # not copy.copy, which leaves out what is not to be pickled
+    twin = object.__new__(type(module))  # not copy.copy, which leaves out what must not be pickled
     twin.__dict__.update(module.__dict__)
     twin.__dict__["_parameters"] = {
         name: None if weight is None else replace(prefix + name, weight) for name, weight in module._parameters.items()
@@ -306,7 +306,7 @@ def _symbol(x: Any, like: _Maker) -> Symbol:
         return x.vector()
     if isinstance(x, bool | int | float):
         return Symbol(like, (like.graph.const(x),))
-    raise CannotFuse(f"a {type(x).__name__} that is no parameter enters the step")
+    raise CannotFuse(f"a {type(x).__name__} that is not a parameter enters the step")
 
 
 def _pointwise(op: str) -> Callable[..., Symbol]:
@@ -326,7 +326,7 @@ def _pointwise(op: str) -> Callable[..., Symbol]:
 
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     if not isinstance(x, Symbol) or not isinstance(weight, Weights) or len(weight.shape) != 2:
-        raise CannotFuse("a product of something else than a value and a parameter")
+        raise CannotFuse("a product of something other than a value and a parameter")
     rows, columns = weight.shape
     if weight.offset % columns or x.width != columns:
         raise CannotFuse(f"a product of {x.width} units with {columns} columns")
@@ -338,7 +338,7 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
 def _layer_norm(x: Symbol, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Symbol:
     if tuple(shape) != (x.width,):
-        raise CannotFuse("a layer norm over something else than the whole row")
+        raise CannotFuse("a layer norm over something other than the whole row")
     graph, width, add, mul = x.maker.graph, x.width, _RULES[torch.add], _RULES[torch.mul]
 
     def mean(value: Symbol) -> Symbol:
@@ -357,7 +357,7 @@ def _layer_norm(x: Symbol, shape: Sequence[int], weight: Any = None, bias: Any =
 
 def _cat(symbols: Sequence[Any], dim: int = 0) -> Symbol:
     if dim not in (-1, 1) or not all(isinstance(symbol, Symbol) for symbol in symbols):
-        raise CannotFuse("cat along the batch, or of something else than values")
+        raise CannotFuse("cat along the batch, or of something other than values")
     return Symbol(symbols[0].maker, [node for symbol in symbols for node in symbol.segments])
 
 

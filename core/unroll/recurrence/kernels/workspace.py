@@ -1,8 +1,8 @@
-"""Large buffers that are used again: fresh pages come zeroed, which takes the system longer than we take to fill them.
+"""Reuses large buffers: the system zeroes new pages, which takes longer than filling them.
 
-A buffer belongs to whoever holds a tensor on it and comes back by itself when the last one is gone; nothing is freed by
-hand. What is made under torch.inference_mode must never meet autograd, so there are two kinds of buffers, and a call
-gets one of its own mode.
+A buffer is in use as long as a tensor on it exists, and free again when the last one is gone; nothing is freed
+explicitly. Tensors made under torch.inference_mode must never meet autograd, so there are two kinds of buffers, and a
+call gets one of its own mode.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 
 LEAST = 1 << 16
-"""elements below which the system's own small blocks are as good"""
+"""elements below which the system's own allocator is as fast"""
 SPARE = 16
-"""buffers that are kept while nobody uses them; the longest unused goes first"""
+"""unused buffers that are kept; the least recently used is dropped first"""
 
 _uses: Any = getattr(torch._C, "_storage_Use_Count", None)
 
 
 class Workspace:
-    """One-dimensional tensors on the CPU, the last used one at the end of the list."""
+    """One-dimensional tensors on the CPU, the most recently used one last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bases: list[Tensor] = []
 
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Like torch.empty on the CPU, whatever the default device: no view, and on memory that nobody else holds."""
+        """Like torch.empty on the CPU, whatever the default device: not a view, and on memory that is not shared."""
         size = math.prod(shape)
         if size < LEAST or _uses is None:
             return torch.empty(shape, dtype=dtype, device="cpu")
@@ -41,11 +41,11 @@ class Workspace:
                 self._trim()
                 base = torch.empty(size, dtype=dtype, device="cpu")
             self._bases.append(base)
-            # The tensor is laid on it under the lock: from here on the buffer is seen to be held.
+            # The tensor is created under the lock: from here on the buffer counts as used.
             return made.set_(base.untyped_storage(), 0, shape, _strides(shape))
 
     def _taken(self, size: int, like: Tensor) -> Tensor | None:
-        """A free buffer of about this size, the last used one first: its pages are likeliest in the cache."""
+        """A free buffer of about this size, the most recently used first: its pages are most likely in the cache."""
         kind = like.dtype, like.is_inference()
         for number in range(len(self._bases) - 1, -1, -1):
             base = self._bases[number]
@@ -64,18 +64,18 @@ class Workspace:
         return int(_uses(storage._cdata)) <= 1 + _OWN
 
     def clear(self) -> None:
-        """Gives back what nobody uses."""
+        """Releases all unused buffers."""
         with self._lock:
             self._bases = [base for base in self._bases if not self._free(base)]
 
 
 def _strides(shape: tuple[int, ...]) -> list[int]:
-    """Of a contiguous tensor."""
+    """Strides of a contiguous tensor."""
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _own_uses() -> int:
-    """How many uses a storage has that only one tensor and the question itself hold, beyond one."""
+    """How many references a storage has, beyond one, if only one tensor and this query hold it."""
     if _uses is None:
         return 0
     base = torch.empty(1, device="cpu")

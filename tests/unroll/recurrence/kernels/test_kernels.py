@@ -336,7 +336,7 @@ def test_a_forced_backend_is_taken_and_told(backend: str) -> None:
     ("cell", "backend", "why"),
     [
         ("mgu", "torch", "torch has no kernel for it"),
-        ("lstm", "scan", "one after the other"),
+        ("lstm", "scan", "depend on the state"),
         ("convlstm", "fused", "maps"),
     ],
 )
