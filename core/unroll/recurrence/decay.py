@@ -45,8 +45,8 @@ class Decay:
     def reach(self, share: float = LEFT) -> tuple[float, bool]:
         """(the lag from which no more than this share is ever left, whether that happens within the given lags).
 
-        Interpolated between two lags on the logarithmic scale; if it does not happen, the longest lag and False. The share
-        must be below 1.
+        Interpolated between two lags on the logarithmic scale; if it does not happen, the longest lag and False. The
+        share must be below 1.
         """
         above = (self.left > share).nonzero().flatten()
         last = int(above[-1]) if len(above) else 0
