@@ -74,5 +74,5 @@ def test_an_unknown_section_an_impossible_number_and_a_folder_that_is_a_file(tmp
     with pytest.raises(UsageError, match="--clock sun: unknown; known: processor, wall"):
         bench("lengths", quick=True, clock="sun", out=tmp_path)
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match="taken: File exists; give a folder"):
+    with pytest.raises(UserError, match="taken: File exists; give a writable folder"):
         bench("lengths", quick=True, out=tmp_path / "taken")

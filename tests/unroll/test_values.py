@@ -51,7 +51,7 @@ def test_text_and_what_is_named_pass() -> None:
 def test_an_application_checks_what_it_is_given() -> None:
     app = replace(APP, name="toy", values=(PATHS,), predict=lambda model, inputs: [str(one) for one in inputs])
     assert app.outputs(None, ["a", Path("b")]) == ["a", "b"]
-    with pytest.raises(UserError, match="input 1: int 3 is nothing"):
+    with pytest.raises(UserError, match="input 1: toy does not take int 3"):
         app.outputs(None, [3])
 
 
