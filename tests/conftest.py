@@ -1,4 +1,4 @@
-"""For all tests: nothing of the user's is touched, and hypothesis behaves the same everywhere."""
+"""For all tests: the user's files are not touched, and hypothesis behaves the same everywhere."""
 
 import itertools
 import shutil

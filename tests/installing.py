@@ -1,4 +1,4 @@
-"""Unroll as others have it: built, and installed into environments of its own, without network."""
+"""Unroll as users have it: built, and installed into separate environments, without network."""
 
 import json
 import os

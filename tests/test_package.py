@@ -1,4 +1,4 @@
-"""What is built and installed: one import name, everything that it needs, nothing else; a checkout's the same."""
+"""The built and installed package: one import name, everything it needs and nothing else; the same in a checkout."""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-"""The tasks as a user types them, each in a process of its own."""
+"""The tasks as typed by a user, each in a separate process."""
 
 import json
 import os

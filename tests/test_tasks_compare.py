@@ -1,4 +1,4 @@
-"""Grids, comparisons, promotion, sweeps and the doctor as a user types them."""
+"""Grids, comparisons, promotion, sweeps and the doctor as typed by a user."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The one task that opens a port."""
+"""The only task that opens a port."""
 
 import os
 import signal

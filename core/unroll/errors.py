@@ -32,12 +32,12 @@ class Notice(UserWarning):
 
 @contextmanager
 def noted(what: str) -> Iterator[None]:
-    """Around what a run can do without: an error in it is one note, and the work continues."""
+    """Around optional parts of a run: an error in one becomes a note, and the work continues."""
     try:
         yield
     except Exception as error:
         reason = " ".join(str(error).split())
-        # Matplotlib points at the place in a text by further lines; the first sentence is enough.
+        # Matplotlib adds lines that point at the position in a text; the first sentence is enough.
         warnings.warn(f"{what}: left out ({type(error).__name__}: {reason[:200]})", Notice, stacklevel=3)
 
 
@@ -49,7 +49,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def few(names: Sequence[str], most: int = 3) -> str:
-    """The first of the `names`, `most` at most, and an ellipsis for any others."""
+    """At most `most` of the `names`, with an ellipsis if there are more."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of recurrent networks runs from end to end, in tiny sizes; its figures are nobody's business here."""
+"""The benchmark of recurrent networks runs end to end, at tiny sizes; its figures are not checked."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Taking turns, ratios and intervals, on a clock that the test sets."""
+"""Taking turns, ratios and intervals, with a fake clock."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
-"""Every command in a README or a page of docs/ is one that exists: its task, its options, its application and settings.
+"""Every command in a README or a page of docs/ exists: its task, options, application and settings.
 
-They are parsed as invoke parses them, and their settings applied; to run them all would take hours.
+They are parsed as by invoke, and their settings are applied; running them all would take hours.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The pages that are programs run as they stand; completion is written as the page on it says."""
+"""Pages that are programs run as written; shell completion works as its page says."""
 
 import re
 import subprocess

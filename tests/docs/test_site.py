@@ -1,4 +1,4 @@
-"""The built site: complete, readable without network, with mathematics, pictures and search, as wide as the window."""
+"""The built site: complete, readable without network, with mathematics, pictures and search, fitting the window."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The tutorial's pages are executed, and print what they say that they print."""
+"""The tutorial's pages are executed, and print the output shown."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""Every package in examples/ passes its own tests, as somebody else's would."""
+"""Every package in examples/ passes its own tests, as a third-party package would."""
 
 import os
 import subprocess

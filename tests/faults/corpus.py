@@ -1,4 +1,4 @@
-"""Bad inputs, made by code: what is typed, what lies on the disk, and what the one line must say."""
+"""Bad inputs, generated: the command, the files on disk, and what the one line must say."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The corpus of bad inputs: each is refused by one line that names what is wrong, and leaves nothing half-made."""
+"""The corpus of bad inputs: each is rejected by one line that names what is wrong, and leaves nothing half-finished."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Files that were damaged at random: every reader gives its answer or one line, soon, and in bounded memory.
+"""Randomly damaged files: every reader returns a result or one line, quickly and in bounded memory.
 
 `invoke test --slow` spends ten minutes on it (UNROLL_FUZZ_SECONDS); the default suite a moment for each reader.
 """

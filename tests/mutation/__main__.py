@@ -1,4 +1,4 @@
-"""`python -m tests.mutation [core|training] [--mutants 100] [--seed 0]`: the share of faults that tests notice."""
+"""`python -m tests.mutation [core|training] [--mutants 100] [--seed 0]`: the share of faults that tests detect."""
 
 import argparse
 import os

@@ -1,7 +1,7 @@
-"""What is left out of the run, with the reason: changes that no test could or should notice. The run prints how many.
+"""What is excluded from the run, and why: changes that no test could or should detect. The run prints how many.
 
-Whole files only where what they make is looked at by people; whole functions where they decide how fast something is,
-and not what comes out; all else line by line.
+Whole files only if people look at their output; whole functions if they affect only speed, not results; everything else
+line by line.
 """
 
 import re

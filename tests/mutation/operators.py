@@ -1,6 +1,6 @@
-"""Programs that differ from the one at hand in one operator, each a fault that a test should notice.
+"""Mutants: programs that differ in one operator, each a fault that a test should detect.
 
-Only what decides a result is changed: texts, messages, annotations, documentation and assertions are left alone.
+Only code that affects results is changed: texts, messages, annotations, documentation and assertions are left alone.
 """
 
 import ast

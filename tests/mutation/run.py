@@ -1,4 +1,4 @@
-"""One mutation run: mutants are drawn, each is written into a copy of the tree, and the tests that reach it are run."""
+"""One mutation run: mutants are drawn, each is written to a copy of the tree, and the tests that reach it are run."""
 
 import hashlib
 import json

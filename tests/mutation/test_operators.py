@@ -1,4 +1,4 @@
-"""The mutants that are made of a program, and the choice among them."""
+"""The mutants of a program, and the choice among them."""
 
 import shutil
 import subprocess

@@ -1,6 +1,6 @@
-"""Runs tests in processes that are forked from one in which everything that is not ours is imported already.
+"""Runs tests in processes forked from one that has already imported all third-party modules.
 
-What is ours is imported by each process anew, from the copy of the tree that holds the mutant.
+Our own modules are imported by each process from the copy of the tree that holds the mutant.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The server of processes, and for each application one training that nothing disturbed."""
+"""The process server, and one undisturbed training per application."""
 
 import random
 import shutil

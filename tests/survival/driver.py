@@ -1,6 +1,6 @@
-"""Tasks in processes of their own that are struck at an exact point. Nothing in the code under test knows of it.
+"""Runs tasks in separate processes that are killed at an exact point, without any support in the code under test.
 
-The processes are forked from a server that has imported everything and trained once: starting one anew costs ten
+The processes are forked from a server that has imported everything and trained once: starting a new one takes ten
 seconds.
 """
 

@@ -1,4 +1,4 @@
-"""What a training has left behind, in a form in which two trainings can be compared."""
+"""What a training leaves behind, in a form that can be compared."""
 
 import json
 import math

@@ -1,6 +1,6 @@
-"""A full disk, and folders that cannot be written: one line, nothing that was there is harmed, and it can go on.
+"""A full disk, and folders that cannot be written: one line, existing files are unharmed, and work can continue.
 
-The disks are small ones of memory (tmpfs), which only root may mount; elsewhere the tests say why they are skipped.
+The disks are small tmpfs mounts, which need root; otherwise the tests say why they are skipped.
 """
 
 import re

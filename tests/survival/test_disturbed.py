@@ -1,4 +1,4 @@
-"""Data that vanish, a clock that jumps, and others who want the same: one line, or none, and the same bits."""
+"""Vanishing data, a jumping clock, and concurrent processes: at most one line, and bitwise the same results."""
 
 import re
 import shutil

@@ -1,6 +1,6 @@
-"""Killed at any moment and resumed, every application's training ends as if nothing had been; no list skips one.
+"""Killed at any moment and resumed, every application's training ends as if undisturbed; none is skipped.
 
-One point for each application in the default suite, so that together they are of every kind; the others are slow tests.
+The default suite kills each application at one point, which together cover every kind; the others are slow tests.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Imported by the server before it forks: one training, after which nothing is left to import."""
+"""Imported by the server before it forks: one training, so that nothing is left to import."""
 
 import os
 import tempfile

@@ -1,7 +1,7 @@
-"""What a type checker must accept of an application, and what it must refuse. `mypy` reads this file; nothing runs it.
+"""What a type checker must accept in an application, and what it must reject. `mypy` reads this file; nothing runs it.
 
-Each `type: ignore` is an error that mypy must find: were the contract to allow it, the comment would be unused, which
-strict mypy refuses.
+Each `type: ignore` is an error that mypy must find: if the contract allowed it, the comment would be unused, which
+strict mypy rejects.
 """
 
 from collections.abc import Iterable, Sequence

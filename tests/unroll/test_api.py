@@ -1,4 +1,4 @@
-"""The tasks for notebooks and programs, on a small application and on a store of the test's own."""
+"""The tasks for notebooks and programs, on a small application and a separate store."""
 
 import subprocess
 import sys

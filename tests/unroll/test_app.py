@@ -1,4 +1,4 @@
-"""Finding applications: one at a time, ours and installed ones, with clear words for what is wrong."""
+"""Finding applications: one at a time, ours and installed ones, with clear errors."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The conformance checks themselves: each is passed by a good application and noticed by what it is there for."""
+"""The conformance checks themselves: a good application passes each, and each detects what it is for."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The checks of the conformance suite fail where an application breaks what they are about."""
+"""The checks of the conformance suite fail if an application breaks what they check."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What comes from data is text on the terminal, whatever it holds."""
+"""Data is printed as plain text, whatever it contains."""
 
 import io
 import math

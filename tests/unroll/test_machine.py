@@ -1,4 +1,4 @@
-"""What the machine lacks is one line, in whatever shape a library says it."""
+"""A problem of the machine is one line, however a library reports it."""
 
 import errno
 import os

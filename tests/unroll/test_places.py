@@ -1,4 +1,4 @@
-"""Data, runs and store are kept in one place, which follows one rule; a variable of its own wins for each."""
+"""Data, runs and store are in one folder, found by one rule; each has a variable that overrides it."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is public is said: every package names it, a page lists it, and type checkers may read our annotations."""
+"""The public API is declared: every package names it, a page lists it, and type checkers can read our annotations."""
 
 import importlib
 import pkgutil

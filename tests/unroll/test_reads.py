@@ -1,4 +1,4 @@
-"""A setting that is given is read, or it is an error; a path is read by the source that it is for."""
+"""A given setting is used or is an error; a path is read by the source that fits it."""
 
 import os
 import re

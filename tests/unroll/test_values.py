@@ -1,4 +1,4 @@
-"""Which Python values an application takes, and the one line for all others."""
+"""Which Python values an application accepts, and the error for all others."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Sequences of frames in one flat file: the features of recordings, the pictures of clips.
 
-The file holds nothing but the frames, one sequence after the other. Where each one lies is in its record, which the
-application keeps beside the file (`unroll.data.files.write_jsonl`), with whatever else there is to know of it.
+The file holds only the frames of consecutive sequences. The position of each sequence is in its record, which the
+application stores beside the file (`unroll.data.files.write_jsonl`), with anything else about it.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Record = dict[str, Any]
-"""of a sequence: what `FrameWriter.add` returned, and the application's own keys"""
+"""record of a sequence: what `FrameWriter.add` returned, and the application's own keys"""
 
 
 class FrameWriter:
-    """Writes sequences of any length into a new file, one by one.
+    """Writes sequences of any length to a new file, one by one.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file; an existing one is replaced.
         dtype: of the values in the file.
     """
 
@@ -34,7 +34,7 @@ class FrameWriter:
         self._file.close()
 
     def add(self, frames: NDArray[Any]) -> Record:
-        """Append a sequence [T, ...]; returns its place, for its record: the number of its first frame, and T."""
+        """Append a sequence [T, ...]; returns its position, for its record: the index of its first frame, and T."""
         place = {"start": self._count, "frames": len(frames)}
         self._file.write(np.ascontiguousarray(frames, dtype=self._dtype).tobytes())
         self._count += len(frames)
@@ -47,11 +47,11 @@ def open_frames(path: Path, dtype: DTypeLike, shape: Sequence[int]) -> NDArray[A
 
 
 class FrameSequences:
-    """(record, frames [T, ...]) of some sequences, read when they are asked for: the examples of a loader.
+    """(record, frames [T, ...]) of sequences, read on demand: the data set of a loader.
 
     Args:
         frames: of the file, see `open_frames`.
-        records: of the sequences; one may also name a part of a sequence, by its own start and number of frames.
+        records: of the sequences; one may also select a part of a sequence, by its own start and number of frames.
     """
 
     def __init__(self, frames: NDArray[Any], records: Sequence[Record]) -> None:
@@ -62,7 +62,7 @@ class FrameSequences:
 
     def __getitem__(self, index: int) -> tuple[Record, NDArray[Any]]:
         record = self._records[index]
-        # Copied: torch takes no array that cannot be written to.
+        # Copied, because torch does not accept read-only arrays.
         return record, self._frames[record["start"] : record["start"] + record["frames"]].copy()
 
     def __getitems__(self, rows: Sequence[int]) -> list[tuple[Record, NDArray[Any]]]:

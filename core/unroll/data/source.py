@@ -63,14 +63,14 @@ class Source(Generic[P, T]):
 
 
 def by_hash(name: str) -> bytes:
-    """A key that sorts names into an order that looks random, and is the same on every machine and with other names."""
+    """A sort key for a pseudo-random order of names, the same on every machine and whatever the other names."""
     return hashlib.sha256(name.encode()).digest()
 
 
 def held_out(names: Iterable[str], share: float) -> dict[str, Split]:
-    """The split of each name: a share of them each is test and val, at least one, those with the smallest hashes.
+    """The split of each name: this share (at least one) is test, and as many val, by the smallest hashes.
 
-    So a name stays where it is, whatever the order of the names; most stay when others are added.
+    A name's split does not depend on the order of the names; most keep it when others are added.
     """
     ranked = sorted(set(names), key=by_hash)
     count = max(1, round(share * len(ranked)))

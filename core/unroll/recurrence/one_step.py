@@ -1,8 +1,8 @@
 """Fast single time steps in plain calls: `Recurrent.step`, and torch.nn's modules with T = 1.
 
 Without gradients a step is one C call (kernels.cpu.step). With gradients there is a second one for the cells that torch
-has (kernels.cpu.step_gradients), except that a small bare RNN cell runs torch's own function. Each function returns None
-for a call that it does not support, before doing anything.
+has (kernels.cpu.step_gradients), except that a small bare RNN cell runs torch's own function. Each function returns
+None for a call that it does not support, before doing anything.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The models of runs in an SQLite store, found by reading the file: importing MLflow takes longer than a prediction.
+"""Finds the models of runs in an SQLite store by reading the file: importing MLflow takes longer than a prediction.
 
-What is not found here exactly once is left to `model_registry`, which asks MLflow and says what is wrong.
+Anything not found exactly once is left to `model_registry`, which asks MLflow and reports what is wrong.
 """
 
 import sqlite3
@@ -12,7 +12,7 @@ from unroll.tracking.names import SWEEP
 from unroll.tracking.saved import DESCRIPTION
 
 READY = 2
-"""MLflow's LoggedModelStatus.READY, as its tables hold it"""
+"""MLflow's LoggedModelStatus.READY, as stored in its tables"""
 QUERY = """
     SELECT runs.run_uuid, logged_models.artifact_location
     FROM runs
@@ -28,7 +28,7 @@ QUERY = """
 
 
 def model_folder(app: str, reference: str) -> Path | None:
-    """The saved model of the run named by `latest`, an id, the beginning of one, or a name; None: ask MLflow."""
+    """The saved model of the run named by `latest`, an id, the start of one, or a name; None: ask MLflow."""
     store = _file(store_uri())
     if store is None or not store.is_file() or reference.startswith("models:/"):
         return None
@@ -53,7 +53,7 @@ def _file(uri: str) -> Path | None:
 
 
 def _holding(location: str | None) -> Path | None:
-    """The folder with a model's files below MLflow's place for it; None where that is no plain local folder."""
+    """The folder of a model's files below MLflow's folder for it; None if that is not a plain local folder."""
     if location is None:
         return None
     if location.startswith("file:///"):

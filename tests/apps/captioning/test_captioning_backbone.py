@@ -1,4 +1,4 @@
-"""Encoders by name. timm cannot be installed here: a module of the same shape stands in for it."""
+"""Encoders by name. timm cannot be installed here; a module with the same interface replaces it."""
 
 import sys
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Prepared sets, batches, and what bad pictures and captions get."""
+"""Prepared sets, batches, and errors for bad pictures and captions."""
 
 import struct
 import zlib

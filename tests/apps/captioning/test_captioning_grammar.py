@@ -1,4 +1,4 @@
-"""Scenes, what is said about them, and how what is said is held against them."""
+"""Scenes, their captions, and how captions are checked against them."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The network: encoder, both decoders, and the ways in which captions are written."""
+"""The network: encoder, both decoders, and decoding."""
 
 import pytest
 import torch

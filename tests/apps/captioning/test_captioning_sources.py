@@ -1,4 +1,4 @@
-"""The publishers' annotation files and the user's own table, with small files made here."""
+"""Published annotation files and the user's own table, on small generated files."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Orders of reading: every pixel once, where it belongs; and two directions that see the whole picture."""
+"""Reading orders: every pixel once, in the right place; and two directions that see the whole picture."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What each source gives, which pictures are held out, and what is said of files that are not as they should be."""
+"""What each source returns, which pictures are held out, and errors for bad files."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""A small text, its prepared streams, and a model that was trained on it for a moment."""
+"""A small text, its prepared streams, and a briefly trained model."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Texts to streams: what is published, what is the user's, what is too large, and what is no text."""
+"""Texts to streams: published texts, the user's own, too large ones, and files that are not text."""
 
 import hashlib
 import os

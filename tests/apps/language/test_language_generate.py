@@ -1,4 +1,4 @@
-"""Writing: prompts, seeds, stops, beams, and what cannot be written."""
+"""Generation: prompts, seeds, stop strings, beam search, and impossible requests."""
 
 import warnings
 from itertools import islice

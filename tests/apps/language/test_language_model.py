@@ -1,4 +1,4 @@
-"""The network's options: shapes, what is tied, what is dropped, what is regularised, and the published sizes."""
+"""The network's options: shapes, tied weights, dropout, regularisation, and the published sizes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The n-gram baseline against nltk.lm, and on texts with words that it has not seen."""
+"""The n-gram baseline against nltk.lm, and on texts with unseen words."""
 
 import math
 

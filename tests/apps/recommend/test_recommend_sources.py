@@ -1,4 +1,4 @@
-"""Sources: the planted process against its own definition, MovieLens formats, and every kind of bad table."""
+"""Sources: the planted process against its definition, MovieLens formats, and every kind of bad table."""
 
 import csv as quote
 import gzip

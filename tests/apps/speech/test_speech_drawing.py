@@ -1,4 +1,4 @@
-"""Splits that a table does not give: drawn so that they can be trained for and tell the truth."""
+"""Splits that a table does not give: drawn so that training works and the test is honest."""
 
 import random
 from collections import Counter

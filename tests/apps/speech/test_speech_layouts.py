@@ -1,4 +1,4 @@
-"""Folders of recordings as data sets are handed around: recognised, said, or one line."""
+"""Common folder layouts of speech data sets: recognised and described, or rejected with one line."""
 
 import numpy as np
 import pytest

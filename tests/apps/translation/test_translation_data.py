@@ -1,4 +1,4 @@
-"""Preparing and batching: what is kept, left out and cut; and that nothing is lost on the way."""
+"""Preparing and batching: what is kept, left out and cut; and that nothing else is lost."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The network: one call over all steps is the same as step by step, whatever stands beside a sentence."""
+"""The network: one call over all steps equals step by step, whatever else is in the batch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Sources: CLDR's sentences and how they are held out, the user's own files, Multi30k; and what bad input gets."""
+"""Sources: CLDR's sentences and how they are held out, the user's own files, Multi30k; and errors for bad input."""
 
 import gzip
 import hashlib

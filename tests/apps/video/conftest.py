@@ -1,4 +1,4 @@
-"""Small clips that the tests make themselves."""
+"""Small generated clips."""
 
 from pathlib import Path
 

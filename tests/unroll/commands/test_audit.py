@@ -1,4 +1,4 @@
-"""What `invoke lint --audit` makes of pip-audit's answers."""
+"""How `invoke lint --audit` handles pip-audit's output."""
 
 import json
 import os

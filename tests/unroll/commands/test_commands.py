@@ -1,4 +1,4 @@
-"""What every command does around its work; and small commands."""
+"""What all commands have in common, and small commands."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`compare` over runs as they are found in a store: some failed, some under way, some of other applications."""
+"""`compare` on a realistic store: some runs failed, some are running, some are of other applications."""
 
 import math
 from dataclasses import replace

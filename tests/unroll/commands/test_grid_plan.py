@@ -1,4 +1,4 @@
-"""What of a grid is there already: finished, stopped, under way elsewhere, or not."""
+"""Which runs of a grid exist already: finished, stopped, running elsewhere, or not."""
 
 import json
 from collections.abc import Sequence

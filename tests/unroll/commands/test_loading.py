@@ -1,4 +1,4 @@
-"""One run, several runs, and runs that make no ensemble."""
+"""One run, several runs, and runs that cannot form an ensemble."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The page of `invoke results`: what it trains, what it counts, what it says of its budget."""
+"""The page of `invoke results`: what it trains, what it counts, and how it reports its budget."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`train` around the loop: what is kept when something goes wrong behind it, how long it lasts, what it says last."""
+"""`train` around the loop: what is kept if something fails after it, time limits, and the final message."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Runs as they stand in a store, made without one."""
+"""Runs as if from a store, created without one."""
 
 from unroll.tracking import Logged
 

@@ -1,4 +1,4 @@
-"""Notes on what runs were made with: one for each thing in which they differ, none where they do not."""
+"""Notes on how runs were made: one per difference, none without differences."""
 
 import pytest
 

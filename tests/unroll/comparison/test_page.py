@@ -1,4 +1,4 @@
-"""A comparison as rows and as pictures, with all that may be missing."""
+"""A comparison as rows and charts, with any part missing."""
 
 import json
 import re

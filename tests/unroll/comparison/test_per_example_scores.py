@@ -1,4 +1,4 @@
-"""From the records of an evaluation to scores per unit, by what the application said of its metric."""
+"""From an evaluation's records to scores per unit, as declared by the application's metric."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The statistics of comparisons, proved by simulation: false alarms, power, coverage, and what goes wrong without them.
+"""The statistics of comparisons, checked by simulation: false alarms, power, coverage, and what goes wrong without them.
 
-The drawing is that of `benchmarks.false_alarms`, which has more cases and more comparisons of each. Every simulation
+Data are drawn as in `benchmarks.false_alarms`, which has more cases and more comparisons of each. Every simulation
 here draws 1,000 from a fixed seed; a rate of 6 % is then measured to within 1.5 points (two standard errors).
 """
 

@@ -1,4 +1,4 @@
-"""A web server on the loopback that can be told to misbehave, and folders that are too small or not writable."""
+"""A local web server that can misbehave on request, and folders that are too small or not writable."""
 
 import os
 import subprocess

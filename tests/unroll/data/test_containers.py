@@ -1,4 +1,4 @@
-"""Files that were cut off, by what they say of their own size; whole ones are never convicted."""
+"""Truncated files are detected by their declared size; complete ones never are."""
 
 import io
 import wave

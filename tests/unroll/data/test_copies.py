@@ -1,4 +1,4 @@
-"""Copies across splits are told, and nothing else is."""
+"""Copies across splits are reported, and nothing else is."""
 
 from unroll.data.copies import Item, notes
 

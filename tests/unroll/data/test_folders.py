@@ -1,4 +1,4 @@
-"""Folders of classes and splits, as people have them: right, or one line."""
+"""Folders of classes and splits, as people have them: read correctly, or one line."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""IDX files made here: what they hold, or one line that says what is wrong with them."""
+"""Generated IDX files: their contents, or one line that says what is wrong."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""Every kind of file that people hand over, made here: what they expect to see, or one line."""
+"""Every common kind of picture file, generated: the expected picture, or one line."""
 
 import io
 import os

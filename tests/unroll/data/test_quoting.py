@@ -1,4 +1,4 @@
-"""Quotation marks: what they enclose comes back as it was, and they never join rows unnoticed."""
+"""Quotation marks: quoted values are read back unchanged, and never join rows unnoticed."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Tables of the user's own: every format to the same rows, and one line for whatever is doubtful."""
+"""The user's own tables: every format gives the same rows, and anything doubtful one line."""
 
 import csv
 import gzip

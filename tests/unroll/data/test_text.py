@@ -1,4 +1,4 @@
-"""Text in every clothing; and that nothing but a line end ends a line."""
+"""Text in every encoding; and only line ends end lines."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Networks whose gradient through time is known to vanish, to explode or to last, and an application around them."""
+"""Networks whose gradient through time is known to vanish, explode or persist, and an application around them."""
 
 from collections.abc import Iterator
 from dataclasses import replace

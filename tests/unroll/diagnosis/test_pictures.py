@@ -1,4 +1,4 @@
-"""What the pictures show are the numbers of the gradient, by hand."""
+"""The pictures show the gradient's numbers, computed by hand."""
 
 from typing import Any, cast
 

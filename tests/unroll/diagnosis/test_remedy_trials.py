@@ -1,4 +1,4 @@
-"""Remedies fit the verdict and the model, are tried fairly, and recommended on evidence only; the page holds it all."""
+"""Remedies fit the verdict and the model, are tried fairly, and recommended only on evidence; the page shows it all."""
 
 import json
 import math

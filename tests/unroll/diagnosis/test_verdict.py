@@ -1,4 +1,4 @@
-"""The verdict tells the truth about networks made to vanish, to explode, to saturate, to be cut short, to be well."""
+"""The verdict is right for networks built to vanish, explode, saturate, be truncated, or be healthy."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The confusion picture shows the counts, where they belong."""
+"""The confusion matrix shows the counts in the right cells."""
 
 import pytest
 

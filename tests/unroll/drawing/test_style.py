@@ -1,4 +1,4 @@
-"""Pictures: what the user's data say is drawn as it is written, and a picture that cannot be drawn is one note."""
+"""Pictures: texts from user data are drawn literally, and a picture that cannot be drawn is one note."""
 
 from collections.abc import Iterator
 from pathlib import Path

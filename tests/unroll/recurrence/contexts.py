@@ -1,4 +1,4 @@
-"""The contexts in which a program may call: each makes a call and what belongs to it, and returns all that came out."""
+"""The contexts in which a program may call: each makes a call, and returns everything that it gives."""
 
 from __future__ import annotations
 

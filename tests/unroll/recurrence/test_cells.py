@@ -1,4 +1,4 @@
-"""Each cell is what its docstring says: the equations, the number of parameters, the options."""
+"""Each cell agrees with its docstring: equations, number of parameters, options."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What torch only notes (a sign, a mode), and what changes between a call and its backward pass."""
+"""Lazy sign bits and modes of torch, and changes between a call and its backward pass."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_sign_that_is_only_noted_is_no_other_number_to_any_cell(cell: str) -> 
 
 
 def test_an_address_of_negated_numbers_is_refused() -> None:
-    with pytest.raises(ValueError, match="a view of the negated numbers"):
+    with pytest.raises(ValueError, match="a lazily negated view"):
         native.address(negated(torch.ones(3)))
 
 

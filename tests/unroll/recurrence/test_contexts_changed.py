@@ -1,4 +1,4 @@
-"""What changes between a call and its backward passes: weights, buffers, values; and weights made of others."""
+"""Changes between a call and its backward passes: weights, buffers, values; and weights computed from others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The convolutional cells are the naive loop over frames, and with maps of one pixel they are the dense cells."""
+"""The convolutional cells equal the naive loop over frames, and the dense cells on maps of one pixel."""
 
 from collections.abc import Callable
 from typing import Any

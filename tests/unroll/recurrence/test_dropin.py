@@ -1,4 +1,4 @@
-"""A program that uses torch.nn's LSTM, GRU or RNN runs unchanged with core's, and gets the same numbers."""
+"""A program that uses torch.nn's LSTM, GRU or RNN runs unchanged with ours, and gets the same numbers."""
 
 import copy
 import io

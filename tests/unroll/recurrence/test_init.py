@@ -1,4 +1,4 @@
-"""Initialisations by name give what they promise, cell by cell."""
+"""Initialisations by name do what they promise, for each cell."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""The law, for every cell, every option that keeps it deterministic, in both directions, in float64 and float32.
+"""The laws, for every cell and every deterministic option, in both directions, in float64 and float32.
 
-A new cell is held to all of it by one more line in CELLS.
+One line in CELLS checks a new cell against all of them.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The tasks hold what they promise, and a cell that remembers measures longer than one that cannot."""
+"""The tasks do what they promise, and a cell that remembers reaches further than one that cannot."""
 
 from dataclasses import replace
 from typing import cast

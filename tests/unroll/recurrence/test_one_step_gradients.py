@@ -1,4 +1,4 @@
-"""The gradients of a single step against the loop over `step` and against torch.nn, however they are asked for."""
+"""The gradients of a single step against the loop over `step` and against torch.nn, however they are requested."""
 
 from __future__ import annotations
 

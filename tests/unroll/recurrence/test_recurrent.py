@@ -1,4 +1,4 @@
-"""How layers are put together, what the options mean, and what bad input gets."""
+"""How layers are combined, what options mean, and errors for bad input."""
 
 import copy
 from typing import Any

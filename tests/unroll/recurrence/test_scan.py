@@ -1,4 +1,4 @@
-"""The linear recurrence in parallel over time is the one step after step, and so are the cells made of it."""
+"""The linear recurrence parallel in time equals the sequential one, and so do the cells built on it."""
 
 import math
 from collections.abc import Callable

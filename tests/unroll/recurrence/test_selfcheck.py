@@ -1,4 +1,4 @@
-"""The check of this machine's arithmetic: right cells pass, and what is wrong is seen."""
+"""The check of this machine's arithmetic: correct cells pass, and errors are detected."""
 
 from typing import Any
 

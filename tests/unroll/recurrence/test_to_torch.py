@@ -1,4 +1,4 @@
-"""The ways out of ours: to torch.nn's modules, to scripts, ONNX and pickles."""
+"""Conversion of ours: to torch.nn's modules, to TorchScript, ONNX and pickles."""
 
 import io
 import pickletools

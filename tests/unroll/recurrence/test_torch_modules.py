@@ -1,7 +1,7 @@
-"""PyTorch's own module tests for its recurrent modules, run on ours; what torch.nn's module gives is the right result.
+"""PyTorch's own tests for its recurrent modules, run on ours; torch.nn's module gives the expected result.
 
-The samples are those of `torch.testing._internal.common_modules`. All of them are unbatched, which hardly reaches our
-kernels: each is run with a batch as well, and once wider than any vector of the processor.
+The samples are from `torch.testing._internal.common_modules`. All are unbatched, which hardly uses our kernels, so each
+is also run with a batch, and once wider than any vector register.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""From settings with several values to trainings."""
+"""From settings with several values to runs."""
 
 import pytest
 

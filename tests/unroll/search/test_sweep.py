@@ -1,4 +1,4 @@
-"""Spaces as they are typed, the study in MLflow's own database, and pruning."""
+"""Search spaces as typed, the study in MLflow's own database, and pruning."""
 
 from typing import Any
 

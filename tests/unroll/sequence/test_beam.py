@@ -1,4 +1,4 @@
-"""The beam search against exhaustive enumeration."""
+"""Beam search against exhaustive enumeration."""
 
 import itertools
 import math

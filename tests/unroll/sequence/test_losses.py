@@ -1,4 +1,4 @@
-"""Output layers against plain PyTorch: values, gradients, probabilities; and that the logits are never held."""
+"""Output layers against plain PyTorch: values, gradients, probabilities; and that logits are never stored."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Ranking losses: against their equations written out, and the logQ correction against the sum that it estimates."""
+"""Ranking losses against their equations, and the logQ correction against the sum that it estimates."""
 
 import math
 

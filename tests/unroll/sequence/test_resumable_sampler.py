@@ -1,4 +1,4 @@
-"""Batches of equally many rows: every row once an epoch, an order by (seed, epoch), and a resume in mid-epoch."""
+"""Batches of a fixed size: every row once per epoch, an order by (seed, epoch), and resuming in mid-epoch."""
 
 import pytest
 

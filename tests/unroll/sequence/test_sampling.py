@@ -1,4 +1,4 @@
-"""Popularity sampling: frequencies as promised, never what never occurs."""
+"""Popularity sampling: the promised frequencies, and no items that never occur."""
 
 import pytest
 import torch

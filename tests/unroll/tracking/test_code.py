@@ -1,4 +1,4 @@
-"""The digest of the code changes with all that a training runs, wherever it lies, and with nothing else."""
+"""The digest of the code changes with everything that a training runs, wherever it is, and with nothing else."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Tables for spreadsheets: everything comes back, and nothing is calculated."""
+"""Tables for spreadsheets: everything is read back, and nothing is evaluated as a formula."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""What a saved model needs is what pip can install: named by where it came from, with public versions."""
+"""A saved model's requirements can be installed by pip: named by their origin, with public versions."""
 
 import json
 from importlib.metadata import PathDistribution

@@ -1,4 +1,4 @@
-"""Runs in MLflow: batched, complete, not doubled by a resume, and truthful about their end."""
+"""Runs in MLflow: batched, complete, not duplicated by resuming, and with the true final status."""
 
 import errno
 import os

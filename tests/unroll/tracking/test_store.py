@@ -1,4 +1,4 @@
-"""Which tracking store is meant and where it is, in folders of any name; what was deleted, and how it comes back."""
+"""Which tracking store is used and where it is, in folders of any name; what was deleted, and how to restore it."""
 
 import shutil
 import subprocess

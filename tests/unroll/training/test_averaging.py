@@ -1,4 +1,4 @@
-"""Means of the weights: what they are, when NT-ASGD begins with its own, and that a restart changes nothing."""
+"""Weight averaging: the averages, when NT-ASGD starts its own, and that a restart changes nothing."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checkpoints: everything comes back as it was, and what is damaged is recognised."""
+"""Checkpoints: everything is restored exactly, and damage is detected."""
 
 from collections import OrderedDict
 from pathlib import Path

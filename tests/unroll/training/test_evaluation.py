@@ -1,4 +1,4 @@
-"""An evaluation leaves no trace in the model that it looks at."""
+"""Evaluation does not change the model."""
 
 from dataclasses import replace
 from typing import Any

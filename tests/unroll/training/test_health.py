@@ -1,4 +1,4 @@
-"""Steps that must not be taken: skipped, saved, and stopped after too many; and probes that leave no trace."""
+"""Bad steps are skipped and saved, and training stops after too many; probes have no side effects."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""fit: the same bits after a restart, the best weights at the end, the truth about why it stopped."""
+"""fit: bitwise the same after a restart, the best weights at the end, the true reason for stopping."""
 
 import os
 import signal

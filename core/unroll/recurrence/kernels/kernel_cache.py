@@ -1,4 +1,4 @@
-"""The kernels of a cell: made at its first call, kept with it, rebuilt after a change of what its step reads."""
+"""The kernels of a cell: created at its first call, cached with it, rebuilt when something its step reads changes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from unroll.recurrence.kernels.graph import ByDesign, CannotFuse
 from unroll.recurrence.kernels.reads import Guard, Reads
 
 MOST = 8
-"""kernels of a cell whose attributes keep changing: then it stays on the loop"""
+"""most kernels of a cell whose attributes keep changing: beyond, it stays on the loop"""
 Kind = Callable[[Cell, bool, Reads], Any]
 _Known = dict[tuple[Any, ...], list[tuple[Guard, Any]]]
 
 
 class Told(str):
-    """Why a cell has no kernel, where that is no matter of course: whoever runs it by default is told."""
+    """Why a cell unexpectedly has no kernel: this is logged when it runs by default."""
 
 
 class _Kernels(_Known):
-    """The kernels of a cell, kept with it and shared by its shadows; see `Cell.__getstate__`."""
+    """The kernels of a cell, cached with it and shared by its shallow copies; see `Cell.__getstate__`."""
 
 
 def kernels(cell: Cell) -> _Known:
-    """All that were made for a cell and its shallow copies so far, each with what must be as it was."""
+    """All kernels made so far for a cell and its shallow copies, each with its guard."""
     known: _Kernels = cell.__dict__.setdefault("_kernels", _Kernels())
     return known
 
@@ -36,9 +36,9 @@ _lock = threading.Lock()
 
 
 def kernel_of(cell: Cell, kind: Kind, masked: bool = False) -> Any:
-    """The cell's kernel, or one line that says why it has none. Made at the first call, which may take a second.
+    """The cell's kernel, or one line that says why it has none. Created at the first call, which may take a second.
 
-    `kind` makes it: one of the classes that are a `call.Kernel`.
+    `kind` creates it: one of the `call.Kernel` classes.
     """
     found: _Known | None = cell.__dict__.get("_kernels")
     known = None if found is None else found.get((kind, masked, type(cell)))
@@ -48,7 +48,7 @@ def kernel_of(cell: Cell, kind: Kind, masked: bool = False) -> Any:
         if guard.holds(cell):
             return kernel
     with _lock:
-        for guard, kernel in known:  # another thread may have made it meanwhile
+        for guard, kernel in known:  # another thread may have created it meanwhile
             if guard.holds(cell):
                 return kernel
         if len(known) == MOST:
@@ -59,7 +59,7 @@ def kernel_of(cell: Cell, kind: Kind, masked: bool = False) -> Any:
 
 
 def _made(cell: Cell, masked: bool, kind: Kind) -> tuple[Guard, Any]:
-    """The kernel or why there is none, and what that depends on."""
+    """The kernel or why there is none, and the guard of that result."""
     reads = Reads()
     try:
         kernel = kind(cell, masked, reads)
@@ -77,11 +77,11 @@ _told: set[tuple[type, str]] = set()
 
 
 def tell(cell: Cell, why: Told) -> None:
-    """Once for a class and a reason: its steps run one by one, which nobody asked for."""
+    """Logs, once per class and reason, that its steps run one by one although this was not requested."""
     if (type(cell), why) not in _told:
         _told.add((type(cell), why))
         logging.getLogger("unroll.recurrence").warning(
-            '%s runs step by step, without a compiled kernel: %s (backend="eager" says that this is meant)',
+            '%s runs step by step, without a compiled kernel: %s (backend="eager" silences this)',
             type(cell).__name__,
             why,
         )

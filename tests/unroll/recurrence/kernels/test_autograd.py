@@ -1,4 +1,4 @@
-"""The output of a fused pass is the memory that its backward step reads, and still the caller's to write into."""
+"""The output of a fused pass is the memory that its backward step reads, yet the caller may write to it."""
 
 from __future__ import annotations
 

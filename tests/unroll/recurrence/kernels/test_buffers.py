@@ -1,4 +1,4 @@
-"""Buffers have a kind and a number: nobody reads either out of a name."""
+"""Buffers have a kind and a number; neither is parsed from a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text in C: what is loaded, computed and stored of each phase, in float32 and in bfloat16."""
+"""The generated C: what each phase loads, computes and stores, in float32 and bfloat16."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: the damaged is made anew, what others could have written is refused."""
+"""The cache of compiled kernels: damaged files are rebuilt, files that others could have written are rejected."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_folder_that_others_can_write_is_refused_and_told_once(
     assert network.ran == "torch"
     [record] = caplog.records
     assert f"{kept} can be written by others (mode {mode:o})" in record.getMessage()
-    assert f"set {compiled.FOLDER} to a folder of yours alone" in record.getMessage()
+    assert f"set {compiled.FOLDER} to a folder that only you can write to" in record.getMessage()
     assert list(kept.iterdir()) == []
 
 
@@ -209,7 +209,7 @@ def test_a_compiler_that_hangs_is_ended_with_all_its_children(
     monkeypatch.setenv("CC", script(tmp_path / "cc", *lines))
     monkeypatch.setattr(compiled, "SECONDS", 1.0)
     monkeypatch.setattr(compiled, "ANSWER", 1.0)
-    with pytest.raises(CannotCompile, match="cc had not answered after 1 s"):
+    with pytest.raises(CannotCompile, match="cc did not respond within 1 s"):
         load(ONE)
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""The graph of a step: each node once, what is trivial folded away, and derivatives that autograd confirms."""
+"""The graph of a step: each node once, trivial operations folded, and derivatives that agree with autograd."""
 
 from __future__ import annotations
 

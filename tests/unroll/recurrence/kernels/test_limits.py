@@ -1,4 +1,4 @@
-"""What does not fit into a call of a kernel stays on the loop, and says why."""
+"""Cells that do not fit into a kernel call stay on the loop, and say why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The large products: any shape, windows of matrices, nothing written beside the result."""
+"""The large products: any shape, windows of matrices, no writes outside the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the kernels: all of them are on the map, and none imports one that imports it."""
+"""The kernel files: all of them are listed, and there are no circular imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each operation of the table is in C, and in the formula of its derivative, what it is in torch."""
+"""Each operation in the table agrees with torch, in C and in its derivative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From graphs to a plan: what is kept for the backward step, and where everything stands."""
+"""From graphs to a plan: what is saved for the backward step, and where values are stored."""
 
 from __future__ import annotations
 

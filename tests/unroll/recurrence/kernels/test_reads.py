@@ -1,4 +1,4 @@
-"""What a traced step was made with is looked at again: attribute, option or global, a change is a new kernel."""
+"""Everything a step was traced with is checked again: if an attribute, option or global changes, a new kernel is made."""
 
 from __future__ import annotations
 

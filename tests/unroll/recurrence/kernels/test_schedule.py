@@ -1,4 +1,4 @@
-"""The phases of a step: what must be whole first, what is stored when, and where a later phase finds it."""
+"""The phases of a step: what needs whole rows, what is stored when, and where a later phase finds it."""
 
 from __future__ import annotations
 

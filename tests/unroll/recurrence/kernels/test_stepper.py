@@ -1,4 +1,4 @@
-"""The stepper against the network that it was made from."""
+"""The stepper against its network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several threads: as many as were asked for, or as few as the system grants; gradients and products are the same."""
+"""Several threads, as many as requested or as few as the system grants: gradients and products are the same."""
 
 from __future__ import annotations
 

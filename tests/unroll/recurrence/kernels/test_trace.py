@@ -1,4 +1,4 @@
-"""A step on symbols: what is recorded is what the step does; what is not understood is named."""
+"""A step on symbols: its operations are recorded correctly, and unsupported ones are named."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The Triton backend: in Triton's interpreter it is the loop over `step`, and without it all kernels compile for a GPU.
+"""The Triton backend: in Triton's interpreter it equals the loop over `step`; without it all kernels compile for a GPU.
 
-Triton reads TRITON_INTERPRET when it is imported, so each kind of test runs in a process of its own, which is this file
-again with the variable set.
+Triton reads TRITON_INTERPRET on import, so each kind of test runs in a separate process, which runs this file with the
+variable set.
 """
 
 import os

@@ -1,3 +1,3 @@
-"""The fused CPU path: C that is made for a cell, compiled at its first use, and what calls it."""
+"""The fused CPU path: C generated for a cell and compiled at first use, and its callers."""
 
 __all__: list[str] = []  # its modules are imported by name

@@ -1,4 +1,4 @@
-"""The forward and the backward pass of a kernel as one function of autograd."""
+"""The forward and the backward pass of a kernel as one autograd function."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unroll.recurrence.kernels.workspace import WORKSPACE
 
 
 class Kernel(Compiled):
-    """Compiled steps that autograd can go through."""
+    """Compiled steps that autograd can differentiate."""
 
     def apply(self, run: Run[Kernel], *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Output and states, differentiably."""
@@ -53,7 +53,7 @@ class Fused(torch.autograd.Function):
         after = [tensor[batch:] for tensor in held]
         out = after[0] if made.aliased else WORKSPACE.empty(total, made.outputs)
         saved = WORKSPACE.empty(total if run.keep else 0, made.saved)
-        # What the backward step needs may stand where u stood, if u is nobody else's.
+        # Values for the backward step may overwrite u if it is not shared.
         mine = matrix is not None and run.keep and made.over_u
         kept = u if mine else run.kernel.units(total if run.keep and made.over_u else 0, made.inputs)
         call.u, call.out, call.saved, call.kept = address(u), out.data_ptr(), saved.data_ptr(), kept.data_ptr()
@@ -65,7 +65,9 @@ class Fused(torch.autograd.Function):
         if run.keep:
             ctx.given = _Given(tensors, _read_again(run, tensors))
             ctx.save_for_backward(*ctx.given.saved(tensors), u if made.needs_u else kept, kept, saved, *held, out)
-            out = out.data if run.writable else out  # no view, and its writes are counted apart from what is kept
+            out = (
+                out.data if run.writable else out
+            )  # not a view, with a version counter separate from the saved tensor's
             ctx.run, ctx.spent, ctx.writes = run, False, _Writes(out) if run.writable else None
         final = (
             final_state(layout, tensor, first, ring) for tensor, first, ring in zip(after, state, rings, strict=True)
@@ -92,7 +94,7 @@ class Fused(torch.autograd.Function):
 
 
 def _read_again(run: Run[Kernel], tensors: Inputs) -> list[bool]:
-    """Which of the tensors a first backward pass reads: what changes of the others is no harm to it."""
+    """Which of the tensors the first backward pass reads; changes to the others do not affect it."""
     (x, matrix, bias), count = tensors[:INPUTS], len(tensors) - INPUTS - len(run.kernel.names)
     followed = [tensor is not None and tensor.requires_grad for tensor in (x, matrix, bias)]
     inputs = [matrix is None or any(followed[1:]), followed[0], False]
@@ -100,10 +102,10 @@ def _read_again(run: Run[Kernel], tensors: Inputs) -> list[bool]:
 
 
 class _Given:
-    """What a call was given and its first backward pass does not read: autograd need not guard it, a second one must.
+    """Arguments that the first backward pass does not read: autograd need not guard them, but a second pass must.
 
     Args:
-        tensors: all that the call was given.
+        tensors: all arguments of the call.
         read: which of them the first backward pass reads.
     """
 
@@ -113,7 +115,7 @@ class _Given:
         self.versions = [_version(tensor) for tensor in self.others]
 
     def saved(self, tensors: Inputs) -> list[Tensor | None]:
-        """Those that autograd keeps."""
+        """Those that autograd saves."""
         return [tensor if one else None for tensor, one in zip(tensors, self.read, strict=True)]
 
     def all(self, saved: Inputs) -> list[Tensor | None]:
@@ -121,10 +123,10 @@ class _Given:
         return [kept if one else other for kept, other, one in zip(saved, self.others, self.read, strict=True)]
 
     def check(self) -> None:
-        """Before the others are read.
+        """Call this before reading the others.
 
         Raises:
-            RuntimeError: one of them was written into, as autograd puts it.
+            RuntimeError: one of them was modified in place, with autograd's message.
         """
         for tensor, version in zip(self.others, self.versions, strict=True):
             if _version(tensor) != version:
@@ -136,7 +138,7 @@ class _Given:
 
 
 def _version(tensor: Tensor | None) -> int:
-    """How often it was written into; a tensor of inference mode does not count."""
+    """Its version counter, which inference tensors do not have."""
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
@@ -144,20 +146,20 @@ _NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 class _Writes:
-    """Whether anybody has written into a tensor, or a view of it, since; holds none of its memory."""
+    """Detects later writes to a tensor or a view of it, without holding its memory."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.counter = tensor.detach()  # the version is shared; the memory is let go
+        self.counter = tensor.detach()  # shares the version counter; the memory is released
         self.counter.data = _NOTHING
         self.before = self.counter._version
 
     def seen(self) -> bool:
-        """As torch counts them, for its own check of saved tensors."""
+        """Whether there were any, by the counter that torch checks for saved tensors."""
         return self.counter._version != self.before
 
 
 def _held(first: Tensor, rows: int) -> Tensor:
-    """Room for all states of a kind, the one before the first step in front."""
+    """Memory for all states of a kind, starting with the one before the first step."""
     batch, width = first.shape
     held = WORKSPACE.empty(batch + rows, width)
     held[:batch] = first
@@ -178,9 +180,9 @@ class _Backward:
 
     Args:
         run: the call.
-        tensors: what `Fused.forward` was given.
-        kept: what it kept: u (where the backward step reads it), kept, saved, the states, the output.
-        wanted: whether the gradients by x, by the matrix and by the bias are.
+        tensors: the arguments of `Fused.forward`.
+        kept: what it saved: u (if the backward step reads it), kept, saved, the states, the output.
+        wanted: whether the gradients by x, by the matrix and by the bias are needed.
     """
 
     def __init__(self, run: Run[Kernel], tensors: Inputs, kept: Sequence[Tensor], wanted: Sequence[bool]) -> None:
@@ -192,7 +194,7 @@ class _Backward:
         self.after = [tensor[first.shape[0] :] for tensor, first in zip(self.held, self.state, strict=True)]
 
     def gradients(self, d_out: Tensor, d_after: Sequence[Tensor]) -> list[Tensor | None]:
-        """By everything that `Fused.forward` was given."""
+        """By all arguments of `Fused.forward`."""
         run, made, batch, total = self.run, self.made, self.state[0].shape[0], d_out.shape[0]
         call, holds = run.kernel.call(run, batch, self.weights, made.backward)
         d_u = self.kept if made.over_kept else run.kernel.units(total, made.inputs)
@@ -221,7 +223,7 @@ class _Backward:
         return [*inputs, *d_state, *d_fresh, *d_weights.values()]
 
     def _by_weights(self, buffers: dict[Buffer, Tensor]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
-        """(by x or u, by the matrix, by the bias) and by all other weights; each gradient is read once for all."""
+        """(by x or u, by the matrix, by the bias) and by all other weights; each gradient is read only once."""
         made, narrow, d_u = self.made, self.run.kernel.narrow, buffers[D_U]
         whole = (Place(D_U, 0), made.inputs)
         sides: dict[tuple[Place, int], list[Side]] = {}
@@ -246,7 +248,7 @@ class _Backward:
         return inputs, d_weights
 
     def _operand(self, one: WeightGradient, buffers: dict[Buffer, Tensor]) -> Tensor:
-        """float32 [N, D], or the addresses of its rows where these are states before a step."""
+        """float32 [N, D], or the addresses of its rows if they are states before a step."""
         place = one.operand
         if place.buffer.kind is not Kind.BEFORE:
             return buffers[place.buffer][:, place.offset : place.offset + one.columns]
@@ -266,7 +268,7 @@ class _Backward:
 def _windows(
     weights: dict[str, Tensor], gradients: Sequence[WeightGradient]
 ) -> tuple[dict[str, Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
-    """(gradient of each weight; where each product goes; (window, what is to be added to it) of a part used twice)."""
+    """(gradient of each weight; target of each product; (window, what to add to it) for parts used twice)."""
     d_weights, windows, again = {}, [], []
     for name, weight in weights.items():
         whole = any(one.param == name and weight.shape == (one.rows, one.columns) for one in gradients)
@@ -286,10 +288,10 @@ def _overlap(a: WeightGradient, b: WeightGradient) -> bool:
 
 
 def _once_more(run: Run[Kernel], tensors: Inputs, gradients: list[Tensor]) -> list[Tensor | None]:
-    """A backward pass when what was kept is lost, from a second forward one.
+    """A backward pass after the saved values are lost, from a second forward pass.
 
-    The first pass through a graph that is retained overwrites it, and a caller who writes into the output: both are
-    rarer than a copy for everybody would be dear.
+    They are overwritten by the first pass through a retained graph, or by a caller that writes into the output. Both
+    are rare, while a copy would cost every call.
     """
     leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in tensors]
     with torch.enable_grad():

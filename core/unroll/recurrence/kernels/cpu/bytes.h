@@ -1,5 +1,5 @@
-/* Weights of 8 bits, for inference: a column is its scale times whole numbers from -127 to 127. Operands and sums stay
- * float32, so that nothing but the weights is rounded. */
+/* 8-bit weights, for inference: a column is a scale times whole numbers from -127 to 127. Operands and sums stay float32,
+ * so that only the weights are rounded. */
 static inline vec load_bytes(const int8_t *p) {
 #if defined(__AVX512F__)
   return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
@@ -40,7 +40,7 @@ static void byte_panel(const float *const *a, long rows, const int8_t *w, long d
   DOWN(int8_t, byte, w)
 }
 
-/* product_fn for weights of 8 bits; the scales of all columns follow the panels. */
+/* product_fn for 8-bit weights; the scales of all columns follow the panels. */
 void byte_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
   (void)scratch;

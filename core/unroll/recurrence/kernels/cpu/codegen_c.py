@@ -1,7 +1,7 @@
 """From the phases of a step to C.
 
-A row of the batch is one iteration of a loop; within it everything pointwise of a phase is one loop over units, in
-registers. Threads, buffers and products are as native.h has them.
+A row of the batch is one iteration of a loop; within it all pointwise operations of a phase are one loop over units, in
+registers. Threads, buffers and products are those of native.h.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unroll.recurrence.kernels.schedule import Phase, Schedule
 
 
 def source(program: Program, narrow: bool = False) -> str:
-    """C that defines forward_keep, forward_bare and backward; `narrow`: what stands at the input side is bfloat16."""
+    """C that defines forward_keep, forward_bare and backward; with `narrow`, the input side is bfloat16."""
     lines = ["#define NARROW"] if narrow else []
     lines += [_HEAD + c_functions(), f"#define INPUTS {program.inputs}", f"#define OUTPUTS {program.outputs}"]
     lines += [f"#define SAVED {program.saved}", f"#define SCRATCH {program.scratch}"]
@@ -39,7 +39,7 @@ def _lines(steps: Schedule) -> Iterator[str]:
 
 
 def _product(steps: Schedule, node: Node) -> Iterator[str]:
-    """One call per stretch of the operand that stands in one piece."""
+    """One call per contiguous piece of the operand."""
     for place, number in steps.calls[node]:
         packed, add = steps.packed[number], int(number != steps.calls[node][0][1])
         target = steps.places[node].offset
@@ -52,16 +52,16 @@ def _product(steps: Schedule, node: Node) -> Iterator[str]:
 
 
 MAX_LOADS, MAX_OPERATIONS = 2, 3
-"""what may be computed again, at most"""
+"""the most that may be recomputed"""
 
 
 def _again(steps: Schedule) -> dict[Node, tuple[int, int]]:
-    """(loads, operations) of what a later phase of a backward step computes again rather than reads: a layer norm would
-    fill the cache with differences from a mean, of which what they are made of stands in memory anyway.
+    """(loads, operations) of values that a later phase of a backward step recomputes rather than reads: a layer norm
+    would fill the cache with differences from a mean, whose inputs are in memory anyway.
     """
     result: dict[Node, tuple[int, int]] = {}
     if not steps.known:
-        return result  # a forward step may write over what it has read
+        return result  # a forward step may overwrite what it has read
     whole = {arg for node in steps.levels if node.op in WHOLE_ROW for arg in node.args}
     for node in steps.levels:
         if _cheap(node) and node not in whole and not steps.leaf(node):
@@ -77,7 +77,7 @@ def _cheap(node: Node) -> bool:
 
 
 def _cost(steps: Schedule, node: Node, again: Mapping[Node, tuple[int, int]]) -> tuple[int, int]:
-    """(loads, operations) of a value in a later phase; too many of what is not there any more."""
+    """(loads, operations) of a value in a later phase; too many if it is no longer available."""
     lasting = node.op in ("u", "state", "param", "const")
     if node in steps.known:
         place = steps.known[node]
@@ -113,7 +113,7 @@ def _rows(steps: Schedule, phase: Phase, again: Mapping[Node, tuple[int, int]]) 
 
 
 class _Text:
-    """C expressions of nodes; what has a name already is not written twice."""
+    """C expressions of nodes; nodes that already have a name are not written twice."""
 
     def __init__(self, steps: Schedule, level: int, again: Container[Node]) -> None:
         self.steps, self.level, self.again = steps, level, again
@@ -137,7 +137,7 @@ class _Text:
         self.names[node] = variable
 
     def scalar(self, node: Node) -> Iterator[str]:
-        """A value per row, held in all lanes, so that it can be used like any other."""
+        """A value per row, broadcast to all lanes, so that it can be used like any other."""
         variable = f"x{node.index}"
         args = []
         for arg in node.args:
@@ -214,7 +214,7 @@ _POINTERS = {
     Kind.PARAM: "C->param[#]", Kind.BEFORE: "before#[i]", Kind.AFTER: "(C->state[#] + AT# * STATE#)",
     Kind.D_STATE: "(C->d_state[#] + r * STATE#)", Kind.D_PRODUCT: "(C->d_product[#] + n * PRODUCT#)",
 }  # fmt: skip
-"""where the row of a buffer begins in C; #: the number of the buffer"""
+"""the address of a buffer's row in C; #: the number of the buffer"""
 
 
 _HEAD = """\
@@ -275,7 +275,7 @@ def _backward(program: Program) -> Iterator[str]:
 
 
 def _opening(program: Program, rings: Sequence[int]) -> Iterator[str]:
-    """The rows of this step, and where the state before it stands: the step before, the initial or the fresh one."""
+    """The rows of this step, and the address of the state before it: the previous, the initial or the fresh one."""
     yield "    const long offset = C->offset[t];"
     yield "    const long R = C->shared ? C->count[t] : (C->count[t] - id + team - 1) / team;"
     yield "    if (R <= 0) continue;"

@@ -1,7 +1,7 @@
-"""C becomes a library: compiled at its first use, kept on the disk, and believed only if it is what was written there.
+"""Compiles C to a library at first use, caches it on disk, and loads it only if it is intact.
 
-What is loaded runs as code, so the folder and each file in it must be this user's own, and the SHA-256 that was written
-beside a library must be its own: a file that a crash or a full disk has cut short is compiled again.
+What is loaded runs as code, so the folder and each file in it must belong to this user, and a library must match the
+SHA-256 stored beside it: a file truncated by a crash or a full disk is compiled again.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from pathlib import Path
 import torch
 
 FOLDER = "UNROLL_KERNELS"
-"""environment variable: where compiled kernels are kept, by default ~/.cache/unroll/kernels; "off" compiles nothing"""
+"""environment variable: folder of compiled kernels, by default ~/.cache/unroll/kernels; "off" compiles nothing"""
 HERE = Path(__file__).parent
 FLAGS = (
     "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
     "-fopenmp", "-shared", "-fPIC",
 )  # fmt: skip
 SECONDS = 120.0
-"""that a compiler may take for one kernel; a second is usual"""
+"""seconds that a compiler may take for one kernel; one is usual"""
 ANSWER = 20.0
-"""seconds in which it must say its version"""
+"""seconds within which it must report its version"""
 
 
 class CannotCompile(Exception):  # noqa: N818
-    """There are no compiled kernels here; the message says what was tried."""
+    """Compiled kernels are not available; the message says what was tried."""
 
 
 class Without(CannotCompile):
-    """The same where it is a matter of course: no compiler, or no kernels wanted."""
+    """The same in an expected case: no compiler, or kernels are turned off."""
 
 
 def load(source: str, *functions: str) -> ctypes.CDLL:
-    """The library that this C text compiles to; from the cache where the same text met the same compiler and machine.
+    """The library compiled from this C source; from the cache if source, compiler and machine are the same.
 
     Raises:
-        CannotCompile: no compiler, or it refuses, or it leaves out a function; or the cache is not ours alone.
+        CannotCompile: no compiler, or it fails, or omits a function; or the cache is writable by others.
     """
     kept, command, identity = toolchain()
     text = "\0".join([*(header.read_text() for header in sorted(HERE.glob("*.h"))), source, identity])
@@ -63,18 +63,18 @@ def load(source: str, *functions: str) -> ctypes.CDLL:
 
 
 def _intact(path: Path) -> bool:
-    """Whether the library is there, as it was written."""
+    """Whether the library exists and is intact."""
     digest = path.with_suffix(".sha256")
     if not (path.is_symlink() or path.exists()) or not (digest.is_symlink() or digest.exists()):
         return False
     for file in (path, digest):
         if (why := _not_ours(file.lstat())) is not None or not stat.S_ISREG(file.lstat().st_mode):
-            raise CannotCompile(f"{file} {why or 'is no file'}: it is not run; delete it, and it is compiled again")
+            raise CannotCompile(f"{file} {why or 'is not a file'}: it is not run; delete it, and it is compiled again")
     return digest.read_bytes().strip() == _sha256(path)
 
 
 def _not_ours(found: os.stat_result) -> str | None:
-    """Who else could have written it."""
+    """Why others could have written it; None if they could not."""
     if found.st_uid != os.geteuid():
         return f"belongs to user {found.st_uid}, not to you"
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -87,9 +87,9 @@ def _sha256(path: Path) -> bytes:
 
 
 def _compile(command: Sequence[str], source: str, path: Path) -> ctypes.CDLL:
-    """The library, which is also kept.
+    """Compiles the library and caches it.
 
-    Two processes may compile the same text; each writes its own files, and the renames make either of them the ones.
+    Two processes may compile the same source; each writes its own files, and the last rename wins.
     """
     cc = shlex.join(command)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
@@ -116,7 +116,7 @@ def _compile(command: Sequence[str], source: str, path: Path) -> ctypes.CDLL:
 
 
 def _flush(path: Path) -> None:
-    """To the disk: what a rename points at must be there after a power cut."""
+    """Flushes to the disk: the target of a rename must survive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -125,10 +125,10 @@ def _flush(path: Path) -> None:
 
 
 def _run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """What a compiler says; it and all that it started are ended when its time is over.
+    """Runs a compiler; kills it and its children when its time is over.
 
     Raises:
-        CannotCompile: it cannot be started, or takes longer.
+        CannotCompile: it cannot be started, or takes too long.
     """
     try:
         process = subprocess.Popen(
@@ -143,21 +143,21 @@ def _run(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise CannotCompile(f"{command[0]} had not answered after {seconds:g} s") from None
+            raise CannotCompile(f"{command[0]} did not respond within {seconds:g} s") from None
         raise
     return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
 def compiler() -> str:
-    """What compiles, as it calls itself."""
+    """The compiler's name and version, as it reports them."""
     return toolchain()[2].splitlines()[0]
 
 
 def folder() -> Path:
-    """Where kernels are kept.
+    """The folder of compiled kernels.
 
     Raises:
-        CannotCompile: nowhere, or others can write there, or none are wanted.
+        CannotCompile: there is none, or others can write there, or kernels are turned off.
     """
     wanted = os.environ.get(FOLDER, "")
     if wanted == "off":
@@ -167,19 +167,19 @@ def folder() -> Path:
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         why = _not_ours(kept.stat())
     except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"nowhere to keep compiled kernels: {error}; set {FOLDER} to a folder") from error
+        raise CannotCompile(f"no folder for compiled kernels: {error}; set {FOLDER} to a folder") from error
     if why is not None:
         raise CannotCompile(
-            f"{kept} {why}; what is compiled is run from there: set {FOLDER} to a folder of yours alone"
+            f"{kept} {why}; compiled code is run from there: set {FOLDER} to a folder that only you can write to"
         )
     if not os.access(kept, os.W_OK):
-        raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a folder that can")
+        raise CannotCompile(f"{kept} cannot be written to; set {FOLDER} to a writable folder")
     return kept
 
 
 @functools.cache
 def toolchain() -> tuple[Path, list[str], str]:
-    """(cache folder, compiler, what makes a compiled file valid: compiler, processor, libraries).
+    """(cache folder, compiler, what a compiled file depends on: compiler, processor, libraries).
 
     Raises:
         CannotCompile: one of them is missing.
@@ -192,7 +192,7 @@ def toolchain() -> tuple[Path, list[str], str]:
 
 
 def _command() -> list[str]:
-    """CC, which may be a command line ("ccache gcc"), or the first compiler that there is."""
+    """CC, which may be a command line ("ccache gcc"), or the first compiler found."""
     try:
         command = shlex.split(os.environ.get("CC", ""))
     except ValueError as error:
@@ -204,7 +204,7 @@ def _command() -> list[str]:
 
 
 def _processor() -> str:
-    """The instruction set, as far as it decides whether compiled code runs here."""
+    """The parts of the instruction set that decide whether compiled code runs here."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,9 +1,9 @@
 """The compiled steps of a cell on the CPU: one thread team, one pass, no padding.
 
-The rows of a batch are independent of each other, so each thread takes its own and walks the whole sequence without
-waiting for another: the product of a few rows with weights that were packed once, then everything pointwise while the
-state is in the cache. The gradients by the weights are large products after the loop. Only where a thread would have
-fewer than four rows do all of them share each step.
+The rows of a batch are independent, so each thread takes its own rows through the whole sequence without waiting for
+others: the product of a few rows with weights that were packed once, then everything pointwise while the state is in
+the cache. The gradients by the weights are large products after the loop. Only if a thread would have fewer than four
+rows do all threads share each step.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Compiled:
     """The compiled steps of one kind of cell.
 
     Attributes:
-        narrow: whether products have bfloat16 operands, and what stands at the input side of a step is bfloat16.
-        program: what was compiled.
-        products: how rows are multiplied: of float32, and of what stands at the input side.
-        direct: whether the product of x in `project` is one function with the steps, which hold what follows it.
-        stacks: single steps of several cells of which this is the lowest; see `unroll.recurrence.one_step`.
-        guard: all that was read while the cell was traced.
+        narrow: whether products have bfloat16 operands, and the input side of a step is bfloat16.
+        program: the compiled plan.
+        products: how rows are multiplied: float32 rows, and rows of the input side.
+        direct: whether the product of x in `project` is part of the kernel; the steps then include what follows it.
+        stacks: single steps of stacks in which this cell is the lowest; see `unroll.recurrence.one_step`.
+        guard: everything that was read while tracing the cell.
 
     Raises:
-        CannotFuse, CannotCompile: why there is none.
+        CannotFuse, CannotCompile: the cell has no kernel; says why.
     """
 
     narrow = False
@@ -84,7 +84,7 @@ class Compiled:
         return found
 
     def scratch(self, batch: int, threads: int, shared: bool) -> tuple[Tensor, int]:
-        """(floats, floats per thread): a part for the values of the thread's rows, a part for rounded operands."""
+        """(floats, floats per thread): one part for the values of the thread's rows, one for rounded operands."""
         rows = batch if shared else -(-batch // threads)
         rounded = min(rows, 512) * (self.program.depth + native.DEEP) // 2
         size = whole_lines(max(rows * self.program.scratch, rounded) + 64)
@@ -93,7 +93,7 @@ class Compiled:
     def call(
         self, run: Run[Any], batch: int, weights: dict[str, Tensor], packed: Sequence[Packed]
     ) -> tuple[Call, list[Tensor]]:
-        """What forward and backward have in common, and the tensors that must outlive it."""
+        """The common part of a forward and a backward call, and the tensors that must outlive it."""
         threads = native.threads()
         shared = batch < FEW * threads
         threads = threads if shared else min(threads, batch)
@@ -111,14 +111,14 @@ class Compiled:
         return call, holds
 
     def units(self, rows: int, width: int) -> Tensor:
-        """A buffer of what stands at the input side of a step."""
+        """A buffer for the input side of a step."""
         return WORKSPACE.empty(rows, width, dtype=torch.bfloat16 if self.narrow else torch.float32)
 
 
 def _traced(cell: Cell, masked: bool, reads: Reads) -> StepGraph:
-    """With `project`, where that can be traced as well."""
+    """Includes `project` if it can be traced as well."""
     try:
         return trace(cell, None, masked=masked, reads=reads)
     except CannotFuse:
-        reads.forget()  # what `project` reads is read at every call
+        reads.forget()  # `project` then runs at every call
         return trace(cell, projected_width(cell), masked=masked, reads=reads)

@@ -1,8 +1,8 @@
 """x W' + b in float32 (or with bfloat16 operands) by our own products, which on many machines beat torch's default.
 
-torch sends float32 products to MKL, which on AMD processors runs at 60 to 80 % of the machine's limit. `FastLinear`
-replaces F.linear for the length of a block, so that a cell's `project` need not know; `deferred` finds the arguments of
-the F.linear of a `project`, so that it can be one function with the steps that follow.
+torch uses MKL for float32 products, which on AMD processors runs at 60 to 80 % of the machine's limit. `FastLinear`
+replaces F.linear within a block, without changes to a cell's `project`; `deferred` finds the arguments of the F.linear
+in a `project`, so that it can become part of the kernel.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from unroll.recurrence.kernels.schedule import Packed
 from unroll.recurrence.kernels.workspace import WORKSPACE
 
 SMALL = 1 << 16
-"""multiplications below which calling us costs more than it gains"""
+"""multiplications below which the call costs more than it gains"""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, bf16: bool = False) -> Tensor:
-    """F.linear, differentiable once by our products and any number of times by torch's.
+    """F.linear, differentiable once with our products, and any number of times with torch's.
 
     Args:
         x: [..., D] float32 on the CPU.
@@ -44,13 +44,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, bf16: bool 
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether our products take these tensors, on this machine, here."""
+    """Whether our products support these tensors on this machine in this context."""
     kinds = {(tensor.device.type, tensor.dtype) for tensor in tensors}
     return kinds == {("cpu", torch.float32)} and native.missing() is None
 
 
 class FastLinear(TorchFunctionMode):
-    """Within the block, F.linear is `linear` wherever that can serve."""
+    """Within the block, F.linear is replaced by `linear` where that is supported."""
 
     def __init__(self, bf16: bool = False) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Deferred(NamedTuple):
 
 
 class _Replacement(TorchFunctionMode):
-    """Within the block, the first F.linear gives this instead."""
+    """Within the block, the first F.linear returns this instead."""
 
     def __init__(self, product: Tensor) -> None:
         super().__init__()
@@ -85,13 +85,13 @@ class _Replacement(TorchFunctionMode):
 
 
 def projected(cell: Cell, x: Tensor, product: Tensor) -> Tensor:
-    """What `cell.project(x)` makes of a product that is given. Only where `deferred` has an answer."""
+    """The result of `cell.project(x)` for a given product. Only for cells that `deferred` supports."""
     with _Replacement(product):
         return cell.project(x)
 
 
 class _Found(Exception):  # noqa: N818
-    """Carries what was looked for out of `project`."""
+    """Carries the arguments out of `project`."""
 
     def __init__(self, given: Deferred) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class _Deferral(TorchFunctionMode):
 
 
 def deferred(cell: Cell, x: Tensor) -> Deferred:
-    """What `cell.project(x)` hands to F.linear. Only for a cell whose `project` was traced: then it is there."""
+    """What `cell.project(x)` passes to F.linear. Only for a cell whose `project` was traced, so that there is one."""
     try:
         with _Deferral():
             cell.project(x)
@@ -181,7 +181,7 @@ def _kind(a: Tensor, bf16: bool) -> int:
 
 
 def pack(weight: Tensor, part: Packed, bf16: bool) -> Tensor:
-    """A part of a contiguous float32 weight in the order in which a product reads it, rounded to bfloat16 if bf16."""
+    """A part of a contiguous float32 weight, packed in the order in which a product reads it, as bfloat16 if bf16."""
     base, strides = native.base(), (weight.shape[1], 1) if part.transposed else (1, weight.shape[1])
     size = base.packed_size(part.depth, part.columns, bf16)
     to = WORKSPACE.empty(size, dtype=torch.int16 if bf16 else torch.float32)
@@ -196,16 +196,16 @@ def start(weight: Tensor, part: Packed) -> int:
 
 
 def _by_rows(b: Tensor) -> Tensor:
-    """A matrix whose rows are contiguous, as C reads them; a list of rows is one already."""
+    """A matrix with contiguous rows, as C needs; a list of row addresses is returned as it is."""
     return b if b.dim() == 1 or b.stride(1) == 1 or b.shape[1] == 1 else b.contiguous()
 
 
 class Side(NamedTuple):
-    """One right side of `outer`.
+    """One right-hand side of `outer`.
 
     Attributes:
         b: float32 [N, D], or int64 [N]: the addresses of rows of D.
-        into: float32 [H, D], which is written. Windows of matrices will do for either.
+        into: float32 [H, D], which is written. Both may be windows of larger matrices.
     """
 
     b: Tensor
@@ -217,7 +217,7 @@ def outer(a: Tensor, sides: Sequence[Side], sums: Tensor | None = None, *, bf16:
 
     Args:
         a: float32, or bfloat16 if bf16; rows contiguous.
-        sides: what a is multiplied with; a is read once for all of them.
+        sides: the right-hand sides; a is read once for all of them.
         sums: float32 or None.
         bf16: operands are rounded to bfloat16; sums stay float32.
     """

@@ -8,7 +8,7 @@
 #include "outer.h"
 #include "bytes.h"
 
-/* 0: no products of bfloat16 here; 1: by AVX-512; 2: by AMX. */
+/* bfloat16 products: 0: not supported; 1: by AVX-512; 2: by AMX. */
 int has_bfloat16(void) {
 #ifdef __AVX512BF16__
   return 1 + !!tiles;
@@ -41,8 +41,8 @@ static void round_row(const float *from, bf16 *to, long n) {
   for (; i < n; i++) to[i] = to_bf16(from[i]);
 }
 
-/* bfloat16: rows of float32 are rounded into scratch first, `narrow` ones are taken as they are, if tiles or pairs can be
- * made of them where they stand. */
+/* bfloat16: rows of float32 are first rounded into scratch; `narrow` rows are used in place if they can be read as tiles or
+ * pairs. */
 static void bf16_rows(const void *const *a, int narrow, long rows, const void *packed, long depth, long columns,
                       void *const *c, int how, const float *bias, long first, long last, void *scratch) {
 #ifdef __AVX512BF16__
@@ -85,7 +85,7 @@ static void bf16_rows(const void *const *a, int narrow, long rows, const void *p
 #endif
 }
 
-/* product_fn for bfloat16, of rows of float32 and of rows of bfloat16; only to be called where has_bfloat16. */
+/* product_fn for bfloat16, with rows of float32 and of bfloat16; may be called only if has_bfloat16. */
 void bf16_product(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c, int add,
                   long first, long last, void *scratch) {
   bf16_rows(a, 0, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
@@ -95,8 +95,8 @@ void narrow_product(const void *const *a, long rows, const void *packed, long de
   bf16_rows(a, 1, rows, packed, depth, columns, (void *const *)c, add ? ADD : WRITE, NULL, first, last, scratch);
 }
 
-#define BLOCK 96 /* rows of a large product that stay in the cache while all panels pass */
-#define DEPTH 512 /* columns of a that are worked off at a time, so that block and panel stay in the cache */
+#define BLOCK 96 /* rows of a large product that stay in the cache for all panels */
+#define DEPTH 512 /* columns of a processed at a time, so that block and panel stay in the cache */
 
 /* One block of rows of `large`, and panels first..last of its columns. */
 static void block_of(const char *a, long row_a, long rows, long depth, const void *packed, long columns, const float *bias,
@@ -124,7 +124,7 @@ static void block_of(const char *a, long row_a, long rows, long depth, const voi
   }
 }
 
-/* c[m][n] = a [m, depth] times a packed matrix, + bias. Threads share the rows; the panels too where rows are few. */
+/* c[m][n] = a [m, depth] times a packed matrix, + bias. Threads share the rows, and the panels too if there are few rows. */
 void large(const void *a, long lda, long m, long depth, const void *packed, long columns, const float *bias, void *c,
            long ldc, int kind, long threads) {
   long blocks = (m + BLOCK - 1) / BLOCK, all = panels(columns), groups = least(all, (2 * threads + blocks - 1) / blocks);
@@ -143,7 +143,7 @@ void large(const void *a, long lda, long m, long depth, const void *packed, long
   }
 }
 
-/* c = bias + a times a packed matrix for a few rows, the panels shared among threads: a step's input side. */
+/* c = bias + a times a packed matrix, for a few rows, with the panels shared among threads: the input side of a step. */
 void few(product_fn *multiply, const float *a, long rows, const void *packed, long depth, long columns, const float *bias,
          float *c, void *scratch, long scratch_size, long threads) {
 #pragma omp parallel num_threads(threads)

@@ -1,7 +1,7 @@
 /* What the fused kernels share: vectors, their functions, and the matrix product of a few rows with packed weights.
  *
- * Plain C with GCC's vector extensions (GCC and Clang), so that one text serves AVX-512, AVX2 and NEON. Nothing here
- * knows torch: buffers come as pointers, float32, rows of the batch contiguous.
+ * Plain C with GCC's vector extensions (GCC and Clang), so that one source works for AVX-512, AVX2 and NEON. Nothing here
+ * depends on torch: buffers are pointers, float32, with contiguous rows of the batch.
  */
 #include <math.h>
 #include <stddef.h>
@@ -36,7 +36,7 @@ static inline vec load_part(const float *p, long n) { vec x = {0}; memcpy(&x, p,
 static inline void store_part(float *p, vec x, long n) { memcpy(p, &x, 4 * n); }
 #endif
 
-/* What stands at the input side of a step, and its gradient: bfloat16 in a kernel that is compiled with NARROW. */
+/* dtype of the input side of a step and its gradient: bfloat16 in a kernel compiled with NARROW. */
 typedef uint16_t bf16;
 #if defined(__AVX512BF16__)
 static inline vec widened(__m256i x) { return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
@@ -47,8 +47,8 @@ static inline void store_bf16_part(bf16 *p, vec x, long n) {
   _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
 #endif
-static inline vec splat(float x) { return x - (vec){0}; } /* what is x also if x is -0, so that no sum is computed */
-/* a where the mask is set, else b; `select` is a function of the C library. */
+static inline vec splat(float x) { return x - (vec){0}; } /* equals x even for -0, so that no sum is computed */
+/* a where the mask is set, else b; the name `select` is taken by the C library. */
 static inline vec blend(ints where, vec a, vec b) { return (vec)((where & (ints)a) | (~where & (ints)b)); }
 #if defined(__AVX512F__) /* NaN stays NaN in all of these */
 static inline vec at_most(vec x, float high) { return (vec)_mm512_min_ps((__m512)splat(high), (__m512)x); }
@@ -89,23 +89,23 @@ static inline vec exp_parts(vec x, ints *whole) {
   *whole = __builtin_convertvector(n, ints);
   return p * r * r + r + splat(1.f);
 }
-/* NaN stays NaN, overflow is inf; in two factors, as 2^128 alone is not a float. */
+/* NaN stays NaN, overflow gives inf; in two factors, as 2^128 is not a float. */
 static inline vec v_exp(vec x) {
   ints whole, half;
   vec y = exp_parts(at_least(at_most(x, 104.f), -104.f), &whole);
   half = whole >> 1;
   return y * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
 }
-/* 1 / (1 + e^-x); beyond 87 the exponential is 0 or so large that its own rounding is lost. A gate that is closed is 0
-   exactly, as what it multiplies may be inf. */
+/* 1 / (1 + e^-x); beyond 87 the exponential is 0 or too large for rounding to matter. A closed gate is exactly 0, as it
+   may multiply inf. */
 static inline vec v_sigmoid(vec x) {
   ints whole;
   vec y = exp_parts(at_least(at_most(-x, 87.f), -87.f), &whole);
   return blend(x < splat(-88.7228317f), splat(0.f), inverse(splat(1.f) + y * (vec)((whole + 127) << 23)));
 }
 
-/* tanh to 2 ulp also near 0: the odd rational function of Eigen's ptanh. Where it is cut off it is above 1 by more than
-   it is rounded by, so that a saturated unit is 1 exactly: its slope 1 - y^2 meets inputs of any size. */
+/* tanh to 2 ulp, also near 0: the odd rational function of Eigen's ptanh. At its cut-off it exceeds 1 by more than its
+   rounding error, so that a saturated unit is exactly 1: its slope 1 - y^2 may be multiplied by inputs of any size. */
 static inline vec v_tanh(vec x) {
   x = at_least(at_most(x, 9.7f), -9.7f);
   vec s = x * x;
@@ -159,8 +159,8 @@ typedef bf16 unit;
 #define load_unit_part load_bf16_part
 #define store_unit store_bf16
 #define store_unit_part store_bf16_part
-/* A gate in (0, 1) by its distance from the nearer end: a forget gate of 0.999 would be 1 in bfloat16, and the gradient
- * through a thousand steps not a third but all. */
+/* A gate in (0, 1) as its distance from the nearer end: a forget gate of 0.999 would be 1 in bfloat16, and the gradient
+ * through a thousand steps would be kept in full instead of by a third. */
 static inline vec folded(vec x) { return blend(x > splat(.5f), -(splat(1.f) - x), x); } /* 1 becomes -0 */
 static inline vec unfolded(vec x) { return x + blend((ints)x < 0, splat(1.f), splat(0.f)); }
 static inline vec load_gate(const unit *p) { return unfolded(load_unit(p)); }
@@ -179,19 +179,19 @@ typedef float unit;
 #define store_gate_part store_part
 #endif
 
-/* A recurrent product c[r][0..columns) (+)= a[r] W' of a team member's rows; the member takes panels first..last. */
+/* A recurrent product c[r][0..columns) (+)= a[r] W' for a team member's rows; the member computes panels first..last. */
 typedef void product_fn(const void *const *a, long rows, const void *packed, long depth, long columns, float *const *c,
                         int add, long first, long last, void *scratch);
 
-/* What one call works on. Rows are sorted by falling length, so that step t has rows 0..count[t) at offset[t]. */
+/* The arguments of one call. Rows are sorted by descending length, so that step t has rows 0..count[t) at offset[t]. */
 typedef struct {
   long steps, batch, threads, shared;  /* shared: all threads work on the same rows, and on parts of each product */
   const long *count, *offset;          /* [T] */
   const unsigned char *reset;          /* [N] or NULL: the row is reset before the step */
   const unit *u;                       /* [N, P] */
   float *out, *saved;                  /* [N, O]; [N, S] for backward */
-  unit *kept;                          /* [N, P] (u itself where it may be lost) for backward */
-  float *state[8];                     /* [N, n] each, or [2, B, n] where nothing is kept */
+  unit *kept;                          /* [N, P] (u itself if it may be overwritten) for backward */
+  float *state[8];                     /* [N, n] each, or [2, B, n] if nothing is saved */
   const float *initial[8], *fresh[8];  /* [B, n] each */
   const float *param[48];              /* vectors */
   const void *packed[48];              /* weights, packed for the products of this direction */
@@ -200,7 +200,7 @@ typedef struct {
   unit *d_u, *d_product[16];           /* [N, P]; [N, rows] */
   float *d_state[8], *d_fresh[8];      /* [B, n]: final on entry, initial on exit */
   float *d_param;                      /* [threads, sum of widths], zero on entry */
-  float *scratch;                      /* [threads, scratch_size] floats, or one where shared */
+  float *scratch;                      /* [threads, scratch_size] floats, or one part if shared */
   long scratch_size;
   product_fn *product, *of_units;      /* of rows of float32, and of rows of units */
 } Call;

@@ -1,4 +1,4 @@
-"""What C is called with: buffers, threads, and the matrix products; `missing` says why there are no kernels here."""
+"""The interface to C: buffers, threads, and matrix products; `missing` says why there are no kernels here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from unroll.recurrence.kernels.cpu.compiled import HERE, CannotCompile, Without, load
 
 STATES, PARAMS, PRODUCTS = 8, 48, 16
-"""what a `Call` has room for"""
+"""capacity of a `Call`"""
 _pointer = ctypes.c_void_p
 
 
@@ -43,7 +43,7 @@ class Side(ctypes.Structure):
 
 
 BF16, FROM_BF16, TO_BF16 = 1, 2, 4
-"""what the matrices of a large product are made of"""
+"""dtypes of the matrices of a large product"""
 DEEP = 32
 """a rounded row is padded to a multiple of at most this many numbers"""
 
@@ -56,14 +56,14 @@ def address(tensor: Tensor | None) -> int | None:
     """What C gets of a tensor that a caller brought along; buffers of our own are known to be what C reads.
 
     Raises:
-        ValueError: its memory is not the CPU's, or it has none, or holds the numbers with the other sign.
+        ValueError: it is not in CPU memory, or has no memory, or is a lazily negated view.
     """
     if tensor is None:
         return None
     if not tensor.is_cpu:
         raise ValueError(f"the compiled kernels read memory of the CPU, got a tensor on {tensor.device}")
     if tensor.is_neg():
-        raise ValueError("the compiled kernels read memory as it stands, got a view of the negated numbers")
+        raise ValueError("the compiled kernels read memory directly, got a lazily negated view")
     return tensor.data_ptr()
 
 
@@ -73,7 +73,7 @@ def rows(tensor: Tensor) -> Tensor:
 
 
 class _Team:
-    """What a process knows of its threads: a team's do not follow it into a fork, where C would wait for them."""
+    """Whether this process has had a thread team: its threads do not survive a fork, where C would wait for them."""
 
     used = lost = False
 
@@ -87,9 +87,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def threads() -> int:
-    """How many threads are asked for: torch's number, but one in a fork of a process that has had a team.
+    """How many threads are requested: torch's number, but one in a fork of a process that has had a team.
 
-    Fewer may come (OMP_THREAD_LIMIT, OMP_DYNAMIC, a region within a region): C shares the work among those.
+    Fewer may be granted (OMP_THREAD_LIMIT, OMP_DYNAMIC, nested regions): C shares the work among those.
     """
     if _Team.lost:
         return 1
@@ -101,7 +101,7 @@ def threads() -> int:
 
 @functools.cache
 def missing() -> str | None:
-    """Why there are no compiled kernels on this machine; None where there are. What can be mended is told once."""
+    """Why there are no compiled kernels on this machine; None if there are. A fixable cause is logged once."""
     try:
         base()
     except Without as error:
@@ -117,7 +117,7 @@ def base() -> ctypes.CDLL:
     """The matrix products.
 
     Raises:
-        CannotCompile: no compiler, or it refuses.
+        CannotCompile: there is no compiler, or it fails.
     """
     library = load((HERE / "native.c").read_text(), "packed_size", "large")
     long, data = ctypes.c_long, _pointer

@@ -11,8 +11,8 @@ BF16_TILE(bf16_strip_2, ROWS, 2, BF16_BY_STRIP, a + (k * ROWS + m) * 2)
 BF16_TILE(bf16_strip_3, ROWS, 3, BF16_BY_STRIP, a + (k * ROWS + m) * 2)
 #endif
 
-#define LONG 256                      /* rows (the summed dimension) that are packed at a time, at most */
-#define STRIP (LONG * ROWS + 16)      /* floats between strips: at a distance of 4 KiB they would share cache lines */
+#define LONG 256                      /* most rows (the summed dimension) packed at a time */
+#define STRIP (LONG * ROWS + 16)      /* floats between strips: 4 KiB apart they would share cache lines */
 static long strips(long m) { return (m + ROWS - 1) / ROWS; }
 
 /* b of c[i][j] = sum_r a[r][i] b[r][j], as rows or as pointers to rows, and c; `columns` of each. */
@@ -29,7 +29,7 @@ static long columns_of(const Side *side, long sides) {
   for (long k = 0; k < sides; k++) sum += vectors(side[k].columns) * V;
   return sum;
 }
-/* Floats that a thread of `outer` needs: packed pieces of a and b, and its own sums. */
+/* Floats that a thread of `outer` needs: packed pieces of a and b, and its sums. */
 long outer_size(long m, const Side *side, long sides) {
   return strips(m) * STRIP + LONG * PANEL + ROWS * strips(m) * (columns_of(side, sides) + 1) + 64;
 }
@@ -105,7 +105,7 @@ static void pack_side(const Side *side, long begin, long deep, long column, long
   }
 }
 
-/* The rows of c that are worked off at a time, where that many strips are left. */
+/* The rows of c processed at a time, if that many strips are left. */
 #ifdef TALL
 #define MOST_ROWS (2 * TALL)
 static long strip_rows(long left) { return !tiles ? ROWS : left * ROWS >= 2 * TALL ? 2 * TALL : TALL; }
@@ -149,8 +149,8 @@ static void add_row(float *sums, const void *a, int narrow, long n) {
 }
 
 /* c[i][j] = sum_r a[r][i] b[r][j] for r < rows, of all sides, and sums[i] = sum_r a[r][i]: a weight's gradients and a
- * bias's. Where there are columns of a enough, each thread has its own; else its own rows, and the threads' sums are
- * added up at the end. */
+ * bias's. If a has enough columns, each thread takes its own; otherwise its own rows, and the threads' sums are added up at
+ * the end. */
 void outer(const void *a, long lda, long rows, long m, const Side *side, long sides, float *sums, float *work, long size,
            int kind, long threads) {
   int own = strips(m) >= 24 * threads, as_bf16 = kind & BF16, narrow = kind & FROM_BF16;

@@ -5,7 +5,7 @@ long packed_size(long depth, long columns, int as_bf16) {
 }
 
 #if defined(__AVX512F__)
-/* 16 rows of 16 words become its columns. */
+/* Transposes 16 rows of 16 words. */
 static void transpose(__m512i *r) {
   __m512i t[16];
   for (int i = 0; i < 16; i += 2) {
@@ -30,7 +30,7 @@ static void transpose(__m512i *r) {
   memcpy(r, t, sizeof t);
 }
 
-/* A panel of columns that stand in one piece each: squares of 16 columns and 16 words, a word being a float or a pair. */
+/* A panel of contiguous columns, in squares of 16 columns and 16 words; a word is a float or a pair. */
 static void pack_columns(const float *w, long depth, long wide, long columns, long by_column, int as_bf16, void *to) {
   long words = as_bf16 ? padded(depth) / 2 : depth, each = as_bf16 ? 2 : 1;
   for (long j = 0; j < wide; j += V)
@@ -67,7 +67,7 @@ static inline __m512i pairs_of(const float *upper, const float *lower, long n) {
   __m512i b = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
   return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
 }
-/* The same of what is bfloat16 already. */
+/* The same for values that are already bfloat16. */
 static inline __m512i pairs_of_bf16(const bf16 *upper, const bf16 *lower, long n) {
   __mmask16 real = n >= V ? 0xffff : (__mmask16)((1u << n) - 1);
   __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, upper));
@@ -92,7 +92,7 @@ static void pack_bf16_panel(const float *w, long depth, long wide, long columns,
         to[2 * j + i] = j < columns && k + i < depth ? to_bf16(w[(k + i) * by_depth + j * by_column]) : 0;
 }
 
-/* Packs the matrix of which element (k, j) stands at w[k * by_depth + j * by_column]. */
+/* Packs the matrix whose element (k, j) is at w[k * by_depth + j * by_column]. */
 void pack(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int as_bf16, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (depth * columns > 16384)
   for (long p = 0; p < panels(columns); p++) {

@@ -10,21 +10,21 @@ static inline void put(float *p, vec x, long n) {
 }
 static inline vec get(const float *p, long n) { return n >= V ? load(p) : n > 0 ? load_part(p, n) : splat(0); }
 
-/* What the matrices of a large product are made of: bfloat16 operands; the left one, the result stored as such. */
+/* dtypes of a large product: bfloat16 operands; the left one, or the result, stored as bfloat16. */
 enum { BF16 = 1, FROM_BF16 = 2, TO_BF16 = 4 };
-/* What becomes of a product: written, added to what is there, or rounded to bfloat16. */
+/* What happens to a product: written, added to the target, or rounded to bfloat16. */
 enum { WRITE, ADD, NARROW_DOWN };
-/* What a sum begins with, and what joins it at the end: c is fetched meanwhile, also if it is only written, as a line that
- * is not in the cache is read first. */
+/* The initial value of a sum. c is prefetched meanwhile, even if it is only written, because a cache line must be read
+ * before it is written. */
 #define BEGIN(READ) (bias ? READ(bias + n * V) : splat(0))
 #define OLD(READ) (how == ADD ? READ(c[m] + n * V) : splat(0))
 #define PART(FROM) get(FROM, columns - n * V)
 #define COMING(MR, NV)                                                                                               \
   for (int m = 0; m < MR; m++)                                                                                       \
     for (int n = 0; n < NV; n++) __builtin_prefetch(c[m] + n * V, 1);
-#define AHEAD 16 /* rows of the packed matrix: it comes from the second cache, and is fetched before it is needed */
+#define AHEAD 16 /* rows of the packed matrix to prefetch, from the second-level cache */
 
-/* Loops that are unrolled at once, so that the sums never leave their registers. */
+/* Fully unrolled loops, so that the sums stay in registers. */
 #define EACH(MR, NV)                                                                                                 \
   _Pragma("GCC unroll 8") for (int m = 0; m < MR; m++)                                                               \
     _Pragma("GCC unroll 3") for (int n = 0; n < NV; n++)
@@ -88,7 +88,7 @@ BF16_TILES(1) BF16_TILES(2) BF16_TILES(4) BF16_TILES(8)
 #endif
 
 #ifdef TALL
-/* The sums of `some_tiles` go where they belong. */
+/* Stores the sums of `some_tiles`. */
 static void put_tiles(const float *sums, long rows, long vectors, float *const *c, long columns, int how, const float *bias) {
   for (long m = 0; m < rows; m++, sums += PANEL)
     for (long n = 0; n < vectors; n++) {
@@ -100,8 +100,8 @@ static void put_tiles(const float *sums, long rows, long vectors, float *const *
 #endif
 
 static inline long least(long a, long b) { return a < b ? a : b; }
-/* The columns of a packed matrix stand in panels of three vectors; what is left over is shared out, as a tile of one
- * vector runs at half the rate. */
+/* The columns of a packed matrix are stored in panels of three vectors; a remainder is spread over panels, as a tile of
+ * one vector runs at half the rate. */
 static inline long vectors(long columns) { return (columns + V - 1) / V; }
 static inline long panels(long columns) { return (vectors(columns) + WIDE - 1) / WIDE; }
 static inline long start_of(long p, long columns) { return p * vectors(columns) / panels(columns) * V; }

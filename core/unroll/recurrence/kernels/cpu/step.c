@@ -1,17 +1,17 @@
-/* One time step through all layers in one call, and its gradients in another, with the weights where they stand: nothing is
- * kept of them from one call to the next, so that nothing can be out of date. */
+/* One time step through all layers in one call, and its gradients in another, reading the weights in place: no copies are
+ * kept between calls, so nothing can become stale. */
 #include "native.h"
 #include "unpacked.h"
 #include <omp.h>
 
 #define MOST 48 /* as in Call */
 
-/* Parts of weights, as the products of one direction read them: which of the table, and where in it. */
+/* Parts of weights, as read by the products of one direction: which weight in the table, and the offset in it. */
 typedef struct {
   long count, place[MOST], offset[MOST], apart[MOST];
 } Parts;
 
-/* A layer, and where its weights are in the table of a call. */
+/* A layer, and the positions of its weights in the table of a call. */
 typedef struct {
   Call call;
   void (*forward)(const Call *), (*keep)(const Call *), (*backward)(const Call *);
@@ -32,7 +32,7 @@ int holds_nan(const float *x, long n) {
   return found;
 }
 
-/* What the forward and the backward step of a call read. */
+/* Read by the forward and the backward step of a call. */
 static void prepare(Layer *layer, long number, void *const *table, const Parts *parts, product_fn *product) {
   Call *call = &layer->call;
   for (long k = 0; k < layer->states; k++)
@@ -47,7 +47,7 @@ static void prepare(Layer *layer, long number, void *const *table, const Parts *
   call->u = layer->u;
 }
 
-/* The floats that the backward step needs of a layer stand one after another; where the next layer's do. */
+/* The floats that the backward step needs for a layer are contiguous; returns where those of the next layer begin. */
 static float *keep(Layer *layer, float *kept) {
   Call *call = &layer->call;
   if (layer->over_u) {
@@ -138,7 +138,7 @@ OUTER(outer_4_wide, 4, 4)
 /* The same for all columns, and rows begin..end of `to`. */
 static void outer_of(const float *a, long lda, const float *b, long columns, long rows, float *to, long begin, long end) {
   for (long i = begin, many; i < end; i += many) {
-    many = end - i >= 4 && rows > 1 ? 4 : 1; /* with one row there is nothing to share, and memory likes one stream */
+    many = end - i >= 4 && rows > 1 ? 4 : 1; /* with one row there is nothing to share, and a single stream is fastest */
     for (long j = 0, n; j < columns; j += n) {
       const long left = columns - j, wide = left >= 4 * V;
       n = wide ? 4 * V : left < V ? left : V;

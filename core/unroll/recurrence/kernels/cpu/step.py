@@ -1,8 +1,8 @@
-"""One time step through a stack of cells in one call of C, for streams and decoders; the gradients in another.
+"""One time step through a stack of cells in one C call, for streams and decoders; the gradients in another.
 
 A sequence packs its weights once and reads them T times. A single step reads each weight once, so here they are
-multiplied where they stand, and every call looks up where that is: nothing of them is kept, so nothing can go stale,
-whoever writes to them and however.
+multiplied in place, and every call looks up their addresses: no copy is kept, so nothing can become stale, however the
+weights are changed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ LEAST, READING = 1_350_000, 6
 """multiplications of a step from which on a second thread pays, to read a weight counting as so many; where both were
 measured, in the sizes of `invoke bench --only step` on two cores"""
 MOST_ROWS = 1024
-"""rows of a batch: beyond, a step is no longer short, and the loop over `step` is as good"""
+"""most rows of a batch: beyond, a step is no longer short, and the loop over `step` is as fast"""
 
 SIZES = 16
-"""sizes of a batch whose buffers are kept"""
+"""batch sizes whose buffers are kept"""
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
 _PLAIN = (Tensor, nn.Parameter)
@@ -76,20 +76,20 @@ class Single:
     """One step of a stack of cells whose states have the same widths; each cell reads the output of the one below.
 
     Args:
-        cells: of which only what they compute is kept; weights come with each call.
-        kernels: theirs.
-        mode: torch.nn's name of the cells, or "".
+        cells: only what they compute is kept; weights come with each call.
+        kernels: of the cells.
+        mode: torch.nn's mode of the cells, or "".
 
     Attributes:
         states, outputs: widths.
-        names: (layer, name) of each weight, in the order in which `run` takes them; torch.nn's where it knows the cell.
-        shapes: theirs.
-        work: multiplications for a row.
-        room: floats for a row that `run` keeps for `back`.
-        gradients: floats for a row that `back` works on.
+        names: (layer, name) of each weight, in the order in which `run` takes them; torch.nn's order for its cells.
+        shapes: of the weights.
+        work: multiplications per row.
+        room: floats per row that `run` saves for `back`.
+        gradients: floats per row that `back` uses as scratch.
 
     Raises:
-        CannotFuse, CannotCompile: why it cannot be.
+        CannotFuse, CannotCompile: it is not supported; says why.
     """
 
     def __init__(self, cells: Sequence[Cell], kernels: Sequence[Compiled], mode: str = "") -> None:
@@ -118,7 +118,7 @@ class Single:
         self._frames: dict[tuple[int, int], list[_Frame]] = {}
 
     def weights_of(self, cells: Collection[Cell]) -> list[Tensor]:
-        """The weights of these cells, as they stand there now."""
+        """The current weights of these cells."""
         if self._deep:
             return [parameter(cell, name) for cell, own in zip(cells, self._own, strict=True) for name in own]
         if len(self._own) == 1:
@@ -167,13 +167,13 @@ class Single:
             x: [B, D].
             given: states [*layers, B, n].
             weights: of the right shapes.
-            output: False: none is wanted beside the hidden state that it is a copy of.
-            checked: a state that holds NaN is refused.
+            output: if False, no output besides the hidden state, of which it is a copy.
+            checked: whether to reject a state that holds NaN.
 
         Returns:
-            The output [B, O], if it is wanted, and the states after; and what `back` needs, if autograd is to follow.
-            None, and nothing was done: a tensor is not float32 in the CPU's memory, or of another shape, or refused;
-            or autograd is to follow and there is no `mode`.
+            The output [B, O], if requested, and the states after; and what `back` needs, if autograd records the call.
+            None, without side effects, if a tensor is not float32 in CPU memory, has another shape, or is rejected, or
+            if autograd records the call and there is no `mode`.
         """
         if not self.takes(x, given, weights, *layers):
             return None
@@ -181,7 +181,7 @@ class Single:
         if keeps and not self.mode:
             return None
         x, given = x.contiguous(), [state.contiguous() for state in given]
-        # As x and the states are: on the CPU and in float32, whatever torch's defaults are here.
+        # Like x and the states: on the CPU and in float32, whatever torch's defaults are.
         after = [torch.empty_like(state) for state in given]
         made = [x.new_empty(batch, self.outputs), *after] if output else after
         kept = x.new_empty(batch * self.room) if keeps else None
@@ -204,16 +204,16 @@ class Single:
         into: Sequence[Tensor | None],
         by_states: bool,
     ) -> None:
-        """The gradients of a step of torch.nn's cells, of which `run` has kept what is needed.
+        """The gradients of a step of torch.nn's cells, for which `run` has saved what is needed.
 
         Args:
-            x, given, weights: what `run` was given.
+            x, given, weights: the arguments of `run`.
             d_output: [B, O], contiguous; None: zero.
-            d_states: gradients of the states after the step, contiguous, which become those of the states before it;
+            d_states: gradients of the states after the step, contiguous, overwritten by those of the states before it;
                 None: zero, and those before the step are lost.
-            kept: what `run` gave for it.
-            into: where the gradients by x and the weights are written; None: they are not wanted.
-            by_states: whether those of the states before the step are wanted.
+            kept: what `run` returned for it.
+            into: where to write the gradients by x and the weights; None: they are not needed.
+            by_states: whether those of the states before the step are needed.
         """
         x, given = x.contiguous(), [state.contiguous() for state in given]
         frame = self._frame(x.shape[0])
@@ -241,13 +241,13 @@ class Single:
         return frames.pop() if frames else _Frame(self, batch, threads, frames)
 
     def holds_nan(self, tensor: Tensor) -> bool:
-        """Of a float32 tensor on the CPU."""
+        """For a float32 tensor on the CPU."""
         tensor = tensor.contiguous()
         return bool(self.library.holds_nan(tensor.data_ptr(), tensor.numel()))
 
 
 class _Frame:
-    """What a call writes to: the layers as C sees them, the table of addresses, and scratch."""
+    """The memory of a call: the layers as C structures, the table of addresses, and scratch."""
 
     def __init__(self, single: Single, batch: int, threads: int, home: list[_Frame]) -> None:
         self.home = home
@@ -289,7 +289,7 @@ class _Frame:
             layer.u, layer.spare = layer.call.u, self._room((batch, made.outputs + sum(made.states))).data_ptr()
 
     def _room(self, shape: tuple[int, int]) -> Tensor:
-        """Held as long as the frame is."""
+        """Memory that lives as long as the frame."""
         self.held.append(torch.empty(shape, dtype=torch.float32, device="cpu"))
         return self.held[-1]
 
@@ -314,7 +314,7 @@ def _addresses(tensors: Iterable[Tensor | None]) -> list[int]:
 
 
 class _Named:
-    """A parameter, or a sum of parameters, by name: what stands at the input side of a cell."""
+    """A parameter, or a sum of parameters, by name, at the input side of a cell."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -324,7 +324,7 @@ class _Named:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise CannotFuse("what enters the product of its project is computed")
+        raise CannotFuse("an operand of the product in its project is computed")
 
 
 def _input_side(cell: Cell) -> list[str]:
@@ -336,7 +336,7 @@ def _input_side(cell: Cell) -> list[str]:
     except (AttributeError, TypeError) as error:
         raise CannotFuse(f"its project: {error}") from error
     if not isinstance(matrix, _Named) or not isinstance(bias, _Named | None) or len(matrix.names) > 1:
-        raise CannotFuse("what enters the product of its project is computed")
+        raise CannotFuse("an operand of the product in its project is computed")
     biases = [] if bias is None else bias.names
     if len(biases) > 2:
         raise CannotFuse("its project adds more than two biases")

@@ -1,6 +1,6 @@
-"""One time step of torch.nn's cells as one function of autograd, forward and backward a call of C each.
+"""One time step of torch.nn's cells as one autograd function, with one C call each for forward and backward.
 
-torch's own function of a cell is a dozen small operations, each with a node of its own in the graph.
+torch's own cell function is a dozen small operations, each with its own node in the graph.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def run(
     output: bool = True,
     checked: bool = False,
 ) -> Sequence[Tensor] | None:
-    """The output and the states of `Single.run`, differentiably where autograd is to follow.
+    """The output and the states of `Single.run`, differentiable if autograd records the call.
 
     Args:
-        single: of cells that torch knows: it has a `mode`.
+        single: of cells that torch has, so that it has a `mode`.
         again: the same in torch's operations, which can be differentiated more than once.
-        x, given, weights, layers, output, checked: as there.
+        x, given, weights, layers, output, checked: as in `Single.run`.
     """
     found = single.run(x, given, weights, *layers, output=output, checked=checked)
     if found is None or found[1] is None:
@@ -44,7 +44,7 @@ def run(
 
 
 class _Step(torch.autograd.Function):
-    """apply((single, again, whether there is an output), what `Single.run` gave, x, *states, *weights) -> outputs."""
+    """apply((single, again, whether there is an output), result of `Single.run`, x, *states, *weights) -> outputs."""
 
     @staticmethod
     def forward(
@@ -71,7 +71,7 @@ class _Step(torch.autograd.Function):
         d_states = [
             (torch.zeros_like(state) if by_states else None)
             if gradient is None
-            else gradient.clone(memory_format=torch.contiguous_format)  # it is written over
+            else gradient.clone(memory_format=torch.contiguous_format)  # it is overwritten
             for state, gradient in zip(given, gradients[-count:], strict=True)
         ]
         into = [torch.empty_like(x) if by_x else None]
@@ -81,7 +81,7 @@ class _Step(torch.autograd.Function):
 
 
 _apply: Any = super(torch.autograd.Function, _Step).apply
-"""`_Step.apply` without what is for transforms of torch.func, of which there is none in a plain call"""
+"""`_Step.apply` without the support for torch.func transforms, which a plain call does not need"""
 
 
 def _by_torch(
@@ -91,10 +91,10 @@ def _by_torch(
     weights: Sequence[Tensor],
     gradients: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """The gradients in torch's operations: to be differentiated again, and for interceptors."""
+    """The gradients in torch's operations: to differentiate again, and for interceptors."""
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
-        # What is given twice must be told apart.
+        # A tensor that is given twice must be told apart.
         inputs = [tensor.view_as(tensor) for tensor in (x, *given, *weights)]
         outputs = again(inputs[0], inputs[1 : 1 + len(given)], inputs[1 + len(given) :])
         there = [gradient is not None for gradient in gradients]

@@ -1,10 +1,10 @@
-"""One step after another with nothing allocated and nothing decided on the way: for streams, and for small devices.
+"""Steps without any allocation or decision on the way: for streams, and for small devices.
 
     stepper = Stepper(network, weights="int8")
     for x in stream:                       # [B, D]
         output = stepper.step(x)           # [B, H], overwritten by the next step
 
-The weights are packed once, when the stepper is made: later changes of the network are not seen.
+The weights are packed once, when the stepper is created: later changes to the network have no effect.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Stepper:
     Args:
         network: a `Recurrent` on the CPU in float32, in one direction.
         batch: B, rows that are stepped together.
-        weights: "float32"; "bfloat16" (products of bfloat16, half the memory); "int8" (each row of a weight matrix a
+        weights: "float32"; "bfloat16" (bfloat16 products, half the memory); "int8" (each row of a weight matrix as a
             scale times whole numbers from -127 to 127, a quarter of the memory). States and sums stay float32.
 
     Raises:
-        ValueError: the network cannot be served; says why.
+        ValueError: the network is not supported; says why.
     """
 
     def __init__(self, network: Any, batch: int = 1, *, weights: str = "float32") -> None:
@@ -45,7 +45,7 @@ class Stepper:
         if network.directions == 2:
             raise ValueError("a stepper needs bidirectional=False: the backward direction starts at the end")
         if network.skip or network.residual:
-            raise ValueError("a stepper serves plain stacks, without skip or residual connections")
+            raise ValueError("a stepper needs a plain stack, without skip or residual connections")
         if (why := native.missing()) is not None:
             raise ValueError(f"a stepper needs compiled kernels: {why}")
         if weights == "bfloat16" and not native.base().has_bfloat16():
@@ -86,12 +86,12 @@ class Stepper:
 
     @property
     def bytes(self) -> int:
-        """What the packed weights take."""
+        """Size of the packed weights."""
         return sum(layer.bytes for layer in self._layers)
 
 
 class _Layer:
-    """One cell: its buffers, its packed weights, and the call that is made at every step."""
+    """One cell: its buffers, its packed weights, and the prepared call for each step."""
 
     def __init__(self, cell: Cell, below: Tensor, batch: int, weights: str) -> None:
         kernel = kernel_of(cell, Kernel)

@@ -1,5 +1,5 @@
 /* Products of bfloat16 by AMX, the matrix unit of Intel's processors since Sapphire Rapids: one instruction multiplies
- * 16 rows of 32 numbers with 32 rows of 16 columns. Packed matrices stand in memory as it reads them: pairs of rows. */
+ * 16 rows of 32 numbers with 32 rows of 16 columns. Packed matrices are stored as it reads them: pairs of rows. */
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #define DEEP 32 /* numbers of a row of a tile: the depth of a product is zero-padded to a multiple of this */
 #define TALL 16 /* rows of a tile */
 
-/* The system gives room for the unit's registers to processes that ask; where it refuses, AVX-512 does the work. */
+/* The system enables the unit's registers for processes that ask; if it refuses, AVX-512 is used. */
 int tiles;
 __attribute__((constructor)) static void ask_for_tiles(void) {
   const int require = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
@@ -62,7 +62,7 @@ static void some_tiles(const bf16 *a, long below, long lda, long step, long rows
   if (rows > TALL) two_tiles(a, below, lda, step, w, depth, n, sums);
   else one_tile(a, lda, step, w, depth, n, sums);
 }
-/* How many of the rows that are left are multiplied at a time: two tiles of them, if they are full, or one. */
+/* How many of the remaining rows are multiplied at a time: two full tiles, or one. */
 static long tile_rows(long left) { return left >= 2 * TALL ? 2 * TALL : left < TALL ? left : TALL; }
 #else
 #define DEEP 2

@@ -1,12 +1,12 @@
 /* Products with a weight where it stands, row by row or with its transpose: for a step that reads it once. */
 #include <omp.h>
 
-#define PACKED 24 /* rows of the batch from which on the sums of `dots` cost more than to pack the weight */
+#define PACKED 24 /* rows of the batch from which the sums of `dots` cost more than packing the weight */
 
-/* What native.c has of this. */
+/* Defined in native.c. */
 typedef void pack_fn(const float *w, long depth, long columns, long by_depth, long by_column, void *to, int as_bf16, long threads);
 
-/* What `by_rows` is given as a packed matrix: rows of the weight itself. */
+/* What `by_rows` takes as a packed matrix: rows of the weight itself. */
 typedef struct {
   const float *start;
   long apart;
@@ -28,14 +28,14 @@ static inline void hsums(const vec *s, float *to) {
 #endif
 }
 
-/* Loaded once: the compiler would rather read from memory in each product, of which there are more than loads per clock. */
+/* Loaded once: the compiler would otherwise read memory in each product, and there are more products than loads per clock. */
 #if defined(__AVX512F__)
 #define HELD(x) __asm__("" : "+v"(x))
 #else
 #define HELD(x)
 #endif
 
-/* c[m][j] = sum_k a[m][k] w[j][k] for MR rows of a and NR of w (a multiple of 4); the next rows of w are fetched ahead. */
+/* c[m][j] = sum_k a[m][k] w[j][k] for MR rows of a and NR of w (a multiple of 4); the next rows of w are prefetched. */
 #define DOTS(NAME, MR, NR)                                                                                           \
   static void NAME(const float *const *a, const float *w, long apart, long depth, float *const *c, int add) {        \
     vec s[MR][NR];                                                                                                   \
@@ -70,7 +70,7 @@ DOTS(dots_2, 2, 4)
 DOTS(dots_4, 4, 4)
 #endif
 
-/* One row of w that is left over. */
+/* A remaining row of w. */
 static float dot(const float *a, const float *w, long depth) {
   vec s = splat(0);
   long k = 0;

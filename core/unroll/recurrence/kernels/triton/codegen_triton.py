@@ -1,9 +1,9 @@
 """From the plan of a step to Triton: one function between any two products, which are left to cuBLAS.
 
-The plan is that of the C kernels (plan.py): the same phases, the same values kept, the same places. What is pointwise
-is printed here as a program over a block of rows and units. Where sums are needed the block has the whole row, so that
-phases that only sums part become one. The gradients by the states go to a second buffer, and the two change places
-after the step. So no phase need wait for others to have read them, and a product can write there itself.
+The plan is that of the C kernels (plan.py): the same phases, saved values and places. Pointwise operations are
+generated as a program over a block of rows and units. If sums are needed the block has the whole row, so that phases
+separated only by sums are merged. The gradients by the states go to a second buffer, and the two are swapped after the
+step: no phase has to wait until others have read them, and a product can write there directly.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from unroll.recurrence.kernels.plan import Program
 from unroll.recurrence.kernels.schedule import Phase, Schedule
 
 BLOCK = 512
-"""values of one segment that a program of a phase works on"""
+"""values of one segment per program of a phase"""
 WIDE = 128
-"""units of a block where the units of a row may be parted"""
+"""units of a block if the units of a row may be split"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Launch:
         name: of the function.
         buffers: its first arguments.
         numbers: the arguments after them, whole numbers of a step.
-        rows: rows of a program.
+        rows: rows per program.
         across: programs along the units.
         warps: of 32 threads each, per program.
     """
@@ -46,14 +46,14 @@ class Launch:
 
 
 def walks(program: Program) -> bool:
-    """Whether every unit goes its own way, so that one function can take a block of them through all steps."""
+    """Whether units are independent, so that one function can take a block of them through all steps."""
     nodes = [node for steps in program.steps.values() for node in steps.levels]
     widths = {node.width for node in nodes if node.width > 0}
     return len(widths) == 1 and not any(node.op in WHOLE_ROW for node in nodes)
 
 
 def phases(program: Program, kind: str) -> list[tuple[tuple[Node, ...], list[str], Launch | None]]:
-    """A step, part by part: products, and the function that follows them with how to call it, or none."""
+    """A step in parts: products, and the function that follows them with its launch, or none."""
     steps = program.steps[kind]
     parts = []
     for group in _groups(steps):
@@ -63,7 +63,7 @@ def phases(program: Program, kind: str) -> list[tuple[tuple[Node, ...], list[str
 
 
 def _groups(steps: Schedule) -> Iterator[Phase]:
-    """The phases, those without a product joined to the one before: a program has the whole row that a sum needs."""
+    """The phases; one without a product is merged with the previous: a program has the whole row that a sum needs."""
     groups: list[list[Phase]] = []
     for phase in steps.phases:
         if phase.products or not groups:
@@ -82,7 +82,7 @@ def _groups(steps: Schedule) -> Iterator[Phase]:
 
 
 def _gradients(steps: Schedule) -> list[tuple[Node, Place]]:
-    """The gradients by the states that no product writes itself, and where they go."""
+    """The gradients by the states that are not written by a product itself, and their targets."""
     written = direct(steps)
     gradients = [(node, place) for node, place in steps.roots if place.buffer.kind is Kind.D_STATE]
     return [(n, _next(place)) for n, place in gradients if not (n.op == "part" and n.args[0] in written)]
@@ -93,7 +93,7 @@ def _next(place: Place) -> Place:
 
 
 def direct(steps: Schedule) -> dict[Node, Place]:
-    """The products that are nothing but the gradient by a state, and where that begins."""
+    """The products that are exactly the gradient by a state, and where that begins."""
     read = {arg for node in steps.levels if node not in steps.known for arg in node.args}
     read.update(node for node, _ in steps.accumulated)
     found: dict[Node, Place] = {}
@@ -120,7 +120,7 @@ from unroll.recurrence.kernels.triton.functions import v_log1p, v_tanh
 
 
 class Values:
-    """Expressions of nodes, each written once; what a subclass loads where is its own affair."""
+    """Expressions of nodes, each written once; subclasses define what is loaded and where."""
 
     def __init__(self, program: Program, steps: Schedule, level: int) -> None:
         self.program, self.steps, self.level = program, steps, level
@@ -165,7 +165,7 @@ class Values:
         return "alive" if width == SCALAR else f"here{width}"
 
     def pointer(self, place: Place, width: int) -> str:
-        """Where the elements of a block stand."""
+        """The address of a block's elements."""
         self.buffers[place.buffer] = None
         units = f"{place.offset}" if width == SCALAR else f"{place.offset} + j{width}"
         if place.buffer.kind is Kind.PARAM:
@@ -204,7 +204,7 @@ class _PhaseText(Values):
         return SCALAR if node.width == SCALAR else self.steps.width_of(node, place)
 
     def _add(self, value: str, offset: int, width: int) -> Iterator[str]:
-        """Each block of rows has its own row of d_param: no two programs write to one place, and none has to wait."""
+        """Each block of rows has its own row of d_param, so that no two programs write to the same place."""
         self.buffers[D_PARAM] = None
         yield f"at = d_param + tl.program_id(0) * {self.program.width(D_PARAM)} + {offset} + j{width}"
         yield f"total = tl.sum(tl.where(here{width}, {value}, 0.0), axis=0, keep_dims=True)"
@@ -232,7 +232,7 @@ class _PhaseText(Values):
 
 
 def first_row(buffer: Buffer) -> str:
-    """The name of the number that says which row of a buffer of states is the step's first."""
+    """The name of the number that gives the step's first row in a buffer of states."""
     return f"{buffer.kind.value}_row{buffer.number}"
 
 

@@ -1,6 +1,6 @@
 """The operations that are more than an expression, for Triton. Importing this needs triton, so only kernels do it.
 
-Triton's own tanh, expm1 and log1p are NVIDIA's library functions, which its interpreter does not know; these are not.
+Triton's own tanh, expm1 and log1p are NVIDIA library functions, which its interpreter does not support; these are not.
 """
 
 # mypy: ignore-errors
@@ -13,7 +13,7 @@ import triton.language as tl
 def v_tanh(x):
     """To 2 ulp also near 0, where a quotient of exponentials cancels: the odd rational function of Eigen's ptanh.
 
-    Where it is cut off it is above 1 by more than it is rounded by: a saturated unit is 1 exactly, and has no slope.
+    At its cut-off it exceeds 1 by more than its rounding error: a saturated unit is exactly 1, and has no slope.
     """
     x = tl.where(x > 9.7, 9.7, x)
     x = tl.where(x < -9.7, -9.7, x)

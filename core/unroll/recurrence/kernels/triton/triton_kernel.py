@@ -1,4 +1,4 @@
-"""The generated Triton functions of a cell, made at its first use and kept where compiled kernels are kept."""
+"""The generated Triton functions of a cell, created at first use and stored with the compiled kernels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def interpreted() -> bool:
 
 @functools.cache
 def missing() -> str | None:
-    """Why there is no Triton on this machine; None where there is."""
+    """Why there is no Triton on this machine; None if there is."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed (pip install triton)"
     try:
@@ -44,14 +44,14 @@ def missing() -> str | None:
         folder()
     except CannotCompile as error:
         return str(error)
-    except Exception as error:  # a triton of another version or for another driver fails in its own ways
+    except Exception as error:  # a triton of another version or for another driver may raise anything
         return f"triton cannot be imported: {type(error).__name__}: {error}"
     return None
 
 
 @functools.cache
 def _module(source: str) -> ModuleType:
-    """The generated functions. Triton reads their text again, so they must stand in a file."""
+    """The generated functions. Triton reads their source again, so they must be in a file."""
     name = f"unroll_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
     path = folder() / f"{name}.py"
     try:
@@ -74,9 +74,9 @@ class Product:
     """target (+)= operand x part of a weight, between two phases.
 
     Attributes:
-        target, operand: where the first columns of each stand.
-        part: of which weight.
-        adds: whether to what an earlier one has left.
+        target, operand: the first columns of each.
+        part: the part of a weight.
+        adds: whether it adds to an earlier result.
     """
 
     target: Place
@@ -108,16 +108,16 @@ def _view(place: Place, width: int, buffers: Buffers, numbers: dict[str, int]) -
 
 
 class Generated:
-    """The functions of one kind of cell, and in which order they make a step.
+    """The functions of one kind of cell, and their order in a step.
 
     Attributes:
         program: the plan that they follow.
-        names: of the weights, in the order in which `apply` gets them.
-        walks: how to call the function for all steps ("keep", "bare" or "back"), where there is one.
-        parts: else the products and phases of a step of that kind.
+        names: of the weights, in the order in which `apply` takes them.
+        walks: how to call the function for all steps ("keep", "bare" or "back"), if there is one.
+        parts: otherwise the products and phases of a step of that kind.
 
     Raises:
-        CannotFuse, CannotCompile: why there are none.
+        CannotFuse, CannotCompile: there are none; says why.
     """
 
     def __init__(self, cell: Cell, masked: bool, reads: Reads) -> None:
@@ -145,14 +145,14 @@ class Generated:
         return text
 
     def _products(self, kind: str, node: Node) -> Iterator[Product]:
-        """One per stretch of the operand that stands in one piece."""
+        """One per contiguous piece of the operand."""
         steps = self.program.steps[kind]
         target = direct(steps).get(node) or steps.places[node]
         for number, (operand, packed) in enumerate(steps.calls[node]):
             yield Product(target, operand, steps.packed[packed], adds=number > 0)
 
     def matrices(self, kind: str, weights: Weights) -> list[Any]:
-        """The weights of a kind's products, in the order of its parts; None for what is no product."""
+        """The weights of a kind's products, in the order of its parts; None for parts that are not products."""
         return [part.matrix(weights) if isinstance(part, Product) else None for part in self.parts[kind]]
 
     def step(self, kind: str, buffers: Buffers, numbers: dict[str, int], matrices: Sequence[Any]) -> None:
@@ -172,6 +172,6 @@ class Generated:
         function(*given, *counts, num_warps=launch.warps, enable_fp_fusion=True, **constants)
 
     def blocks(self, batch: int) -> int:
-        """Rows of d_param: as many as there are blocks of rows."""
+        """Rows of d_param: the number of blocks of rows."""
         launches = [*self.parts.get("back", ()), *self.walks.values()]
         return -(-batch // min(launch.rows for launch in launches if isinstance(launch, Launch)))

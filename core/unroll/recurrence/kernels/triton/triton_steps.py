@@ -1,10 +1,10 @@
 """The steps of any traced cell on a GPU: Triton between cuBLAS's products, or Triton alone for the whole sequence.
 
-The plan is the fused CPU path's (plan.py), printed as Triton. Rows are sorted by length and packed as there, so that no
-padding is computed. Float32.
+The plan is that of the fused CPU path (plan.py), generated as Triton. Rows are sorted by length and packed as there, so
+that no padding is computed. Float32.
 
-With TRITON_INTERPRET=1, set before anything imports triton, the same functions run on the CPU, one program after
-another: slow, but the tests of a GPU's code then need none.
+With TRITON_INTERPRET=1, set before anything imports triton, the same functions run on the CPU, one program at a time:
+slow, but the GPU code can be tested without a GPU.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from unroll.recurrence.kernels.triton.triton_kernel import Buffers, Generated, W
 
 
 class Kernel(Generated):
-    """Generated steps that autograd can go through."""
+    """Generated steps that autograd can differentiate."""
 
     narrow = direct = False
 
@@ -79,14 +79,14 @@ class _Triton(torch.autograd.Function):
 
 
 def _kept(states: int) -> list[Buffer]:
-    """The buffers that the backward step may read of what the forward one wrote."""
+    """The buffers written by the forward step that the backward step may read."""
     return [KEPT, SAVED, OUT, *(Buffer(Kind.AFTER, k) for k in range(states))]
 
 
 def _values(
     run: Run[Any], kernel: Kernel, u: Tensor, state: Sequence[Tensor], fresh: Sequence[Tensor], weights: Weights
 ) -> tuple[Buffers, list[Tensor]]:
-    """All that the forward steps write, and the last states."""
+    """Everything that the forward steps write, and the last states."""
     made, total = kernel.program, len(u)
     buffers = {U: u, OUT: u.new_empty(total, made.outputs), **_vectors(made, weights)}
     buffers[SAVED] = u.new_empty(total if run.keep else 0, made.saved)
@@ -142,7 +142,7 @@ def _pairs(
     state: Sequence[Tensor],
     fresh: Sequence[Tensor],
 ) -> list[tuple[Tensor, Tensor]]:
-    """(gradients of the product's result, operands), row by row, in as few matrices as there are."""
+    """(gradients of the product's result, operands), row by row, in as few matrices as possible."""
     gradient = buffers[one.gradient.buffer][:, one.gradient.offset :]
     if one.operand.buffer.kind is not Kind.BEFORE:
         return [(gradient, buffers[one.operand.buffer][:, one.operand.offset :])]
@@ -159,7 +159,7 @@ def _pairs(
 
 
 def _vectors(made: Program, weights: Weights) -> Buffers:
-    """The vector parameters, by the names that the plan gives them."""
+    """The vector parameters, by their names in the plan."""
     return {
         Buffer(Kind.PARAM, i): weights[name].view(-1)[offset : offset + width]
         for i, (name, offset, width) in enumerate(made.params)
@@ -168,7 +168,7 @@ def _vectors(made: Program, weights: Weights) -> Buffers:
 
 @dataclass
 class _Sequence:
-    """One call: the buffers, and where the state before each step stands."""
+    """One call: the buffers, and where the state before each step is."""
 
     run: Run[Any]
     kernel: Kernel
@@ -184,7 +184,7 @@ class _Sequence:
             self.buffers[MASK] = self.run.mask.contiguous()
 
     def ring(self, k: int) -> bool:
-        """Whether only the last two of a state are held."""
+        """Whether only the last two values of a state are stored."""
         return not self.run.keep and not (k == 0 and self.kernel.program.aliased)
 
     def final(self, k: int) -> Tensor:
@@ -192,7 +192,7 @@ class _Sequence:
         return final_state(self.run.layout, self.buffers[Buffer(Kind.AFTER, k)], self.state[k], self.ring(k))
 
     def at(self, t: int) -> dict[str, int]:
-        """The numbers of a step; the state before it is put among the buffers."""
+        """The numbers of a step; also adds the state before it to the buffers."""
         count, batch = self.counts[t], len(self.state[0])
         numbers = {"rows": count, "offset": self.offsets[t]}
         for k, initial in enumerate(self.state):
@@ -218,7 +218,7 @@ class _Sequence:
             self.kernel.step(kind, self.buffers, self.at(t), matrices)
 
     def backward(self, weights: Weights) -> None:
-        """All steps, from the last to the first. Rows that have not come up yet have their gradient in both buffers."""
+        """All steps, from the last to the first. Rows not reached yet have their gradient in both buffers."""
         self._scratch()
         buffers, states = self.buffers, [Buffer(Kind.D_STATE, k) for k in range(len(self.state))]
         buffers.update({Buffer(Kind.D_NEXT, state.number): buffers[state].clone() for state in states})

@@ -1,8 +1,8 @@
-"""One Triton function for the whole sequence, where no unit needs another one: minGRU, minLSTM, RG-LRU, IndRNN.
+"""One Triton function for the whole sequence, if units do not depend on each other: minGRU, minLSTM, RG-LRU, IndRNN.
 
-A program takes a block of rows and units and walks all steps with the state in registers: everything is read and
-written once, which is the least that a GPU's memory can be asked for. The loads of later steps do not depend on the
-state, so that Triton has them on their way while a step is computed (num_stages).
+A program takes a block of rows and units through all steps with the state in registers: everything is read and written
+once, the minimum of memory traffic. The loads of later steps do not depend on the state, so Triton can prefetch them
+while a step is computed (num_stages).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from unroll.recurrence.kernels.plan import Program
 from unroll.recurrence.kernels.triton.codegen_triton import Launch, Values, power
 
 LANES = 32
-"""units of a block, in one row: there are as many programs as there can be, one warp each"""
+"""units of a block, in one row: this gives the most programs, of one warp each"""
 STAGES = 4
-"""steps whose loads are under way at the same time"""
+"""steps whose loads are in flight at the same time"""
 
 
 def walk(program: Program, kind: str) -> tuple[list[str], Launch]:
@@ -40,7 +40,7 @@ class Segment(NamedTuple):
 
 
 class _Walk(Values):
-    """What both directions have in common. Invariants are loaded before the loop, states live in variables."""
+    """The common part of both directions. Invariants are loaded before the loop, states are kept in variables."""
 
     def __init__(self, program: Program, kind: str) -> None:
         steps = program.steps[kind]
@@ -60,7 +60,7 @@ class _Walk(Values):
         return min(LANES, power(self.width))
 
     def define(self, node: Node) -> str:
-        """Leaves that last longer than a step are variables; all else is as everywhere."""
+        """Leaves that outlive a step are variables; everything else is as in `Values`."""
         if node.op in ("state", "d_state"):
             return self.variable("before" if node.op == "state" else "d", Segment(*node.data))
         if node.op in ("param", "mask"):
@@ -70,12 +70,12 @@ class _Walk(Values):
         return super().define(node)
 
     def row(self, buffer: Buffer) -> str:
-        """Of a batch: r; of all steps: n."""
+        """r for buffers with one row per row of the batch; n for buffers of all steps."""
         batch = (Kind.MASK, Kind.INITIAL, Kind.FRESH, Kind.FINAL, Kind.D_STATE, Kind.D_FRESH)
         return "r" if buffer.kind in batch else "n"
 
     def batch(self, kind: Kind, segment: Segment) -> str:
-        """Where a segment of a state stands in a buffer with one row per row of the batch."""
+        """The address of a state's segment in a buffer with one row per row of the batch."""
         buffer = Buffer(kind, segment.state)
         self.buffers[buffer] = None
         return f"{buffer.name} + r * {self.program.width(buffer)} + {segment.offset} + j{self.width}"
@@ -216,7 +216,7 @@ class _Backward(_Walk):
             yield f"    {gradient} = tl.where(anew, 0.0, {gradient})"
 
     def _before(self, segment: Segment) -> Iterator[str]:
-        """The state before step t: that after step t - 1, the initial or the fresh one."""
+        """The state before step t: the one after step t - 1, the initial or the fresh one."""
         name, buffer = self.variable("before", segment), Buffer(Kind.AFTER, segment.state)
         self.buffers[buffer] = None
         at = f"{buffer.name} + m * {self.program.width(buffer)} + {segment.offset} + j{self.width}"
