@@ -1,4 +1,4 @@
-"""What `invoke new-app` and `new-cell` write works as it is: linted, installed, trained, checked against the contract."""
+"""What `invoke new-app` and `new-cell` write works as it is: linted, installed, trained, and checked."""
 
 import os
 import subprocess

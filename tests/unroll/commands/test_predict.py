@@ -1,4 +1,4 @@
-"""`invoke predict --file`: what ends an input, for every application, from a file and from standard input."""
+"""`invoke predict --file`: how inputs are separated, for every application, in a file and in standard input."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""The statistics of comparisons, checked by simulation: false alarms, power, coverage, and what goes wrong without them.
+"""The statistics of comparisons, checked by simulation: false alarms, power, coverage, and what fails without them.
 
 Data are drawn as in `benchmarks.false_alarms`, which has more cases and more comparisons of each. Every simulation
 here draws 1,000 from a fixed seed; a rate of 6 % is then measured to within 1.5 points (two standard errors).

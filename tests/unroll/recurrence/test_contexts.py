@@ -1,7 +1,7 @@
 """The same numbers in every context in which a program may call: one table of contexts, two oracles.
 
-The drop-ins are compared with torch.nn, `Recurrent` with each cell with its own loop over `step`. A context is a function
-that makes a call and returns all its values and gradients.
+The drop-ins are compared with torch.nn, `Recurrent` with its own loop over `step`, for each cell. A context is a
+function that makes a call and returns all its values and gradients.
 """
 
 from __future__ import annotations

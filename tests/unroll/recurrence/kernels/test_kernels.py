@@ -1,4 +1,4 @@
-"""The fused kernels against the loop over `step`: values, gradients, lengths, resets, masks, every cell they support."""
+"""The fused kernels against the loop over `step`: values, gradients, lengths, resets, masks, all supported cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything a step was traced with is checked again: if an attribute, option or global changes, a new kernel is made."""
+"""What a step was traced with is checked again: if an attribute, option or global changes, a new kernel is made."""
 
 from __future__ import annotations
 
