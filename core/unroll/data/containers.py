@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 SLACK = 1024
-"""bytes, plus a fiftieth of the size, that a complete file may lack: some writers count their header twice"""
+"""bytes, but at most a fiftieth of the size, that a complete file may lack: some writers count their header twice"""
 MOST_PARTS = 100_000
 """most boxes or chunks that are examined; a malicious file may have one every eight bytes"""
 OPEN = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000})
