@@ -1,4 +1,4 @@
-"""Names whose modules are imported when they are first used: importing a package brings nothing heavy."""
+"""Names whose modules are imported on first use, so that importing a package is cheap."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def lazily(
 
 @dataclass(frozen=True)
 class _Function:
-    """Stands for a function or a class of a module, which is imported when it is called or looked into."""
+    """Stands for a function or class of a module, which is imported when it is called or inspected."""
 
     module: str
     name: str
@@ -57,7 +57,7 @@ class _Function:
 
 @dataclass(frozen=True)
 class _Module:
-    """Stands for a module in which only functions and classes are asked for."""
+    """Stands for a module of which only functions and classes are used."""
 
     module: str
 
@@ -70,8 +70,8 @@ class _Module:
 def deferred(package: str, *modules: str) -> tuple[Any, ...]:
     """Stand-ins for modules of a package, whose functions and classes can be named without importing them.
 
-    For the `__init__` of an application: its help, its settings and their errors then come without waiting for torch.
-    A type checker is shown the modules themselves:
+    For the `__init__` of an application: its help, its settings and their errors then do not need torch. Type checkers
+    see the modules themselves:
 
         if TYPE_CHECKING:
             from . import data, train

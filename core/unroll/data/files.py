@@ -184,10 +184,10 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(path: Path, text: str, line: int = 1, *, once: bool = False) -> Any:
-    """The JSON value that `text` is, which begins on that line of `path`.
+    """The JSON value of `text`, which starts on that line of `path`.
 
     Args:
-        once: refuse an object in which two values have one name; else the last of them is taken.
+        once: reject an object with two values of the same name; otherwise the last one is used.
 
     Raises:
         UserError: names what is wrong.

@@ -29,9 +29,9 @@ SHOWN = 20
 EXACT = 1 << 53
 """below which every whole number has a floating-point number of its own"""
 LONGEST_HEADER = 1 << 20
-"""characters in which the first line must end"""
+"""characters within which the first line must end"""
 MARKS = {",": "a comma", ";": "a semicolon", "|": "a vertical bar"}
-"""what stands between the columns of a file without tabs, and what a message calls it"""
+"""separators of columns in a file without tabs, and their names in messages"""
 QUOTED = re.compile(r'"[^"]*"')
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """how JSON may write half of a character (a surrogate), which no file can hold"""
@@ -77,9 +77,8 @@ class Table:
             hint: for the error: what to do besides renaming a column.
 
         Raises:
-            UserError: a wanted column is missing (lists what is looked for and what is there), or two may be meant;
-                there are no rows; a row has more or fewer values than there are columns (with both numbers), or a list
-                as a value.
+            UserError: a wanted column is missing (lists the wanted and the existing columns) or ambiguous; there are no
+                rows; a row has more or fewer values than there are columns (with both numbers), or a list as a value.
         """
         return self.at(self.find(wanted, hint) | self._found(also or {}, wanted=False))
 
@@ -98,11 +97,11 @@ class Table:
             yield where, {ours: _text(where, self.columns[at], row.values[at]).strip() for ours, at in places.items()}
 
     def place(self, ours: str, others: Sequence[str] = ()) -> int | None:
-        """Where a column is that may be there; None: it is not. Raises UserError for two of the same name."""
+        """The position of an optional column; None if it is missing. Raises UserError for two of the same name."""
         return column_of(self.path, _names(ours, others), self.columns, wanted=False)
 
     def find(self, wanted: Known, hint: str = "") -> dict[str, int]:
-        """Places of the wanted columns. Raises UserError as `pick`."""
+        """Positions of the wanted columns. Raises UserError like `pick`."""
         found = self._found(wanted, wanted=True)
         missing = [ours for ours in wanted if ours not in found]
         if missing:
@@ -122,17 +121,17 @@ def _names(ours: str, others: Sequence[str]) -> Sequence[str]:
 
 
 def column_of(path: Path, names: Sequence[str], columns: Sequence[str], *, wanted: bool = True) -> int | None:
-    """The place of the first of the `names` that is among the `columns`; None: none is.
+    """The position of the first of the `names` that is among the `columns`; None if none is.
 
     Args:
-        path: of the file, for a message.
-        names: in the order in which they are looked for.
-        columns: as the file names them.
-        wanted: whether the column is needed. Of one that is not, parts of JSON objects that end in its name
-            (`a.id`, `b.id`) are passed over when there are several.
+        path: of the file, for messages.
+        names: in order of preference.
+        columns: as named in the file.
+        wanted: whether the column is required. For an optional one, nested JSON columns that end in its name (`a.id`,
+            `b.id`) are ignored if there are several.
 
     Raises:
-        UserError: there are two of the name, and nobody knows which is meant.
+        UserError: two columns match, which is ambiguous.
     """
     places = places_of(names, columns)
     alike = len({_plain(columns[place]) for place in places}) == 1
@@ -142,9 +141,10 @@ def column_of(path: Path, names: Sequence[str], columns: Sequence[str], *, wante
 
 
 def places_of(names: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """The places of the columns that the first of the `names` means that is there at all.
+    """The positions of the columns that match the first of the `names` with any match.
 
-    A name as it is written goes before the same in other letters, and that before the last part of a name in JSON.
+    An exact match takes precedence over one that ignores case and punctuation, and that over the last part of a nested
+    JSON name.
     """
     alike = [_plain(column) for column in columns]
     last = [_plain(column.rpartition(".")[2]) for column in columns]
@@ -161,7 +161,7 @@ def places_of(names: Sequence[str], columns: Sequence[str]) -> list[int]:
 
 
 def refuse_twice(path: Path, columns: Sequence[str]) -> None:
-    """Raise UserError when two columns have the same name: for readers that take all of them."""
+    """Raise UserError if two columns have the same name: for readers that use all columns."""
     for name in columns:
         if len(places := [place for place, column in enumerate(columns, start=1) if column == name]) > 1:
             raise _twice(path, [name] * len(places), places)
@@ -171,15 +171,14 @@ def _twice(path: Path, names: Sequence[str], places: Sequence[int]) -> UserError
     numbers = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
     called = " and ".join(dict.fromkeys(names))
     return UserError(
-        f"{texts.called(path)}: has {len(places)} columns called {called} (columns {numbers}); rename all but the one "
-        "that is meant"
+        f"{texts.called(path)}: has {len(places)} columns called {called} (columns {numbers}); keep one of these names"
     )
 
 
 def two_spellings(ids: Iterable[str]) -> tuple[str, str] | None:
-    """An id of digits that is there with and without a fraction of zero, as ("1", "1.0"); None: there is none.
+    """An integer id that occurs both without and with a zero fraction, as ("1", "1.0"); None if there is none.
 
-    Programs that have seen a missing value write the whole numbers of a column so, and the others do not.
+    Programs write a column's integers as "1.0" if it has missing values, others do not.
     """
     known = set(ids)
     return next(((bare, id) for id in sorted(known) if (bare := id.removesuffix(".0")) != id and bare in known), None)
@@ -223,13 +222,13 @@ def read_table(
 
     Args:
         path: CSV, TSV, JSON Lines (also one JSON list), gzip of them; see `texts.read_text` for the encoding.
-        text: what it holds, where that has been read.
-        delimiter: between columns; "": a tab where the name ends in .tsv or the first line holds one, else the most
-            frequent of MARKS there.
-        quotes: whether quotation marks enclose values, or are characters like others; None: they enclose in CSV, and
-            between tabs where the whole file is written so.
-        names: of the columns, where there is no header.
-        header: whether the first row, given its values, names the columns. Not asked for JSON, which names them.
+        text: its content, if that has been read already.
+        delimiter: between columns; "": a tab if the name ends in .tsv or the first line holds one, else the most
+            frequent of MARKS in that line.
+        quotes: whether quotation marks enclose values, or are ordinary characters; None: they enclose values in CSV,
+            and in TSV if the whole file is written like that.
+        names: of the columns, if there is no header.
+        header: whether the first row, given its values, names the columns. Not used for JSON, which names them.
 
     Raises:
         UserError: the file cannot be read or is empty; a quotation mark is not closed or swallows rows; a line is not
@@ -271,7 +270,7 @@ def objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of JSON Lines; (position, object) of a JSON list.
 
     Raises:
-        UserError: names the line that is not JSON, or no object, or one with two values of a name.
+        UserError: names the line that is not JSON, not an object, or an object with two values of the same name.
     """
     if not text.strip():
         raise UserError(f"{texts.called(path)}: is empty; write one JSON object on each line")

@@ -1,6 +1,6 @@
-"""The science: recurrent cells, the network over any of them, and the state protocol. Imports nothing else of ours.
+"""Recurrent cells, the network over any of them, and the state protocol. Imports no other part of unroll.
 
-Loaded on first use, so that the names of cells can be had without waiting for torch.
+Loaded on first use, so that the names of cells are available without importing torch.
 """
 
 from importlib import import_module

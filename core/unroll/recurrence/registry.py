@@ -23,7 +23,7 @@ GROUP = "unroll.cells"
 class Cells(Mapping[str, CellFactory]):
     """name -> class of every built-in cell, every file in `contributed/` and every entry point "unroll.cells".
 
-    Each is imported when it is asked for, so that a broken one cannot break another. The first wins.
+    Each is imported on demand, so that a broken one cannot break another. Of equal names the first wins.
     """
 
     def __init__(self, builtin: Mapping[str, tuple[str, str]]) -> None:
@@ -79,7 +79,7 @@ BUILTIN: Mapping[str, tuple[str, str]] = {
     "convlstm": ("conv", "ConvLSTMCell"),
     "convgru": ("conv", "ConvGRUCell"),
 }
-"""name -> module and class of the cells of this library"""
+"""name -> module and class of the built-in cells"""
 CELLS = Cells(BUILTIN)
 """all cells by name: built-in, contributed, and from installed packages"""
 

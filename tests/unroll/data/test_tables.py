@@ -87,7 +87,7 @@ def test_rows_are_numbered_as_a_spreadsheet_numbers_them(tmp_path: Path) -> None
         ("t.csv", " \n", "t.csv: is empty; give it a header and rows"),
         ("t.csv", ",\n,\n", "t.csv: is empty; give it a header and rows"),
         ("t.jsonl", '{"path": "a"}\n', "has no column text or transcript or sentence; its columns: path"),
-        ("t.jsonl", '{"path": "a", "text": "b"}\n["c"]\n', "record 2: is no object"),
+        ("t.jsonl", '{"path": "a", "text": "b"}\n["c"]\n', "record 2: is not an object"),
         ("t.jsonl", '{"a": {"text": "b"}, "c": {"text": "d"}, "path": "e"}', "has 2 columns called a.text and c.text"),
         ("t.jsonl", '{"path": "a"}\n{"text": "b", "text": "c"}\n', "t.jsonl, line 2: cannot be read as JSON (two"),
         ("t.json", '[{"path": "a", "text": "b", "path": "c"}]', "(two values are called 'path')"),

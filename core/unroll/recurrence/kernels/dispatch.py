@@ -145,8 +145,8 @@ _AVOIDS = {
 
 
 def _not_generated(cell: Cell, which: str) -> str | None:
-    """What stands in the way of either printer of a traced step."""
-    # Of a cell without modules its own table is all; a walk over modules is dear where a call is short.
+    """Why neither code generator supports the cell; None if they do."""
+    # A cell without modules has all its parameters in its own table; walking modules is expensive for a short call.
     weights: Iterable[Tensor | None] = cell.parameters() if cell._modules else cell._parameters.values()
     for weight in weights:
         if weight is not None and (weight.dtype != torch.float32 or type(weight) not in _ORDINARY):

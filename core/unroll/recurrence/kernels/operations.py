@@ -182,12 +182,12 @@ _TABLE = (
         "logsigmoid", "x", (F.logsigmoid,), lambda d, y, x: (d * (-x).sigmoid(),),
         Cost.EXPENSIVE, c="-v_softplus(-x)", triton="-v_softplus(-x)",
     ),
-    Operation(  # NaN where either is
+    Operation(  # NaN if either is
         "maximum", "ab", (torch.maximum, Tensor.maximum),
         lambda d, y, a, b: (d.shared(a, b).reached(a, b), d.shared(a, b).reached(b, a)),
         Cost.MODERATE, c="blend((a > b) | (a != a), a, b)", triton="tl.where((a > b) | (a != a), a, b)",
     ),
-    Operation(  # the same; where both are equal, all of the gradient is a's, as torch has it
+    Operation(  # the same; if both are equal, a gets the whole gradient, as in torch
         "clamp_min", "ab", (), lambda d, y, a, b: (d.reached(a, b), d.past(b, a)),
         Cost.MODERATE, c="v_maximum(a, b)", triton="v_maximum(a, b)",
     ),

@@ -53,7 +53,7 @@ def address(tensor: Tensor) -> int: ...
 @overload
 def address(tensor: None) -> None: ...
 def address(tensor: Tensor | None) -> int | None:
-    """What C gets of a tensor that a caller brought along; buffers of our own are known to be what C reads.
+    """The address, for C, of a tensor from a caller; our own buffers need no check.
 
     Raises:
         ValueError: it is not in CPU memory, or has no memory, or is a lazily negated view.
@@ -68,7 +68,7 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 def rows(tensor: Tensor) -> Tensor:
-    """The tensor as C reads it: contiguous, a sign that torch has only noted (z.conj().imag) written out."""
+    """The tensor as C reads it: contiguous, with a lazy negation (z.conj().imag) resolved."""
     return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 

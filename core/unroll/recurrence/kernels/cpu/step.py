@@ -29,10 +29,10 @@ from unroll.recurrence.kernels.schedule import whole_lines
 from unroll.recurrence.kernels.trace import shadow
 
 PANEL = 48
-"""rows of a weight that are packed at a time, at most"""
+"""most rows of a weight that are packed at a time"""
 LEAST, READING = 1_350_000, 6
-"""multiplications of a step from which on a second thread pays, to read a weight counting as so many; where both were
-measured, in the sizes of `invoke bench --only step` on two cores"""
+"""multiplications per step from which a second thread pays off, counting the reading of a weight as READING of them;
+measured at the sizes of `invoke bench --only step` on two cores"""
 MOST_ROWS = 1024
 """most rows of a batch: beyond, a step is no longer short, and the loop over `step` is as fast"""
 
@@ -231,7 +231,7 @@ class Single:
         frame.home.append(frame)
 
     def _frame(self, batch: int) -> _Frame:
-        """One that no call is using now: two threads never share one."""
+        """A frame that no call is using now: two threads never share one."""
         threads = native.threads() if (batch + READING) * self.work >= LEAST else 1
         frames = self._frames.get((batch, threads))
         if frames is None:
