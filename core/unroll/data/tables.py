@@ -171,7 +171,8 @@ def _twice(path: Path, names: Sequence[str], places: Sequence[int]) -> UserError
     numbers = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
     called = " and ".join(dict.fromkeys(names))
     return UserError(
-        f"{texts.called(path)}: has {len(places)} columns called {called} (columns {numbers}); keep one of these names"
+        f"{texts.called(path)}: has {len(places)} columns called {called} (columns {numbers}); rename all but the one "
+        "that is meant"
     )
 
 
