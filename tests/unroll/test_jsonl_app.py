@@ -39,7 +39,7 @@ def test_what_cannot_differ_as_often_is_said() -> None:
         calls.append(0)
         return {"side": int(random.integers(2))}
 
-    with pytest.raises(UserError, match=r"data.examples: 14 are needed, and only 2 differ; ask for fewer"):
+    with pytest.raises(UserError, match=r"data.examples: 14 are needed, but only 2 differ; ask for fewer"):
         drawn(coin, 10)
     assert PATIENCE < len(calls) < PATIENCE + 20
     assert len(drawn(lambda random: {"n": int(random.integers(14))}, 10)["train"]) == 10  # all there are

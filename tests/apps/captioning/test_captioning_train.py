@@ -219,7 +219,7 @@ def test_settings_that_do_not_fit(settings, message):
 
 def test_sizes_that_do_not_fit(prepared):
     with pytest.raises(
-        UserError, match=r"model.attention=dot: dot attention wants queries and memory of the same size"
+        UserError, match=r"model.attention=dot: dot attention needs queries and memory of the same size"
     ):
         made(prepared, "model.attention=dot")
 
