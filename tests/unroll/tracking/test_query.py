@@ -69,7 +69,7 @@ def test_a_run_of_any_application_is_found_by_its_id_or_name(client: Any, five: 
     for reference in (five[2], five[2][:12], name):
         app, run = query.anywhere(client, ["never", "toy"], reference)
         assert (app, run.id) == ("toy", five[2])
-    with pytest.raises(UserError, match=r"run : 5 runs begin so, in sqlite"):
+    with pytest.raises(UserError, match=r"run : 5 runs match, in sqlite"):
         query.anywhere(client, ["toy"], "")
     with pytest.raises(UserError, match=r"run zzz: no such run of any application, in sqlite"):
         query.anywhere(client, ["toy", "never"], "zzz")

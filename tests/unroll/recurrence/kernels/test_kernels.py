@@ -309,7 +309,7 @@ class Nested(Branching):
 
 @pytest.mark.parametrize(
     ("cell", "why"),
-    [(Branching, "all has no fused form"), (Noisy, "no parameter enters"), (Spectral, "fft_fft has no fused form")],
+    [(Branching, "all has no fused form"), (Noisy, "not a parameter enters"), (Spectral, "fft_fft has no fused form")],
 )
 def test_what_cannot_be_fused_says_why_and_runs_in_the_loop(cell: type[Cell], why: str) -> None:
     network = Recurrent(cell, 3, 4)
