@@ -58,7 +58,7 @@ def test_ones_own_records_are_split_by_their_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"text": "a", "n": [1]}] * 9, "has 9 records, and 10 are needed for three splits; add some"),
+        ([{"text": "a", "n": [1]}] * 9, "has 9 records, but 10 are needed for three splits; add some"),
         ([{"text": "a", "n": [1]}] * 9 + [{"text": "", "n": [1]}], "record 10: its 'text' must be a str that is not"),
         ([{"text": "a", "n": [1]}] * 9 + [{"text": 3, "n": [1]}], "record 10: its 'text' must be a str"),
         ([{"text": "a"}] * 10, "record 1: its 'n' must be a list that is not empty; correct the line"),

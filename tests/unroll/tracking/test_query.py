@@ -76,7 +76,7 @@ def test_a_run_of_any_application_is_found_by_its_id_or_name(client: Any, five: 
 
 
 def test_more_than_one_is_none(client: Any, five: list[str]) -> None:
-    with pytest.raises(UserError, match=r"^run : more than one run begins so, of toy in sqlite") as caught:
+    with pytest.raises(UserError, match=r"^run : more than one run matches, of toy in sqlite") as caught:
         tracking.find(client, "toy", "", lambda run: True)
     assert str(caught.value).count("(FINISHED)") == 5
     name = next(run.name for run in tracking.runs(client, "toy") if run.id == five[0])
