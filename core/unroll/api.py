@@ -86,9 +86,8 @@ def load(model: str | Path | Run | Sequence[str | Run], settings: Settings | Non
 
     Args:
         model: an application ("speech": its latest run), a run or its id, "models:/speech@champion", or a folder that
-            holds a saved model. Several runs of one application form an
-            ensemble, if the application supports it.
-        settings: changes that leave the weights as they are: `{"decode.beam": 8}`.
+            holds a saved model. Several runs of one application form an ensemble, if the application supports it.
+        settings: changes that do not affect the weights: `{"decode.beam": 8}`.
 
     Raises:
         UserError: there is no such model, it is damaged, or the settings do not fit it.

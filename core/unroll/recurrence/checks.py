@@ -80,7 +80,7 @@ def _check_state_tensor(state: Any, wanted: torch.Size, like: Tensor, name: str)
             f"got {list(state.shape)}; is it the state of another model or batch?"
         )
     check_kind(name, state, like)
-    # On a GPU this would wait for all work in flight; who watches cannot follow a branch on values.
+    # On a GPU this would synchronise, and tracers and transforms cannot follow a branch on values.
     if state.device.type == "cpu" and interceptor() is None and _holds_nan(state):
         raise ValueError(f"{name} holds NaN")
 

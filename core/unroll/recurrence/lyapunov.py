@@ -43,10 +43,10 @@ class Growth:
 
 
 def growth(cell: CellGradients) -> Growth:
-    """The growth factor of a cell along the recorded rows, its own recurrence alone, without the layers around it.
+    """The growth factor of a cell along the recorded rows, for its recurrence alone, without the layers around it.
 
     Raises:
-        ModuleNotFoundError: scipy is not installed; `pip install 'unroll[apps]'` brings it.
+        ModuleNotFoundError: scipy is not installed; `pip install 'unroll[apps]'` installs it.
     """
     logs = _log_growth(cell)
     steps = torch.arange(1, len(logs) + 1)[:, None]
@@ -192,7 +192,7 @@ def _jackknife(values: Tensor, groups: Tensor) -> tuple[float, float, int]:
 
 def _t975(freedom: int) -> float:
     """The 97.5 % quantile of Student's t."""
-    from scipy.special import stdtrit  # only here: the layers do without
+    from scipy.special import stdtrit  # only here: the layers do not need it
 
     return float(stdtrit(freedom, 0.975))
 

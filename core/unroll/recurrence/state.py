@@ -112,7 +112,7 @@ def fingerprint(model: nn.Module) -> str:
 def save(path: str | Path, state: Any, model: nn.Module) -> None:
     """Writes a state as safetensors, with the fingerprint of its model. Never pickled."""
     arrays: dict[str, Tensor] = {}
-    apply(lambda tensor: tensor, state)  # refuses what is none
+    apply(lambda tensor: tensor, state)  # rejects anything that is not a state
     metadata = {"nesting": json.dumps(nested.encode(state, arrays, "state")), "fingerprint": fingerprint(model)}
     save_file(arrays, path, metadata=metadata)
 
