@@ -159,7 +159,12 @@ def test_a_grid_gives_its_runs_in_order_and_tells_which_failed(toy: Any, run: Ru
         {"app": "toy", "status": "FAILED", "error": "model.cell=<b>: no such cell", "settings": ["model.cell=<b>"]},
     ]
     asked: list[Any] = []
-    monkeypatch.setattr(command, "train", lambda *given, **named: asked.append((given, named)) or {"runs": rows})
+
+    def trained(*given: Any, **named: Any) -> dict[str, Any]:
+        asked.append((given, named))
+        return {"runs": rows}
+
+    monkeypatch.setattr(command, "train", trained)
     settings = {
         "model.cell": ["gru", "<b>"],
         "generate.stop": ("a", "b"),

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from tests.unroll.training.toy import APP
 from unroll import values
+from unroll.app import App
 from unroll.conformance import predict_takes_the_values_that_it_names
 from unroll.errors import UserError
 from unroll.values import Value
@@ -49,7 +50,7 @@ def test_text_and_what_is_named_pass() -> None:
 
 
 def test_an_application_checks_what_it_is_given() -> None:
-    app = replace(APP, name="toy", values=(PATHS,), predict=lambda model, inputs: [str(one) for one in inputs])
+    app: App = replace(APP, name="toy", values=(PATHS,), predict=lambda model, inputs: [str(one) for one in inputs])
     assert app.outputs(None, ["a", Path("b")]) == ["a", "b"]
     with pytest.raises(UserError, match="input 1: toy does not take int 3"):
         app.outputs(None, [3])
@@ -76,8 +77,8 @@ class Subject:
     ("value", "fault"),
     [
         (replace(PATHS, of=lambda text: Path(text + "!")), "the path"),
-        (replace(PATHS, fits=lambda value: False), "what does not fit"),
-        (replace(PATHS, fits=lambda value: True), "None"),
+        (replace(PATHS, fits=cast(Any, lambda value: False)), "what does not fit"),
+        (replace(PATHS, fits=cast(Any, lambda value: True)), "None"),
     ],
     ids=["another output", "fits nothing", "fits all"],
 )

@@ -23,7 +23,8 @@ class Model(pl.LightningModule):
         self.layer = nn.Linear(1, 1)
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        return self.layer(batch[0]).sum()
+        loss: Tensor = self.layer(batch[0]).sum()
+        return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)

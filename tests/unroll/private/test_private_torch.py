@@ -61,7 +61,7 @@ def test_tracing_is_told() -> None:
 def test_transforms_and_their_tensors_are_told() -> None:
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     legacy = torch._C._functorch.is_legacy_batchedtensor
-    told = []
+    told: list[Any] = []
 
     def step(x: Tensor) -> Tensor:
         told.append((torch._C._are_functorch_transforms_active(), wrapped(x), legacy(x)))
@@ -85,7 +85,7 @@ def test_forward_mode_is_told() -> None:
 
 def test_modes_are_told() -> None:
     assert torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
-    with Seen():
+    with Seen():  # type: ignore[no-untyped-call]  # torch's constructor
         assert torch._C._len_torch_dispatch_stack() == 1
     with torch.device("cpu"), TorchFunctionMode():
         first, second = _get_current_function_mode_stack()

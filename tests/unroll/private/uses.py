@@ -29,7 +29,7 @@ def foreign(sources: Sequence[str]) -> set[str]:
 def mentioned(sources: Iterable[str]) -> set[str]:
     """Every private name in these modules, whoever's it is."""
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
-    return {name for node in nodes for name in _names(node) if is_private(name)}
+    return {name for node in nodes for name in _names(node) if isinstance(name, str) and is_private(name)}
 
 
 def _names(node: ast.AST) -> Iterator[object]:

@@ -7,7 +7,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from unroll import tracking
-from unroll.tracking import query
+from unroll.tracking import database, query
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def experiment(client: MlflowClient) -> str:
 def test_runs_of_a_database_are_those_of_the_client(client: MlflowClient, experiment: str) -> None:
     wanted = [query._logged(run) for run in client.search_runs([experiment], order_by=["start_time DESC"])]
     assert len(wanted) == 5
-    assert repr(query.all_runs(query.store_of(client), experiment)) == repr(wanted)
+    assert repr(database.all_runs(database.store_of(client), experiment)) == repr(wanted)
     assert {run.params["seed"] for run in wanted[-2:]} == {"0", "1"}, "the oldest last"
 
 
