@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unroll.app import App, Score
+from unroll.app import App, Data, Score
 from unroll.data import images
 from unroll.errors import UserError
 from unroll.lazy import deferred
@@ -15,9 +15,7 @@ from unroll.lazy import deferred
 from .config import PRESETS, CaptioningConfig
 
 if TYPE_CHECKING:
-    from unroll.app import Data
     from unroll.data.store import Prepared, Store
-    from unroll.sequence import tokens
 
     from . import annotations as backbones
     from . import data, encoder, figures, predict, reward, train
@@ -27,8 +25,7 @@ else:
     backbones, data, encoder, figures, network, predict, reward, train = deferred(
         __name__, "annotations", "data", "encoder", "figures", "model", "predict", "reward", "train"
     )
-    builtin, folder, published = deferred(f"{__name__}.sources", "builtin", "folder", "published")
-    (tokens,) = deferred("unroll.sequence", "tokens")
+    builtin, folder, published = deferred(__name__, "sources.builtin", "sources.folder", "sources.published")
 
 __all__ = ["APP"]
 
@@ -63,10 +60,12 @@ def batches(config: CaptioningConfig, store: Store) -> Data[data.Batch]:
 
 def model(config: CaptioningConfig, facts: dict[str, Any]) -> network.Captioner:
     """The network for data of these facts. Raises UserError for sizes that do not fit together."""
+    from unroll.sequence.tokens import Tokeniser  # not at the top: settings are known without torch
+
     wanted, train = config.model, config.train
     try:
         return network.Captioner(
-            tokens.Tokeniser.from_json(facts["tokeniser"]),
+            Tokeniser.from_json(facts["tokeniser"]),
             _encoder(config, facts),
             side=config.data.side,
             frozen=wanted.frozen and bool(wanted.backbone),

@@ -1,24 +1,29 @@
 """Pictures read as sequences. Only this file and config.py know the configuration."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unroll.app import App, Data, Score
 from unroll.data import images
-from unroll.data.store import Store
 from unroll.errors import UserError, did_you_mean
+from unroll.lazy import deferred
 from unroll.recurrence import CELLS
 
-from . import baselines, data, sources, train
-from .classification import Classifier
-from .completion import PixelRNN
 from .config import PRESETS, ImageConfig
-from .data import Batch
-from .denoising import Denoiser
-from .figures import figures
-from .model import Network, Shape
-from .predict import predict
+
+if TYPE_CHECKING:
+    from unroll.data.store import Store
+
+    from . import baselines, classification, completion, data, denoising, figures, predict, sources, train
+    from . import model as network
+else:
+    baselines, classification, completion, data, denoising = deferred(
+        __name__, "baselines", "classification", "completion", "data", "denoising"
+    )
+    figures, network, predict, sources, train = deferred(__name__, "figures", "model", "predict", "sources", "train")
 
 __all__ = ["APP"]
 
@@ -36,7 +41,7 @@ def prepare(config: ImageConfig, store: Store) -> None:
     data.prepare(store, _source(config, store), config.data.levels)
 
 
-def batches(config: ImageConfig, store: Store) -> Data[Batch]:
+def batches(config: ImageConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     source, wanted = _source(config, store), config.train
     prepared = data.prepare(store, source, config.data.levels)
@@ -44,7 +49,7 @@ def batches(config: ImageConfig, store: Store) -> Data[Batch]:
     return replace(made, notes=source.notes)
 
 
-def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
+def model(config: ImageConfig, facts: dict[str, Any]) -> network.Network:
     """The network of the configured task for pictures of these facts.
 
     Raises:
@@ -60,21 +65,21 @@ def model(config: ImageConfig, facts: dict[str, Any]) -> Network:
         raise UserError(f"model.init={wanted.init}, model.cell={wanted.cell}: {error}") from error
 
 
-def _network(config: ImageConfig, facts: dict[str, Any]) -> Network:
+def _network(config: ImageConfig, facts: dict[str, Any]) -> network.Network:
     wanted = config.model
-    shape = Shape(facts["height"], facts["width"], facts["channels"], facts["levels"], tuple(facts["classes"]))
+    shape = network.Shape(facts["height"], facts["width"], facts["channels"], facts["levels"], tuple(facts["classes"]))
     shared = {name: getattr(wanted, name) for name in ("cell", "hidden", "layers", "init", "dropout")}
     match config.train.task:
         case "classify":
             options = wanted.model_dump(exclude={"maps"})
-            return Classifier(shape, distort=config.train.distort, asked=config.predict, **options)
+            return classification.Classifier(shape, distort=config.train.distort, asked=config.predict, **options)
         case "complete":
-            return PixelRNN(shape, maps=wanted.maps, asked=config.predict, **shared)
+            return completion.PixelRNN(shape, maps=wanted.maps, asked=config.predict, **shared)
         case "denoise":
-            return Denoiser(shape, noise=config.train.noise, asked=config.predict, **shared)
+            return denoising.Denoiser(shape, noise=config.train.noise, asked=config.predict, **shared)
 
 
-def compare(config: ImageConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
+def compare(config: ImageConfig, data: Data[data.Batch]) -> dict[str, dict[str, float]]:
     """Simple methods for the configured task, on the test split."""
     match config.train.task:
         case "classify":
@@ -96,7 +101,7 @@ def _source(config: ImageConfig, store: Store) -> sources.Source:
             return sources.published(wanted.source, store)
 
 
-APP: App[ImageConfig, Network, Batch] = App(
+APP: App[ImageConfig, network.Network, data.Batch] = App(
     about="pictures read as sequences: their class, their missing part, or the same without noise",
     presets=PRESETS,
     prepare=prepare,
@@ -104,12 +109,12 @@ APP: App[ImageConfig, Network, Batch] = App(
     model=model,
     step=train.step,
     evaluate=train.evaluate,
-    predict=predict,
+    predict=predict.predict,
     score=SCORES["classify"],
     score_of=lambda config: SCORES[config.train.task],
     values=images.VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.png"))),
     unit="pictures",
-    figures=figures,
+    figures=figures.figures,
     baselines=compare,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from unroll.app import App, Score
+from unroll.app import App, Data, Score
 from unroll.errors import UserError
 from unroll.lazy import deferred
 
@@ -13,9 +13,8 @@ from .config import LanguageConfig
 from .presets import PRESETS
 
 if TYPE_CHECKING:
-    from unroll.app import Data
     from unroll.data.store import Prepared, Store
-    from unroll.sequence import stream, tokens
+    from unroll.sequence.stream import Window
 
     from . import data, generate, ngrams, surprisal, train
     from . import model as network
@@ -24,8 +23,7 @@ else:
     data, generate, network, ngrams, surprisal, train = deferred(
         __name__, "data", "generate", "model", "ngrams", "surprisal", "train"
     )
-    builtin, files, published = deferred(f"{__name__}.sources", "builtin", "files", "published")
-    (tokens,) = deferred("unroll.sequence", "tokens")
+    builtin, files, published = deferred(__name__, "sources.builtin", "sources.files", "sources.published")
 
 __all__ = ["APP"]
 
@@ -40,7 +38,7 @@ def prepare(config: LanguageConfig, store: Store) -> tuple[Prepared, tuple[str, 
     return data.prepare(store, source, units=config.data.units, size=config.data.vocabulary), source.notes
 
 
-def batches(config: LanguageConfig, store: Store) -> Data[stream.Window]:
+def batches(config: LanguageConfig, store: Store) -> Data[Window]:
     """Windows of the splits."""
     (prepared, notes), wanted = prepare(config, store), config.train
     made = data.batches(
@@ -51,9 +49,11 @@ def batches(config: LanguageConfig, store: Store) -> Data[stream.Window]:
 
 def model(config: LanguageConfig, facts: dict[str, Any]) -> network.LanguageModel:
     """The network for data of these facts. Raises UserError for settings that do not fit together."""
+    from unroll.sequence.tokens import Tokeniser  # not at the top: settings are known without torch
+
     try:
         return network.LanguageModel(
-            tokens.Tokeniser.from_json(facts["tokeniser"]),
+            Tokeniser.from_json(facts["tokeniser"]),
             generation=config.generate,
             adaptation=config.evaluate,
             **config.model.model_dump(),
@@ -74,7 +74,7 @@ def _source(config: LanguageConfig, store: Store) -> Source:
             return files.source(config.data.path, config.data.held_out)
 
 
-APP: App[LanguageConfig, network.LanguageModel, stream.Window] = App(
+APP: App[LanguageConfig, network.LanguageModel, Window] = App(
     about="characters, words or pieces of text: how probable, and what comes next",
     presets=PRESETS,
     prepare=prepare,

@@ -1,21 +1,28 @@
 """Next-item recommendation. Only this file and config.py know the configuration."""
 
-from typing import Any
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Any
 
 from unroll.app import App, Data, Score
-from unroll.data.store import Prepared, Store
+from unroll.lazy import deferred
 
-from . import baselines as simple
-from . import data, predict, preparation, train
 from .catalogue import Catalogue
 from .config import PRESETS, RecommendConfig
-from .data import Batch
-from .figures import figures
-from .model import Recommender
-from .objective import Objective
-from .sources import Source, builtin, movielens, table
+from .inputs import VALUES
+
+if TYPE_CHECKING:
+    from unroll.data.store import Prepared, Store
+
+    from . import baselines as simple
+    from . import data, figures, objective, predict, preparation, train
+    from . import model as network
+    from .sources import Source, builtin, movielens, table
+else:
+    data, figures, network, objective, predict, preparation, simple, train = deferred(
+        __name__, "data", "figures", "model", "objective", "predict", "preparation", "baselines", "train"
+    )
+    builtin, movielens, table = deferred(__name__, "sources.builtin", "sources.movielens", "sources.table")
 
 __all__ = ["APP"]
 
@@ -25,7 +32,7 @@ def prepare(config: RecommendConfig, store: Store) -> None:
     _prepared(config, store)
 
 
-def batches(config: RecommendConfig, store: Store) -> Data[Batch]:
+def batches(config: RecommendConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     wanted = config.train
     return data.batches(
@@ -33,14 +40,16 @@ def batches(config: RecommendConfig, store: Store) -> Data[Batch]:
     )
 
 
-def model(config: RecommendConfig, facts: dict[str, Any]) -> Recommender:
+def model(config: RecommendConfig, facts: dict[str, Any]) -> network.Recommender:
     """The network for data of these facts."""
+    import torch  # not at the top: the settings are known without it
+
     catalogue = Catalogue.from_json(facts["catalogue"])
-    objective = Objective(torch.from_numpy(catalogue.counts), **config.loss.model_dump())
-    return Recommender(catalogue, objective, config.decode, **config.model.model_dump())
+    loss = objective.Objective(torch.from_numpy(catalogue.counts), **config.loss.model_dump())
+    return network.Recommender(catalogue, loss, config.decode, **config.model.model_dump())
 
 
-def baselines(config: RecommendConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
+def baselines(config: RecommendConfig, data: Data[data.Batch]) -> dict[str, dict[str, float]]:
     """Test metrics of popularity, item-kNN and a Markov chain; seen items are excluded if the network's are."""
     catalogue = Catalogue.from_json(data.facts["catalogue"])
     return simple.baselines(data.test, catalogue, exclude_seen=config.decode.exclude_seen)
@@ -49,13 +58,9 @@ def baselines(config: RecommendConfig, data: Data[Batch]) -> dict[str, dict[str,
 def _prepared(config: RecommendConfig, store: Store) -> Prepared:
     wanted = config.data
     return preparation.prepare(
-        store,
-        _source(config, store),
-        protocol=None if wanted.split == "auto" else wanted.split,
-        days=wanted.days,
-        support=wanted.support,
-        features=wanted.features,
-    )
+        store, _source(config, store), protocol=None if wanted.split == "auto" else wanted.split, days=wanted.days,
+        support=wanted.support, features=wanted.features,
+    )  # fmt: skip
 
 
 def _source(config: RecommendConfig, store: Store) -> Source:
@@ -71,7 +76,7 @@ def _source(config: RecommendConfig, store: Store) -> Source:
             return table.source(wanted.path, wanted.items, wanted.columns.model_dump())
 
 
-APP: App[RecommendConfig, Recommender, Batch] = App(
+APP: App[RecommendConfig, network.Recommender, data.Batch] = App(
     about="what is clicked next in a session, and why",
     presets=PRESETS,
     prepare=prepare,
@@ -81,10 +86,10 @@ APP: App[RecommendConfig, Recommender, Batch] = App(
     evaluate=train.evaluate,
     predict=predict.predict,
     score=Score("recall@20", "max"),
-    values=predict.VALUES,
+    values=VALUES,
     examples=("50,181,58", "7,12,200,41"),
     unit="clicks",
-    figures=figures,
+    figures=figures.figures,
     baselines=baselines,
     read=table.histories,
 )

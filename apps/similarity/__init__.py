@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unroll.app import App, Score
+from unroll.app import App, Data, Score
 from unroll.lazy import deferred
 
 from .config import PRESETS, SimilarityConfig
 from .inputs import VALUES
 
 if TYPE_CHECKING:
-    from unroll.app import Data
     from unroll.data.store import Prepared, Store
-    from unroll.sequence import tokens
 
     from . import baselines, data, predict, train
     from . import model as network
     from .sources import Source, builtin, own, published
 else:
     baselines, data, network, predict, train = deferred(__name__, "baselines", "data", "model", "predict", "train")
-    builtin, own, published = deferred(f"{__name__}.sources", "builtin", "own", "published")
-    (tokens,) = deferred("unroll.sequence", "tokens")
+    builtin, own, published = deferred(__name__, "sources.builtin", "sources.own", "sources.published")
 
 __all__ = ["APP"]
 
@@ -40,8 +37,10 @@ def batches(config: SimilarityConfig, store: Store) -> Data[data.Batch]:
 
 def model(config: SimilarityConfig, facts: dict[str, Any]) -> network.Siamese:
     """The network for data of these facts."""
+    from unroll.sequence.tokens import Tokeniser  # not at the top: settings are known without torch
+
     return network.Siamese(
-        tokens.Tokeniser.from_json(facts["tokeniser"]),
+        Tokeniser.from_json(facts["tokeniser"]),
         low=facts["low"],
         high=facts["high"],
         vectors=facts.get("vectors"),

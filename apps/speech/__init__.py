@@ -1,21 +1,28 @@
 """Speech to text. This file and config.py are the only ones that know the configuration."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unroll.app import App, Data, Score
-from unroll.data.store import Prepared, Store
-from unroll.sequence.text import Vocabulary
+from unroll.lazy import deferred
 
-from . import data, predict, preparation, train
-from .augment import Augment
 from .config import PRESETS, SpeechConfig
-from .data import Batch
-from .features import LogMel
-from .figures import figures
-from .model import Recogniser
-from .sources import Source, builtin, folder, fsdd
+from .inputs import VALUES
+
+if TYPE_CHECKING:
+    from unroll.data.store import Prepared, Store
+
+    from . import augment, data, features, figures, predict, preparation, train
+    from . import model as network
+    from .sources import Source, builtin, folder, fsdd
+else:
+    augment, data, features, figures, network, predict, preparation, train = deferred(
+        __name__, "augment", "data", "features", "figures", "model", "predict", "preparation", "train"
+    )
+    builtin, folder, fsdd = deferred(__name__, "sources.builtin", "sources.folder", "sources.fsdd")
 
 __all__ = ["APP"]
 
@@ -28,7 +35,7 @@ def prepare(config: SpeechConfig, store: Store) -> None:
     _prepared(config, store, _source(config, store))
 
 
-def batches(config: SpeechConfig, store: Store) -> Data[Batch]:
+def batches(config: SpeechConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     source = _source(config, store)
     made = data.batches(
@@ -42,14 +49,16 @@ def batches(config: SpeechConfig, store: Store) -> Data[Batch]:
     return replace(made, notes=(*source.notes, *made.notes))
 
 
-def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
+def model(config: SpeechConfig, facts: dict[str, Any]) -> network.Recogniser:
     """The network for data of these facts."""
-    return Recogniser(
+    from unroll.sequence.text import Vocabulary  # not at the top: settings are known without torch
+
+    return network.Recogniser(
         Vocabulary.from_json(facts["vocabulary"]),
-        LogMel(**facts["features"]),
+        features.LogMel(**facts["features"]),
         facts["mean"],
         facts["deviation"],
-        augment=Augment(**config.augment.model_dump()),
+        augment=augment.Augment(**config.augment.model_dump()),
         beam=config.decode.beam,
         words=facts["words"] if config.decode.lexicon else (),
         **config.model.model_dump(),
@@ -57,8 +66,8 @@ def model(config: SpeechConfig, facts: dict[str, Any]) -> Recogniser:
 
 
 def _prepared(config: SpeechConfig, store: Store, source: Source) -> Prepared:
-    features = LogMel(config.data.rate, config.data.bands, config.data.level)
-    return preparation.prepare(store, source, features, copies=config.data.perturb, seed=config.data.seed)
+    log_mel = features.LogMel(config.data.rate, config.data.bands, config.data.level)
+    return preparation.prepare(store, source, log_mel, copies=config.data.perturb, seed=config.data.seed)
 
 
 def _source(config: SpeechConfig, store: Store) -> Source:
@@ -72,7 +81,7 @@ def _source(config: SpeechConfig, store: Store) -> Source:
             return folder.source(wanted.path, wanted.rate, wanted.units)
 
 
-APP: App[SpeechConfig, Recogniser, Batch] = App(
+APP: App[SpeechConfig, network.Recogniser, data.Batch] = App(
     about="spoken digits and commands to text",
     presets=PRESETS,
     prepare=prepare,
@@ -82,8 +91,8 @@ APP: App[SpeechConfig, Recogniser, Batch] = App(
     evaluate=train.evaluate,
     predict=predict.predict,
     score=Score("wer", "min"),
-    values=predict.VALUES,
+    values=VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*.flac"))),
     unit="seconds of audio",
-    figures=figures,
+    figures=figures.figures,
 )

@@ -1,33 +1,12 @@
 """Transcripts of recordings, which are files or samples in memory."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import soundfile
 import torch
 
-from unroll.values import Value, is_path
-
 from . import audio
-from .audio import Recording, is_recording
+from .inputs import Input
 from .model import Recogniser
-
-Input = str | Path | Recording
-
-
-def _recording(name: str) -> Recording:
-    samples, rate = soundfile.read(name, dtype="float32")
-    return samples, rate
-
-
-VALUES = (
-    Value[Path]("the path of a recording", is_path, Path),
-    Value[Recording](
-        "(samples, rate): an array [N] or [N, channels] of integers or with full scale 1, and samples per second",
-        is_recording,
-        _recording,
-    ),
-)
 
 
 def predict(model: Recogniser, inputs: Sequence[Input]) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unroll.app import App, Score
+from unroll.app import App, Data, Score
 from unroll.errors import UserError
 from unroll.lazy import deferred
 
 from .config import PRESETS, TranslationConfig
 
 if TYPE_CHECKING:
-    from unroll.app import Data
     from unroll.data.store import Prepared, Store
 
     from . import data, decode, ensemble, figures, train
@@ -21,7 +20,9 @@ else:
     data, decode, ensemble, figures, train, translator = deferred(
         __name__, "data", "decode", "ensemble", "figures", "train", "model"
     )
-    builtin, locales, own, published = deferred(f"{__name__}.sources", "builtin", "locales", "own", "published")
+    builtin, locales, own, published = deferred(
+        __name__, "sources.builtin", "sources.locales", "sources.own", "sources.published"
+    )
 
 __all__ = ["APP"]
 

@@ -1,21 +1,29 @@
 """Video clips: naming motions, predicting frames. Only this file and config.py know the configuration."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unroll.app import App, Data, Score
-from unroll.data.store import Store
 from unroll.errors import UserError
+from unroll.lazy import deferred
 from unroll.recurrence import CELLS
 
-from . import baselines, data, predict, train
-from .classification import Classifier
 from .config import PRESETS, VideoConfig
-from .data import Batch
-from .figures import figures
-from .forecasting import Forecaster
-from .sources import Source, builtin, folder, moving_mnist
+from .inputs import VALUES
+
+if TYPE_CHECKING:
+    from unroll.data.store import Store
+
+    from . import baselines, classification, data, figures, forecasting, predict, train
+    from .sources import Source, builtin, folder, moving_mnist
+else:
+    baselines, classification, data, figures, forecasting, predict, train = deferred(
+        __name__, "baselines", "classification", "data", "figures", "forecasting", "predict", "train"
+    )
+    builtin, folder, moving_mnist = deferred(__name__, "sources.builtin", "sources.folder", "sources.moving_mnist")
 
 __all__ = ["APP"]
 
@@ -28,7 +36,7 @@ def prepare(config: VideoConfig, store: Store) -> None:
     data.prepare(store, _source(config, store))
 
 
-def batches(config: VideoConfig, store: Store) -> Data[Batch]:
+def batches(config: VideoConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     source, wanted = _source(config, store), config.train
     prepared = data.prepare(store, source)
@@ -38,7 +46,7 @@ def batches(config: VideoConfig, store: Store) -> Data[Batch]:
     return replace(made, notes=(*source.notes, *made.notes))
 
 
-def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster:
+def model(config: VideoConfig, facts: dict[str, Any]) -> classification.Classifier | forecasting.Forecaster:
     """The network for data of these facts. Raises UserError for a cell that does not suit the task."""
     wanted, predicts = config.model, config.train.task == "predict_frames"
     _check_cell(wanted.cell, predicts)
@@ -47,8 +55,8 @@ def model(config: VideoConfig, facts: dict[str, Any]) -> Classifier | Forecaster
         "cell": wanted.cell, "hidden": wanted.hidden, "layers": wanted.layers,
     }  # fmt: skip
     if not predicts:
-        return Classifier(facts["classes"], width=wanted.width, dropout=wanted.dropout, **shared)
-    return Forecaster(
+        return classification.Classifier(facts["classes"], width=wanted.width, dropout=wanted.dropout, **shared)
+    return forecasting.Forecaster(
         patch=wanted.patch, reach=wanted.reach, context=config.data.context, horizon=config.data.horizon, **shared
     )
 
@@ -58,7 +66,7 @@ def score(config: VideoConfig) -> Score:
     return Score("mse", "min") if config.train.task == "predict_frames" else Score("accuracy", "max")
 
 
-def compare(config: VideoConfig, data: Data[Batch]) -> dict[str, dict[str, float]]:
+def compare(config: VideoConfig, data: Data[data.Batch]) -> dict[str, dict[str, float]]:
     """Simple methods on the test split."""
     if config.train.task == "predict_frames":
         return baselines.predicting_frames(data, config.data.context)
@@ -88,7 +96,7 @@ def _source(config: VideoConfig, store: Store) -> Source:
             return folder.source(wanted.path, wanted.size, channels, wanted.every, labelled=classify)
 
 
-APP: App[VideoConfig, Classifier | Forecaster, Batch] = App(
+APP: App[VideoConfig, classification.Classifier | forecasting.Forecaster, data.Batch] = App(
     about="the motion in a clip, or its next frames",
     presets=PRESETS,
     prepare=prepare,
@@ -98,10 +106,10 @@ APP: App[VideoConfig, Classifier | Forecaster, Batch] = App(
     evaluate=train.evaluate,
     predict=predict.predict,
     score=Score("accuracy", "max"),
-    values=predict.VALUES,
+    values=VALUES,
     examples=tuple(str(path) for path in sorted(EXAMPLES.glob("*/"))),
     unit="frames",
-    figures=figures,
+    figures=figures.figures,
     baselines=compare,
     stream=predict.stream,
     score_of=score,

@@ -8,28 +8,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from unroll.data import images
 from unroll.data.files import writing
 from unroll.errors import UserError
-from unroll.values import Value, is_path
 
 from . import clips
 from .classification import Classifier, watch
-from .clips import Clip, Input, is_clip
+from .clips import Input
 from .data import as_values
 from .forecasting import Forecaster
 
 Network = Classifier | Forecaster
-
-
-def _clip(folder: str) -> Clip:
-    return [images.load(file) for file in sorted(Path(folder).glob("*.png"))]
-
-
-VALUES = (
-    Value[Path]("the path of a clip: a video file or a folder of numbered frames", is_path, Path),
-    Value[Clip]("frames: a list or tuple of pictures, or an array [T, H, W] or [T, H, W, 1, 3 or 4]", is_clip, _clip),
-)
 
 
 def predict(model: Network, inputs: Sequence[Input]) -> list[Any]:

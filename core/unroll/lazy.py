@@ -1,5 +1,6 @@
 """Names whose modules are imported on first use, so that importing a package is cheap."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -37,45 +38,39 @@ def lazily(
 
 @dataclass(frozen=True)
 class _Function:
-    """Stands for a function or class of a module, which is imported when it is called or inspected."""
+    """Stands for a function of a module, which is imported when it is called."""
 
     module: str
     name: str
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        return self._found(*given, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._found, name)
-
-    @property
-    def _found(self) -> Any:
-        return getattr(import_module(self.module), self.name)
+        return getattr(import_module(self.module), self.name)(*given, **named)
 
 
 @dataclass(frozen=True)
 class _Module:
-    """Stands for a module of which only functions and classes are used."""
+    """Stands for a module of a package: its functions while the package is being imported, all of it afterwards."""
 
-    module: str
+    package: str
+    name: str
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Function(self.module, name)
+        package, module = sys.modules[self.package], f"{self.package}.{self.name}"
+        if all(hasattr(package, public) for public in package.__all__):
+            return getattr(import_module(module), name)
+        return _Function(module, name)
 
 
 def deferred(package: str, *modules: str) -> tuple[Any, ...]:
-    """Stand-ins for modules of a package, whose functions and classes can be named without importing them.
+    """Stand-ins for modules of a package, whose functions its `__init__` can name without importing them.
 
-    For the `__init__` of an application: its help, its settings and their errors then do not need torch. Type checkers
-    see the modules themselves:
+    For applications, whose help, settings and errors in settings then do not need torch. Once the package has every
+    name of its `__all__`, a stand-in gives whatever its module holds. Type checkers see the modules themselves:
 
         if TYPE_CHECKING:
             from . import data, train
+            from .sources import folder
         else:
-            data, train = deferred(__name__, "data", "train")
+            data, train, folder = deferred(__name__, "data", "train", "sources.folder")
     """
-    return tuple(_Module(f"{package}.{module}") for module in modules)
+    return tuple(_Module(package, module) for module in modules)

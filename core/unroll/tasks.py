@@ -217,7 +217,7 @@ def sweep(
     from unroll import commands
 
     def command() -> dict[str, Any]:
-        name = commands.one(app)
+        name = commands.checked(commands.one(app), preset, set_ or [])
         from unroll.commands.sweep import sweep
 
         return sweep(name, preset, set_ or [], search or [], trials=trials, study_name=study)

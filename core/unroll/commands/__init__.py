@@ -19,7 +19,7 @@ from unroll.errors import Notice, UsageError, UserError, one_line, typed
 from unroll.extras import missing
 from unroll.interrupt import Interrupted
 
-__all__ = ["chosen", "note", "one", "required", "run"]
+__all__ = ["checked", "chosen", "note", "one", "required", "run"]
 
 NO_CACHE = "note: matplotlib's cache cannot be written; set MPLCONFIGDIR to a folder that can, and it starts faster"
 
@@ -132,6 +132,12 @@ def one(app: str | None) -> str:
     if len(names) != 1:
         raise UsageError(f"--app {app}: this task takes one application")
     return names[0]
+
+
+def checked(name: str, preset: str | None, settings: Sequence[str]) -> str:
+    """The name of an application whose preset and settings are right; else UserError, before torch is waited for."""
+    apps.load(name).config(preset or "default", settings)
+    return name
 
 
 def required(**options: str | None) -> dict[str, str]:

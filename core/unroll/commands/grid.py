@@ -18,7 +18,6 @@ from typing import Any, Literal
 import unroll
 from unroll import app as apps
 from unroll import tracking
-from unroll.app import App
 from unroll.commands.job import UNFINISHED, JobFolder
 from unroll.commands.loading import prepared
 from unroll.config import flat
@@ -27,7 +26,7 @@ from unroll.data.files import writing
 from unroll.errors import UserError
 from unroll.interrupt import Interrupted
 from unroll.places import runs_folder
-from unroll.search.grid import GridPoint, expand
+from unroll.search.grid import GridPoint, points
 from unroll.surface import environment, task
 from unroll.tracking import Logged
 from unroll.tracking.code import code_digest
@@ -57,7 +56,7 @@ def train_grid(
     """
     own, cells = own or {}, []
     for name in names:
-        cells += _cells(apps.load(name), preset or "default", [*settings, *own.get(name, ())], seeds)
+        cells += points(apps.load(name), preset or "default", [*settings, *own.get(name, ())], seeds)
     client = tracking.connect()
     done = {name: tracking.runs(client, name) for name in names}
     planned = [_plan(cell, done[cell.app.name]) for cell in cells]
@@ -79,13 +78,6 @@ class Planned:
     cell: GridPoint
     state: State
     run: Logged | None = None
-
-
-def _cells(app: App, preset: str, settings: Sequence[str], seeds: int) -> list[GridPoint]:
-    try:
-        return expand(app, preset, settings, seeds)
-    except UserError as error:
-        raise UserError(f"{app.name}: {error}") from None
 
 
 def _plan(cell: GridPoint, runs: Sequence[Logged]) -> Planned:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from unroll.commands.grid import train_grid
-from unroll.commands.training import train_one
+from unroll import app as apps
+from unroll.commands import checked
 from unroll.errors import UsageError
-from unroll.search.grid import values
+from unroll.search.grid import points, values
 from unroll.surface import option
 
 
@@ -31,6 +31,15 @@ def train(
         raise UsageError(f"{option('resume')} uses the run's own configuration; leave out {others}")
     if resume and len(names) > 1:
         raise UsageError(f"{option('resume', resume)}: a run is of one application")
+    # What is wrong with the settings is said at once: importing what trains takes seconds.
     if len(names) == 1 and not seeds and not any(len(values(setting)) > 1 for setting in settings):
+        if not resume:
+            checked(names[0], preset, settings)
+        from unroll.commands.training import train_one
+
         return train_one(names[0], preset, settings, resume)
+    for name in names:
+        points(apps.load(name), preset or "default", settings, seeds)
+    from unroll.commands.grid import train_grid
+
     return train_grid(names, preset, settings, seeds, jobs)

@@ -82,5 +82,13 @@ def expand(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> li
     return list({cell.config.model_dump_json(): cell for cell in cells}.values())
 
 
+def points(app: App, preset: str, settings: Sequence[str], seeds: int = 0) -> list[GridPoint]:
+    """`expand` for a grid of several applications: errors name the one that they are of."""
+    try:
+        return expand(app, preset, settings, seeds)
+    except UserError as error:
+        raise UserError(f"{app.name}: {error}") from None
+
+
 def _label(app: App, settings: Sequence[str], varying: Sequence[str]) -> str:
     return " ".join([app.name, *(setting for setting in settings if setting.partition("=")[0] in varying)])

@@ -5,7 +5,8 @@ import pytest
 
 from tests.apps.recommend.test_recommend_model import network
 from unroll.apps.recommend.catalogue import is_items
-from unroll.apps.recommend.predict import is_session, predict
+from unroll.apps.recommend.inputs import is_session
+from unroll.apps.recommend.predict import predict
 
 
 @pytest.mark.parametrize(
