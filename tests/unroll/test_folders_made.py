@@ -52,7 +52,8 @@ def picture(folder: Path) -> None:
     shape = SimpleNamespace(levels=256)
     asked: Any = SimpleNamespace(shape=shape, asked=SimpleNamespace(invert=False, folder=folder))
     path = write(asked, torch.zeros(4, 4, 1), "a.png")
-    assert Image.open(path).size[0] >= 4
+    with Image.open(path) as written:
+        assert written.width >= 4
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
