@@ -11,7 +11,7 @@ from unroll.app import App
 from unroll.commands.loading import trained
 from unroll.console import say
 from unroll.data.files import atomic_write
-from unroll.data.text import read_lines
+from unroll.data.text import called, read_lines
 from unroll.errors import UserError, harmless
 from unroll.tracking import saved
 
@@ -27,9 +27,12 @@ def predict(
         inputs: as typed.
         file: further inputs, read as the application reads them: one per line, unless it knows better; "-": stdin.
         settings: `key=value` changes that leave the weights as they are.
+
+    Raises:
+        UserError: no such run; a file that cannot be read or holds nothing; an input that the application cannot take.
     """
     model = trained(name, references, settings)
-    chosen = [*inputs, *(_read(model.app, Path(file)) if file else [])]
+    chosen = [*inputs, *(_read(model.app, file) if file is not None else [])]
     if not chosen:
         say("no input given; the application's own examples:")
         chosen = list(model.app.examples)
@@ -65,8 +68,14 @@ def score(name: str, references: Sequence[str], file: str, settings: Sequence[st
     return {"app": name, "run": ", ".join(references), "rows": len(rows), "files": files}
 
 
-def _read(app: App, path: Path) -> list[Any]:
-    return app.read(path) if app.read else read_lines(path)
+def _read(app: App, file: str) -> list[Any]:
+    """The inputs in a file: at least one, for whoever names a file does not want the application's examples."""
+    if not file:
+        raise UserError("--file: no name is given; name a file, or - for standard input")
+    path = Path(file)
+    if found := app.read(path) if app.read else read_lines(path):
+        return list(found)
+    raise UserError(f"{called(path)}: holds no input; write one on each line")
 
 
 def _streamed(model: saved.Saved, given: Any) -> str:

@@ -49,6 +49,18 @@ def test_only_line_ends_end_an_input(
     assert inputs(name, "-") == ODD
 
 
+@pytest.mark.parametrize("name", sorted(apps.names()))
+def test_who_names_a_file_gets_no_examples(
+    trained: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "none.txt").touch()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    for file, message in ((str(tmp_path / "none.txt"), "none.txt"), ("-", "standard input"), ("", "no name is given")):
+        with pytest.raises(UserError, match=message) as error:
+            inputs(name, file)
+        assert "\n" not in str(error.value)
+
+
 def test_a_table_from_standard_input(trained: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"session,item\n7,NA\n7,i3\n")))
     assert inputs("recommend", "-") == [{"session": "7", "history": ["NA", "i3"]}]
