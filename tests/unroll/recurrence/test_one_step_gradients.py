@@ -129,3 +129,34 @@ def test_gradients_of_a_drop_in_cell_are_torch_s(kind: str, bias: bool) -> None:
         found.append([*first, *second])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bias": False}], ids=str)
+def test_whatever_is_asked_of_the_graph_of_a_drop_in_layer(kind: str, options: dict[str, Any]) -> None:
+    theirs, ours = getattr(nn, kind)(5, 7, **options), getattr(unroll, kind)(5, 7, **options)
+    ours.load_state_dict(theirs.state_dict())
+    x, hidden = torch.randn(1, 3, 5, requires_grad=True), torch.randn(ours.num_layers, 3, 7, requires_grad=True)
+    found = []
+    for module in (ours, theirs):
+
+        def run(module: nn.Module = module) -> tuple[Tensor, ...]:
+            output, after = module(x, (hidden, hidden.cos()) if kind == "LSTM" else hidden)
+            return output, *(after if kind == "LSTM" else [after])
+
+        leaves = [x, hidden, *module.parameters()]
+        total = sum((tensor * tensor).sum() for tensor in run())
+        first = torch.autograd.grad(total, leaves, create_graph=True)
+        second = torch.autograd.grad(
+            sum(one.square().sum() for one in first), leaves, allow_unused=True, materialize_grads=True
+        )
+        batched = torch.autograd.grad(run()[0], [x, hidden], torch.eye(21)[:4].view(4, 1, 3, 7), is_grads_batched=True)
+        doubled = {name: 2 * weight for name, weight in module.named_parameters()}
+        given = (hidden, hidden.cos()) if kind == "LSTM" else hidden
+        found.append([*first, *second, *batched, torch.func.functional_call(module, doubled, (x, given))[0]])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=2e-4)
+    for weight in ours.parameters():
+        weight.requires_grad_(False)
+    assert ours(x)[0].requires_grad
+    assert not ours(x.detach())[0].requires_grad
