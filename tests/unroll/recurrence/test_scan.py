@@ -417,3 +417,17 @@ def test_a_whole_sequence_can_be_exported() -> None:
     program = torch.export.export(network, (x,), dynamic_shapes={"x": {1: torch.export.Dim("batch")}})
     longer = torch.randn(6, 5, 3)
     assert relative(program.module()(longer)[0], network(longer)[0]) < 1e-5
+
+
+def test_several_gradients_at_once_are_one_after_the_other() -> None:
+    """Of weights that differ from step to step: in reverse they are others."""
+    inputs = [torch.rand(7, 2, 3), torch.randn(7, 2, 3), torch.randn(2, 3)]
+    a, b, initial = (tensor.double().requires_grad_() for tensor in inputs)
+    weights = torch.randn(4, 7, 2, 3, dtype=torch.float64)
+    hidden = linear_scan(a, b, initial)
+    leaves = [a, b, initial]
+    at_once = torch.autograd.grad(hidden, leaves, weights, is_grads_batched=True, retain_graph=True)
+    for number, weight in enumerate(weights):
+        alone = torch.autograd.grad(linear_loop(a, b, initial), leaves, weight)
+        for one, other in zip(at_once, alone, strict=True):
+            torch.testing.assert_close(one[number], other)
