@@ -1,5 +1,6 @@
 """What is known without waiting for torch: applications, their settings, cells, and what is wrong with a command."""
 
+import ast
 import subprocess
 import sys
 from importlib import import_module
@@ -54,6 +55,11 @@ def test_an_application_and_its_settings_need_no_heavy_library(name: str) -> Non
 )
 def test_listings_help_and_wrong_commands_need_no_heavy_library(words: tuple[str, ...]) -> None:
     assert stopped(*words) == "[]"
+
+
+@pytest.mark.parametrize(("command", "needed"), [("predict", {"torch"}), ("compare", {"mlflow", "pandas", "scipy"})])
+def test_predicting_and_comparing_import_no_trainer(command: str, needed: set[str]) -> None:
+    assert set(ast.literal_eval(loaded_by(f"import unroll.commands.{command}"))) <= needed | {"pyarrow"}
 
 
 def test_a_stand_in_gives_what_its_module_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

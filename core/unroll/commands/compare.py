@@ -17,7 +17,6 @@ from unroll import tracking
 from unroll.app import App
 from unroll.commands import note
 from unroll.comparison.groups import Comparison
-from unroll.comparison.page import page
 from unroll.comparison.question import Question, ask_all, judged_by
 from unroll.comparison.tables import exact, explained, left_out, plain, table, title
 from unroll.console import say, show_table
@@ -71,6 +70,8 @@ def _show(found: Comparison, question: Question) -> None:
 
 def _publish(client: MlflowClient, found: Sequence[Comparison], question: Question) -> Path:
     """The page as a file, and in the tracking store as a run of its own."""
+    from unroll.comparison.page import page  # not at the top: a table needs neither torch nor matplotlib
+
     loaded = {one.app: apps.load(one.app) for one in found}
     curves = {one.app: _curves(client, loaded[one.app], one) for one in found}
     asked = f"{question.metric or 'score on the test split'}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

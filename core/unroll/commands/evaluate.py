@@ -10,7 +10,7 @@ from unroll.data.source import SPLITS
 from unroll.errors import UserError
 from unroll.training.baselines import measured, unbeaten, warning
 from unroll.training.evaluation import evaluate as evaluate_model
-from unroll.training.evaluation import signature
+from unroll.training.signatures import signature
 
 
 def evaluate(name: str, references: Sequence[str], split: str = "test", settings: Sequence[str] = ()) -> dict[str, Any]:

@@ -28,10 +28,11 @@ from unroll.tracking import model_registry
 from unroll.tracking.saved import save
 from unroll.training import budget
 from unroll.training.baselines import Baselines, measured, unbeaten, warning
-from unroll.training.evaluation import evaluate, signature
+from unroll.training.evaluation import evaluate
 from unroll.training.loop import fit
 from unroll.training.progress import Fitted, Observer
 from unroll.training.progress_line import ProgressLine
+from unroll.training.signatures import signature
 
 
 @dataclass(frozen=True)

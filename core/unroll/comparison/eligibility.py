@@ -14,7 +14,7 @@ from typing import Literal
 
 from unroll.app import Mean
 from unroll.tracking import PRUNED, Curve, Logged
-from unroll.training.evaluation import parts
+from unroll.training.signatures import parts
 
 Mode = Literal["min", "max"]
 

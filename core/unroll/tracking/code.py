@@ -10,8 +10,6 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import torch
-
 import unroll
 from unroll.app import ENTRY_POINTS
 from unroll.data.files import sha256
@@ -40,11 +38,15 @@ def code_digest(app: str) -> str:
 
 def machine() -> str:
     """The kind of machine, for comparison with others; it does not identify one."""
+    import torch  # not at the top: a comparison needs the digest of the code alone
+
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"
 
 
 def device(setting: str) -> str:
     """What `train.device` means on this machine: "cpu", "mps", "cuda: NVIDIA H200"."""
+    import torch
+
     if setting in ("auto", "gpu") and torch.cuda.is_available():
         return f"cuda: {torch.cuda.get_device_name()}"
     return "mps" if setting != "cpu" and torch.backends.mps.is_available() else "cpu"

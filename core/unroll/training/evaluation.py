@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 
-from unroll.app import App, Data, Report
+from unroll.app import App, Report
 from unroll.errors import UserError
 
 
@@ -40,17 +40,6 @@ def loss_over(app: App, model: nn.Module, batches: Iterable[tuple[Any, Any]]) ->
         step = app.step(model, batch, state)
         total, size = total + float(step.loss) * step.size, size + step.size
     return total / size
-
-
-def signature(report: Report, split: str, data: Data) -> str:
-    """Everything that a metric depends on except the model: its computation, the split, the split's rule, the data."""
-    return f"{report.signature}|split:{split}, {data.split}|data:{data.digest[:12]}"
-
-
-def parts(signature: str) -> tuple[str, str]:
-    """Parts of a `signature`: (computation of the metric, rule of the split); empty where not given."""
-    way, _, rest = signature.partition("|split:")
-    return way, rest.rpartition("|data:")[0].partition(", ")[2]
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -17,7 +17,7 @@ from unroll.comparison.eligibility import (
     within,
 )
 from unroll.tracking import Logged
-from unroll.training.evaluation import signature
+from unroll.training.signatures import signature
 
 
 def why(left) -> dict[int, str]:
