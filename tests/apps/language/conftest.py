@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from unroll.apps.language import APP, batches, model, prepare
+from unroll.apps.language import APP, batches, prepare
 from unroll.apps.language.config import LanguageConfig
 from unroll.data.store import Store
 from unroll.recurrence.state import detach
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
             prepare(config, store)
             data = batches(config, store)
             torch.manual_seed(0)
-            network = model(config, data.facts)
+            network = APP.model(config, data.facts)
             optimizer, state = torch.optim.Adam(network.parameters(), lr=0.02), None
             for window in [*data.train] * (3 if units == "characters" else 6):
                 step = APP.step(network, window, state)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.apps.language.conftest import TEXT, configured
-from unroll.apps.language import batches, model, prepare
+from unroll.apps.language import APP, batches, prepare
 from unroll.apps.language.config import LanguageConfig
 from unroll.apps.language.sources import builtin, files, published
 from unroll.apps.language.train import evaluate
@@ -92,7 +92,7 @@ def test_the_records_of_an_evaluation_are_grouped_by_document(tmp_path):
     config = configured(written(tmp_path / "own", texts), "data.held_out=0.4")
     prepare(config, Store(tmp_path / "store"))
     data = batches(config, Store(tmp_path / "store"))
-    records = evaluate(model(config, data.facts).eval(), data.test).records
+    records = evaluate(APP.model(config, data.facts).eval(), data.test).records
     assert [record["group"] for record in records] == [f"{record['reference'][0]}.txt" for record in records]
     assert len({record["group"] for record in records}) == 4
     assert all(not window.document for window in data.train)

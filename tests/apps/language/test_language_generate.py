@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.apps.language.conftest import LINES
-from unroll.apps.language import APP, model
+from unroll.apps.language import APP
 from unroll.apps.language.config import LanguageConfig
 from unroll.apps.language.generate import LONGEST_PROMPT, predict, stream
 from unroll.errors import Notice, UserError
@@ -143,13 +143,15 @@ def test_options_reach_the_model(trained):
     config = given.config.override(
         ["generate.temperature=0.5", "generate.top_k=7", 'generate.stop=["END"]', "generate.seed=3"]
     )
-    generation = model(config, given.data.facts).generation
+    generation = APP.model(config, given.data.facts).generation
     assert generation.sampling == Sampling(temperature=0.5, top_k=7)
     assert generation.stop == ("END",) and generation.seed == 3
 
 
 def test_the_application_streams(trained):
-    assert APP.stream is stream
+    given = trained("characters").model
+    with torch.inference_mode():
+        assert [*islice(APP.stream(given, "the "), 5)] == [*islice(stream(given, "the "), 5)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert all(isinstance(text, str) for text in APP.predict(trained("characters").model, ["the ", "a "]))
+        assert all(isinstance(text, str) for text in APP.predict(given, ["the ", "a "]))

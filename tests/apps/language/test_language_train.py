@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tests.apps.language.conftest import TEXT, configured
 from tests.unroll.training.test_loop import same
-from unroll.apps.language import APP, batches, model
+from unroll.apps.language import APP, batches
 from unroll.apps.language.adapt import Cached, Dynamic, Plain
 from unroll.apps.language.options import Adaptation
 from unroll.apps.language.surprisal import scores
@@ -121,7 +121,7 @@ def test_a_strong_pull_keeps_the_trained_weights(trained):
 def test_adaptations_are_reported_beside_the_plain_figures_by_name(trained):
     given = trained("words")
     config = given.config.override(["evaluate.cache=50", "evaluate.dynamic=0.1"])
-    adapting = model(config, given.data.facts)
+    adapting = APP.model(config, given.data.facts)
     adapting.load_state_dict(given.model.state_dict())
     report = evaluate_split(APP, adapting.eval(), given.data.test)
     plain = evaluate_split(APP, given.model, given.data.test)
@@ -191,7 +191,7 @@ def test_the_state_is_in_the_checkpoint_randomised_windows_and_dropout_included(
     def run(folder, stop_at=0, resume=False):
         data, log = batches(config, store), Losses(stop_at)
         torch.manual_seed(0)
-        network = model(config, data.facts)
+        network = APP.model(config, data.facts)
         fit(replace(APP, name="language"), config, data, network, folder, [log], resume=resume)
         return network, log.losses
 
@@ -234,4 +234,4 @@ def test_a_vocabulary_that_does_not_fit_the_weights_is_one_line(trained, tmp_pat
 def test_settings_that_make_no_model_are_one_line(trained, setting, message):
     given = trained("words")
     with pytest.raises(UserError, match=message):
-        model(given.config.override([setting]), given.data.facts)
+        APP.model(given.config.override([setting]), given.data.facts)

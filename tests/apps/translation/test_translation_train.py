@@ -131,11 +131,12 @@ def test_labels_that_the_font_lacks_are_boxes():
 
 def test_lines_from_standard_input(monkeypatch):
     class Input:
-        buffer = io.BytesIO("eins\n\nzwei\u2028drei\r\n".encode())
+        def __init__(self):
+            self.buffer = io.BytesIO("eins\n\nzwei\u2028drei\r\n".encode())
 
-    monkeypatch.setattr(sys, "stdin", Input)
-    assert own.read_lines(Path("-")) == ["eins", "", "zwei\u2028drei"]
-    assert APP.read is own.read_lines
+    for read in (own.read_lines, APP.read):
+        monkeypatch.setattr(sys, "stdin", Input())
+        assert read(Path("-")) == ["eins", "", "zwei\u2028drei"]
 
 
 def test_the_score_goes_by_the_data():
