@@ -30,7 +30,7 @@ from unroll.sequence.batching import loader
 
 Record = dict[str, Any]
 FEWEST = 10
-"""fewest records of the user's own, so that every split has at least one"""
+"""fewest records that a user's file must have, so that every split gets one"""
 PATIENCE = 1000
 """draws in a row without a new record before giving up"""
 

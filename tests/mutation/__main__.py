@@ -22,7 +22,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--path", default="", help="only files with this in their path")
     parser.add_argument("--line", type=int, default=0, help="only this line of them")
-    parser.add_argument("--fresh", action="store_true", help="find out anew which test calls what")
+    parser.add_argument("--fresh", action="store_true", help="measure again which test calls what")
     return parser.parse_args(words)
 
 

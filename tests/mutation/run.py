@@ -82,7 +82,7 @@ class Drawn(NamedTuple):
 
 
 def draw(root: Path, area: Area, number: int, seed: int, path: str = "", line: int = 0) -> Drawn:
-    """So many mutants, of files with `path` in their names and of that line; the same for the same tree and seed."""
+    """`number` mutants of files with `path` in their names and of that line; the same for the same tree and seed."""
     excluded: dict[str, int] = defaultdict(int)
     groups: dict[tuple[bool, str], list[Mutant]] = defaultdict(list)
     for file in listed(root, area.sources, ["*.py", "*.c"]):

@@ -135,7 +135,7 @@ def _where(runs: Sequence[Logged], conditions: Iterable[str]) -> list[Logged]:
             example = surface.condition("data.source=builtin")
             raise UsageError(f"{surface.condition(condition)}: write it as key=value, for example {example}")
         if runs and key not in known:
-            raise UserError(f"{surface.condition(condition)}: no run has the key {key}; {did_you_mean(key, known)}")
+            raise UserError(f"{surface.condition(key)}: no run has this key; {did_you_mean(key, known)}")
         values = {run.params.get(key, "") for run in runs}
         if runs and value not in values:
             raise UserError(f"{surface.condition(condition)}: no run has this value; {did_you_mean(value, values)}")

@@ -98,7 +98,7 @@ def test_settings_that_do_not_fit_are_one_line(made):
             APP.network(config.override(settings), data.facts)
     with pytest.raises(UserError, match=r"model\.patch=3 must divide data\.size=16"):
         config.override([*FRAMES, "model.patch=3"])
-    with pytest.raises(UserError, match="has no classes; use --preset moving-mnist"):
+    with pytest.raises(UserError, match="has no classes; use the preset moving-mnist"):
         config.override(["data.source=moving-mnist"])
 
 

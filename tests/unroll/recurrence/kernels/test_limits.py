@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compil
 
 
 class Weighty(Cell):
-    """So many vectors, each of which scales the state a little."""
+    """`many` vectors, each of which scales the state a little."""
 
     def __init__(self, input_size: int, hidden_size: int, many: int) -> None:
         super().__init__(input_size, hidden_size)
