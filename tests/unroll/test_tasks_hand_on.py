@@ -16,20 +16,20 @@ from unroll.errors import UserError
 
 LINES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "prepare --app speech": ("prepare:prepare", (["speech"], None, [], False), {}),
-    "prepare --app speech,image --preset smoke --set a=1 --set b=2 --force": (
-        "prepare:prepare", (["speech", "image"], "smoke", ["a=1", "b=2"], True), {}
+    "prepare --app speech,image --preset smoke --set model.hidden=8 --set model.layers=1 --force": (
+        "prepare:prepare", (["speech", "image"], "smoke", ["model.hidden=8", "model.layers=1"], True), {}
     ),
     "train --app speech": ("train:train", (["speech"], None, [], None), {"seeds": 0, "jobs": 1}),
-    "train --app speech --preset smoke --set a=1 --resume latest --seeds 3 --jobs 2": (
-        "train:train", (["speech"], "smoke", ["a=1"], "latest"), {"seeds": 3, "jobs": 2}
+    "train --app speech --preset smoke --set model.hidden=8 --resume latest --seeds 3 --jobs 2": (
+        "train:train", (["speech"], "smoke", ["model.hidden=8"], "latest"), {"seeds": 3, "jobs": 2}
     ),
     "evaluate --app speech": ("evaluate:evaluate", ("speech", ["latest"], "test", []), {}),
-    "evaluate --app speech --run a --run b --split val --set a=1": (
-        "evaluate:evaluate", ("speech", ["a", "b"], "val", ["a=1"]), {}
+    "evaluate --app speech --run a --run b --split val --set model.hidden=8": (
+        "evaluate:evaluate", ("speech", ["a", "b"], "val", ["model.hidden=8"]), {}
     ),
     "predict --app speech": ("predict:predict", ("speech", ["latest"], [], None, []), {}),
-    "predict --app speech one two --run a --file f --set a=1 --prompt p --history 1,2 -- --three": (
-        "predict:predict", ("speech", ["a"], ["one", "two", "p", "1,2", "--three"], "f", ["a=1"]), {}
+    "predict --app speech one two --run a --file f --set model.hidden=8 --prompt p --history 1,2 -- --three": (
+        "predict:predict", ("speech", ["a"], ["one", "two", "p", "1,2", "--three"], "f", ["model.hidden=8"]), {}
     ),
     "predict --app language --score f.txt": ("predict:score", ("language", ["latest"], "f.txt", []), {}),
     "compare --app speech": (
@@ -50,16 +50,17 @@ LINES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
          "command": "invoke results --app image --preset smoke --cells a,b --seeds 2 --jobs 4 --share 0.5 --out o"},
     ),
     "sweep --app speech": ("sweep:sweep", ("speech", None, [], []), {"trials": 20, "study_name": "sweep"}),
-    "sweep --app speech --preset smoke --set a=1 --search b=1..2 --search c=x,y --trials 3 --study s": (
-        "sweep:sweep", ("speech", "smoke", ["a=1"], ["b=1..2", "c=x,y"]), {"trials": 3, "study_name": "s"}
+    "sweep --app speech --preset smoke --set model.hidden=8 --search model.layers=1..2 --trials 3 --study s": (
+        "sweep:sweep", ("speech", "smoke", ["model.hidden=8"], ["model.layers=1..2"]), {"trials": 3, "study_name": "s"}
     ),
     "promote --app speech": ("promote:promote", ("speech", "latest", "champion"), {}),
     "promote --app speech --run r --alias a": ("promote:promote", ("speech", "r", "a"), {}),
     "diagnose --app speech": (
         "diagnose:diagnose", ("speech", None, None, []), {"fix": False, "steps": 200, "seeds": 5, "replay": None}
     ),
-    "diagnose --app speech --run r --preset p --set a=1 --fix --steps 7 --seeds 2 --replay f": (
-        "diagnose:diagnose", ("speech", "r", "p", ["a=1"]), {"fix": True, "steps": 7, "seeds": 2, "replay": "f"}
+    "diagnose --app speech --run r --preset p --set model.hidden=8 --fix --steps 7 --seeds 2 --replay f": (
+        "diagnose:diagnose", ("speech", "r", "p", ["model.hidden=8"]),
+        {"fix": True, "steps": 7, "seeds": 2, "replay": "f"},
     ),
     "memory": ("memory:memory", ("all", "all"), {"steps": 300, "hidden": 32, "longest": 128}),
     "memory --cell gru --task copy --steps 4 --hidden 5 --longest 6": (

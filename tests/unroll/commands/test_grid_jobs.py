@@ -16,7 +16,7 @@ from unroll.commands import grid
 from unroll.commands.grid import Planned, _Jobs
 from unroll.errors import UserError
 from unroll.interrupt import Interrupted
-from unroll.search.grid import expand
+from unroll.search.grid import expand, points
 from unroll.tracking import Logged
 
 
@@ -195,7 +195,7 @@ def test_what_is_there_already_is_counted(said: list[str]) -> None:
 
 def test_a_wrong_setting_of_a_grid_names_the_application() -> None:
     with pytest.raises(UserError, match=r"^toy: --set model\.cel: unknown key"):
-        grid._cells(APP, "default", ["model.cel=1"], 0)
+        points(APP, "default", ["model.cel=1"], 0)
 
 
 def test_a_log_has_a_name_that_fits_and_stays_in_its_folder() -> None:
