@@ -13,11 +13,13 @@ from .inputs import VALUES
 if TYPE_CHECKING:
     from unroll.data.store import Prepared, Store
 
-    from . import baselines, data, predict, train
+    from . import baselines, data, predict, preparation, train
     from . import model as network
     from .sources import Source, builtin, own, published
 else:
-    baselines, data, network, predict, train = deferred(__name__, "baselines", "data", "model", "predict", "train")
+    baselines, data, network, predict, preparation, train = deferred(
+        __name__, "baselines", "data", "model", "predict", "preparation", "train"
+    )
     builtin, own, published = deferred(__name__, "sources.builtin", "sources.own", "sources.published")
 
 __all__ = ["APP"]
@@ -27,7 +29,7 @@ def prepare(config: SimilarityConfig, store: Store) -> Prepared:
     """Prepare the pairs of the configured source in the store; do nothing if they are there."""
     wanted = config.data
     source = _source(config, store)
-    return data.prepare(store, source, units=wanted.units, vocabulary=wanted.vocabulary, vectors=wanted.vectors)
+    return preparation.prepare(store, source, units=wanted.units, vocabulary=wanted.vocabulary, vectors=wanted.vectors)
 
 
 def batches(config: SimilarityConfig, store: Store) -> Data[data.Batch]:
