@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unroll.recurrence.context import intercepted
 from unroll.recurrence.kernels.cpu.step import Single
+from unroll.recurrence.kernels.workspace import LEAST, WORKSPACE
 
 Outputs = tuple[Tensor, ...]
 Again = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], Outputs]
@@ -75,13 +76,18 @@ class _Step(torch.autograd.Function):
             for state, gradient in zip(given, gradients[-count:], strict=True)
         ]
         into = [torch.empty_like(x) if by_x else None]
-        into += [torch.empty_like(weight) if one else None for weight, one in zip(weights, wanted[count:], strict=True)]
+        into += [_room_for(weight) if one else None for weight, one in zip(weights, wanted[count:], strict=True)]
         single.back(x, d_output, given, d_states, weights, kept, into, by_states)
         return (None, None, into[0], *(d_states if by_states else [None] * count), *into[1:])
 
 
 _apply: Any = super(torch.autograd.Function, _Step).apply
 """`_Step.apply` without the support for torch.func transforms, which a plain call does not need"""
+
+
+def _room_for(weight: Tensor) -> Tensor:
+    """For a gradient: of a large weight a buffer that is used again, as the system hands out memory more slowly."""
+    return WORKSPACE.empty(*weight.shape) if weight.numel() >= LEAST else torch.empty_like(weight)
 
 
 def _by_torch(
