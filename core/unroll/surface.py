@@ -1,9 +1,9 @@
-"""How a message names what its reader can change: as typed in a shell, or as written in Python.
+"""How messages name options, settings and tasks: as typed in a shell, or as written in Python.
 
     shell:  --set model.cell=gru                --by model.cell     invoke train --app speech --seeds 3
     Python: settings={"model.cell": "gru"}      by="model.cell"     unroll.train("speech", seeds=3)
 
-Whoever words an error or an advice asks here; which of the two it is, only `unroll.api` says.
+All errors and hints use these functions; only `unroll.api` decides which of the two forms applies.
 """
 
 import json
@@ -16,17 +16,17 @@ from typing import Any
 from unroll.errors import typed
 
 IN_PYTHON = "UNROLL_IN_PYTHON"
-"""set for the processes of a grid that was started from Python: what they say is read there"""
+"""set for the processes of a grid started from Python, where their messages are read"""
 _in_python: ContextVar[bool] = ContextVar("in_python", default=bool(os.environ.get(IN_PYTHON)))
 _NAMES = {"run": "model", "set": "settings"}
-"""options that are called otherwise in Python"""
+"""options that have another name in Python"""
 _FUNCTIONS = ("train", "compare", "diagnose")
-"""tasks that are functions of `unroll`; the others are tasks of the command line for everyone"""
+"""tasks that are functions of `unroll`; all others exist only on the command line"""
 
 
 @contextmanager
 def in_python() -> Iterator[None]:
-    """What is said in this context is said to a program, or to whoever writes it."""
+    """Messages in this context use the Python form."""
     before = _in_python.set(True)
     try:
         yield
@@ -35,12 +35,12 @@ def in_python() -> Iterator[None]:
 
 
 def environment() -> dict[str, str]:
-    """For a process whose messages have the same reader."""
+    """Environment variables for a process whose messages have the same form."""
     return {IN_PYTHON: "1"} if _in_python.get() else {}
 
 
 def option(name: str, value: Any = None) -> str:
-    """An option, or what is asked of it: `--by model.cell`. A value that is True is that of a flag."""
+    """An option, with its value if given: `--by model.cell`. True is the value of a flag."""
     if not _in_python.get():
         return f"--{name}" if value in (None, True) else f"--{name} {value}"
     known = _NAMES.get(name, name)
@@ -48,7 +48,7 @@ def option(name: str, value: Any = None) -> str:
 
 
 def settings(*texts: str) -> str:
-    """Settings, each as `key=value`, or a key alone where its value is not what matters."""
+    """Settings, each as `key=value`, or only the key if its value does not matter."""
     if not _in_python.get():
         return " ".join(f"--set {text}" for text in texts)
     return f"settings={_mapping(texts)}"
@@ -60,7 +60,7 @@ def condition(text: str) -> str:
 
 
 def task(name: str, app: str = "", **options: Any) -> str:
-    """A task of an application with options, those that are not None: what one would type or write."""
+    """A task of an application with those options that are not None, as it would be typed or written."""
     given = {key: value for key, value in options.items() if value is not None}
     if _in_python.get() and name in _FUNCTIONS:
         return f"unroll.{name}({', '.join([_literal(app), *(f'{key}={_literal(one)}' for key, one in given.items())])})"

@@ -1,25 +1,25 @@
-"""Splits that the user's data lack: drawn from train by hash, whatever the order of the examples."""
+"""Draws the splits missing from the user's data from train, by hash, independently of the order of the examples."""
 
 from collections.abc import Hashable, Iterator, Sequence
 
 from unroll.data.source import SPLITS, Split, by_hash
 
 SHARE = 0.1
-"""of the examples of train that become val, and as many test"""
+"""fraction of the training examples that become val, and as many test"""
 
 
 def completed(
     splits: Sequence[Split], groups: Sequence[Hashable], names: Sequence[str], share: float = SHARE
 ) -> list[Split]:
-    """The splits of examples, with those that no example is in drawn from train.
+    """The splits of examples, with missing splits drawn from train.
 
-    Groups stay together: those whose names have the smallest hashes are taken, except those too large for the share.
+    Groups stay together: those whose names have the smallest hashes are drawn, except those too large for the share.
 
     Args:
-        splits: of each example; train where nobody has said.
+        splits: of each example; train if not specified.
         groups: of each example.
-        names: of each example, which decide.
-        share: of train that each missing split gets, at least one example.
+        names: of each example, for the hashes.
+        share: fraction of train that each missing split gets, at least one example.
     """
     if not (lacking := _missing(splits)):
         return list(splits)
@@ -41,7 +41,7 @@ def completed(
 
 
 def drawn(before: Sequence[Split], after: Sequence[Split]) -> Iterator[str]:
-    """A note on the splits that were drawn; nothing where none was."""
+    """A note on the splits that were drawn; nothing if there are none."""
     found = [f"{split} ({after.count(split):,})" for split in reversed(_missing(before)) if split in after]
     if found:
         yield f"the data have no such split: {' and '.join(found)} drawn from train"

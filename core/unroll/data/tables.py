@@ -25,9 +25,9 @@ TAB_ENDINGS = (".tsv", ".tab")
 ENDINGS = (".csv", *TAB_ENDINGS, *JSON_ENDINGS)
 """endings of files that are taken for tables in a folder"""
 SHOWN = 20
-"""columns that a message names at most"""
+"""most columns that a message names"""
 EXACT = 1 << 53
-"""below which every whole number has a floating-point number of its own"""
+"""below this, every whole number is exact in floating point"""
 LONGEST_HEADER = 1 << 20
 """characters within which the first line must end"""
 MARKS = {",": "a comma", ";": "a semicolon", "|": "a vertical bar"}

@@ -1,6 +1,6 @@
 """Any nesting of tuples, named tuples, lists and mappings around leaves: one walk for states, batches and checkpoints.
 
-torch has such walks as well (`torch.utils._pytree`), which it keeps for itself.
+torch has similar functions (`torch.utils._pytree`), but they are private.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def rebuilt(like: Any, values: Iterable[Any]) -> Any:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two containers are of one kind and have the same keys; a named tuple counts by its name and fields."""
+    """Whether two containers have the same type and keys; named tuples are compared by name and fields."""
     named = (getattr(one, "_fields", None), type(one).__name__)
     if named[0] is not None:
         return named == (getattr(other, "_fields", None), type(other).__name__)
@@ -49,12 +49,12 @@ def leaves(tree: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def below(place: str, key: Any) -> str:
-    """The place of a part."""
+    """The path of a part."""
     return f"{place}.{key}" if isinstance(key, str) else f"{place}[{key}]"
 
 
 def retyped(tree: Any, like: Any) -> Any:
-    """The tree with the classes of the named tuples that `like` has at the same places: a file holds no classes."""
+    """The tree with the named tuple classes that `like` has at the same places: a file holds no classes."""
     inner, wanted = parts(tree), parts(like)
     if inner is None or wanted is None:
         return tree
@@ -69,12 +69,12 @@ def retyped(tree: Any, like: Any) -> Any:
 def encode(tree: Any, tensors: dict[str, Tensor], place: str = "tree") -> Any:
     """JSON for a tree of tensors, NumPy arrays, numbers, text, bytes and None; `decode` undoes it.
 
-    What JSON cannot hold becomes a mapping of one key that begins with "$".
+    Values that JSON cannot hold become a mapping with a single key that begins with "$".
 
     Args:
         tree: its mappings have text or integers as keys.
-        tensors: the tensors go there, as copies on the CPU, under the names that the JSON mentions.
-        place: of the tree, for errors.
+        tensors: receives copies of the tensors on the CPU, under the names used in the JSON.
+        place: path of the tree, for errors.
 
     Raises:
         TypeError: names the place of a value that is none of these.
@@ -100,7 +100,7 @@ def encode(tree: Any, tensors: dict[str, Tensor], place: str = "tree") -> Any:
 
 
 def decode(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `encode` was given; a named tuple has its name and fields, and not its class.
+    """The tree that `encode` was given; a named tuple has the same name and fields, but not the same class.
 
     Raises:
         ValueError, KeyError, TypeError, RecursionError: the tree is malformed.
@@ -128,7 +128,7 @@ def decode(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def apply(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """The nesting of `tree` with function(leaf, *leaves of the others at the same place) in place of each leaf.
+    """Maps function(leaf, *leaves of the others at the same place) over `tree`, keeping its nesting.
 
     Raises:
         ValueError: the others are nested differently.
@@ -145,14 +145,14 @@ def apply(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 
 def kinds(trees: Iterable[Any]) -> str:
-    """What these are, for an error."""
+    """The kinds of these trees, for errors."""
     return ", ".join(f"{type(t).__name__} of {len(t)}" if parts(t) is not None else type(t).__name__ for t in trees)
 
 
 def _put_aside(value: Tensor | np.ndarray[Any, Any], tensors: dict[str, Tensor]) -> str:
     tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(value.copy())
     name = str(len(tensors))
-    # A copy: safetensors refuses tensors that share memory, as tied weights do.
+    # A copy: safetensors rejects tensors that share memory, such as tied weights.
     tensors[name] = tensor.to("cpu", copy=True).contiguous()
     return name
 

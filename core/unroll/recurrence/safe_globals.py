@@ -1,4 +1,4 @@
-"""Once imported, `torch.load(..., weights_only=True)` takes whole modules of ours: none runs foreign code when read."""
+"""When imported, lets `torch.load(..., weights_only=True)` load whole modules of ours: loading runs no foreign code."""
 
 from torch import serialization
 from torch.nn import ModuleList, ParameterDict

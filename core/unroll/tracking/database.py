@@ -1,7 +1,7 @@
-"""Runs from the tables of MLflow's database, column by column, where the store is one.
+"""Reads runs from the tables of MLflow's database, column by column, if the store is one.
 
-By its client a run is a hundred objects twice over, of SQLAlchemy's and of MLflow's: those of a thousand runs kept the
-garbage collector busy for longer than all the rest took.
+Through the client, a run is a hundred SQLAlchemy objects and as many of MLflow's: for a thousand runs the garbage
+collector took longer than everything else.
 """
 
 import math
@@ -17,18 +17,18 @@ from sqlalchemy import select
 from unroll.tracking.logged import Logged, as_logged, duration
 
 CHUNK = 1000
-"""rows that are held at a time"""
+"""rows held at a time"""
 
 
 def store_of(client: MlflowClient) -> Any:
-    """The store behind a client, where it is a database; None where it is a server's or a folder."""
+    """The store behind a client if it is a database; None if it is a server or a folder."""
     untyped: Any = client
     store = untyped._tracking_client.store
     return store if hasattr(store, "ManagedSessionMaker") else None
 
 
 def all_runs(store: Any, experiment: str) -> list[Logged]:
-    """The runs of an experiment that are not deleted, newest first, as MLflow's client gives them."""
+    """The runs of an experiment that are not deleted, newest first, as MLflow's client returns them."""
     there: Any = (SqlRun.experiment_id == int(experiment)) & (SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
     of_run = (SqlRun.run_uuid, SqlRun.name, SqlRun.status, SqlRun.start_time, SqlRun.end_time, SqlRun.artifact_uri)
     newest = (SqlRun.start_time.desc(), SqlRun.run_uuid)

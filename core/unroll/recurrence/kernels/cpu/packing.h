@@ -1,4 +1,4 @@
-/* A matrix becomes the panels that a product reads, in float32 and in pairs of bfloat16. */
+/* Packs a matrix into the panels that a product reads, in float32 and in pairs of bfloat16. */
 /* How many floats (or bf16 numbers) `pack` writes. */
 long packed_size(long depth, long columns, int as_bf16) {
   return vectors(columns) * V * (as_bf16 ? padded(depth) : depth);

@@ -1,4 +1,4 @@
-/* Products with a weight where it stands, row by row or with its transpose: for a step that reads it once. */
+/* Products with a weight in place, row by row or with its transpose: for a step that reads it once. */
 #include <omp.h>
 
 #define PACKED 24 /* rows of the batch from which the sums of `dots` cost more than packing the weight */
