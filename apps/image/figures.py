@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.app import Report
-from unroll.drawing.confusion import confusion
+from unroll.drawing.confusion import confusions
 
 from .classification import Classifier
 from .completion import PixelRNN
@@ -18,8 +18,6 @@ from .data import Batch
 from .denoising import Denoiser, noisy
 from .model import Network
 
-MOST_CLASSES = 30
-"""with more of them the confusion matrix is not readable"""
 SHOWN = 10
 """pictures in a column of a grid"""
 DRAWN = 3
@@ -32,9 +30,7 @@ def figures(model: Network, batches: Iterable[Batch], report: Report) -> dict[st
     """`confusion`; or `completions` and `new`; or `denoised`."""
     match model:
         case Classifier():
-            pairs = [(record["reference"], record["prediction"]) for record in report.records]
-            readable = len(model.classes) <= MOST_CLASSES
-            return {"confusion": confusion(pairs, model.classes, "pictures")} if readable else {}
+            return confusions(report.records, model.classes, "pictures")
         case PixelRNN():
             return completions(model, _first(batches))
         case Denoiser():

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unroll.app import Report
+from unroll.drawing.confusion import draw_counts
 from unroll.sequence import ctc, metrics
 
 from .data import Batch
@@ -37,16 +38,9 @@ def confusion(report: Report) -> Figure:
     counts = metrics.confusions(aligned)
     spoken = _frequent(counts, 0)
     table = np.array([[counts[a, b] for b in [*spoken, ""]] for a in [*spoken, ""]])
-    names = [*spoken, NOTHING]
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.add_subplot()
-    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(table), strict=True):
-        colour = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    draw_counts(axes, table, [*spoken, NOTHING])
     axes.set(xlabel="recognised", ylabel="spoken", title=_title(report))
     return figure
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unroll.app import Report
-from unroll.drawing.confusion import confusion
+from unroll.drawing.confusion import confusions
 
 from . import baselines
 from .classification import Classifier
@@ -15,8 +15,6 @@ from .data import Batch
 from .forecasting import Forecaster
 from .metrics import over_the_horizon
 
-MOST_CLASSES = 30
-"""with more of them the confusion matrix is not readable"""
 SHOWN = 4
 """clips on the contact sheet"""
 LINES = {"network": ("#0072B2", "o"), "copy last": ("#D55E00", "s"), "linear motion": ("#009E73", "^")}
@@ -27,8 +25,7 @@ UNITS = {"mse": "mean squared error", "ssim": "structural similarity", "psnr": "
 def figures(model: Classifier | Forecaster, batches: Iterable[Batch], report: Report) -> dict[str, Figure]:
     """`confusion` of classes; or `frames`, a contact sheet, and `horizon`, the error of each predicted frame."""
     if not isinstance(model, Forecaster):
-        pairs = [(row["reference"], row["prediction"]) for row in report.records]
-        return {"confusion": confusion(pairs, model.classes, "clips")} if len(model.classes) <= MOST_CLASSES else {}
+        return confusions(report.records, model.classes, "clips")
     first = next(iter(batches))
     return {"frames": sheet(model, first), "horizon": horizon(model, batches)}
 

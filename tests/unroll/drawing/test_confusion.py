@@ -2,7 +2,7 @@
 
 import pytest
 
-from unroll.drawing.confusion import confusion
+from unroll.drawing.confusion import MOST, confusion, confusions
 
 PAIRS = [("cat", "cat")] * 3 + [("cat", "dog")] + [("dog", "dog")] * 2
 
@@ -23,3 +23,14 @@ def test_nothing_and_unknown_names():
     assert "0.00%" in confusion([], ["a", "b"]).axes[0].get_title()
     with pytest.raises(KeyError, match="fish"):
         confusion([("fish", "cat")], ["cat", "dog"])
+
+
+def test_of_records_as_far_as_it_can_be_read():
+    records = [
+        {"id": "a", "reference": "cat", "prediction": "dog"},
+        {"id": "b", "reference": "dog", "prediction": "dog"},
+    ]
+    classes = [*(f"breed {number}" for number in range(MOST - 2)), "cat", "dog"]
+    drawn = confusions(records, classes, "animals")
+    assert drawn["confusion"].axes[0].get_title() == "accuracy 50.00% (1 of 2 animals wrong)"
+    assert confusions(records, [*classes, "fish"], "animals") == {}
