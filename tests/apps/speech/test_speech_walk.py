@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unroll.apps.speech import train
+from unroll.apps.speech.train import step
 from unroll.recurrence import rnn
 
 ROOT = Path(__file__).parents[3]
@@ -45,10 +45,10 @@ class Walk:
 @pytest.fixture
 def walk(model, prepared, batches):
     loaded = iter(batches(prepared, seconds=4.0).train)
-    train.step(model.train(), next(loaded))  # an epoch begins, and kernels are made at the first call
+    step(model.train(), next(loaded))  # an epoch begins, and kernels are made at the first call
     with Walk() as seen:
         batch = next(loaded)
-        train.step(model, batch)
+        step(model, batch)
     library = "core/unroll/recurrence/"
     return [(above, file) for above, file in seen.stays if not above.startswith(library)]
 
