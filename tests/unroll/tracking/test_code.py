@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import torch
 
 from unroll.tracking import code
 
@@ -92,7 +93,7 @@ def test_a_file_is_read_again_only_when_it_has_changed(place, monkeypatch: pytes
 
 def test_device_and_machine_are_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     assert code.device("cpu") == "cpu"
-    monkeypatch.setattr(code.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(code.torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
     assert code.device("auto") == code.device("gpu") == "cuda: NVIDIA H200" and code.device("cpu") == "cpu"
     assert f"{os.cpu_count()} cores" in code.machine()
