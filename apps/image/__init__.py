@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from unroll.app import App, Data, Score
 from unroll.data import images
-from unroll.errors import UserError, did_you_mean
+from unroll.errors import UserError
 from unroll.lazy import deferred
-from unroll.recurrence import CELLS
 
 from .config import PRESETS, ImageConfig
 
@@ -53,12 +52,9 @@ def model(config: ImageConfig, facts: dict[str, Any]) -> network.Network:
     """The network of the configured task for pictures of these facts.
 
     Raises:
-        UserError: an unknown or unsuitable cell or initialisation.
+        UserError: an unknown or unsuitable initialisation.
     """
     wanted = config.model
-    usable = [name for name in CELLS if not getattr(CELLS[name], "extent_dims", 0)]
-    if wanted.cell not in usable:
-        raise UserError(f"model.cell={wanted.cell}: no such cell; {did_you_mean(wanted.cell, usable)}")
     try:
         return _network(config, facts)
     except ValueError as error:

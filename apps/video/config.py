@@ -37,6 +37,7 @@ class VideoData(DataConfig):
 class VideoModel(ModelConfig):
     """The network."""
 
+    over_maps: ClassVar = True
     cell: str = "gru"
     """name of the recurrent cell in unroll.recurrence; predict_frames: convlstm or convgru"""
     hidden: int = Field(96, ge=1)

@@ -199,6 +199,7 @@ class App(Generic[ConfigT, ModelT, BatchT]):
     def network(self, config: ConfigT, facts: dict[str, Any]) -> ModelT:
         """`model`, with a one-line error if it cannot be built: a missing cell, sizes that do not fit together."""
         _check_cell(config)
+        _check_kind(self.name, config)
         try:
             return self.model(config, facts)
         except ValueError as error:
@@ -221,6 +222,17 @@ def _check_cell(config: Config) -> None:
     cell = getattr(config.model, "cell", None)
     if isinstance(cell, str) and cell not in CELLS:
         raise UserError(f"model.cell={cell}: no such cell; {did_you_mean(cell, CELLS)}")
+
+
+def _check_kind(app: str, config: Config) -> None:
+    """Raise UserError for a cell over maps in an application that has vectors for it."""
+    from unroll.recurrence import CELLS
+
+    cell = getattr(config.model, "cell", None)
+    if config.model.over_maps or not isinstance(cell, str):
+        return
+    if getattr(CELLS[cell], "extent_dims", 0):
+        raise UserError(f"model.cell={cell}: is a cell over maps; {app} needs one over vectors, such as gru or lstm")
 
 
 def names() -> list[str]:

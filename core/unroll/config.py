@@ -47,6 +47,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
+    over_maps: ClassVar[bool] = False
+    """whether `cell` may be one over maps: convlstm, convgru"""
+
     cell: str = "lstm"
     """name of the recurrent cell in unroll.recurrence"""
     hidden: int = Field(128, ge=1)

@@ -44,7 +44,12 @@ class _Function:
     name: str
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        return getattr(import_module(self.module), self.name)(*given, **named)
+        return resolved(self)(*given, **named)
+
+
+def resolved(function: Any) -> Any:
+    """The function itself where a stand-in for it is given: for what is called at every step."""
+    return getattr(import_module(function.module), function.name) if isinstance(function, _Function) else function
 
 
 @dataclass(frozen=True)

@@ -78,3 +78,10 @@ def test_a_task_that_is_measured_in_another_way_has_its_own_score() -> None:
     assert app.with_score_for("fill in").score == Score("bits", "min")
     assert app.with_score_for("read").score == WER
     assert apps.load("speech").with_score_for("fill in").score == WER
+
+
+@pytest.mark.parametrize("name", sorted(set(apps.names()) - {"video"}))
+def test_a_cell_over_maps_is_one_line_where_there_are_vectors(name: str) -> None:
+    app = apps.load(name)
+    with pytest.raises(UserError, match=rf"model.cell=convgru: is a cell over maps; {name} needs one over vectors"):
+        app.network(app.config(settings=["model.cell=convgru"]), {})

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from unroll.app import App, Data, Step
 from unroll.config import Config
 from unroll.errors import Notice
 from unroll.interrupt import Interrupted, StopRequest
+from unroll.lazy import resolved
 from unroll.recurrence.state import detach
 from unroll.training.averaging import averaged, observe_score
 from unroll.training.best import Best
@@ -90,6 +91,7 @@ class _Adapter(pl.LightningModule):
     def __init__(self, app: App, config: Config, model: nn.Module, steps: int, health: Health) -> None:
         super().__init__()
         self.app, self.config, self.model, self.health = app, config, model, health
+        self.loss_of: Callable[[nn.Module, Any, Any], Step] = resolved(app.step)
         wanted = config.optimizer
         self.schedule = Schedule(
             wanted.schedule, wanted.warmup, steps,
@@ -102,7 +104,7 @@ class _Adapter(pl.LightningModule):
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         self.given = self.carried
-        self.last = step = self.app.step(self.model, batch, self.carried)
+        self.last = step = self.loss_of(self.model, batch, self.carried)
         # The state of a step that went wrong would spoil the next ones: they continue from the last sound one.
         if self.health.look(step.loss):
             self.carried = detach(step.state)

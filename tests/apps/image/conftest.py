@@ -21,4 +21,4 @@ def made(store, *settings, preset="default"):
     APP.prepare(config, store)
     data = APP.data(config, store)
     torch.manual_seed(0)
-    return APP.with_score_for(config), config, data, APP.model(config, data.facts)
+    return APP.with_score_for(config), config, data, APP.network(config, data.facts)

@@ -83,7 +83,7 @@ def test_settings_that_cannot_be(settings, told):
 def test_cells_and_initialisations_that_are_not_there(store, setting, told):
     with pytest.raises(UserError, match=told):
         made(store, f"model.{setting}")
-    with pytest.raises(UserError, match="no such cell"):
+    with pytest.raises(UserError, match="is a cell over maps"):
         made(store, "model.cell=convlstm")  # reads maps
 
 
