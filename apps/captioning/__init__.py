@@ -1,4 +1,4 @@
-"""Captions of pictures. This file and config.py are the only ones that know the configuration."""
+"""Captions of pictures. Only this file and config.py know the configuration."""
 
 from __future__ import annotations
 

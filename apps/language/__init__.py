@@ -1,4 +1,4 @@
-"""Language modelling and text generation. This file and config.py are the only ones that know the configuration."""
+"""Language modelling and text generation. Only this file and config.py know the configuration."""
 
 from __future__ import annotations
 

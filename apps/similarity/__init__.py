@@ -1,4 +1,4 @@
-"""Similarity of two sentences. This file and config.py are the only ones that know the configuration."""
+"""Similarity of two sentences. Only this file and config.py know the configuration."""
 
 from __future__ import annotations
 

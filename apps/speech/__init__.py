@@ -1,4 +1,4 @@
-"""Speech to text. This file and config.py are the only ones that know the configuration."""
+"""Speech to text. Only this file and config.py know the configuration."""
 
 from __future__ import annotations
 

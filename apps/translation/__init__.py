@@ -1,4 +1,4 @@
-"""Translation. This file and config.py are the only ones that know the configuration."""
+"""Translation. Only this file and config.py know the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Power at the next reading of a sensor. This file and config.py are the only ones that know the configuration."""
+"""Power at the next reading of a sensor. Only this file and config.py know the configuration."""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
 """A small application for testing the loop: predict a running mean, in shuffled sequences or in one carried stream."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ class Shuffled:
     def __len__(self) -> int:
         return self.rows // self.batch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.epoch))
         yield from order[: len(self) * self.batch].view(-1, self.batch).tolist()
 
@@ -75,7 +76,7 @@ def evaluate(model: nn.Module, batches: Any) -> Report:
     return Report({"mse": sum(losses) / len(losses)}, records, "mse|v1")
 
 
-APP = App(
+APP: App = App(
     about="running mean",
     presets={
         "default": Config(
