@@ -274,7 +274,7 @@ def filmed(frame: bytes) -> tuple[tuple[str, bytes], ...]:
 def folders() -> Iterator[Fault]:
     """Folders of pictures, sounds and clips."""
     good = picture()
-    table = "path,caption\n" + "".join(f"{n}.png,a red square\n" for n in range(20))
+    table = "path,caption\n" + "".join(f"{n}.png,{n} red squares\n" for n in range(20))
     many = tuple((f"{n}.png", good) for n in range(1, 20))
     captions = "prepare --app captioning --set data.source=folder --set data.path={path}"
     classes = "prepare --app image --set data.source=folder --set data.path={path}"

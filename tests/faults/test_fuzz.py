@@ -101,7 +101,7 @@ READERS: dict[str, tuple[Callable[[Path], bytes], str, Reader]] = {
     ),
     "clicks": (constant("session,item,time\n" + "1,a,100\n1,b,200\n" * 9), "c.csv", clicks.histories),
     "log": (
-        constant("user,movie,ts\n" + "1,a,2024-01-01\n1,b,2024-01-02 10:00:00 UTC\n" * 9), "c.csv",
+        constant("user,movie,ts\n" + "1,a,2024-01-01 00:00:00 UTC\n1,b,2024-01-02 10:00:00 UTC\n" * 9), "c.csv",
         lambda path: clicks.source(path, None).read(),
     ),
     "quoted log": (
