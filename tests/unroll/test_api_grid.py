@@ -12,6 +12,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # five processes that import everything
 def test_a_grid_is_trained_and_its_runs_are_an_ensemble(client: Any, capfd: pytest.CaptureFixture[str]) -> None:
     runs = unroll.train("translation", "smoke", SMALL, seeds=2, jobs=2, quiet=True)
     assert [(run.status, run.error, run.settings["train.seed"]) for run in runs] == [
@@ -19,7 +20,7 @@ def test_a_grid_is_trained_and_its_runs_are_an_ensemble(client: Any, capfd: pyte
     ]  # fmt: skip
     assert all("test/exact_match" in run.metrics and run.seconds for run in runs)
     both_ways = {**SMALL, "data.target_locale": [runs[0].settings["data.target_locale"], "xx"]}
-    with pytest.warns(Notice, match=r"^1 of 2 trainings did not come to their end: .*xx"):
+    with pytest.warns(Notice, match=r"^1 of 2 runs failed: .*xx"):
         done, failed = unroll.train("translation", "smoke", both_ways, quiet=True)
     assert done.id == runs[0].id, "what is trained already is not trained again"
     assert failed.status == "FAILED" and "xx" in failed.error and failed.settings["data.target_locale"] == "xx"

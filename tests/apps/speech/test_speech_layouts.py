@@ -53,7 +53,9 @@ def test_ljspeech(ljspeech):
 
 
 def test_what_was_recognised_is_said_with_the_data(ljspeech):
-    (ljspeech / "metadata.csv").write_text("".join(f"LJ001-000{n}|Lights on.|lights on\n" for n in range(4)))
+    (ljspeech / "metadata.csv").write_text(
+        "".join(f"LJ001-000{n}|Lights on.|lights on {'ab'[n % 2]}\n" for n in range(4))
+    )
     config, store = APP.config("smoke", ["data.source=folder", f"data.path={ljspeech}"]), Store(ljspeech / "store")
     APP.prepare(config, store)
     assert "LJSpeech's layout: 4 recordings" in APP.data(config, store).notes[0]
