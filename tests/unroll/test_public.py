@@ -18,7 +18,7 @@ from unroll.lazy import lazily
 ROOT = Path(unroll.__path__[0])
 APPS = Path(apps.__path__[0])
 DOCS = Path(__file__).parents[2] / "docs"
-LAZY = ["", ".comparison", ".data", ".diagnosis", ".search", ".sequence", ".training"]
+LAZY = ["", ".comparison", ".data", ".diagnosis", ".search", ".sequence", ".tracking", ".training"]
 
 
 def packages() -> Iterator[str]:
@@ -48,6 +48,12 @@ def test_a_package_brings_nothing_heavy_before_it_is_used() -> None:
     heavy = "[name for name in ('torch', 'numpy', 'mlflow', 'lightning', 'pandas', 'scipy') if name in sys.modules]"
     code = f"import sys, {', '.join(f'unroll{name}' for name in LAZY)}; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_public_module_is_there_before_anything_has_imported_it() -> None:
+    code = "import unroll.recurrence; print(unroll.recurrence.state.__name__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "unroll.recurrence.state\n"
 
 
 def test_what_a_missing_library_stops_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:

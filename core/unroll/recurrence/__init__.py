@@ -46,6 +46,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "state":
+        return import_module("unroll.recurrence.state")
     module = next((module for module, names in _PLACES.items() if name in names), None)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
