@@ -57,6 +57,12 @@ def train_grid(
     own, cells = own or {}, []
     for name in names:
         cells += points(apps.load(name), preset or "default", [*settings, *own.get(name, ())], seeds)
+    return train_points(cells, jobs)
+
+
+def train_points(cells: Sequence[GridPoint], jobs: int = 1) -> dict[str, Any]:
+    """`train_grid` for points that are worked out already."""
+    names = list(dict.fromkeys(cell.app.name for cell in cells))
     client = tracking.connect()
     done = {name: tracking.runs(client, name) for name in names}
     planned = [_plan(cell, done[cell.app.name]) for cell in cells]

@@ -38,8 +38,7 @@ def train(
         from unroll.commands.training import train_one
 
         return train_one(names[0], preset, settings, resume)
-    for name in names:
-        points(apps.load(name), preset or "default", settings, seeds)
-    from unroll.commands.grid import train_grid
+    cells = [cell for name in names for cell in points(apps.load(name), preset or "default", settings, seeds)]
+    from unroll.commands.grid import train_points
 
-    return train_grid(names, preset, settings, seeds, jobs)
+    return train_points(cells, jobs)
