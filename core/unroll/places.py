@@ -6,6 +6,7 @@ A variable that is set but empty, as passed by compose files, counts as unset.
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from unroll.errors import UserError
 
@@ -68,6 +69,12 @@ def store_uri() -> str:
         return named
     # SQLAlchemy decodes %41, and takes everything after a question mark as options.
     return f"sqlite:///{home() / 'mlflow.db'}".replace("%", "%25").replace("?", "%3F")
+
+
+def store_file() -> Path | None:
+    """The file of the tracking store if it is SQLite without options; None for any other store."""
+    path = store_uri().removeprefix("sqlite:///")
+    return None if path == store_uri() or "?" in path else Path(unquote(path))
 
 
 def told() -> str:

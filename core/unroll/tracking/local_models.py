@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from unroll.places import store_uri
+from unroll.places import store_file
+from unroll.tracking import saved
 from unroll.tracking.names import SWEEP
-from unroll.tracking.saved import DESCRIPTION
 
 READY = 2
 """MLflow's LoggedModelStatus.READY, as stored in its tables"""
@@ -29,7 +29,7 @@ QUERY = """
 
 def model_folder(app: str, reference: str) -> Path | None:
     """The saved model of the run named by `latest`, an id, the start of one, or a name; None: ask MLflow."""
-    store = _file(store_uri())
+    store = store_file()
     if store is None or not store.is_file() or reference.startswith("models:/"):
         return None
     try:
@@ -46,12 +46,6 @@ def model_folder(app: str, reference: str) -> Path | None:
     return _holding(rows[0][1])
 
 
-def _file(uri: str) -> Path | None:
-    """The file of an SQLite store without options; None for any other store."""
-    path = uri.removeprefix("sqlite:///")
-    return None if path == uri or "?" in path else Path(unquote(path))
-
-
 def _holding(location: str | None) -> Path | None:
     """The folder of a model's files below MLflow's folder for it; None if that is not a plain local folder."""
     if location is None:
@@ -60,5 +54,5 @@ def _holding(location: str | None) -> Path | None:
         location = unquote(urlsplit(location).path)
     elif ":" in location or "%" in location:
         return None
-    found = list(Path(location).glob(f"data/*/{DESCRIPTION}"))
-    return found[0].parent if len(found) == 1 else None
+    found = saved.within(Path(location))
+    return found[0] if len(found) == 1 else None

@@ -94,5 +94,5 @@ def _registered(app: str, reference: str) -> Path:
 
 
 def _downloaded(uri: str) -> Path:
-    [found] = Path(mlflow.artifacts.download_artifacts(uri)).glob(f"data/*/{saved.DESCRIPTION}")
-    return found.parent
+    [found] = saved.within(Path(mlflow.artifacts.download_artifacts(uri)))
+    return found

@@ -106,6 +106,11 @@ def load(folder: Path, settings: Sequence[str] = ()) -> Saved:
     return Saved(app.with_score_for(config), config, described.facts, described.digest, model.eval())
 
 
+def within(artifacts: Path) -> list[Path]:
+    """The folders with a saved model in the folder of an MLflow model: one, unless it is damaged."""
+    return [path.parent for path in artifacts.glob(f"data/*/{DESCRIPTION}")]
+
+
 def ensemble(models: Sequence[Saved]) -> Saved:
     """Models of one application as one. Raises UserError if they are of several, or it does not support ensembles."""
     first = models[0]
