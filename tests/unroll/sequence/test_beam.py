@@ -48,9 +48,14 @@ def test_width_one_is_greedy_and_without_an_end_texts_have_the_full_length():
     assert found.tokens == greedy and not found.ended
 
 
-def test_a_row_alone_is_the_row_in_a_batch():
+@pytest.mark.parametrize(
+    "options",
+    [{"width": 3, "length_penalty": 0.6, "n_best": 2}, {"width": 6, "groups": 3, "diversity": 0.7, "n_best": 4}],
+    ids=["one group", "three groups"],
+)
+def test_a_row_alone_is_the_row_in_a_batch(options):
     firsts = torch.tensor([1, 2, 3, 4, 1])
-    options = {"width": 3, "longest": 7, "end": END, "length_penalty": 0.6, "n_best": 2}
+    options = {"longest": 7, "end": END, **options}
     together = beam_search(step, firsts, torch.zeros(1, 5, 1, dtype=torch.int64), **options)
     for row, first in enumerate(firsts.tolist()):
         last, state = start(token=first)
@@ -108,15 +113,6 @@ def test_the_scores_of_diverse_texts_are_the_models():
             before, now = now, word
         assert text.log_prob == pytest.approx(total, abs=1e-5)
     assert len({tuple(text.tokens) for text in found}) == len(found)
-
-
-def test_groups_of_a_row_alone_and_in_a_batch():
-    firsts = torch.tensor([1, 2, 3, 4, 1])
-    options = {"width": 6, "groups": 3, "diversity": 0.7, "longest": 7, "end": END, "n_best": 4}
-    together = beam_search(step, firsts, torch.zeros(1, 5, 1, dtype=torch.int64), **options)
-    for row, first in enumerate(firsts.tolist()):
-        last, state = start(token=first)
-        assert beam_search(step, last, state, **options)[0] == together[row]
 
 
 def test_groups_that_do_not_divide_the_width():
