@@ -7,32 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import unroll
 from unroll.recurrence import Recurrent, one_step
 from unroll.recurrence.kernels.cpu import native, step
-from unroll.recurrence.kernels.cpu.step import Single
 from unroll.recurrence.recording import record
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no compiled kernels: {native.missing()}")
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows of each step that C has computed."""
-    made: list[int] = []
-    run = Single.run
-
-    def counted(self: Single, x: Tensor, *args: Any, **options: Any) -> Any:
-        found = run(self, x, *args, **options)
-        if found is not None:
-            made.append(len(x))
-        return found
-
-    monkeypatch.setattr(Single, "run", counted)
-    return made
 
 
 @pytest.mark.parametrize(
