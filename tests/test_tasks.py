@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from invoke import main
 
+from tests.unroll.test_lazy import HEAVY
+
 ROOT = Path(__file__).parent.parent
-HEAVY = ["torch", "mlflow", "lightning", "librosa", "nltk"]
 INVOKE = [sys.executable, "-m", "invoke", "--search-root", str(ROOT)]
 
 
