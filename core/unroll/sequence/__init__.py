@@ -84,15 +84,14 @@ __getattr__, __dir__ = lazily(
     {
         "attention": ("Attention", "Memory"),
         "batching": ("BucketSampler", "loader", "pad"),
-        "ctc": ("Lexicon",),
         "beam": ("beam_search", "no_repeats"),
+        "ctc": ("Lexicon",),
         "decoding": (
             "Hypothesis",
             "Sampling",
             "mean_probability",
             "restrict",
             "sample",
-            "sample_texts",
             "sample_texts",
             "until_stop",
         ),
