@@ -14,7 +14,7 @@ from unroll.lazy import deferred
 from .config import PRESETS, ImageConfig
 
 if TYPE_CHECKING:
-    from unroll.data.store import Store
+    from unroll.data.store import Prepared, Store
 
     from . import baselines, classification, completion, data, denoising, figures, predict, sources, train
     from . import model as network
@@ -35,17 +35,21 @@ SCORES = {
 }
 
 
-def prepare(config: ImageConfig, store: Store) -> None:
-    """Prepare the pictures of the configured source in the store; do nothing if they are there."""
-    data.prepare(store, _source(config, store), config.data.levels)
+def prepare(config: ImageConfig, store: Store) -> tuple[Prepared, tuple[str, ...]]:
+    """Prepare the pictures of the configured source in the store; do nothing if they are there.
+
+    Returns:
+        them, and notes on the source.
+    """
+    source = _source(config, store)
+    return data.prepare(store, source, config.data.levels), source.notes
 
 
 def batches(config: ImageConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
-    source, wanted = _source(config, store), config.train
-    prepared = data.prepare(store, source, config.data.levels)
+    (prepared, notes), wanted = prepare(config, store), config.train
     made = data.batches(prepared, size=wanted.batch, seed=wanted.seed, limit=config.data.limit)
-    return replace(made, notes=source.notes)
+    return replace(made, notes=notes)
 
 
 def model(config: ImageConfig, facts: dict[str, Any]) -> network.Network:

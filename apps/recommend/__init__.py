@@ -27,16 +27,20 @@ else:
 __all__ = ["APP"]
 
 
-def prepare(config: RecommendConfig, store: Store) -> None:
+def prepare(config: RecommendConfig, store: Store) -> Prepared:
     """Prepare the splits of the configured source in the store; do nothing if they are there."""
-    _prepared(config, store)
+    wanted = config.data
+    return preparation.prepare(
+        store, _source(config, store), protocol=None if wanted.split == "auto" else wanted.split, days=wanted.days,
+        support=wanted.support, features=wanted.features,
+    )  # fmt: skip
 
 
 def batches(config: RecommendConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
     wanted = config.train
     return data.batches(
-        _prepared(config, store), mode=wanted.mode, rows=wanted.rows, steps=wanted.steps, seed=wanted.seed
+        prepare(config, store), mode=wanted.mode, rows=wanted.rows, steps=wanted.steps, seed=wanted.seed
     )
 
 
@@ -53,14 +57,6 @@ def baselines(config: RecommendConfig, data: Data[data.Batch]) -> dict[str, dict
     """Test metrics of popularity, item-kNN and a Markov chain; seen items are excluded if the network's are."""
     catalogue = Catalogue.from_json(data.facts["catalogue"])
     return simple.baselines(data.test, catalogue, exclude_seen=config.decode.exclude_seen)
-
-
-def _prepared(config: RecommendConfig, store: Store) -> Prepared:
-    wanted = config.data
-    return preparation.prepare(
-        store, _source(config, store), protocol=None if wanted.split == "auto" else wanted.split, days=wanted.days,
-        support=wanted.support, features=wanted.features,
-    )  # fmt: skip
 
 
 def _source(config: RecommendConfig, store: Store) -> Source:

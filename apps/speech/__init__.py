@@ -30,23 +30,29 @@ EXAMPLES = Path(__file__).parent / "examples"
 """recordings whose names say what is said in them, in voices that training does not hear"""
 
 
-def prepare(config: SpeechConfig, store: Store) -> None:
-    """Prepare the features of the configured source in the store; do nothing if they are there."""
-    _prepared(config, store, _source(config, store))
+def prepare(config: SpeechConfig, store: Store) -> tuple[Prepared, tuple[str, ...]]:
+    """Prepare the features of the configured source in the store; do nothing if they are there.
+
+    Returns:
+        them, and notes on the source.
+    """
+    source, wanted = _source(config, store), config.data
+    log_mel = features.LogMel(wanted.rate, wanted.bands, wanted.level)
+    return preparation.prepare(store, source, log_mel, copies=wanted.perturb, seed=wanted.seed), source.notes
 
 
 def batches(config: SpeechConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
-    source = _source(config, store)
+    prepared, notes = prepare(config, store)
     made = data.batches(
-        _prepared(config, store, source),
+        prepared,
         units=config.data.units,
         stack=config.model.stack,
         seconds=config.train.batch,
         seed=config.train.seed,
         where=config.data.named,
     )
-    return replace(made, notes=(*source.notes, *made.notes))
+    return replace(made, notes=(*notes, *made.notes))
 
 
 def model(config: SpeechConfig, facts: dict[str, Any]) -> network.Recogniser:
@@ -63,11 +69,6 @@ def model(config: SpeechConfig, facts: dict[str, Any]) -> network.Recogniser:
         words=facts["words"] if config.decode.lexicon else (),
         **config.model.model_dump(),
     )
-
-
-def _prepared(config: SpeechConfig, store: Store, source: Source) -> Prepared:
-    log_mel = features.LogMel(config.data.rate, config.data.bands, config.data.level)
-    return preparation.prepare(store, source, log_mel, copies=config.data.perturb, seed=config.data.seed)
 
 
 def _source(config: SpeechConfig, store: Store) -> Source:

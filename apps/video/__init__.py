@@ -15,7 +15,7 @@ from .config import PRESETS, VideoConfig
 from .inputs import VALUES
 
 if TYPE_CHECKING:
-    from unroll.data.store import Store
+    from unroll.data.store import Prepared, Store
 
     from . import baselines, classification, data, figures, forecasting, predict, train
     from .sources import Source, builtin, folder, moving_mnist
@@ -31,19 +31,23 @@ EXAMPLES = Path(__file__).parent / "examples"
 """clips of digits that are not in the training data, as folders of frames"""
 
 
-def prepare(config: VideoConfig, store: Store) -> None:
-    """Prepare the frames of the configured source in the store; do nothing if they are there."""
-    data.prepare(store, _source(config, store))
+def prepare(config: VideoConfig, store: Store) -> tuple[Prepared, tuple[str, ...]]:
+    """Prepare the frames of the configured source in the store; do nothing if they are there.
+
+    Returns:
+        them, and notes on the source.
+    """
+    source = _source(config, store)
+    return data.prepare(store, source), source.notes
 
 
 def batches(config: VideoConfig, store: Store) -> Data[data.Batch]:
     """Loaders of the splits."""
-    source, wanted = _source(config, store), config.train
-    prepared = data.prepare(store, source)
+    (prepared, notes), wanted = prepare(config, store), config.train
     made = data.batches(
         prepared, window=config.window, frames=wanted.batch, seed=wanted.seed, where=config.data.named
     )  # fmt: skip
-    return replace(made, notes=(*source.notes, *made.notes))
+    return replace(made, notes=(*notes, *made.notes))
 
 
 def model(config: VideoConfig, facts: dict[str, Any]) -> classification.Classifier | forecasting.Forecaster:
