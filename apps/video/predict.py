@@ -16,11 +16,10 @@ from .classification import Classifier, watch
 from .clips import Input
 from .data import as_values
 from .forecasting import Forecaster
+from .model import Network
 
-Network = Classifier | Forecaster
 
-
-def predict(model: Network, inputs: Sequence[Input]) -> list[Any]:
+def predict(model: Classifier | Forecaster, inputs: Sequence[Input]) -> list[Any]:
     """For each clip its class and the probability of that, or the next frames.
 
     A clip is a video file, a folder of numbered frames, or frames in memory. The input frames and the predicted ones
@@ -41,7 +40,7 @@ def _answer(model: Classifier, given: Input, name: str) -> dict[str, Any]:
     return {"class": model.classes[number], "probability": round(float(sure), 4)}
 
 
-def stream(model: Network, given: Input) -> Iterator[str]:
+def stream(model: Classifier | Forecaster, given: Input) -> Iterator[str]:
     """A line whenever the predicted class changes, frame by frame; for a forecaster, the output of `predict`."""
     if isinstance(model, Forecaster):
         yield _continued(model, given, "clip")
