@@ -12,9 +12,9 @@ from torch import Tensor
 from unroll.data.arrays import read_arrays, write_rows
 from unroll.data.store import Prepared, Store
 
+from .data import NAME
 from .encoder import WEIGHTS, Backbone, pretrained
 
-NAME = "captioning"
 AT_ONCE = 64
 """pictures per pass"""
 
