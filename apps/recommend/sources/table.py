@@ -148,8 +148,9 @@ def _codes(loaded: reading.Loaded, ours: str) -> tuple[NDArray[np.int32], NDArra
     empty = np.flatnonzero((codes < 0) | (np.append(ids == "", True)[codes]))
     if len(empty):
         raise UserError(f"{loaded.where(int(empty[0]))}: its {loaded.called(ours)} is empty")
-    _refuse_spellings(loaded, ours, place[codes], ids[order])
-    return place[codes], ids[order]
+    codes, ids = place[codes], ids[order]
+    _refuse_spellings(loaded, ours, codes, ids)
+    return codes, ids
 
 
 def _refuse_spellings(loaded: reading.Loaded, ours: str, codes: NDArray[np.int32], ids: NDArray[np.str_]) -> None:

@@ -7,7 +7,7 @@ other names that it accepts for them (`Table.pick`).
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,13 +176,14 @@ def _twice(path: Path, names: Sequence[str], places: Sequence[int]) -> UserError
     )
 
 
-def two_spellings(ids: Iterable[str]) -> tuple[str, str] | None:
+def two_spellings(ids: Sequence[str]) -> tuple[str, str] | None:
     """An integer id that occurs both without and with a zero fraction, as ("1", "1.0"); None if there is none.
 
     Programs write a column's integers as "1.0" if it has missing values, others do not.
     """
-    known = set(ids)
-    return next(((bare, id) for id in sorted(known) if (bare := id.removesuffix(".0")) != id and bare in known), None)
+    # A log may have millions of ids, few of them with a fraction: sorting all of them would take seconds.
+    longer = {id.removesuffix(".0"): id for id in ids if id.endswith(".0")}
+    return min(((bare, longer[bare]) for bare in ids if bare in longer), key=lambda both: both[1], default=None)
 
 
 def missing_columns(path: Path, missing: Known, columns: Sequence[str], hint: str = "") -> str:
