@@ -11,24 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unroll.training.toy import APP
+from tests.unroll.training.toy import APP, save_untrained
 from unroll import tracking
 from unroll.commands.job import JobFolder, check_writable
 from unroll.data.arrays import write_arrays
 from unroll.data.verified import Verified
 from unroll.drawing.page import Page
 from unroll.places import runs_folder
-from unroll.tracking import saved
 from unroll.training.checkpoint import Checkpoints
 from unroll.training.health import Health
 
 
 def checkpoint(folder: Path) -> None:
     Checkpoints(folder).save({"step": 1})
-
-
-def model(folder: Path) -> None:
-    saved.save(folder, APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
 
 
 def skipped(folder: Path) -> None:
@@ -58,7 +53,7 @@ def picture(folder: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "checkpoint": checkpoint,
-    "model": model,
+    "model": save_untrained,
     "skipped batch": skipped,
     "arrays": lambda folder: write_arrays(folder, {"a": np.zeros(2)}),
     "page": lambda folder: Page("title", "subtitle").write(folder / "page.html"),

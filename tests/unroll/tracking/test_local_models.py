@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.unroll.training.toy import APP
+from tests.unroll.tracking.test_run import begin
+from tests.unroll.training.toy import APP, save_untrained
 from unroll import tracking
 from unroll.places import HOME, STORE
-from unroll.tracking import local_models, model_registry, saved
+from unroll.tracking import local_models, model_registry
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 Trained = Callable[..., str]
@@ -19,13 +20,12 @@ Trained = Callable[..., str]
 
 def train(client: Any, status: str = "FINISHED", models: int = 1) -> str:
     """A run of this status with this many models; its id."""
-    id = tracking.start(client, APP, APP.config(), "d" * 64)
-    run = tracking.Run(client, id, system_metrics=False)
+    run = begin(client)
     for _ in range(models):
-        saved.save(Path("model"), APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
+        save_untrained(Path("model"))
         run.model(Path("model"), APP)
     run.finish(status)
-    return id
+    return run.id
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 from matplotlib.figure import Figure
 
-from tests.unroll.training.toy import APP
+from tests.unroll.training.toy import APP, save_untrained
 from unroll import tracking
 from unroll.app import Report
 from unroll.data import files
@@ -197,7 +197,7 @@ def test_parents_of_sweeps_are_no_trainings(client: Any) -> None:
 
 def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = APP.config()
-    run = tracking.Run(client, tracking.start(client, APP, config, "d" * 64), system_metrics=False)
+    run = begin(client)
 
     def logged() -> tracking.Logged:
         return next(one for one in tracking.runs(client, APP.name) if one.id == run.id)
@@ -218,7 +218,7 @@ def test_a_run_that_goes_on_with_other_code_or_elsewhere_says_so(client: Any, mo
 def test_saved_weights_may_be_read_by_who_may_read_their_description(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        saved.save(tmp_path / "model", APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
+        save_untrained(tmp_path / "model")
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}

@@ -12,12 +12,12 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import create_engine, text
 
 from tests.unroll.tracking.test_run import at, begin
-from tests.unroll.training.toy import APP
+from tests.unroll.training.toy import APP, save_untrained
 from unroll import places, tracking
 from unroll.app import Report
 from unroll.commands.training import train_one
 from unroll.errors import UserError
-from unroll.tracking import model_registry, saved, store
+from unroll.tracking import model_registry, store
 
 ODD = ["C# 50%41", "a?b=c&d", "100%", "%41%2F", "語 é", "file:x", "a b"]
 
@@ -50,7 +50,7 @@ def test_a_folder_of_any_name_keeps_everything_in_it(odd: Path) -> None:
     client = tracking.connect()
     run = begin(client)
     run.report("test", Report({"mse": 0.5}, [{"id": "a", "score": 0.5}], "mse"), step=1)
-    saved.save(places.runs_folder() / run.id / "model", APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
+    save_untrained(places.runs_folder() / run.id / "model")
     run.model(places.runs_folder() / run.id / "model", APP)
     assert client.get_run(run.id).info.status == "RUNNING", "its results are not written yet"
     run.finish("FINISHED")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from unroll.app import App, Data, Report, Score, Step
 from unroll.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from unroll.recurrence.state import detach
+from unroll.tracking import saved
 
 
 @dataclass
@@ -96,3 +98,8 @@ APP: App = App(
     examples=(),
     name="toy",
 )
+
+
+def save_untrained(folder: Path) -> None:
+    """A model as a training saves it."""
+    saved.save(folder, APP, APP.config(), {}, "d" * 64, APP.model(APP.config(), {}))
