@@ -62,17 +62,22 @@ def test_a_row_alone_is_the_row_in_a_batch(options):
         assert beam_search(step, last, state, **options)[0] == together[row]
 
 
+def by_the_table(text):
+    """The log-probability of a text that began with token 1, as `start` does."""
+    before, now, total = 0, 1, 0.0
+    for word in [*text.tokens, *([END] if text.ended else [])]:
+        total += TABLE[before, now, word].item()
+        before, now = now, word
+    return total
+
+
 def test_a_wider_beam_is_not_worse_and_what_is_found_has_the_score_that_it_says():
     last, state = start()
     scores = []
     for width in (1, 2, 4, 16, 64):
         [[best]] = beam_search(step, last, state, width=width, longest=5, end=END)
         scores.append(best.log_prob)
-        before, now, total = 0, 1, 0.0
-        for word in [*best.tokens, *([END] if best.ended else [])]:
-            total += TABLE[before, now, word].item()
-            before, now = now, word
-        assert best.log_prob == pytest.approx(total, abs=1e-5)
+        assert best.log_prob == pytest.approx(by_the_table(best), abs=1e-5)
     assert scores[-1] >= max(scores) - 1e-6
 
 
@@ -107,11 +112,7 @@ def test_the_scores_of_diverse_texts_are_the_models():
     last, state = start()
     [found] = beam_search(step, last, state, width=8, n_best=8, groups=4, diversity=2.0, longest=5, end=END)
     for text in found:
-        before, now, total = 0, 1, 0.0
-        for word in [*text.tokens, *([END] if text.ended else [])]:
-            total += TABLE[before, now, word].item()
-            before, now = now, word
-        assert text.log_prob == pytest.approx(total, abs=1e-5)
+        assert text.log_prob == pytest.approx(by_the_table(text), abs=1e-5)
     assert len({tuple(text.tokens) for text in found}) == len(found)
 
 
