@@ -60,7 +60,9 @@ def test_a_window_is_lengthened_by_the_setting_that_the_application_names() -> N
 @pytest.mark.parametrize("cell", ["elman", "lstm", "gru", "indrnn", "mingru"])
 def test_every_remedy_can_be_taken(kind: str, cell: str) -> None:
     config = APP.config(settings=[f"model.cell={cell}", "model.layers=2"])
-    for remedy in remedies(finding(kind), config, APP.model(config, {})):
+    some = remedies(finding(kind), config, APP.model(config, {}))
+    assert some
+    for remedy in some:
         model = APP.model(config.override(remedy.settings), {})
         if remedy.change:
             remedy.change(model)

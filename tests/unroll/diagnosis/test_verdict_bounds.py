@@ -249,12 +249,10 @@ def test_layers_are_bridged_where_there_are_some_to_bridge(options: dict[str, An
     found = {one.name: one for one in remedies(replace(HEALTHY, kind="vanishing"), config, model)}
     assert ("residual layers" in found) == offered
     if offered:
-        found["residual layers"].change(model)  # type: ignore[misc]
-        assert model.rnn.residual
-    shallow = Net("lstm", 3, 8)
-    if offered:
-        found["residual layers"].change(shallow)  # type: ignore[misc]
-        assert not shallow.rnn.residual
+        shallow = Net("lstm", 3, 8)
+        for one in (model, shallow):
+            found["residual layers"].change(one)  # type: ignore[misc]
+        assert model.rnn.residual and not shallow.rnn.residual
 
 
 def test_zoneout_is_offered_once() -> None:
