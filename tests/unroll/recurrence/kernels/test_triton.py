@@ -241,7 +241,9 @@ def test_compiles_for_a_gpu(name):
     kernel = kernel_of(make_cell(cell, 32, 64, **options), triton_steps.Kernel)
     whole = {"counts": "*i64", "offsets": "*i64", "reset": "*u8"}
     constants = {"RESET": True} if kernel.walks else {}
-    for launch in launches_of(kernel):
+    launches = launches_of(kernel)
+    assert launches
+    for launch in launches:
         kinds = {buffer.name: whole.get(buffer.name, "*fp32") for buffer in launch.buffers}
         kinds |= dict.fromkeys(launch.numbers, "i32") | dict.fromkeys(constants, "constexpr")
         source = ASTSource(getattr(kernel.module, launch.name), kinds, constexprs=constants)
